@@ -1,0 +1,251 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module slurm_node_files."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: slurm_node_files
+short_description: Writes any number of files in one module run
+version_added: "0.1.0"
+description:
+  - Makes directories, writes files and removes paths on the managed host, all in one module run. Each
+    M(ansible.builtin.copy) or M(ansible.builtin.template) costs two module runs per file, which adds up when many
+    nodes are made at once.
+  - Everything stated is checked before the first change. Then directories are made, files are written, and paths are
+    removed, in this order and in the order of each list.
+  - A file is written beside its target with its final owner and mode and then renamed, so that nobody ever reads half
+    of it, nor a secret with a wrong mode.
+options:
+  directories:
+    description: Directories that must exist. Missing parents are made with mode V(0755).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path. A link to a directory counts as a directory.
+        type: path
+        required: true
+      mode:
+        description: Quoted octal mode. When unstated, a new directory gets V(0755) and an old one keeps what it has.
+        type: raw
+      owner:
+        description: Name or number of the owner. When unstated, the owner is left as it is.
+        type: str
+      group:
+        description: Name or number of the group. When unstated, the group is left as it is.
+        type: str
+  files:
+    description: Files that must have this content. Their directory must exist or be one of O(directories).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path. A link in its place is replaced by a file.
+        type: path
+        required: true
+      content:
+        description: The content as text. Exactly one of this and O(files[].content_base64) is needed.
+        type: str
+      content_base64:
+        description: The content in base64, for binary content and for secrets. It is never logged.
+        type: str
+      mode:
+        description: Quoted octal mode; V(0644) when unstated, V(0600) for a secret.
+        type: raw
+      owner:
+        description: Name or number of the owner. When unstated, a file that has to be written is the login user's.
+        type: str
+      group:
+        description: Name or number of the group. When unstated, a file that has to be written is the login user's.
+        type: str
+      secret:
+        description: Keeps the content out of the diff. A secret must be given as O(files[].content_base64).
+        type: bool
+        default: false
+  absent:
+    description: Paths that must not exist. Files, links and empty directories are removed, other directories refused.
+    type: list
+    elements: path
+    default: []
+attributes:
+  check_mode:
+    description: Tells what would change and changes nothing. Owners and groups that don't exist yet are accepted.
+    support: full
+  diff_mode:
+    description: Shows each file before and after, without the content of secrets.
+    support: full
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Place the munge key and slurmd's options
+  ai_infra.slurm.slurm_node_files:
+    directories:
+      - {path: /etc/munge, mode: "0700", owner: munge, group: munge}
+      - {path: /etc/systemd/system/slurmd.service.d}
+    files:
+      - path: /etc/munge/munge.key
+        content_base64: "{{ munge_key_base64 }}"
+        mode: "0400"
+        owner: munge
+        group: munge
+        secret: true
+      - path: /etc/default/slurmd
+        content: |
+          SLURMD_OPTIONS="--conf-server ctl1:6817"
+        mode: "0644"
+        owner: root
+        group: root
+    absent:
+      - /etc/slurm/slurm.conf
+  register: placed
+
+- name: Start munge with its key
+  ansible.builtin.systemd_service:
+    name: munge
+    state: "{{ placed.files['/etc/munge/munge.key'].changed | ternary('restarted', 'started') }}"
+"""
+
+RETURN = r"""
+files:
+  description: For each path of O(files) whether it was changed.
+  returned: always
+  type: dict
+  sample: {"/etc/munge/munge.key": {"changed": true}}
+directories:
+  description: For each path of O(directories) whether it was changed.
+  returned: always
+  type: dict
+  sample: {"/etc/munge": {"changed": false}}
+absent:
+  description: For each path of O(absent) whether it was removed.
+  returned: always
+  type: dict
+  sample: {"/etc/slurm/slurm.conf": {"changed": false}}
+"""
+
+import contextlib
+import os
+from typing import Any, Dict, Iterator, List, Tuple
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import file_options, node_files
+
+_ATTRIBUTES = {
+    "path": {"type": "path", "required": True},
+    "mode": {"type": "raw"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+}
+ARGUMENTS = {
+    "directories": {"type": "list", "elements": "dict", "default": [], "options": _ATTRIBUTES},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": dict(
+            _ATTRIBUTES,
+            content={"type": "str"},
+            content_base64={"type": "str", "no_log": True},
+            secret={"type": "bool", "default": False, "no_log": False},
+        ),
+        "mutually_exclusive": [("content", "content_base64")],
+        "required_one_of": [("content", "content_base64")],
+    },
+    "absent": {"type": "list", "elements": "path", "default": []},
+}
+
+Plan = Tuple[List[Tuple[str, file_options.Attributes]], List[file_options.WantedFile], List[str]]
+
+
+def plan(params: Dict[str, Any], *, check_mode: bool) -> Plan:
+    """Check everything that is stated, before anything is changed.
+
+    Args:
+        params: The module's options.
+        check_mode: Tolerate owners and directories that earlier tasks would have made.
+
+    Returns:
+        Directories, files and removals.
+
+    Raises:
+        file_options.FileError: Something is stated wrongly.
+    """
+    directories = [
+        (item["path"], file_options.attributes_of(item, tolerate_unknown=check_mode)) for item in params["directories"]
+    ]
+    files = [file_options.wanted_file(item, tolerate_unknown=check_mode) for item in params["files"]]
+    absent = list(params["absent"])
+    made = [path for path, _attributes in directories]
+    file_options.check_paths([item.path for item in files], made, absent)
+    for item in files:
+        parent = os.path.dirname(item.path)
+        coming = any(path == parent or path.startswith(parent.rstrip("/") + "/") for path in made)
+        if not (check_mode or coming or os.path.isdir(parent)):
+            raise file_options.FileError(
+                "the directory of {0} does not exist: add {1} to directories".format(item.path, parent)
+            )
+    return directories, files, absent
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Name the path itself in errors, which otherwise name a temporary file or nothing."""
+    try:
+        yield
+    except OSError as error:
+        raise file_options.FileError("can't change {0}: {1}".format(path, error.strerror or error)) from None
+
+
+def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
+    """Carry the plan out and note each change in the result.
+
+    Args:
+        module: The running module.
+        steps: What plan() made.
+        result: Filled as far as it went, also when a step fails.
+
+    Raises:
+        file_options.FileError: Something is in the way, or a path can't be changed.
+    """
+
+    def label(temporary: str, path: str) -> None:
+        if module.selinux_enabled():
+            module.set_context_if_different(temporary, module.selinux_default_context(path), changed=False)
+
+    def note(kind: str, path: str, change: node_files.Change) -> None:
+        result[kind][path] = {"changed": change.changed}
+        result["changed"] = result["changed"] or change.changed
+        result["diff"].extend(change.diffs)
+
+    directories, files, absent = steps
+    for path, attributes in directories:
+        with _naming(path):
+            note("directories", path, node_files.put_directory(path, attributes, check_mode=module.check_mode))
+    for item in files:
+        with _naming(item.path):
+            note("files", item.path, node_files.put_file(item, label, check_mode=module.check_mode))
+    for path in absent:
+        with _naming(path):
+            note("absent", path, node_files.remove(path, check_mode=module.check_mode))
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    result: Dict[str, Any] = {"changed": False, "diff": [], "files": {}, "directories": {}, "absent": {}}
+    try:
+        apply(module, plan(module.params, check_mode=module.check_mode), result)
+    except file_options.FileError as error:
+        module.fail_json(msg=str(error), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
