@@ -1,0 +1,186 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module slurm_node_probe."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: slurm_node_probe
+short_description: Looks at a machine that is or is to become a compute node
+version_added: "0.1.0"
+description:
+  - Tells in one module run everything that making the machine a compute node of a Slurm cluster depends on, so that
+    later steps need not look again.
+  - Only looks. A thing that is missing is null, never an error, and each command that is run has a time limit.
+  - It stands in for fact gathering, at a small part of its cost.
+options:
+  files:
+    description: Files to describe. Their content is never returned.
+    type: list
+    elements: path
+    default: []
+  munge_key:
+    description: Where munge's key is. It is described like O(files); its checksum serves as its fingerprint.
+    type: path
+    default: /etc/munge/munge.key
+  credential:
+    description: Make a munge credential, which the controller can decode with C(unmunge) as a proof that keys agree.
+    type: bool
+    default: false
+  disks:
+    description: Paths whose free space is wanted. For a path that does not exist, where it would be made.
+    type: list
+    elements: path
+    default: []
+  timeout:
+    description: Seconds after which a command that does not answer is given up.
+    type: float
+    default: 10
+attributes:
+  check_mode:
+    description: Does the same in check mode, since it changes nothing.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Look at the node
+  ai_infra.slurm.slurm_node_probe:
+    files: [/etc/default/slurmd]
+    disks: [/var/spool, /var/cache]
+  register: look
+
+- name: Refuse an unknown operating system
+  ansible.builtin.assert:
+    that: look.node.os.supported
+    fail_msg: "{{ look.node.os.problem }}"
+"""
+
+RETURN = r"""
+node:
+  description: The machine as it is.
+  returned: always
+  type: dict
+  contains:
+    os:
+      description: >-
+        The operating system: id, version_id, codename, family (RedHat, Debian or null), major, arch, pretty,
+        supported, and when it is not supported the problem in words.
+      type: dict
+      sample: {"id": "rocky", "version_id": "9.4", "codename": null, "family": "RedHat", "major": 9, "arch": "x86_64",
+        "pretty": "Rocky Linux 9.4 (Blue Onyx)", "supported": true, "problem": null}
+    python:
+      description: Version of the Python that ran this.
+      type: str
+      sample: "3.9.18"
+    uid:
+      description: Effective uid; 0 is root.
+      type: int
+      sample: 0
+    hostname:
+      description: What the machine calls itself.
+      type: str
+      sample: node1
+    fqdn:
+      description: Its full name by its own resolver; null when that gave no answer within 2 seconds.
+      type: str
+      sample: node1.example.org
+    time:
+      description: Its clock, in seconds since 1970.
+      type: float
+      sample: 1764000000.5
+    packages:
+      description: >-
+        Installed packages of Slurm and munge and their versions, whoever built them. Null when the package manager
+        gave no answer.
+      type: dict
+      sample: {"munge": "0.5.13-13.el9", "slurm-slurmd": "22.05.9-1.el9"}
+    services:
+      description: >-
+        For munge, slurmd and slurmctld what systemd says: load, active, enabled, fragment (the unit file), main_pid,
+        result. What is empty is null; a service that systemd could not be asked for is null.
+      type: dict
+      sample: {"munge": {"load": "loaded", "active": "active", "enabled": "enabled",
+        "fragment": "/usr/lib/systemd/system/munge.service", "main_pid": 411, "result": "success"}}
+    users:
+      description: Uid, gid, group and home of the users slurm and munge, or null.
+      type: dict
+      sample: {"slurm": null, "munge": {"uid": 991, "gid": 991, "group": "munge", "home": "/var/run/munge"}}
+    groups:
+      description: Gids of the groups slurm and munge, or null.
+      type: dict
+      sample: {"slurm": null, "munge": 991}
+    files:
+      description: >-
+        For each of O(files) and O(munge_key): exists, kind (file, directory, other), link, sha256, mode, owner, group,
+        uid, gid. Links are followed.
+      type: dict
+      sample: {"/etc/munge/munge.key": {"exists": true, "kind": "file", "link": false, "sha256": "9f86d0…",
+        "mode": "0400", "owner": "munge", "group": "munge", "uid": 991, "gid": 991}}
+    hardware:
+      description: >-
+        source (slurmd or kernel), cpus, boards, sockets, cores_per_socket, threads_per_core, real_memory in MB, and
+        gres, a list of name, type, count and files.
+      type: dict
+      sample: {"source": "slurmd", "cpus": 64, "boards": 1, "sockets": 2, "cores_per_socket": 16,
+        "threads_per_core": 2, "real_memory": 257000,
+        "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}]}
+    slurm_version:
+      description: Version of the installed slurmd, or null.
+      type: str
+      sample: "24.11.5"
+    slurmd_args:
+      description: Command line of the running slurmd as a list, or null.
+      type: list
+      elements: str
+      sample: ["/usr/sbin/slurmd", "--systemd", "--conf-server", "ctl1:6817"]
+    munge_credential:
+      description: A credential made on this machine, when O(credential) and munge answered, else null.
+      type: str
+      sample: "MUNGE:AwQFAAC7Hts…:"
+    disks:
+      description: Free megabytes at each of O(disks).
+      type: dict
+      sample: {"/var/spool": 20480}
+    problems:
+      description: What could not be found out although the command for it is there, and why.
+      type: list
+      elements: str
+      sample: ["munge: munge: Error: Failed to access \"/run/munge/munge.socket.2\": No such file or directory"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import node_probe
+
+ARGUMENTS = {
+    "files": {"type": "list", "elements": "path", "default": []},
+    # The path of the key, not the key.
+    "munge_key": {"type": "path", "default": "/etc/munge/munge.key", "no_log": False},
+    "credential": {"type": "bool", "default": False, "no_log": False},
+    "disks": {"type": "list", "elements": "path", "default": []},
+    "timeout": {"type": "float", "default": 10},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    wanted = module.params
+    node = node_probe.probe(
+        wanted["files"],
+        wanted["disks"],
+        wanted["munge_key"],
+        credential=wanted["credential"],
+        timeout=wanted["timeout"],
+    )
+    module.exit_json(changed=False, node=node)
+
+
+if __name__ == "__main__":
+    main()
