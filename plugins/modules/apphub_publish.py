@@ -1,0 +1,187 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module apphub_publish."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: apphub_publish
+short_description: Publishes folders of packages as signed apt and yum repositories
+version_added: "0.1.0"
+description:
+  - Makes one signed apt repository for each release of a Debian-like distribution, and one signed yum repository for
+    each EL release and architecture, of the packages found in folders; with the public key, checksums and a catalog.
+  - What is published already is not read again, and only repositories whose packages changed are built. The new tree is
+    built beside the old one, of hard links where nothing changed, and takes its place by one switched link, so that a
+    client never sees an index without its packages.
+  - A repository, a package or a version that is in no source folder any more is published no more.
+  - Files that went missing from the published tree are put back.
+  - A package that is broken, or that lies where no repository is, is refused by name, before anything is published.
+requirements:
+  - On the host C(apt-ftparchive) (apt-utils), C(createrepo_c), C(dpkg-deb), C(gpg), C(rpm) and C(rpmsign).
+options:
+  sources:
+    description:
+      - Folders of packages. Below each, C(deb/DISTRIBUTION/CODENAME/) holds DEBs, such as C(deb/ubuntu/noble/), and
+        C(rpm/elMAJOR/) holds RPMs, such as C(rpm/el9/). Further folders below those are looked through.
+    type: list
+    elements: path
+    required: true
+  root:
+    description: Where to publish. A web server serves C(current/pkgs) below it.
+    type: path
+    default: /srv/apphub
+  gnupg_home:
+    description: GnuPG home of the signing key, the only secret key in it. Keep it, and keep it safe.
+    type: path
+    default: /var/lib/apphub/gnupg
+  key_name:
+    description:
+      - User id of the signing key that is made when O(gnupg_home) has none.
+      - A key of your own can be brought along by importing it into O(gnupg_home) before.
+    type: str
+    default: AppHub
+  origin:
+    description: What apt clients see as the repositories' origin and label, by which they can pin them.
+    type: str
+    default: AppHub
+  sign_rpms:
+    description: Puts the key's signature into the published copies of RPMs, too, so that clients can set C(gpgcheck).
+    type: bool
+    default: true
+  keep:
+    description: How many of the trees that were served before are kept.
+    type: int
+    default: 2
+attributes:
+  check_mode:
+    description: Reads and checks the packages, tells what would change and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows the packages published before and after.
+    support: full
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Publish the packages of two folders
+  ai_infra.slurm.apphub_publish:
+    sources:
+      - /srv/packages
+      - /srv/packages-of-our-own
+"""
+
+RETURN = r"""
+repositories:
+  description:
+    - How each repository fared (V(new), V(rebuilt), V(repaired), V(unchanged) or V(removed)), and how many packages
+      it has.
+  returned: success
+  type: dict
+  sample: {"deb/ubuntu/noble": {"state": "new", "packages": 31}}
+fingerprint:
+  description: Fingerprint of the signing key; empty in check mode as long as there is none.
+  returned: success
+  type: str
+  sample: 3AA5C34371567BD2C5A8F2A5A4B1D3E7F6C9B8A7
+tree:
+  description: The tree that is served now.
+  returned: when something was published
+  type: str
+  sample: /srv/apphub/generations/3
+"""
+
+import os
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_index, apphub_packages, apphub_tree
+
+ARGUMENTS = {
+    "sources": {"type": "list", "elements": "path", "required": True},
+    "root": {"type": "path", "default": "/srv/apphub"},
+    "gnupg_home": {"type": "path", "default": "/var/lib/apphub/gnupg"},
+    "key_name": {"type": "str", "default": "AppHub", "no_log": False},
+    "origin": {"type": "str", "default": "AppHub"},
+    "sign_rpms": {"type": "bool", "default": True},
+    "keep": {"type": "int", "default": 2},
+}
+
+
+def fates(want: apphub_packages.Repositories, tree: apphub_tree.Tree) -> Dict[str, Any]:
+    """Return how each repository fares, as the module returns it."""
+    stale = apphub_packages.stale(want, tree.repositories)
+    result = {}
+    for name in sorted(set(want) | set(tree.repositories)):
+        state = "unchanged"
+        if name not in want:
+            state = "removed"
+        elif name in tree.damaged:
+            state = "repaired"
+        elif name in stale:
+            state = "rebuilt" if name in tree.repositories else "new"
+        result[name] = {"state": state, "packages": len(want.get(name, []))}
+    return result
+
+
+def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: bool) -> Dict[str, Any]:
+    """Publish what is not published yet.
+
+    Args:
+        params: The module's options.
+        signer: Holds the signing key, or will.
+        check_mode: Change nothing.
+
+    Returns:
+        The module's result.
+
+    Raises:
+        apphub_packages.PublishError: Something is wrong with the packages, the key or the host.
+    """
+    fingerprint = signer.fingerprint()
+    signature = {"fingerprint": fingerprint, "origin": params["origin"], "rpms": params["sign_rpms"]}
+    tree = apphub_tree.Tree(params["root"], signature)
+    want = apphub_packages.wanted(apphub_packages.scan(params["sources"]), tree.repositories)
+    repositories = fates(want, tree)
+    result = {
+        "changed": bool(tree.damaged) or any(fate["state"] != "unchanged" for fate in repositories.values()),
+        "repositories": repositories,
+        "fingerprint": fingerprint,
+        "diff": {
+            "before_header": tree.served,
+            "after_header": tree.served,
+            "before": apphub_packages.listing(tree.repositories),
+            "after": apphub_packages.listing(want),
+        },
+    }
+    if result["changed"] and not check_mode:
+        if not fingerprint:
+            result["fingerprint"] = signature["fingerprint"] = signer.make(params["key_name"])
+        result["tree"] = tree.publish(want, signer, params["keep"])
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    # The web server's user has to read what is written, whatever the login user's habits are.
+    os.umask(0o022)
+    signer = apphub_index.Signer(module.params["gnupg_home"])
+    try:
+        if module.check_mode:
+            result = publish(module.params, signer, check_mode=True)
+        else:
+            with apphub_tree.lock(module.params["root"]):
+                result = publish(module.params, signer, check_mode=False)
+    except (apphub_packages.PublishError, OSError) as error:
+        module.fail_json(msg=str(error))
+    finally:
+        signer.close()
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

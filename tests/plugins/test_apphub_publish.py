@@ -1,0 +1,317 @@
+"""apphub_publish on real folders; the programs that read, index and sign packages are stood in for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_index, apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Runner = Callable[..., dict[str, Any]]
+
+NOBLE = "deb/ubuntu/noble"
+
+
+class Programs:
+    """The programs as far as the module uses them. A package file holds its fields as a line; `BROKEN` is broken."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.key = ""
+        self.failing = ""
+
+    def __call__(self, command: list[str], cwd: str | None = None, env: dict[str, str] | None = None) -> bytes:
+        self.calls.append(command)
+        if command[0] == self.failing:
+            raise apphub_packages.PublishError(f"{command[0]} failed: no space left")
+        answer = getattr(self, "_" + command[0].replace("-", "_"))
+        return answer(command, cwd, env) or b""
+
+    @staticmethod
+    def _read(path: str) -> bytes:
+        content = Path(path).read_bytes()
+        if b"BROKEN" in content:
+            raise apphub_packages.PublishError("unexpected end of file")
+        return content.split(b"\n")[0]
+
+    def _dpkg_deb(self, command: list[str], *_: Any) -> bytes:
+        return self._read(command[-1])
+
+    def _rpm(self, command: list[str], *_: Any) -> bytes:
+        return self._read(command[-1])
+
+    def _rpmkeys(self, command: list[str], *_: Any) -> bytes:
+        return self._read(command[-1])
+
+    def _rpmsign(self, command: list[str], _cwd: Any, env: dict[str, str] | None) -> None:
+        assert env is not None
+        assert env["GNUPGHOME"]
+        for path in command[4:]:
+            Path(path).write_bytes(Path(path).read_bytes() + b"signed\n")
+
+    def _gpg(self, command: list[str], *_: Any) -> bytes | None:
+        if "--list-secret-keys" in command:
+            return f"sec:u:3072:1:X:1:::u:::sc:::::::\nfpr:::::::::{self.key}:\n".encode() if self.key else b""
+        if "--quick-generate-key" in command:
+            self.key = "A" * 40
+        elif "--output" in command:
+            Path(command[command.index("--output") + 1]).write_text(f"by {self.key}\n")
+        return None
+
+    def _gpgconf(self, *_: Any) -> None:
+        pass
+
+    def _apt_ftparchive(self, command: list[str], cwd: str | None, _env: Any) -> bytes:
+        if "packages" in command:
+            assert cwd is not None
+            return "".join(sorted(os.listdir(os.path.join(cwd, command[-1])))).encode()  # noqa: PTH118, PTH208
+        return " ".join(command).encode()
+
+    def _createrepo_c(self, command: list[str], *_: Any) -> None:
+        repodata = Path(command[-1], "repodata")
+        repodata.mkdir()
+        (repodata / "repomd.xml").write_text("\n".join(sorted(p.name for p in Path(command[-1], "packages").iterdir())))
+
+    def ran(self, name: str) -> int:
+        return sum(command[0] == name for command in self.calls)
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
+    stand_in = Programs()
+    monkeypatch.setattr(apphub_packages, "run", stand_in)
+    return stand_in
+
+
+class Hub:
+    """A folder of packages and the tree published of it."""
+
+    def __init__(self, base: Path, run_module: Runner) -> None:
+        self.source = base / "source"
+        self.root = base / "apphub"
+        self.home = base / "gnupg"
+        self.home.mkdir()
+        self._run = run_module
+        self.put(f"{NOBLE}/slurmd_24.deb", "slurmd\t24.11.5-4\tamd64")
+        self.put(f"{NOBLE}/munge_0.5.deb", "munge\t0.5.16-1\tamd64")
+        self.put("rpm/el9/slurm-slurmd.rpm", "slurm-slurmd\t22.05.8-4.el9\tx86_64")
+
+    def put(self, name: str, content: str) -> Path:
+        path = self.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content + "\n")
+        return path
+
+    def publish(self, **options: Any) -> dict[str, Any]:
+        options = {"sources": [str(self.source)], "root": str(self.root), "gnupg_home": str(self.home), **options}
+        return self._run(apphub_publish, **options)
+
+    @property
+    def served(self) -> Path:
+        return self.root / "current" / "pkgs"
+
+    def catalog(self) -> dict[str, Any]:
+        repositories: dict[str, Any] = json.loads((self.served / "catalog.json").read_text())["repositories"]
+        return repositories
+
+
+@pytest.fixture
+def hub(tmp_path: Path, run_module: Runner, programs: Programs) -> Hub:
+    del programs
+    return Hub(tmp_path, run_module)
+
+
+def states(result: dict[str, Any]) -> dict[str, str]:
+    return {name: fate["state"] for name, fate in result["repositories"].items()}
+
+
+def test_first_run_publishes_signed_repositories_and_makes_the_key(hub: Hub) -> None:
+    result = hub.publish()
+    assert states(result) == {NOBLE: "new", "rpm/el9": "new"}
+    assert result["fingerprint"] == "A" * 40
+    dists = hub.served / "deb/ubuntu/dists/noble"
+    assert (dists / "main/binary-amd64/Packages").read_text() == "munge_0.5.debslurmd_24.deb"
+    assert (dists / "InRelease").read_text() == (dists / "Release.gpg").read_text() == f"by {'A' * 40}\n"
+    assert (hub.served / "rpm/el9/x86_64/repodata/repomd.xml.asc").is_file()
+    assert (hub.served / "apphub.asc").is_file()
+
+
+def test_catalog_names_each_version_with_the_checksum_of_the_published_file(hub: Hub) -> None:
+    hub.publish()
+    entry = hub.catalog()["rpm/el9"]["packages"]["slurm-slurmd"]["22.05.8-4.el9"]
+    published = hub.served / entry["file"]
+    assert published.read_text().endswith("signed\n")
+    assert entry == {"arch": "x86_64", "file": entry["file"], "sha256": apphub_packages.sha256(str(published))}
+    assert f"{entry['sha256']}  {entry['file']}\n" in (hub.served / "SHA256SUMS").read_text()
+
+
+def test_second_run_changes_nothing_and_reads_no_package(hub: Hub, programs: Programs) -> None:
+    hub.publish()
+    before = (hub.root / "current").readlink()
+    programs.calls.clear()
+    result = hub.publish()
+    assert result["changed"] is False
+    assert (hub.root / "current").readlink() == before
+    assert programs.ran("dpkg-deb") == programs.ran("rpm") == programs.ran("apt-ftparchive") == 0
+
+
+def test_touched_but_equal_package_changes_nothing(hub: Hub) -> None:
+    hub.publish()
+    os.utime(hub.source / NOBLE / "munge_0.5.deb", (1, 1))
+    assert hub.publish()["changed"] is False
+
+
+def test_only_the_repository_with_the_new_package_is_built(hub: Hub, programs: Programs) -> None:
+    hub.publish()
+    old = (hub.served / "deb/ubuntu/pool/noble/munge_0.5.deb").stat().st_ino
+    programs.calls.clear()
+    hub.put(f"{NOBLE}/slurmd_25.deb", "slurmd\t25.05.1-1\tamd64")
+    result = hub.publish()
+    assert states(result) == {NOBLE: "rebuilt", "rpm/el9": "unchanged"}
+    assert f"{NOBLE}: slurmd 25.05.1-1 amd64" in result["diff"]["after"]
+    assert f"{NOBLE}: slurmd 25.05.1-1 amd64" not in result["diff"]["before"]
+    assert programs.ran("createrepo_c") == 0
+    assert sorted(hub.catalog()[NOBLE]["packages"]["slurmd"]) == ["24.11.5-4", "25.05.1-1"]
+    assert (hub.served / "deb/ubuntu/pool/noble/munge_0.5.deb").stat().st_ino == old
+    assert (hub.served / "rpm/el9/x86_64/repodata/repomd.xml.asc").is_file()
+
+
+def test_removed_version_and_repository_are_published_no_more(hub: Hub) -> None:
+    hub.publish()
+    (hub.source / NOBLE / "slurmd_24.deb").unlink()
+    (hub.source / "rpm/el9/slurm-slurmd.rpm").unlink()
+    assert states(hub.publish()) == {NOBLE: "rebuilt", "rpm/el9": "removed"}
+    assert list(hub.catalog()) == [NOBLE]
+    assert not (hub.served / "deb/ubuntu/pool/noble/slurmd_24.deb").exists()
+    assert not (hub.served / "rpm").exists()
+
+
+@pytest.mark.parametrize("lost", ["deb/ubuntu/pool/noble/munge_0.5.deb", "deb/ubuntu/dists/noble/InRelease"])
+def test_lost_file_is_put_back(hub: Hub, lost: str) -> None:
+    hub.publish()
+    (hub.served / lost).unlink()
+    assert states(hub.publish()) == {NOBLE: "repaired", "rpm/el9": "unchanged"}
+    assert (hub.served / lost).is_file()
+    assert hub.publish()["changed"] is False
+
+
+def test_lost_catalog_is_put_back(hub: Hub) -> None:
+    hub.publish()
+    (hub.served / "catalog.json").unlink()
+    assert hub.publish()["changed"] is True
+    assert NOBLE in hub.catalog()
+
+
+def test_check_mode_tells_the_same_and_changes_nothing(hub: Hub, programs: Programs) -> None:
+    foreseen = hub.publish(check=True)
+    assert not hub.root.exists()
+    assert programs.key == ""
+    done = hub.publish()
+    assert foreseen["repositories"] == done["repositories"]
+    assert foreseen["diff"]["after"] == done["diff"]["after"]
+
+
+def test_broken_package_is_refused_by_name_and_the_old_tree_stays(hub: Hub) -> None:
+    hub.publish()
+    broken = hub.put(f"{NOBLE}/slurmd_26.deb", "BROKEN")
+    result = hub.publish()
+    assert result["failed"] is True
+    assert str(broken) in result["msg"]
+    assert "broken" in result["msg"]
+    assert "slurmd_26" not in (hub.served / "catalog.json").read_text()
+
+
+def test_failure_while_building_leaves_the_old_tree_and_the_next_run_goes_on(hub: Hub, programs: Programs) -> None:
+    hub.publish()
+    before = (hub.root / "current").readlink()
+    hub.put("rpm/el9/munge.rpm", "munge\t0.5.15-1.el9\tx86_64")
+    programs.failing = "createrepo_c"
+    assert "no space left" in hub.publish()["msg"]
+    assert (hub.root / "current").readlink() == before
+    programs.failing = ""
+    assert states(hub.publish())["rpm/el9"] == "rebuilt"
+
+
+def test_another_key_signs_everything_anew(hub: Hub, programs: Programs) -> None:
+    hub.publish()
+    programs.key = "B" * 40
+    assert set(states(hub.publish()).values()) == {"new"}
+    assert (hub.served / "deb/ubuntu/dists/noble/InRelease").read_text() == f"by {'B' * 40}\n"
+
+
+def test_old_trees_are_kept_up_to_the_number_wanted(hub: Hub) -> None:
+    for version in range(5):
+        hub.put(f"{NOBLE}/v{version}.deb", f"v{version}\t1\tamd64")
+        hub.publish(keep=2)
+    assert sorted(path.name for path in (hub.root / "generations").iterdir()) == ["3", "4", "5"]
+
+
+def test_rpms_stay_as_they_are_when_signing_is_off(hub: Hub, programs: Programs) -> None:
+    hub.publish(sign_rpms=False)
+    assert programs.ran("rpmsign") == 0
+    published = hub.served / "rpm/el9/x86_64/packages/slurm-slurmd.rpm"
+    assert published.read_bytes() == (hub.source / "rpm/el9/slurm-slurmd.rpm").read_bytes()
+
+
+def test_each_architecture_has_its_index_and_noarch_is_in_all(hub: Hub) -> None:
+    hub.put("rpm/el9/arm.rpm", "slurm-slurmd\t22.05.8-4.el9\taarch64")
+    hub.put("rpm/el9/any.rpm", "slurm-docs\t1-1\tnoarch")
+    hub.publish()
+    for arch, own in (("aarch64", "arm.rpm"), ("x86_64", "slurm-slurmd.rpm")):
+        listed = (hub.served / "rpm/el9" / arch / "repodata/repomd.xml").read_text()
+        assert listed == f"any.rpm\n{own}"
+    entry = hub.catalog()["rpm/el9"]["packages"]["slurm-slurmd"]["22.05.8-4.el9"]
+    assert [entry["arch"], *(other["arch"] for other in entry["others"])] == ["aarch64", "x86_64"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("munge.deb", "munge\t1\tamd64", "put it below deb/DISTRIBUTION/CODENAME"),
+        ("rpm/rocky/munge.rpm", "munge\t1\tx86_64", "put it below rpm/elMAJOR"),
+        (f"{NOBLE}/copy.deb", "munge\t0.5.16-1\tamd64", "are the same package (munge 0.5.16-1 amd64)"),
+    ],
+)
+def test_misplaced_packages_are_refused_with_the_remedy(hub: Hub, name: str, content: str, message: str) -> None:
+    hub.put(name, content)
+    result = hub.publish()
+    assert message in result["msg"]
+    assert not hub.served.exists()
+
+
+def test_sources_add_up_and_must_agree(hub: Hub, tmp_path: Path) -> None:
+    own = tmp_path / "own" / NOBLE
+    own.mkdir(parents=True)
+    sources = [str(hub.source), str(tmp_path / "own")]
+    (own / "own.deb").write_text("own\t1\tamd64\n")
+    (own / "munge_0.5.deb").write_text("munge\t0.5.16-1\tamd64\n")
+    assert hub.publish(sources=sources)["repositories"][NOBLE]["packages"] == 3
+    (own / "munge_0.5.deb").write_text("munge\t0.5.17-1\tamd64\n")
+    assert "have one name and different content" in hub.publish(sources=sources)["msg"]
+
+
+def test_missing_or_empty_source_does_not_empty_the_server(hub: Hub, tmp_path: Path) -> None:
+    hub.publish()
+    assert "/nowhere does not exist" in hub.publish(sources=["/nowhere"])["msg"]
+    (tmp_path / "empty").mkdir()
+    assert "there is no package in" in hub.publish(sources=[str(tmp_path / "empty")])["msg"]
+    assert NOBLE in hub.catalog()
+
+
+def test_several_secret_keys_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    two = b"".join(b"sec:u:3072:1:X:1:::u:::sc:::::::\nfpr:::::::::%s:\n" % (c * 40) for c in (b"A", b"B"))
+    monkeypatch.setattr(apphub_packages, "run", lambda *_args, **_options: two)
+    with pytest.raises(apphub_packages.PublishError, match="holds 2 secret keys"):
+        apphub_index.Signer(str(tmp_path)).fingerprint()
+
+
+def test_missing_program_is_named_with_the_remedy() -> None:
+    with pytest.raises(apphub_packages.PublishError, match="no-such-program is needed"):
+        apphub_packages.run(["no-such-program"])
