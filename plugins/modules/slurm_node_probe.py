@@ -34,6 +34,11 @@ options:
     type: list
     elements: path
     default: []
+  control_time:
+    description: >-
+      The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks can be
+      compared whenever and wherever the hosts are looked at.
+    type: float
   timeout:
     description: Seconds after which a command that does not answer is given up.
     type: float
@@ -144,6 +149,10 @@ node:
       description: A credential made on this machine, when O(credential) and munge answered, else null.
       type: str
       sample: "MUNGE:AwQFAAC7Hts…:"
+    control_time:
+      description: What was given as O(control_time).
+      type: float
+      sample: 1764000000.1
     disks:
       description: Free megabytes at each of O(disks).
       type: dict
@@ -164,6 +173,7 @@ ARGUMENTS = {
     "munge_key": {"type": "path", "default": "/etc/munge/munge.key", "no_log": False},
     "credential": {"type": "bool", "default": False, "no_log": False},
     "disks": {"type": "list", "elements": "path", "default": []},
+    "control_time": {"type": "float"},
     "timeout": {"type": "float", "default": 10},
 }
 
@@ -179,7 +189,7 @@ def main() -> None:
         credential=wanted["credential"],
         timeout=wanted["timeout"],
     )
-    module.exit_json(changed=False, node=node)
+    module.exit_json(changed=False, node={**node, "control_time": wanted["control_time"]})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,155 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The filter node_definition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ansible.errors import AnsibleFilterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+DOCUMENTATION = r"""
+name: node_definition
+short_description: Turns measured hardware and what the user states into a node's definition for slurm.conf
+version_added: "0.1.0"
+description:
+  - Takes CPUs, topology, memory less a margin, and GPUs as they were measured. What the user states wins.
+  - Refuses a statement that the hardware can't meet, because Slurm would set such a node INVAL.
+options:
+  _input:
+    description: The key C(hardware) of what M(ai_infra.slurm.slurm_node_probe) returns.
+    type: dict
+    required: true
+  name:
+    description: The node's name in Slurm.
+    type: str
+    required: true
+  hostname:
+    description: What C(hostname -s) answers on the node.
+    type: str
+  stated:
+    description: Parameters of slurm.conf that replace or complete the measured ones.
+    type: dict
+    default: {}
+  features:
+    description: Features of the node.
+    type: list
+    elements: str
+    default: []
+  memory_margin:
+    description: Percent of the measured memory that Slurm is not told of, for the system and for kernels that differ a little.
+    type: float
+    default: 2
+  overrides:
+    description: Whether the cluster runs with C(SlurmdParameters=config_overrides) and thus believes any statement.
+    type: bool
+    default: false
+"""
+EXAMPLES = r"""
+- name: Show what would be registered
+  ansible.builtin.debug:
+    msg: "{{ preflight_node.hardware | ai_infra.slurm.node_definition('node07', stated={'Weight': 10}) }}"
+"""
+RETURN = r"""
+_value:
+  description: The keys name, params (parameters of slurm.conf) and gres_lines (lines of gres.conf).
+  type: dict
+"""
+
+# Parameter of slurm.conf -> key of the measured hardware.
+MEASURED = {
+    "CPUs": "cpus",
+    "Boards": "boards",
+    "SocketsPerBoard": "sockets_per_board",
+    "Sockets": "sockets",
+    "CoresPerSocket": "cores_per_socket",
+    "ThreadsPerCore": "threads_per_core",
+    "RealMemory": "real_memory",
+}
+TOPOLOGY = ("Sockets", "CoresPerSocket", "ThreadsPerCore")
+NAMES = {name.lower(): name for name in [*MEASURED, "Features", "Gres", "NodeAddr", "NodeHostname", "Weight", "TmpDisk"]}
+NAMES["feature"] = "Features"
+NAMES["procs"] = "CPUs"
+
+
+def node_definition(  # noqa: PLR0913 - a filter's options are its arguments
+    hardware: Mapping[str, Any],
+    name: str,
+    hostname: str | None = None,
+    stated: Mapping[str, Any] | None = None,
+    features: Sequence[str] = (),
+    memory_margin: float = 2,
+    overrides: bool = False,  # noqa: FBT001, FBT002 - the same
+) -> dict[str, Any]:
+    """Return the definition of one node; raise AnsibleFilterError when the statement can't be met."""
+    if not hardware:
+        raise AnsibleFilterError(f"{name}: the hardware was not measured, and a node is not registered without it.")
+    wanted = {NAMES.get(key.lower(), key): value for key, value in (stated or {}).items()}
+    measured = {key: int(hardware[field]) for key, field in MEASURED.items() if hardware.get(field)}
+    if not overrides:
+        _refuse_what_is_not_there(name, wanted, measured, _gres_counts(hardware))
+    params: dict[str, Any] = {"CPUs": measured["CPUs"]}
+    if "CPUs" not in wanted:  # a stated number of CPUs need not fit the measured topology
+        params.update({key: measured[key] for key in TOPOLOGY if key in measured})
+    params["RealMemory"] = int(measured["RealMemory"] * (100 - memory_margin) / 100)
+    if hostname and hostname.split(".")[0] != name:
+        params["NodeHostname"] = hostname.split(".")[0]
+    if features:
+        params["Features"] = ",".join(dict.fromkeys(features))
+    if hardware.get("gres"):
+        params["Gres"] = ",".join(_gres(gres) for gres in hardware["gres"])
+    params.update(wanted)
+    lines = [_gres_line(name, gres) for gres in hardware.get("gres") or [] if gres.get("files")]
+    return {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
+
+
+def _refuse_what_is_not_there(
+    name: str, wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mapping[str, int]
+) -> None:
+    problems = [
+        f"{key}={wanted[key]} is stated, but the node has {measured[key]}"
+        for key in ("CPUs", "RealMemory", "Sockets", "Boards")
+        if key in wanted and key in measured and int(wanted[key]) > measured[key]
+    ]
+    threads = 1
+    for key in TOPOLOGY:
+        threads *= int(wanted.get(key, measured.get(key, 1)))
+    if set(TOPOLOGY) & set(wanted) and threads > measured["CPUs"]:
+        problems.append(f"Sockets x CoresPerSocket x ThreadsPerCore = {threads} is stated, but the node has {measured['CPUs']} CPUs")
+    for item in filter(None, str(wanted.get("Gres", "")).split(",")):
+        kind, _, count = item.partition(":")
+        number = int(count.rsplit(":", 1)[-1]) if count.rsplit(":", 1)[-1].isdigit() else 1
+        if kind == "gpu" and number > gres.get(kind, 0):
+            problems.append(f"Gres={item} is stated, but the node has {gres.get(kind, 0)} of {kind}")
+    if problems:
+        raise AnsibleFilterError(
+            f"{name}: {'; '.join(problems)}. Slurm would set the node INVAL. Correct slurmd_parameters of this node,"
+            " or leave the parameter out to take the measured value."
+        )
+
+
+def _gres_counts(hardware: Mapping[str, Any]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for gres in hardware.get("gres") or []:
+        counts[gres["name"]] = counts.get(gres["name"], 0) + int(gres["count"])
+    return counts
+
+
+def _gres(gres: Mapping[str, Any]) -> str:
+    return ":".join(str(part) for part in (gres["name"], gres.get("type"), gres["count"]) if part)
+
+
+def _gres_line(name: str, gres: Mapping[str, Any]) -> str:
+    kind = f" Type={gres['type']}" if gres.get("type") else ""
+    return f"NodeName={name} Name={gres['name']}{kind} File={','.join(gres['files'])}"
+
+
+class FilterModule:
+    """Register the filter."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filter under its name."""
+        return {"node_definition": node_definition}

@@ -1,0 +1,91 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The filter scale_report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+DOCUMENTATION = r"""
+name: scale_report
+short_description: Sums up a run, one row per node
+version_added: "0.1.0"
+description:
+  - Reads the facts that the plays of a run left on each node. A node without a result was lost on the way.
+options:
+  _input:
+    description: Names of the nodes of the run.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variable C(hostvars).
+    type: dict
+    required: true
+  check_mode:
+    description: Whether the run was in check mode, in which no node is proved.
+    type: bool
+    default: false
+"""
+EXAMPLES = r"""
+- name: Print the table
+  ansible.builtin.debug:
+    msg: "{{ (ansible_play_hosts_all | ai_infra.slurm.scale_report(hostvars)).table }}"
+"""
+RETURN = r"""
+_value:
+  description: >-
+    The keys rows (a list of node, result, reason, seconds) and table (text). Results are done (changed and proved), unchanged,
+    planned (check mode) and failed.
+  type: dict
+"""
+
+LOST = "the connection was lost before the node was done; run again when it answers"
+
+
+def scale_report(
+    nodes: Sequence[str], hostvars: Mapping[str, Any], check_mode: bool = False  # noqa: FBT001, FBT002 - a filter's option
+) -> dict[str, Any]:
+    """Return the rows and the table of a run."""
+    rows = [_row(node, hostvars[node], check_mode) for node in nodes]
+    return {"rows": rows, "table": _table(rows)}
+
+
+def _row(node: str, facts: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:  # noqa: FBT001 - passed on
+    failure, proof = facts.get("scale_failure"), facts.get("scale_proof")
+    if failure:
+        result, reason = "failed", f"{failure['step']}: {failure['reason']}"
+    elif proof:
+        result, reason = ("done" if facts.get("scale_changed") else "unchanged"), proof["message"]
+    elif check_mode and facts.get("scale_prepared"):
+        result, reason = "planned", "check mode: nothing was changed and no job was run"
+    else:
+        result, reason = "failed", LOST
+    seconds = facts.get("scale_ended", 0) - facts.get("scale_started", 0)
+    return {"node": node, "result": result, "reason": reason, "seconds": round(seconds, 1) if seconds > 0 else None}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    header = ("NODE", "RESULT", "TIME", "REASON")
+    cells = [
+        (row["node"], row["result"], f"{row['seconds']:.0f} s" if row["seconds"] else "-", " ".join(str(row["reason"]).split()))
+        for row in rows
+    ]
+    widths = [max(len(row[column]) for row in [header, *cells]) for column in range(3)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
+        for row in [header, *cells]
+    ]
+    failed = sum(row["result"] == "failed" for row in rows)
+    return "\n".join([*lines, "", f"{len(rows) - failed} of {len(rows)} nodes are well, {failed} failed."])
+
+
+class FilterModule:
+    """Register the filter."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filter under its name."""
+        return {"scale_report": scale_report}

@@ -1,0 +1,56 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The filter sysusers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DOCUMENTATION = r"""
+name: sysusers
+short_description: Lines for systemd-sysusers that make missing accounts with the uid and gid they have elsewhere
+version_added: "0.1.0"
+description:
+  - Slurm and munge refuse messages between hosts on which their users have different numbers.
+options:
+  _input:
+    description: The accounts that are there, by name, null where one is missing.
+    type: dict
+    required: true
+  wanted:
+    description: The accounts as they are on the controller, with uid and gid, null where it has none.
+    type: dict
+    required: true
+"""
+EXAMPLES = r"""
+- name: Show what would be made
+  ansible.builtin.debug:
+    msg: "{{ preflight_node.users | ai_infra.slurm.sysusers(preflight_cluster.users) }}"
+"""
+RETURN = r"""
+_value:
+  description: Lines in the format of sysusers.d, empty when nothing is missing.
+  type: list
+  elements: str
+"""
+
+
+def sysusers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the lines for the accounts that are wanted and missing."""
+    lines: list[str] = []
+    for name, account in sorted(wanted.items()):
+        if account and not found.get(name):
+            # The group may have another name than the user, only its number matters.
+            lines += [f"g {account.get('group') or name} {account['gid']}", f"u {name} {account['uid']}:{account['gid']}"]
+    return lines
+
+
+class FilterModule:
+    """Register the filter."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filter under its name."""
+        return {"sysusers": sysusers}
