@@ -1,0 +1,159 @@
+#!/usr/bin/python
+# Apache License 2.0 (see LICENSE)
+"""Ansible module: what the controller tells about its cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slurm_cluster_info
+short_description: Look at a Slurm cluster from its controller
+version_added: 0.1.0
+description:
+  - Returns in one run what scaling decides on - version, settings, controllers, nodes, partitions, the users and
+    files that nodes must have alike, and how slurmctld was started.
+  - Works when slurmctld does not answer, and when it isn't installed; C(cluster.answering) is then false,
+    C(cluster.message) says why and what to do, and what files and systemd tell is still returned.
+  - Changes nothing, and never returns the content of a key.
+author:
+  - slurmscale contributors
+options:
+  conf:
+    description:
+      - The cluster's slurm.conf.
+      - By default what slurmctld was started with, else V(/etc/slurm/slurm.conf), else
+        V(/etc/slurm-llnl/slurm.conf).
+    type: path
+  service:
+    description: The unit of slurmctld, without C(.service).
+    type: str
+    default: slurmctld
+  munge_key:
+    description: The key whose fingerprint is returned.
+    type: path
+    default: /etc/munge/munge.key
+  timeout:
+    description: Seconds to wait for each answer of slurmctld.
+    type: int
+    default: 20
+attributes:
+  check_mode:
+    description: Can run in check mode, and does the same there.
+    support: full
+  diff_mode:
+    description: Shows what changed in diff mode.
+    support: N/A
+  platform:
+    description: The systems it runs on.
+    support: full
+    platforms: posix
+"""
+
+EXAMPLES = r"""
+- name: Look at the cluster
+  ai_infra.slurm.slurm_cluster_info:
+  register: look
+
+- name: Stop when the controller does not answer
+  ansible.builtin.assert:
+    that: look.cluster.answering
+    fail_msg: "{{ look.cluster.message }}"
+"""
+
+RETURN = r"""
+cluster:
+  description: The cluster as its controller sees it.
+  returned: always
+  type: dict
+  contains:
+    answering:
+      description: Whether slurmctld answers. When not, C(nodes) is empty and settings come from the files.
+      type: bool
+    message:
+      description: Why it does not answer, with the last journal lines, and what to do; empty when it answers.
+      type: str
+    version:
+      description: Version of slurmctld, or empty when it isn't installed.
+      type: str
+      sample: 24.11.5
+    name:
+      description: ClusterName.
+      type: str
+    conf_file:
+      description: The slurm.conf.
+      type: str
+    conf_dir:
+      description: Its directory, with links followed.
+      type: str
+    configless:
+      description: Whether SlurmctldParameters has enable_configless.
+      type: bool
+    port:
+      description: Port of slurmctld.
+      type: int
+    slurmd_port:
+      description: Port of slurmd.
+      type: int
+    controllers:
+      description: The controllers, the primary first.
+      type: list
+      elements: dict
+      sample: [{"host": "ctl1", "mode": "primary", "up": true}]
+    config:
+      description: Settings that other steps decide on, with the names of C(scontrol show config).
+      type: dict
+    nodes:
+      description: The nodes by name.
+      type: dict
+      sample:
+        n1: {"state": ["IDLE"], "reason": "", "partitions": ["main"], "cpus": 2, "real_memory": 1000, "addr": "n1",
+             "version": "24.11.5", "features": [], "dynamic": false}
+    partitions:
+      description: The partitions by name.
+      type: dict
+      sample: {"main": {"nodes": "n[1-2]", "default": true, "state": "UP", "total_nodes": 2}}
+    users:
+      description: The users SlurmUser (as C(slurm)) and munge with their uid, gid, group and name, or null.
+      type: dict
+    slurm_user:
+      description: SlurmUser's name.
+      type: str
+    munge_key:
+      description: The munge key's path, exists, sha256, mode, owner and group.
+      type: dict
+    daemon:
+      description: The unit's state and the process - unit, load, active, sub, enabled, fragment, result, restarts,
+        invocation, main_pid, args, foreground (started with -D), systemd (with --systemd), started (epoch).
+      type: dict
+    time:
+      description: The controller's clock, seconds since the epoch.
+      type: float
+    addresses:
+      description: The controller's hostname, fqdn and ips.
+      type: dict
+    files:
+      description: Fingerprint, mode, owner and group of the configuration files beside slurm.conf, by name.
+      type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_cluster import MUNGE_KEY, describe
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "conf": {"type": "path"},
+            "service": {"type": "str", "default": "slurmctld"},
+            "munge_key": {"type": "path", "default": MUNGE_KEY, "no_log": False},
+            "timeout": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    cluster = describe(options["conf"], options["service"], options["munge_key"], options["timeout"])
+    module.exit_json(changed=False, cluster=cluster)
+
+
+if __name__ == "__main__":
+    main()

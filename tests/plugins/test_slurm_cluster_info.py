@@ -1,0 +1,137 @@
+"""The look at a cluster holds what the contract names, whether or not slurmctld answers."""
+
+import pathlib
+from collections.abc import Callable
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_cluster import describe
+
+Host = tuple[pathlib.Path, Callable[[str, str], None]]
+DATA = pathlib.Path(__file__).parent / "data"
+UNIT = """LoadState=loaded
+ActiveState={active}
+SubState=running
+UnitFileState=enabled
+FragmentPath=/lib/systemd/system/slurmctld.service
+MainPID=0
+Result=success
+NRestarts=0
+InvocationID=abc"""
+CONF = """ClusterName=t
+SlurmctldHost=c1(10.0.0.1)
+SlurmctldHost=c2
+SlurmctldParameters=enable_configless
+SlurmctldPort=6820-6822
+SlurmUser=nobody
+PartitionName=DEFAULT Nodes=ALL
+PartitionName=main Default=YES
+PartitionName=big Nodes=n[1-2] State=DOWN
+"""
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Host:
+    """A host whose programs are scripts that say what real ones said."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "slurm.conf").write_text(CONF)
+    (etc / "slurmdbd.conf").write_text("StoragePass=secret\n")
+    (tmp_path / "munge.key").write_bytes(b"not for anybody")
+    (tmp_path / "munge.key").chmod(0o400)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+
+    def program(name: str, body: str) -> None:
+        (programs / name).write_text("#!/bin/sh\n" + body)
+        (programs / name).chmod(0o755)
+
+    program("systemctl", f"cat <<'X'\n{UNIT.format(active='active')}\nX\n")
+    program("journalctl", "echo 'fatal: the last word'\n")
+    program("slurmctld", "echo slurm 24.11.5\n")
+    program("ip", "echo '2: eth0 inet 10.1.2.3/24 brd x'\n")
+    return tmp_path, program
+
+
+def look(tmp_path: pathlib.Path) -> dict:
+    return describe(str(tmp_path / "etc/slurm.conf"), "slurmctld", str(tmp_path / "munge.key"), 5)
+
+
+@pytest.mark.parametrize("generation", ["22.05", "24.11"])
+def test_an_answering_cluster_is_told_by_slurmctld(host: Host, generation: str) -> None:
+    tmp_path, program = host
+    program(
+        "scontrol",
+        f"""case "$*" in
+        ping) cat {DATA}/{generation}-ping.txt;;
+        "show config") cat {DATA}/{generation}-show-config.txt;;
+        *partition) cat {DATA}/{generation}-show-partition.txt;;
+        *node) cat {DATA}/{generation}-show-node.txt;;
+        esac""",
+    )
+    cluster = look(tmp_path)
+    assert cluster["answering"] is True
+    assert cluster["message"] == ""
+    assert cluster["version"].startswith(generation)
+    assert (cluster["name"], cluster["configless"]) == ("t", True)
+    assert (cluster["port"], cluster["slurmd_port"]) == (6817, 6818)
+    assert cluster["nodes"]["n1"]["state"] == ["IDLE"]
+    assert cluster["partitions"]["main"]["default"] is True
+    assert cluster["addresses"]["ips"] == ["10.1.2.3"]
+    assert cluster["daemon"]["load"] == "loaded"
+
+
+def test_a_silent_cluster_is_told_by_its_files(host: Host) -> None:
+    tmp_path, program = host
+    program("scontrol", "echo 'Slurmctld(primary) at c1 is DOWN'; exit 1")
+    cluster = look(tmp_path)
+    assert cluster["answering"] is False
+    assert cluster["nodes"] == {}
+    assert (cluster["version"], cluster["name"], cluster["port"]) == ("24.11.5", "t", 6820)
+    assert cluster["controllers"] == [{"host": "c1", "mode": "primary", "up": False}]
+    assert cluster["partitions"]["main"]["nodes"] == "ALL"
+    assert cluster["partitions"]["big"]["state"] == "DOWN"
+    assert cluster["users"]["slurm"]["name"] == "nobody"
+    assert "does not answer: it is not running, slurmctld.service is active/running" in cluster["message"]
+    assert "fatal: the last word" in cluster["message"]
+
+
+def test_a_file_that_slurm_cannot_parse_is_told_in_slurms_words(host: Host) -> None:
+    tmp_path, program = host
+    program("scontrol", "echo 'scontrol: error: Parsing error at unrecognized key: Foo' >&2; exit 1")
+    cluster = look(tmp_path)
+    assert "unrecognized key: Foo" in cluster["message"]
+    assert [one["host"] for one in cluster["controllers"]] == ["c1", "c2"]
+
+
+def test_a_host_without_slurmctld_says_where_to_look(host: Host) -> None:
+    tmp_path, program = host
+    program("scontrol", "exit 127")
+    program("systemctl", "echo LoadState=not-found; echo MainPID=0")
+    message = look(tmp_path)["message"]
+    assert "no slurmctld is here" in message
+    assert "slurm_controllers" in message
+
+
+def test_a_missing_slurm_conf_is_told(host: Host) -> None:
+    tmp_path, program = host
+    program("scontrol", "exit 1")
+    (tmp_path / "etc/slurm.conf").unlink()
+    cluster = look(tmp_path)
+    assert "slurm.conf is missing" in cluster["message"]
+    assert cluster["partitions"] == {}
+
+
+def test_the_key_is_known_by_its_fingerprint_only(host: Host) -> None:
+    tmp_path, program = host
+    program("scontrol", "exit 1")
+    cluster = look(tmp_path)
+    assert cluster["munge_key"]["mode"] == "0400"
+    assert len(cluster["munge_key"]["sha256"]) == 64
+    assert "not for anybody" not in str(cluster)
+
+
+def test_files_of_the_database_are_not_listed(host: Host) -> None:
+    tmp_path, program = host
+    program("scontrol", "exit 1")
+    assert list(look(tmp_path)["files"]) == ["slurm.conf"]
