@@ -117,8 +117,8 @@ def _clock(node: Mapping[str, Any], cluster: Mapping[str, Any], max_skew: int) -
 def _accounts(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, wanted in (cluster.get("users") or {}).items():
         found = (node.get("users") or {}).get(name)
-        if not wanted or not found:
-            continue
+        if not wanted or not found or wanted.get("name", name) != name:
+            continue  # made later, or SlurmUser is called otherwise on this cluster
         same = (found["uid"], found["gid"]) == (wanted["uid"], wanted["gid"])
         yield _entry(
             f"user {name}", same, f"uid {wanted['uid']}, gid {wanted['gid']} as on the controller",

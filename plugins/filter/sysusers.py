@@ -42,9 +42,11 @@ def sysusers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return the lines for the accounts that are wanted and missing."""
     lines: list[str] = []
     for name, account in sorted(wanted.items()):
-        if account and not found.get(name):
+        # SlurmUser may be called otherwise on this cluster, and root is everywhere.
+        user = account.get("name") or name if account else ""
+        if account and account["uid"] != 0 and not found.get(name):
             # The group may have another name than the user, only its number matters.
-            lines += [f"g {account.get('group') or name} {account['gid']}", f"u {name} {account['uid']}:{account['gid']}"]
+            lines += [f"g {account.get('group') or user} {account['gid']}", f"u {user} {account['uid']}:{account['gid']}"]
     return lines
 
 

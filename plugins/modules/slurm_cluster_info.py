@@ -31,6 +31,16 @@ options:
     description: The key whose fingerprint is returned.
     type: path
     default: /etc/munge/munge.key
+  credentials:
+    description:
+      - Munge credentials made on nodes, by node. Each is decoded here, as a proof that keys and clocks agree.
+      - With it, only C(credentials) is returned.
+    type: dict
+  control_time:
+    description: >-
+      The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks can be
+      compared whenever and wherever the hosts are looked at.
+    type: float
   timeout:
     description: Seconds to wait for each answer of slurmctld.
     type: int
@@ -60,9 +70,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+credentials:
+  description: By node whether its credential was understood, and what munge said.
+  returned: when O(credentials) is given
+  type: dict
+  sample: {"n1": {"ok": true, "message": "Success (0)"}}
 cluster:
   description: The cluster as its controller sees it.
-  returned: always
+  returned: unless O(credentials) is given
   type: dict
   contains:
     answering:
@@ -127,6 +142,9 @@ cluster:
     time:
       description: The controller's clock, seconds since the epoch.
       type: float
+    control_time:
+      description: What was given as O(control_time).
+      type: float
     addresses:
       description: The controller's hostname, fqdn and ips.
       type: dict
@@ -137,6 +155,7 @@ cluster:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_cluster import MUNGE_KEY, describe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_credentials import decode
 
 
 def main() -> None:
@@ -146,13 +165,18 @@ def main() -> None:
             "conf": {"type": "path"},
             "service": {"type": "str", "default": "slurmctld"},
             "munge_key": {"type": "path", "default": MUNGE_KEY, "no_log": False},
+            "credentials": {"type": "dict", "no_log": True},
+            "control_time": {"type": "float"},
             "timeout": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
     )
     options = module.params
+    if options["credentials"] is not None:
+        decoded = {node: decode(credential) for node, credential in options["credentials"].items()}
+        module.exit_json(changed=False, credentials=decoded)
     cluster = describe(options["conf"], options["service"], options["munge_key"], options["timeout"])
-    module.exit_json(changed=False, cluster=cluster)
+    module.exit_json(changed=False, cluster=dict(cluster, control_time=options["control_time"]))
 
 
 if __name__ == "__main__":

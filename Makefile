@@ -1,0 +1,61 @@
+# Every command of the project. `make` alone lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What tools need to find the collection and the roles in the checkout when they don't read ansible.cfg.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_ROLES_PATH := $(CURDIR)/roles
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export CONTAINERS_CONF := $(CURDIR)/molecule/lab/containers.conf
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test lint unit molecule bench docs clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/.run ## Scale a real Slurm cluster up, in containers on this machine (needs root)
+	molecule/lab/demo.sh
+
+demo-down: $(VENV)/.run ## Remove what `make demo` made; the images stay as a cache
+	$(BIN)/ansible-playbook molecule/lab/destroy.yml
+
+test: lint unit molecule ## Everything that must pass: lint, unit and Molecule tests (needs root)
+
+lint: $(VENV)/.test ## ruff, mypy, yamllint, ansible-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint --strict
+
+unit: $(VENV)/.test ## Tests without a lab
+	$(BIN)/pytest tests
+
+# Each scenario in turn, also on both Slurm generations where it asks for them: make molecule S=scale-up
+S ?= scale-up
+molecule: $(VENV)/.test ## Molecule scenarios against real daemons; S=NAME runs one of them
+	molecule/lab/run_scenarios.sh $(S)
+
+bench: $(VENV)/.test ## Measure; prints a table and writes .bench/results.json
+	$(BIN)/python tests/bench/run.py
+
+docs: $(VENV)/.test ## Write the generated parts of the documentation anew
+	$(BIN)/python docs/generate.py
+
+clean: ## Remove the virtual environment and the lab's images
+	-podman images --quiet --filter reference='localhost/slurmscale-lab/*' | xargs --no-run-if-empty podman rmi --force
+	rm -rf $(VENV) .bench .cache
+
+# What the product itself needs is installed first, so that the demo doesn't wait for the test tools.
+$(VENV)/.run: pyproject.toml
+	@molecule/lab/check_python.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
