@@ -1,0 +1,175 @@
+"""The filters that the playbooks decide with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.ai_infra.slurm.plugins.filter.expand_nodes import expand_nodes
+from ansible_collections.ai_infra.slurm.plugins.filter.node_definition import node_definition
+from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readiness
+from ansible_collections.ai_infra.slurm.plugins.filter.scale_report import LOST, scale_report
+from ansible_collections.ai_infra.slurm.plugins.filter.selection_problems import selection_problems
+from ansible_collections.ai_infra.slurm.plugins.filter.sysusers import sysusers
+
+GROUPS = {"all": ["ctl1", "n07", "n08", "rack1"], "slurm_controllers": ["ctl1"], "rack": ["rack1"]}
+HARDWARE = {
+    "source": "slurmd", "cpus": 64, "boards": 1, "sockets": 2, "cores_per_socket": 16, "threads_per_core": 2,
+    "real_memory": 200000, "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ("n07,n08", ["n07", "n08"]),
+        ("n[07:09]", ["n07", "n08", "n09"]),
+        ("rack[0:1],n07", ["rack[0:1]", "n07"]),
+        ("n*, !n08", ["n*", "!n08"]),
+        ("", []),
+        (["n07", "n08"], ["n07", "n08"]),
+    ],
+)
+def test_ranges_are_expanded_and_everything_else_is_left_to_ansible(nodes: Any, expected: list[str]) -> None:
+    assert expand_nodes(nodes, GROUPS) == expected
+
+
+def test_a_broken_range_is_refused_by_name() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"n\[09:x\]"):
+        expand_nodes("n[09:x]", GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("terms", "selected", "words"),
+    [
+        (["n07", "n99"], ["n07"], "n99, which the inventory does not know"),
+        (["n07", "n07"], ["n07"], "n07 twice"),
+        ([], [], "it is empty"),
+        (["n07", "!n07"], [], "selects no host"),
+    ],
+)
+def test_a_selection_that_cannot_be_meant_is_refused(terms: list[str], selected: list[str], words: str) -> None:
+    assert words in " ".join(selection_problems(terms, selected, GROUPS))
+
+
+@pytest.mark.parametrize("terms", [["n07"], ["n*"], ["rack"], ["rack[0]"], ["rack[0:1]"], ["~n0[78]"], ["all", "!ctl1"]])
+def test_a_selection_that_ansible_understands_passes(terms: list[str]) -> None:
+    assert selection_problems(terms, ["n07"], GROUPS) == []
+
+
+def test_a_missing_controller_is_named() -> None:
+    assert "slurm_controllers" in selection_problems(["n07"], ["n07"], {"all": ["n07"]})[0]
+
+
+def test_a_node_is_defined_by_what_was_measured_less_the_margin() -> None:
+    definition = node_definition(HARDWARE, "n07", hostname="n07.example.org", features=["rocky"], memory_margin=2)
+    assert definition == {
+        "name": "n07",
+        "params": {
+            "CPUs": 64, "Sockets": 2, "CoresPerSocket": 16, "ThreadsPerCore": 2, "RealMemory": 196000,
+            "Features": "rocky", "Gres": "gpu:a100:2",
+        },
+        "gres_lines": ["NodeName=n07 Name=gpu Type=a100 File=/dev/nvidia0,/dev/nvidia1"],
+    }  # fmt: skip
+
+
+def test_what_the_user_states_wins_whatever_its_case() -> None:
+    params = node_definition(HARDWARE, "n07", stated={"realmemory": 1000, "Weight": 5, "cpus": 8})["params"]
+    assert (params["RealMemory"], params["Weight"], params["CPUs"]) == (1000, 5, 8)
+    assert "Sockets" not in params
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"RealMemory": 300000}, "RealMemory=300000 is stated, but the node has 200000"),
+        ({"CPUs": 65}, "CPUs=65 is stated, but the node has 64"),
+        ({"CoresPerSocket": 32}, "= 128 is stated"),
+        ({"Gres": "gpu:a100:4"}, "Gres=gpu:a100:4 is stated, but the node has 2"),
+    ],
+)
+def test_a_statement_that_the_hardware_cannot_meet_is_refused(stated: dict[str, Any], words: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=words):
+        node_definition(HARDWARE, "n07", stated=stated)
+
+
+def test_config_overrides_believes_any_statement() -> None:
+    assert node_definition(HARDWARE, "n07", stated={"CPUs": 128}, overrides=True)["params"]["CPUs"] == 128
+
+
+def test_an_other_hostname_is_told_to_slurm() -> None:
+    assert node_definition(HARDWARE, "n07", hostname="ip-10-0-0-7.internal")["params"]["NodeHostname"] == "ip-10-0-0-7"
+
+
+def probe(**changes: Any) -> dict[str, Any]:
+    node = {
+        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky"}, "uid": 0, "python": "3.9.18", "slurm_version": None,
+        "time": 1000.0, "control_time": 999.0, "users": {"slurm": None, "munge": None}, "disks": {},
+    }  # fmt: skip
+    return {**node, **changes}
+
+
+CLUSTER = {
+    "version": "24.11.5", "time": 2000.5, "control_time": 2000.0,
+    "users": {"slurm": {"uid": 64030, "gid": 64030, "name": "slurm"}, "munge": {"uid": 991, "gid": 991}},
+}  # fmt: skip
+
+
+def failed(node: dict[str, Any]) -> dict[str, str]:
+    return {entry["check"]: f"{entry['found']}; {entry['remedy']}" for entry in readiness(node, CLUSTER) if not entry["ok"]}
+
+
+def test_a_bare_machine_is_ready() -> None:
+    assert failed(probe()) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words"),
+    [
+        ({"os": {"supported": False, "pretty": "Arch Linux", "id": "arch"}}, "operating system", "Arch Linux"),
+        ({"uid": 1000}, "privileges", "ansible_become"),
+        ({"python": "3.6.8"}, "Python", "3.6.8"),
+        ({"slurm_version": "25.05.1"}, "Slurm version", "25.05.1"),
+        ({"slurm_version": "22.05.8"}, "Slurm version", "22.05.8"),
+        ({"time": 4600.0}, "clock", "+3600 s"),
+        ({"users": {"slurm": {"uid": 1001, "gid": 1001}}}, "user slurm", "uid 1001"),
+        ({"disks": {"/var": 10}}, "space in /var", "10 MB"),
+    ],
+)
+def test_what_keeps_a_machine_from_being_a_node_is_named(changes: dict[str, Any], check: str, words: str) -> None:
+    found = failed(probe(**changes))
+    assert list(found) == [check]
+    assert words in found[check]
+
+
+@pytest.mark.parametrize("version", ["24.11.5", "24.11.4", "24.05.0", "23.02.7"])
+def test_versions_inside_the_window_are_ready(version: str) -> None:
+    assert failed(probe(slurm_version=version)) == {}
+
+
+def test_missing_accounts_get_the_controllers_numbers() -> None:
+    wanted = {"munge": {"uid": 991, "gid": 990, "group": "munge"}, "slurm": {"uid": 64030, "gid": 64030, "name": "hpc", "group": "hpc"}}
+    assert sysusers({"munge": None, "slurm": None}, wanted) == ["g munge 990", "u munge 991:990", "g hpc 64030", "u hpc 64030:64030"]
+    assert sysusers({"munge": {"uid": 991}, "slurm": {"uid": 64030}}, wanted) == []
+    assert sysusers({"slurm": None}, {"slurm": {"uid": 0, "gid": 0, "name": "root"}, "munge": None}) == []
+
+
+def test_the_table_has_a_row_for_every_node_also_for_one_that_was_lost() -> None:
+    hostvars = {
+        "n07": {"scale_proof": {"message": "job 12 ran"}, "scale_changed": True, "scale_started": 10.0, "scale_ended": 40.4},
+        "n08": {"scale_proof": {"message": "job 13 ran"}, "scale_changed": False},
+        "n09": {"scale_failure": {"step": "Start slurmd", "reason": "no\nway"}},
+        "n10": {},
+    }
+    report = scale_report(["n07", "n08", "n09", "n10"], hostvars)
+    assert [row["result"] for row in report["rows"]] == ["done", "unchanged", "failed", "failed"]
+    assert report["table"].splitlines() == [
+        "NODE  RESULT     TIME  REASON",
+        "n07   done       30 s  job 12 ran",
+        "n08   unchanged  -     job 13 ran",
+        "n09   failed     -     Start slurmd: no way",
+        f"n10   failed     -     {LOST}",
+        "",
+        "2 of 4 nodes are well, 2 failed.",
+    ]
