@@ -40,7 +40,8 @@ options:
     elements: str
     default: []
   memory_margin:
-    description: Percent of the measured memory that Slurm is not told of, for the system and for kernels that differ a little.
+    description: >-
+      Percent of the measured memory that Slurm is not told of, for the system and for kernels that differ a little.
     type: float
     default: 2
   overrides:
@@ -70,12 +71,14 @@ MEASURED = {
     "RealMemory": "real_memory",
 }
 TOPOLOGY = ("Sockets", "CoresPerSocket", "ThreadsPerCore")
-NAMES = {name.lower(): name for name in [*MEASURED, "Features", "Gres", "NodeAddr", "NodeHostname", "Weight", "TmpDisk"]}
+NAMES = {
+    name.lower(): name for name in [*MEASURED, "Features", "Gres", "NodeAddr", "NodeHostname", "Weight", "TmpDisk"]
+}
 NAMES["feature"] = "Features"
 NAMES["procs"] = "CPUs"
 
 
-def node_definition(  # noqa: PLR0913 - a filter's options are its arguments
+def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     hardware: Mapping[str, Any],
     name: str,
     hostname: str | None = None,
@@ -118,7 +121,9 @@ def _refuse_what_is_not_there(
     for key in TOPOLOGY:
         threads *= int(wanted.get(key, measured.get(key, 1)))
     if set(TOPOLOGY) & set(wanted) and threads > measured["CPUs"]:
-        problems.append(f"Sockets x CoresPerSocket x ThreadsPerCore = {threads} is stated, but the node has {measured['CPUs']} CPUs")
+        problems.append(
+            f"Sockets x CoresPerSocket x ThreadsPerCore = {threads} is stated, but the node has {measured['CPUs']} CPUs"
+        )
     for item in filter(None, str(wanted.get("Gres", "")).split(",")):
         kind, _, count = item.partition(":")
         number = int(count.rsplit(":", 1)[-1]) if count.rsplit(":", 1)[-1].isdigit() else 1

@@ -47,7 +47,21 @@ _value:
 
 SUPPORTED = "Rocky, AlmaLinux, RHEL, CentOS Stream 8-10; Ubuntu 20.04-26.04; Debian 11-13"
 # Majors of Slurm in order of release; the position says how far two versions are apart.
-MAJORS = ("19.05", "20.02", "20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11", "26.05", "26.11")
+MAJORS = (
+    "19.05",
+    "20.02",
+    "20.11",
+    "21.08",
+    "22.05",
+    "23.02",
+    "23.11",
+    "24.05",
+    "24.11",
+    "25.05",
+    "25.11",
+    "26.05",
+    "26.11",
+)
 PYTHON = (3, 8)
 
 
@@ -71,16 +85,25 @@ def _entry(check: str, ok: bool, needed: str, found: str, remedy: str) -> dict[s
 def _system(node: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     os = node["os"]
     yield _entry(
-        "operating system", bool(os["supported"]), SUPPORTED, os.get("pretty") or str(os.get("id")),
+        "operating system",
+        bool(os["supported"]),
+        SUPPORTED,
+        os.get("pretty") or str(os.get("id")),
         "Install one of the supported systems, or leave this machine out of nodes.",
     )
     yield _entry(
-        "privileges", node["uid"] == 0, "uid 0", f"uid {node['uid']}",
+        "privileges",
+        node["uid"] == 0,
+        "uid 0",
+        f"uid {node['uid']}",
         "Log in as root, or set ansible_become: true and a user that may become root.",
     )
     version = tuple(int(part) for part in node["python"].split(".")[:2])
     yield _entry(
-        "Python", version >= PYTHON, "3.8 or later", node["python"],
+        "Python",
+        version >= PYTHON,
+        "3.8 or later",
+        node["python"],
         "Install a newer python3, or set ansible_python_interpreter to one that is there.",
     )
 
@@ -99,7 +122,10 @@ def _version(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[di
     newer = [int(part) for part in found.split(".")[:3]] > [int(part) for part in controller.split(".")[:3]]
     old = _major(controller) - _major(found) > window if -1 not in (_major(controller), _major(found)) else False
     yield _entry(
-        "Slurm version", not newer and not old, f"at most {controller} and at most {window} majors older", found,
+        "Slurm version",
+        not newer and not old,
+        f"at most {controller} and at most {window} majors older",
+        found,
         f"Remove the installed slurmd {found}, and this run installs the one of the controller.",
     )
 
@@ -109,7 +135,10 @@ def _clock(node: Mapping[str, Any], cluster: Mapping[str, Any], max_skew: int) -
         return
     skew = (node["time"] - node["control_time"]) - (cluster["time"] - cluster["control_time"])
     yield _entry(
-        "clock", abs(skew) <= max_skew, f"within {max_skew} s of the controller's", f"{skew:+.0f} s",
+        "clock",
+        abs(skew) <= max_skew,
+        f"within {max_skew} s of the controller's",
+        f"{skew:+.0f} s",
         "Set up time synchronisation (chrony) on the node; munge refuses credentials of a wrong time.",
     )
 
@@ -121,9 +150,12 @@ def _accounts(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[d
             continue  # made later, or SlurmUser is called otherwise on this cluster
         same = (found["uid"], found["gid"]) == (wanted["uid"], wanted["gid"])
         yield _entry(
-            f"user {name}", same, f"uid {wanted['uid']}, gid {wanted['gid']} as on the controller",
+            f"user {name}",
+            same,
+            f"uid {wanted['uid']}, gid {wanted['gid']} as on the controller",
             f"uid {found['uid']}, gid {found['gid']}",
-            f"Stop what runs as {name}, give it the controller's uid and gid (usermod, groupmod, chown its files), and run again.",
+            f"Stop what runs as {name}, give it the controller's uid and gid (usermod, groupmod, chown its files),"
+            " and run again.",
         )
 
 
@@ -131,7 +163,10 @@ def _disks(node: Mapping[str, Any], min_free_mb: int) -> Iterator[dict[str, Any]
     for path, free in (node.get("disks") or {}).items():
         if free is not None:
             yield _entry(
-                f"space in {path}", free >= min_free_mb, f"{min_free_mb} MB free", f"{free} MB",
+                f"space in {path}",
+                free >= min_free_mb,
+                f"{min_free_mb} MB free",
+                f"{free} MB",
                 f"Free some space in {path}.",
             )
 

@@ -38,7 +38,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    The keys rows (a list of node, result, reason, seconds) and table (text). Results are done (changed and proved), unchanged,
+    The keys rows (a list of node, result, reason, seconds) and table (text). Results are done (changed and
+    proved), unchanged,
     planned (check mode) and failed.
   type: dict
 """
@@ -47,7 +48,9 @@ LOST = "the connection was lost before the node was done; run again when it answ
 
 
 def scale_report(
-    nodes: Sequence[str], hostvars: Mapping[str, Any], check_mode: bool = False  # noqa: FBT001, FBT002 - a filter's option
+    nodes: Sequence[str],
+    hostvars: Mapping[str, Any],
+    check_mode: bool = False,  # noqa: FBT001, FBT002 - a filter's option
 ) -> dict[str, Any]:
     """Return the rows and the table of a run."""
     rows = [_row(node, hostvars[node], check_mode) for node in nodes]
@@ -71,7 +74,12 @@ def _row(node: str, facts: Mapping[str, Any], check_mode: bool) -> dict[str, Any
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ("NODE", "RESULT", "TIME", "REASON")
     cells = [
-        (row["node"], row["result"], f"{row['seconds']:.0f} s" if row["seconds"] else "-", " ".join(str(row["reason"]).split()))
+        (
+            row["node"],
+            row["result"],
+            f"{row['seconds']:.0f} s" if row["seconds"] else "-",
+            " ".join(str(row["reason"]).split()),
+        )
         for row in rows
     ]
     widths = [max(len(row[column]) for row in [header, *cells]) for column in range(3)]

@@ -53,7 +53,8 @@ def selection_problems(terms: Sequence[str], selected: Sequence[str], groups: Ma
     problems = []
     if not groups.get("slurm_controllers"):
         problems.append(
-            "The group slurm_controllers is missing or empty: put the cluster's controller into it, the primary one first."
+            "The group slurm_controllers is missing or empty:"
+            " put the cluster's controller into it, the primary one first."
         )
     known = {*groups, *groups.get("all", ())}
     names = [term for term in terms if not term.startswith(("!", "&"))]
@@ -61,13 +62,15 @@ def selection_problems(terms: Sequence[str], selected: Sequence[str], groups: Ma
     twice = sorted({term for term in names if names.count(term) > 1})
     if unknown:
         problems.append(
-            f"nodes names {', '.join(unknown)}, which the inventory does not know: correct the name or add the host to the inventory."
+            f"nodes names {', '.join(unknown)}, which the inventory does not know:"
+            " correct the name or add the host to the inventory."
         )
     if twice:
         problems.append(f"nodes names {', '.join(twice)} twice: name each node once.")
     if not selected and not unknown:
         problems.append(
-            f"nodes selects no host ({', '.join(terms) or 'it is empty'}): say which nodes to work on, e.g. -e nodes=node07,node08."
+            f"nodes selects no host ({', '.join(terms) or 'it is empty'}):"
+            " say which nodes to work on, e.g. -e nodes=node07,node08."
         )
     return problems
 

@@ -46,7 +46,10 @@ def sysusers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
         user = account.get("name") or name if account else ""
         if account and account["uid"] != 0 and not found.get(name):
             # The group may have another name than the user, only its number matters.
-            lines += [f"g {account.get('group') or user} {account['gid']}", f"u {user} {account['uid']}:{account['gid']}"]
+            lines += [
+                f"g {account.get('group') or user} {account['gid']}",
+                f"u {user} {account['uid']}:{account['gid']}",
+            ]
     return lines
 
 

@@ -15,9 +15,15 @@ from ansible_collections.ai_infra.slurm.plugins.filter.sysusers import sysusers
 
 GROUPS = {"all": ["ctl1", "n07", "n08", "rack1"], "slurm_controllers": ["ctl1"], "rack": ["rack1"]}
 HARDWARE = {
-    "source": "slurmd", "cpus": 64, "boards": 1, "sockets": 2, "cores_per_socket": 16, "threads_per_core": 2,
-    "real_memory": 200000, "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}],
-}  # fmt: skip
+    "source": "slurmd",
+    "cpus": 64,
+    "boards": 1,
+    "sockets": 2,
+    "cores_per_socket": 16,
+    "threads_per_core": 2,
+    "real_memory": 200000,
+    "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}],
+}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,9 @@ def test_a_selection_that_cannot_be_meant_is_refused(terms: list[str], selected:
     assert words in " ".join(selection_problems(terms, selected, GROUPS))
 
 
-@pytest.mark.parametrize("terms", [["n07"], ["n*"], ["rack"], ["rack[0]"], ["rack[0:1]"], ["~n0[78]"], ["all", "!ctl1"]])
+@pytest.mark.parametrize(
+    "terms", [["n07"], ["n*"], ["rack"], ["rack[0]"], ["rack[0:1]"], ["~n0[78]"], ["all", "!ctl1"]]
+)
 def test_a_selection_that_ansible_understands_passes(terms: list[str]) -> None:
     assert selection_problems(terms, ["n07"], GROUPS) == []
 
@@ -67,11 +75,16 @@ def test_a_node_is_defined_by_what_was_measured_less_the_margin() -> None:
     assert definition == {
         "name": "n07",
         "params": {
-            "CPUs": 64, "Sockets": 2, "CoresPerSocket": 16, "ThreadsPerCore": 2, "RealMemory": 196000,
-            "Features": "rocky", "Gres": "gpu:a100:2",
+            "CPUs": 64,
+            "Sockets": 2,
+            "CoresPerSocket": 16,
+            "ThreadsPerCore": 2,
+            "RealMemory": 196000,
+            "Features": "rocky",
+            "Gres": "gpu:a100:2",
         },
         "gres_lines": ["NodeName=n07 Name=gpu Type=a100 File=/dev/nvidia0,/dev/nvidia1"],
-    }  # fmt: skip
+    }
 
 
 def test_what_the_user_states_wins_whatever_its_case() -> None:
@@ -104,20 +117,30 @@ def test_an_other_hostname_is_told_to_slurm() -> None:
 
 def probe(**changes: Any) -> dict[str, Any]:
     node = {
-        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky"}, "uid": 0, "python": "3.9.18", "slurm_version": None,
-        "time": 1000.0, "control_time": 999.0, "users": {"slurm": None, "munge": None}, "disks": {},
-    }  # fmt: skip
+        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky"},
+        "uid": 0,
+        "python": "3.9.18",
+        "slurm_version": None,
+        "time": 1000.0,
+        "control_time": 999.0,
+        "users": {"slurm": None, "munge": None},
+        "disks": {},
+    }
     return {**node, **changes}
 
 
 CLUSTER = {
-    "version": "24.11.5", "time": 2000.5, "control_time": 2000.0,
+    "version": "24.11.5",
+    "time": 2000.5,
+    "control_time": 2000.0,
     "users": {"slurm": {"uid": 64030, "gid": 64030, "name": "slurm"}, "munge": {"uid": 991, "gid": 991}},
-}  # fmt: skip
+}
 
 
 def failed(node: dict[str, Any]) -> dict[str, str]:
-    return {entry["check"]: f"{entry['found']}; {entry['remedy']}" for entry in readiness(node, CLUSTER) if not entry["ok"]}
+    return {
+        entry["check"]: f"{entry['found']}; {entry['remedy']}" for entry in readiness(node, CLUSTER) if not entry["ok"]
+    }
 
 
 def test_a_bare_machine_is_ready() -> None:
@@ -149,15 +172,28 @@ def test_versions_inside_the_window_are_ready(version: str) -> None:
 
 
 def test_missing_accounts_get_the_controllers_numbers() -> None:
-    wanted = {"munge": {"uid": 991, "gid": 990, "group": "munge"}, "slurm": {"uid": 64030, "gid": 64030, "name": "hpc", "group": "hpc"}}
-    assert sysusers({"munge": None, "slurm": None}, wanted) == ["g munge 990", "u munge 991:990", "g hpc 64030", "u hpc 64030:64030"]
+    wanted = {
+        "munge": {"uid": 991, "gid": 990, "group": "munge"},
+        "slurm": {"uid": 64030, "gid": 64030, "name": "hpc", "group": "hpc"},
+    }
+    assert sysusers({"munge": None, "slurm": None}, wanted) == [
+        "g munge 990",
+        "u munge 991:990",
+        "g hpc 64030",
+        "u hpc 64030:64030",
+    ]
     assert sysusers({"munge": {"uid": 991}, "slurm": {"uid": 64030}}, wanted) == []
     assert sysusers({"slurm": None}, {"slurm": {"uid": 0, "gid": 0, "name": "root"}, "munge": None}) == []
 
 
 def test_the_table_has_a_row_for_every_node_also_for_one_that_was_lost() -> None:
     hostvars = {
-        "n07": {"scale_proof": {"message": "job 12 ran"}, "scale_changed": True, "scale_started": 10.0, "scale_ended": 40.4},
+        "n07": {
+            "scale_proof": {"message": "job 12 ran"},
+            "scale_changed": True,
+            "scale_started": 10.0,
+            "scale_ended": 40.4,
+        },
         "n08": {"scale_proof": {"message": "job 13 ran"}, "scale_changed": False},
         "n09": {"scale_failure": {"step": "Start slurmd", "reason": "no\nway"}},
         "n10": {},

@@ -45,10 +45,28 @@ def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs one of the playbooks and returns its exit code and all its output."""
 
     def run(name: str, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        command = ["ansible-playbook", "-i", str(INVENTORY / "hosts.yml"), str(ROOT / "playbooks" / f"{name}.yml"), *arguments]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000"}
+        command = [
+            "ansible-playbook",
+            "-i",
+            str(INVENTORY / "hosts.yml"),
+            str(ROOT / "playbooks" / f"{name}.yml"),
+            *arguments,
+        ]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "COLUMNS": "1000",
+        }
         return subprocess.run(
-            command, cwd=ROOT, env=environment, timeout=timeout, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=environment,
+            timeout=timeout,
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
 
     return run

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import lab_host
-from testinfra.host import Host
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
 
 NEW = ["rocky1", "rocky2", "ubuntu2", "ubuntu3"]
 GENERATION = os.environ.get("LAB_SLURM", "24.11")
@@ -33,9 +35,13 @@ def test_a_job_was_completed_on_every_new_node(ctl1: Host, node: str) -> None:
     assert all("JobState=COMPLETED" in job and "ExitCode=0:0" in job for job in proofs)
 
 
-def test_the_controller_was_restarted_once_at_most_and_not_at_all_where_reconfigure_is_enough(ctl1: Host, before: dict[str, Any]) -> None:
+def test_the_controller_was_restarted_once_at_most_and_not_at_all_where_reconfigure_is_enough(
+    ctl1: Host, before: dict[str, Any]
+) -> None:
     started = ctl1.check_output(
-        "journalctl --unit slurmctld --since @%s --output cat MESSAGE_ID=%s UNIT=slurmctld.service | wc -l", before["time"], UNIT_STARTED
+        "journalctl --unit slurmctld --since @%s --output cat MESSAGE_ID=%s UNIT=slurmctld.service | wc -l",
+        before["time"],
+        UNIT_STARTED,
     )
     assert int(started) == (0 if GENERATION == "24.11" else 1)
 
@@ -54,7 +60,10 @@ def test_the_munge_key_is_the_controllers_and_only_munge_reads_it(ctl1: Host, no
 @pytest.mark.parametrize("node", NEW)
 def test_users_have_the_controllers_numbers(ctl1: Host, node: str) -> None:
     for user in ("slurm", "munge"):
-        assert (lab_host(node).user(user).uid, lab_host(node).user(user).gid) == (ctl1.user(user).uid, ctl1.user(user).gid)
+        assert (lab_host(node).user(user).uid, lab_host(node).user(user).gid) == (
+            ctl1.user(user).uid,
+            ctl1.user(user).gid,
+        )
 
 
 @pytest.mark.parametrize("node", [name for name in NEW if name.startswith("ubuntu")])
@@ -70,7 +79,9 @@ def test_ubuntu_nodes_have_packages_from_apphub_only(node: str) -> None:
 @pytest.mark.parametrize("node", [name for name in NEW if name.startswith("rocky")])
 def test_rocky_nodes_have_packages_from_apphub_only(node: str) -> None:
     host = lab_host(node)
-    sources = host.check_output("dnf --quiet repoquery --installed --queryformat '%%{name} %%{from_repo}\n' slurm slurm-slurmd munge")
+    sources = host.check_output(
+        "dnf --quiet repoquery --installed --queryformat '%%{name} %%{from_repo}\n' slurm slurm-slurmd munge"
+    )
     found = dict(line.split() for line in sources.splitlines() if line)
     assert set(found) == {"slurm", "slurm-slurmd", "munge"}
     assert set(found.values()) == {"apphub"}
