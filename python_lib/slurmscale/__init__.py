@@ -1,0 +1,51 @@
+"""Scales Slurm clusters with Ansible and shows how far each node is.
+
+`Scaling` is the entry; the records it hands out are in `models`, its errors in `errors`.
+"""
+
+from __future__ import annotations
+
+from slurmscale.errors import (
+    ClusterError,
+    NodesError,
+    NotFoundError,
+    OverlapError,
+    ProjectError,
+    RefusedError,
+    RunnerError,
+    SlurmscaleError,
+    StoreError,
+)
+from slurmscale.models import Cluster, Credentials, LogLine, NodeSpec, Notice, Run, RunOptions, Task
+from slurmscale.report import ScalingStatus
+from slurmscale.running import RunHandle
+from slurmscale.scaling import Scaling
+from slurmscale.states import Operation, RunStatus, TaskStatus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cluster",
+    "ClusterError",
+    "Credentials",
+    "LogLine",
+    "NodeSpec",
+    "NodesError",
+    "NotFoundError",
+    "Notice",
+    "Operation",
+    "OverlapError",
+    "ProjectError",
+    "RefusedError",
+    "Run",
+    "RunHandle",
+    "RunOptions",
+    "RunStatus",
+    "RunnerError",
+    "Scaling",
+    "ScalingStatus",
+    "SlurmscaleError",
+    "StoreError",
+    "Task",
+    "TaskStatus",
+]

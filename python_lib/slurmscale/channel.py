@@ -1,0 +1,71 @@
+"""Hands secrets to Ansible through memory.
+
+A socket in the run's private directory, and a program that Ansible takes for
+a dynamic inventory or a vault password script, which prints what the socket gives. Nothing secret is in a file, in an
+argument or in an environment, from where it could get into facts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CLIENT = (
+    "import socket,sys;s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);s.sendall(sys.argv[2].encode());"
+    "s.shutdown(1);d=iter(lambda:s.recv(65536),b'');sys.stdout.buffer.write(b''.join(d))"
+)
+SECRETS_VARIABLE = "slurmscale_secrets"
+"""Inventory variable that holds the secret ones among the extra variables."""
+
+
+class Channel:
+    """Serves secrets to the processes of one run.
+
+    Args:
+        run_dir: The run's private directory.
+        inventory: Dynamic inventory, as Ansible's script plugin wants it.
+        vault_password: Password of Ansible Vault.
+    """
+
+    def __init__(self, run_dir: Path, inventory: dict[str, Any], vault_password: str | None = None) -> None:
+        self._answers = {b"inventory": json.dumps(inventory).encode(), b"vault": (vault_password or "").encode()}
+        path = run_dir / "channel"
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self.inventory_script = self._script(run_dir / "inventory.sh", path, "inventory")
+        self.vault_script = self._script(run_dir / "vault.sh", path, "vault") if vault_password else None
+        threading.Thread(target=self._serve, name="channel", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        # close alone would leave accept() waiting
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    @staticmethod
+    def _script(script: Path, path: Path, what: str) -> Path:
+        script.write_text(f"#!/bin/sh\nexec '{sys.executable}' -I -S -c \"{_CLIENT}\" '{path}' {what}\n")
+        script.chmod(0o700)
+        return script
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.settimeout(5)
+                    connection.sendall(self._answers.get(connection.recv(64), b""))
+                except OSError:
+                    continue

@@ -1,0 +1,158 @@
+"""Reads ansible-runner's events. Pure: dictionaries in, small records out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LONGEST_TEXT = 16_000
+
+
+class Kind(Enum):
+    """What an event means for progress."""
+
+    BEGIN = auto()
+    PLAY = auto()
+    TASK = auto()
+    HOST_START = auto()
+    RESULT = auto()
+    BEAT = auto()
+    STATS = auto()
+    OUTPUT = auto()
+
+
+class Outcome(Enum):
+    """How a task ended on a host."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNREACHABLE = "unreachable"
+
+
+_KINDS = {
+    "playbook_on_start": Kind.BEGIN,
+    "playbook_on_play_start": Kind.PLAY,
+    "playbook_on_task_start": Kind.TASK,
+    "playbook_on_handler_task_start": Kind.TASK,
+    "runner_on_start": Kind.HOST_START,
+    "runner_on_ok": Kind.RESULT,
+    "runner_on_failed": Kind.RESULT,
+    "runner_on_skipped": Kind.RESULT,
+    "runner_on_unreachable": Kind.RESULT,
+    "playbook_on_stats": Kind.STATS,
+    "verbose": Kind.OUTPUT,
+    "error": Kind.OUTPUT,
+    "warning": Kind.OUTPUT,
+    "deprecated": Kind.OUTPUT,
+}
+_OUTCOMES = {
+    "runner_on_ok": Outcome.OK,
+    "runner_on_failed": Outcome.FAILED,
+    "runner_on_skipped": Outcome.SKIPPED,
+    "runner_on_unreachable": Outcome.UNREACHABLE,
+}
+
+
+@dataclass(slots=True)
+class Event:
+    """One event, reduced to what progress and logs need."""
+
+    kind: Kind
+    name: str
+    counter: int
+    time: float
+    host: str | None
+    task_uuid: str
+    task: str
+    role: str
+    play: str
+    play_uuid: str
+    outcome: Outcome | None
+    ignored: bool
+    changed: bool
+    res: dict[str, Any]
+    data: dict[str, Any]
+    text: str
+
+    @property
+    def step(self) -> str:
+        """The task as a person reads it."""
+        return f"{self.role} : {self.task}" if self.role else self.task
+
+
+def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
+    """Read one event of ansible-runner.
+
+    Args:
+        raw: The event as ansible-runner gives it.
+        now: Time to assume when the event carries none.
+
+    Returns:
+        The event; unknown kinds become heartbeats.
+    """
+    data = raw.get("event_data") or {}
+    name = raw.get("event", "")
+    created = raw.get("created")
+    res = data.get("res")
+    get = data.get
+    return Event(
+        kind=_KINDS.get(name, Kind.BEAT),
+        name=name,
+        counter=raw.get("counter", 0),
+        time=_time(created) if isinstance(created, str) else (created or now),
+        host=get("host"),
+        task_uuid=get("task_uuid") or "",
+        task=get("task") or "",
+        role=get("role") or "",
+        play=get("play") or "",
+        play_uuid=get("play_uuid") or "",
+        outcome=_OUTCOMES.get(name),
+        ignored=bool(get("ignore_errors")),
+        changed=bool(res and res.get("changed")) if isinstance(res, dict) else False,
+        res=res if isinstance(res, dict) else {},
+        data=data,
+        text=raw.get("stdout") or "",
+    )
+
+
+def _time(created: str) -> float:
+    stamp = datetime.fromisoformat(created)
+    # ansible-runner writes UTC; versions before 2.4 left the zone out
+    return stamp.timestamp() if stamp.tzinfo else datetime.fromisoformat(created + "+00:00").timestamp()
+
+
+def plain(text: str) -> str:
+    """Remove colours and cut what is too long to be read."""
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
+    text = text.replace("\r", "").strip("\n")
+    if len(text) > _LONGEST_TEXT:
+        return f"{text[:_LONGEST_TEXT]}\n... {len(text) - _LONGEST_TEXT} more characters"
+    return text
+
+
+def failure_message(res: dict[str, Any]) -> str:
+    """Say why a task failed: the first of the places where modules put their reason.
+
+    Args:
+        res: The result of the failed task.
+
+    Returns:
+        The reason; never empty.
+    """
+    for item in res.get("results") or ():
+        if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
+            return failure_message(item)
+    message = res.get("msg") or res.get("reason") or res.get("exception") or ""
+    if isinstance(message, list):
+        message = "\n".join(str(line) for line in message)
+    message = str(message).strip()
+    details = str(res.get("stderr") or res.get("module_stderr") or res.get("stdout") or "").strip()
+    if details and (not message or message in ("non-zero return code", "MODULE FAILURE")):
+        message = f"{message}: {details}" if message else details
+    return plain(message) or "failed without a message"

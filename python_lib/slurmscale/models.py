@@ -1,0 +1,221 @@
+"""The records that the library hands out: frozen, typed, without behaviour beyond small derived values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from slurmscale.states import ACTIVE, FAILED, SUCCEEDED, Operation, RunStatus, TaskStatus
+
+
+def when(epoch: float | None) -> datetime | None:
+    """Turn seconds since the epoch, the store's form of a time, into a datetime with zone."""
+    return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to log in to a node; what is None is left to the next wider level.
+
+    Attributes:
+        user: Login name.
+        password: Login password; never written anywhere.
+        private_key_file: Path of a private key that exists already.
+        become_password: Password for sudo; never written anywhere.
+        port: TCP port of the ssh server.
+    """
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    private_key_file: str | None = None
+    become_password: str | None = field(default=None, repr=False)
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node that is not in the inventory, or whose login differs from what the inventory says.
+
+    Attributes:
+        name: Name of the node in Slurm and in the inventory.
+        host: Address to connect to; the name when None.
+        credentials: What differs from the cluster's credentials.
+    """
+
+    name: str
+    host: str | None = None
+    credentials: Credentials = Credentials()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster as the store knows it; holds no secret.
+
+    Attributes:
+        name: Name given by the user, or derived from the inventory's path.
+        inventory: Path of the Ansible inventory; None for a cluster described by the fields below.
+        controller: Address of the controller when there is no inventory.
+        apphub_urls: AppHub addresses when there is no inventory.
+        variables: Further Ansible variables for all hosts; secrets are refused here.
+        credentials: Login for nodes that have none of their own; kept in memory only.
+        created_at: Seconds since the epoch.
+    """
+
+    name: str
+    inventory: str | None = None
+    controller: str | None = None
+    apphub_urls: tuple[str, ...] = ()
+    variables: dict[str, Any] = field(default_factory=dict)
+    credentials: Credentials = field(default=Credentials(), repr=False)
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a caller may choose for one run.
+
+    Attributes:
+        forks: Nodes worked on at the same time; the setting's default when None.
+        check: Only show what would be changed.
+        timeout: Seconds after which the run is cancelled; no limit when None.
+        extra_vars: Ansible extra variables. Values whose name looks secret reach Ansible through memory only.
+        credentials: Login for nodes whose inventory and cluster say nothing.
+        vault_password: Password of Ansible Vault; reaches Ansible through memory only.
+        vault_password_file: Path of a file or program that gives the vault's password.
+        verbosity: Number of v's for Ansible.
+    """
+
+    forks: int | None = None
+    check: bool = False
+    timeout: float | None = None
+    extra_vars: dict[str, Any] = field(default_factory=dict, repr=False)
+    credentials: Credentials = field(default=Credentials(), repr=False)
+    vault_password: str | None = field(default=None, repr=False)
+    vault_password_file: str | None = None
+    verbosity: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How a run's tasks stand; kept with the run so that the status never has to count the tasks."""
+
+    total: int = 0
+    active: int = 0
+    success: int = 0
+    failed: int = 0
+    active_progress: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one playbook over a set of nodes."""
+
+    id: str
+    cluster: str
+    operation: Operation
+    status: RunStatus
+    nodes: tuple[str, ...]
+    counts: Counts
+    created_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+    updated_at: float | None = None
+    error: str | None = None
+    inventory: str | None = None
+    forks: int = 0
+    check: bool = False
+    variables: dict[str, Any] = field(default_factory=dict)
+    secret_names: tuple[str, ...] = ()
+    retry_of: str | None = None
+    owner_host: str = ""
+    owner_pid: int = 0
+    owner_started: float = 0.0
+    ansible_pid: int | None = None
+    ansible_started: float | None = None
+    run_dir: str | None = None
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One node in one run."""
+
+    id: int
+    task_id: str
+    run_id: str
+    node: str
+    task_type: str
+    status: TaskStatus
+    progress: int
+    step: str
+    error_message: str | None
+    created_at: float
+    updated_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether work on the node is still to be done."""
+        return self.status in ACTIVE
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the node is done."""
+        return self.status in SUCCEEDED
+
+    @property
+    def failed(self) -> bool:
+        """Whether the node failed."""
+        return self.status in FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One entry of a node's log: what one Ansible task printed for it."""
+
+    id: int
+    node: str | None
+    counter: int
+    created_at: float
+    event: str
+    task: str
+    text: str
+
+
+@dataclass(slots=True)
+class TaskChange:
+    """The new state of one node; what trackers hand to the store and to subscribers."""
+
+    node: str
+    status: TaskStatus
+    progress: int
+    step: str
+    error_message: str | None
+    updated_at: float
+    started_at: float | None
+    completed_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What subscribers receive: the changes since the last notice of the run.
+
+    Attributes:
+        run_id: The run.
+        status: Its state.
+        progress: Overall progress in whole percent.
+        counts: How the run's tasks stand.
+        tasks: Nodes that changed.
+        remaining: Estimated seconds to the end, known once a run of this kind was learned from.
+        error: Why the run ended badly.
+    """
+
+    run_id: str
+    status: RunStatus
+    progress: int
+    counts: Counts
+    tasks: tuple[TaskChange, ...] = ()
+    remaining: float | None = None
+    error: str | None = None

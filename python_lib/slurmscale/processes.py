@@ -1,0 +1,184 @@
+"""Ends all processes of a run: on the control machine, and the modules on the nodes.
+
+ansible-playbook's workers call setsid(), so killing a process group leaves them alive, and killing the ssh client
+leaves the module on the node alive. What works: SIGTERM to the main process, which core forwards, then SIGKILL to what
+was its tree; and for the nodes one more session over the still open ssh connections, which ends everything that was
+started over the same connection.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RUN_DIR_PREFIX = "slurmscale-"
+_GRACE = 1.0
+_CLOCK_STEPS = 2.0
+"""Start times are derived from the boot time, which moves a little when the clock is set."""
+_NODE_TIMEOUT = 4.0
+
+_ON_NODE = r"""
+import os, signal, sys, time
+mine = b"SSH_CONNECTION=" + sys.argv[1].encode()
+def table():
+    parents = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as stat:
+                parents[int(pid)] = int(stat.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            pass
+    return parents
+def environment(pid):
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as environ:
+            return environ.read().split(b"\0")
+    except OSError:
+        return []
+def victims():
+    parents = table()
+    own, pid = set(), os.getpid()
+    while pid > 1:
+        own.add(pid)
+        pid = parents.get(pid, 0)
+    found = {pid for pid in parents if pid not in own and mine in environment(pid)}
+    while True:
+        more = {pid for pid, parent in parents.items() if parent in found and pid not in own} - found
+        if not more:
+            return found
+        found |= more
+def send(number):
+    for pid in victims():
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+send(signal.SIGTERM)
+for _ in range(15):
+    time.sleep(0.1)
+    if not victims():
+        sys.exit(0)
+send(signal.SIGKILL)
+"""
+_SHELL = (
+    'c="$SSH_CONNECTION"; [ -n "$c" ] || exit 0;'
+    ' if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -n python3 - "$c"; fi; exec python3 - "$c"'
+)
+
+
+def alive(pid: int | None, started: float | None) -> bool:
+    """Say whether a process still lives; its start time tells it from a later one with the same number."""
+    if not pid or not started:
+        return False
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < _CLOCK_STEPS and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def of_run(run_dir: Path) -> list[psutil.Process]:
+    """Find the processes of a run: its private directory stands in their command lines; then their descendants."""
+    mark = str(run_dir)
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter(["cmdline"]):
+        if any(mark in part for part in process.info["cmdline"] or ()):
+            for one in (process, *_children(process)):
+                found[one.pid] = one
+    found.pop(psutil.Process().pid, None)
+    return list(found.values())
+
+
+def end_tree(root: int | None, run_dir: Path, *, force: bool = False) -> None:
+    """End ansible-playbook and everything it started on this machine, except its ssh connections.
+
+    Args:
+        root: Process id of ansible-playbook, when it is known.
+        run_dir: The run's private directory.
+        force: Kill at once.
+    """
+    tree = [process for process in of_run(run_dir) if not _is_connection(process)]
+    if root is not None:
+        try:
+            main = psutil.Process(root)
+            tree = [main, *_children(main), *tree]
+        except psutil.NoSuchProcess:
+            pass
+    tree = list({process.pid: process for process in tree}.values())
+    if not force and tree:
+        _signal(tree[:1], "terminate")
+        psutil.wait_procs(tree, timeout=_GRACE)
+    late = [child for process in tree for child in _children(process)]
+    left = [process for process in {p.pid: p for p in (*tree, *late)}.values() if process.is_running()]
+    _signal(left, "kill")
+    psutil.wait_procs(left, timeout=_GRACE)
+
+
+def end_on_nodes(control_dir: Path) -> None:
+    """End what was started on the nodes over the run's ssh connections, then close the connections."""
+    sockets = [path for path in control_dir.glob("*") if path.is_socket()]
+    if sockets:
+        with ThreadPoolExecutor(max_workers=min(32, len(sockets))) as pool:
+            list(pool.map(_end_on_node, sockets))
+    close_connections(control_dir)
+
+
+def close_connections(control_dir: Path) -> None:
+    """Close the ssh connections that were kept open for later tasks of a run."""
+    masters = [process for process in of_run(control_dir) if _is_connection(process)]
+    _signal(masters, "terminate")
+    psutil.wait_procs(masters, timeout=_GRACE)
+
+
+def remove_run_dir(run_dir: Path) -> None:
+    """Remove a run's private directory; nothing else is ever removed."""
+    if run_dir.name.startswith(RUN_DIR_PREFIX) and run_dir.parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - see make_run_dir
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def make_run_dir() -> Path:
+    """Make a private directory; its path must be short, for ssh's sockets lie in it."""
+    longest = 40
+    parent = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix=RUN_DIR_PREFIX, dir=parent if len(parent) <= longest else "/tmp"))  # noqa: S108 - mkdtemp makes it private
+
+
+def _end_on_node(socket: Path) -> None:
+    # an ssh with a control socket needs neither name nor password: the connection is there
+    command = ["ssh", "-S", str(socket), "-o", "BatchMode=yes", "-o", "ControlMaster=no", "node", _SHELL]
+    try:
+        subprocess.run(command, input=_ON_NODE.encode(), capture_output=True, timeout=_NODE_TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        # a node that does not answer can't be told to stop
+        return
+
+
+def _is_connection(process: psutil.Process) -> bool:
+    try:
+        return any("[mux]" in part for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _signal(processes: Iterable[psutil.Process], method: str) -> None:
+    for process in processes:
+        try:
+            getattr(process, method)()
+        except psutil.NoSuchProcess:
+            continue

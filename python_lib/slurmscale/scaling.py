@@ -1,0 +1,306 @@
+"""Scale a cluster up and down, check nodes, and see how far it is: what the command, services and tests call.
+
+Example::
+
+    with Scaling() as scaling:
+        handle = scaling.scale_up("lab", "node[07-12]")
+        for notice in handle.subscribe():
+            print(notice.progress)
+        run = handle.wait()
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from slurmscale import clusters, project, settings
+from slurmscale import inventory as inventories
+from slurmscale.database import owner
+from slurmscale.errors import NotFoundError, RefusedError
+from slurmscale.inventory import Inventory, Redactor
+from slurmscale.models import Cluster, Counts, LogLine, Run, RunOptions, Task
+from slurmscale.notices import Hub, Subscription
+from slurmscale.progress import Tracker
+from slurmscale.reconcile import reconcile
+from slurmscale.recorder import Recorder
+from slurmscale.report import ScalingStatus, scaling_status
+from slurmscale.runner import AnsibleJob, Job, Launch
+from slurmscale.running import RunHandle, learning_kind
+from slurmscale.states import FAILED, RUN_ACTIVE, Operation, RunStatus
+from slurmscale.store import Store
+from slurmscale.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_CANCEL_WAIT = 15.0
+
+
+class Scaling:
+    """The library's entry.
+
+    Args:
+        config: Settings; read from the environment when None.
+        make_job: Makes the job that runs a playbook; tests and demos put a replay here.
+
+    Raises:
+        StoreError: The database can't be opened or written.
+    """
+
+    def __init__(
+        self, config: settings.Settings | None = None, *, make_job: Callable[[Launch], Job] = AnsibleJob
+    ) -> None:
+        self.settings = config or settings.load()
+        self.store = Store(self.settings.url)
+        self.hub = Hub()
+        self._make_job = make_job
+        self._handles: dict[str, RunHandle] = {}
+        reconcile(self.store)
+
+    def __enter__(self) -> Self:
+        """Return itself; the database is closed when the block is left."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the database."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; runs at work in this process must have ended."""
+        self.store.close()
+
+    # -- runs
+
+    def scale_up(self, cluster: Cluster | str, nodes: Nodes, options: RunOptions | None = None) -> RunHandle:
+        """Make compute nodes of machines, register them and prove them with a job.
+
+        Args:
+            cluster: A cluster, the name of a known one, or the path of an inventory.
+            nodes: The nodes.
+            options: Choices for this run.
+
+        Returns:
+            The run at work.
+
+        Raises:
+            RefusedError: Nothing was changed; the text says why.
+            StoreError: Nothing was changed; the database can't be written.
+        """
+        return self.run(Operation.SCALE_UP, cluster, nodes, options)
+
+    def scale_down(self, cluster: Cluster | str, nodes: Nodes, options: RunOptions | None = None) -> RunHandle:
+        """Drain nodes and take them out of the cluster; parameters as in `scale_up`."""
+        return self.run(Operation.SCALE_DOWN, cluster, nodes, options)
+
+    def check(self, cluster: Cluster | str, nodes: Nodes, options: RunOptions | None = None) -> RunHandle:
+        """Look whether nodes are ready, without changing anything; parameters as in `scale_up`."""
+        return self.run(Operation.CHECK, cluster, nodes, options)
+
+    def retry(self, run_id: str, options: RunOptions | None = None) -> RunHandle:
+        """Run the nodes of a run again that did not succeed.
+
+        Args:
+            run_id: A run that has ended.
+            options: Choices; those of the run are kept where they say nothing.
+
+        Raises:
+            RefusedError: The run is still active, all its nodes succeeded, or a secret has to be given again.
+        """
+        run = self.store.run(run_id)
+        if run.status in RUN_ACTIVE:
+            raise RefusedError(f"Run {run_id} is still at work. Cancel it first, or wait for it.")
+        nodes = [task.node for task in self.store.tasks(run_id, status=FAILED)]
+        if not nodes:
+            raise RefusedError(f"All nodes of run {run_id} are done, there is nothing to do again.")
+        options = options or RunOptions()
+        missing = [name for name in run.secret_names if name not in options.extra_vars]
+        if missing:
+            raise RefusedError(
+                f"Run {run_id} was started with secrets, which are never kept. Give {', '.join(missing)} again (-e)."
+            )
+        options = dataclasses.replace(
+            options,
+            extra_vars=run.variables | options.extra_vars,
+            forks=options.forks or run.forks,
+            check=options.check or run.check,
+        )
+        cluster = self.find_cluster(run.inventory or run.cluster)
+        return self.run(run.operation, dataclasses.replace(cluster, name=run.cluster), nodes, options, retry_of=run_id)
+
+    def run(
+        self,
+        operation: Operation,
+        cluster: Cluster | str,
+        nodes: Nodes,
+        options: RunOptions | None = None,
+        *,
+        retry_of: str | None = None,
+    ) -> RunHandle:
+        """Start an operation; `scale_up` and the others are this with a fixed operation."""
+        options = options or RunOptions()
+        reconcile(self.store)
+        cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
+        specs = clusters.node_specs(nodes)
+        content = project.find(self.settings.project_dir)
+        playbook = content.playbook(operation)
+        environment = content.environment() | settings.blanked_environment()
+        known = self._inventory(cluster, environment, options)
+        new = {name for name, spec in specs.items() if spec.host}
+        if cluster.inventory is not None:
+            inventories.check_nodes([name for name in specs if name not in new], known, cluster)
+        plain_vars, secret_vars = inventories.split_secrets(options.extra_vars)
+        run = Run(
+            id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}",
+            cluster=cluster.name,
+            operation=operation,
+            status=RunStatus.PENDING,
+            nodes=tuple(specs),
+            counts=Counts(total=len(specs), active=len(specs)),
+            created_at=time.time(),
+            inventory=cluster.inventory,
+            forks=options.forks or self.settings.forks,
+            check=options.check,
+            variables=plain_vars,
+            secret_names=tuple(secret_vars),
+            retry_of=retry_of,
+            **owner(),
+        )
+        launch = Launch(
+            playbook=playbook,
+            environment=environment,
+            inventory=(cluster.inventory,) if cluster.inventory else (),
+            added=inventories.additions(
+                cluster, specs, specs, known,
+                (cluster.credentials, options.credentials, self.settings.credentials), secret_vars,
+            ),
+            extra_vars=plain_vars | inventories.references(secret_vars) | {"nodes": ",".join(specs)},
+            forks=run.forks,
+            check=options.check,
+            timeout=options.timeout,
+            verbosity=options.verbosity,
+            vault_password=self._vault_password(options),
+            vault_password_file=options.vault_password_file,
+        )  # fmt: skip
+        return self._start(run, launch, self._redactor(known, launch, secret_vars))
+
+    def _start(self, run: Run, launch: Launch, redactor: Redactor) -> RunHandle:
+        tracker = Tracker(run.nodes, self.store.learned(learning_kind(run)))
+        ids = self.store.create_run(run)
+        try:
+            job = self._make_job(launch)
+            self.store.update_run(
+                run.id, status=RunStatus.RUNNING, started_at=time.time(), run_dir=str(job.run_dir or "") or None
+            )
+        except Exception as exc:
+            self.store.end_run(run.id, RunStatus.FAILED, redactor(f"could not be started: {exc}"))
+            raise
+        writer = Writer(self.store, run.id, ids)
+        handle = RunHandle(
+            run, job, self.store, self.hub, Recorder(run.id, tracker, writer, self.hub, redactor), writer
+        )
+        self._handles = {key: known for key, known in self._handles.items() if not known.finished} | {run.id: handle}
+        handle.start()
+        return handle
+
+    def cancel(self, run_id: str, *, wait: float = _CANCEL_WAIT) -> Run:
+        """Cancel a run, wherever it runs.
+
+        Args:
+            run_id: The run.
+            wait: Seconds to wait for its end at most.
+
+        Returns:
+            The run; still active when its process did not answer in time.
+
+        Raises:
+            NotFoundError: There is no such run.
+            RefusedError: The run has ended already.
+        """
+        run = self.store.run(run_id)
+        if run.status not in RUN_ACTIVE:
+            raise RefusedError(f"Run {run_id} has ended already: {run.status.value}.")
+        handle = self._handles.get(run_id)
+        if handle is not None:
+            handle.cancel()
+            return handle.wait(wait)
+        self.store.request_cancel(run_id)
+        deadline = time.monotonic() + wait
+        while (run := self.store.run(run_id)).status in RUN_ACTIVE and time.monotonic() < deadline:
+            time.sleep(0.2)
+            reconcile(self.store)
+        return run
+
+    # -- looking
+
+    def status(self) -> ScalingStatus:
+        """Return the scaling status over the set window."""
+        config = self.settings
+        return scaling_status(
+            self.store,
+            window=config.window_hours * 3600,
+            recent=config.recent_operations,
+            stalled_after=config.stalled_minutes * 60,
+        )
+
+    def runs(self, limit: int = 20) -> list[Run]:
+        """Return the newest runs."""
+        return self.store.runs(limit=limit)
+
+    def tasks(self, run_id: str | None = None) -> list[Task]:
+        """Return the tasks of a run, of the newest one when None."""
+        if run_id is None:
+            newest = self.store.runs(limit=1)
+            if not newest:
+                raise NotFoundError("There has been no run yet. Start one with slurmscale up.")
+            run_id = newest[0].id
+        return self.store.tasks(self.store.run(run_id).id)
+
+    def log(self, node: str, run_id: str | None = None) -> list[LogLine]:
+        """Return the whole log of a node, of its newest run when None."""
+        if run_id is None:
+            run_id = self.store.latest_task(node).run_id
+        elif node not in self.store.run(run_id).nodes:
+            raise NotFoundError(f"Node {node} is not part of run {run_id}.")
+        return self.store.log(run_id, node)
+
+    def subscribe(self, run_id: str | None = None) -> Subscription:
+        """Receive notices of progress of the runs of this process."""
+        return self.hub.subscribe(run_id)
+
+    # -- clusters
+
+    def find_cluster(self, name: str | None) -> Cluster:
+        """Return the cluster of a name, or make one of an inventory's path; see `clusters.find`."""
+        return clusters.find(self.store, name or self.settings.inventory)
+
+    def add_cluster(self, cluster: Cluster) -> None:
+        """Remember a cluster; see `clusters.add`."""
+        clusters.add(self.store, cluster)
+
+    # -- parts of a run
+
+    def _inventory(self, cluster: Cluster, environment: dict[str, str], options: RunOptions) -> Inventory:
+        if cluster.inventory is None:
+            return Inventory()
+        vault = ["--vault-password-file", options.vault_password_file] if options.vault_password_file else []
+        return inventories.read([cluster.inventory], os.environ | environment, vault)
+
+    def _vault_password(self, options: RunOptions) -> str | None:
+        own = self.settings.vault_password
+        return options.vault_password or (own.get_secret_value() if own else None)
+
+    @staticmethod
+    def _redactor(known: Inventory, launch: Launch, secret_vars: dict[str, Any]) -> Redactor:
+        redactor = Redactor()
+        redactor.learn(known.hostvars)
+        redactor.learn(launch.added)
+        redactor.learn(secret_vars)
+        redactor.learn(launch.vault_password or "", "password")
+        return redactor

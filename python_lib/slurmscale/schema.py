@@ -1,0 +1,132 @@
+"""The tables. Times are seconds since the epoch: the same in every database, and fast to read.
+
+`runs` carries the counts of its tasks, written in the same transaction as the tasks themselves: the scaling status
+reads a handful of runs instead of counting a million tasks. `claims` is what keeps two runs off the same node.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only for INTEGER."""
+
+ACTIVE_SQL = "status IN ('pending', 'running', 'in_progress', 'processing')"
+"""Literal, because a partial index is only used by a query with the same condition."""
+
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("inventory", Text),
+    Column("controller", String(255)),
+    Column("apphub_urls", JSON, nullable=False),
+    Column("variables", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("cluster", String(255), nullable=False),
+    Column("operation", String(64), nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("nodes", JSON, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("active", Integer, nullable=False),
+    Column("success", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("active_progress", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("completed_at", Float),
+    Column("updated_at", Float, nullable=False),
+    Column("error", Text),
+    Column("inventory", Text),
+    Column("forks", Integer, nullable=False),
+    Column("check_mode", Boolean, nullable=False),
+    Column("variables", JSON, nullable=False),
+    Column("secret_names", JSON, nullable=False),
+    Column("retry_of", String(64)),
+    Column("owner_host", String(255), nullable=False),
+    Column("owner_pid", Integer, nullable=False),
+    Column("owner_started", Float, nullable=False),
+    Column("ansible_pid", Integer),
+    Column("ansible_started", Float),
+    Column("run_dir", Text),
+    Column("cancel_requested", Boolean, nullable=False),
+    Index("ix_runs_created_at", "created_at"),
+    Index("ix_runs_status", "status"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("task_id", String(320), nullable=False),
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("node", String(255), nullable=False),
+    Column("task_type", String(64), nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("error_message", Text),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("completed_at", Float),
+    Index("ix_tasks_run_node", "run_id", "node", unique=True),
+    Index("ix_tasks_node", "node"),
+    Index("ix_tasks_active", "updated_at", sqlite_where=text(ACTIVE_SQL), postgresql_where=text(ACTIVE_SQL)),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("cluster", String(255), primary_key=True),
+    Column("node", String(255), primary_key=True),
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Index("ix_claims_run", "run_id"),
+)
+
+log_lines = Table(
+    "log_lines",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("node", String(255)),
+    Column("counter", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("task", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("ix_log_lines_run_node", "run_id", "node"),
+)
+
+timings = Table(
+    "timings",
+    metadata,
+    Column("kind", String(128), primary_key=True),
+    Column("run_id", String(64), primary_key=True),
+    Column("key", String(512), primary_key=True),
+    Column("seconds", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
