@@ -176,13 +176,32 @@ def read_text(path: str) -> str:
         return stream.read()
 
 
-def nodes_of(config: SlurmConfig, expand: Callable[[str], List[str]]) -> Dict[str, Statement]:
-    """Return which line defines each node; NodeName=DEFAULT lines are none."""
-    found: Dict[str, Statement] = {}
+class NodeLine(NamedTuple):
+    """What defines a node: its line, and its parameters with those of NodeName=DEFAULT lines before it."""
+
+    statement: Statement
+    params: Dict[str, str]
+
+
+class Edit(NamedTuple):
+    """Characters to put into a file at an offset of its present text."""
+
+    path: str
+    offset: int
+    addition: str
+
+
+def nodes_of(config: SlurmConfig, expand: Callable[[str], List[str]]) -> Dict[str, NodeLine]:
+    """Return what defines each node; the first line wins where a node is defined twice."""
+    found: Dict[str, NodeLine] = {}
+    default: Dict[str, str] = {}
     for statement in config.of_kind("NodeName"):
-        if statement.name.upper() != "DEFAULT":
-            for name in expand(statement.name):
-                found.setdefault(name, statement)
+        if statement.name.upper() == "DEFAULT":
+            default = dict(default, **statement.params)
+            continue
+        line = NodeLine(statement, dict(default, **statement.params))
+        for name in expand(statement.name):
+            found.setdefault(name, line)
     return found
 
 
@@ -197,15 +216,26 @@ def partitions_of(config: SlurmConfig) -> Dict[str, Dict[str, Any]]:
     return found
 
 
-def append_to_value(text: str, pair: Pair, item: str) -> str:
+def append_to_value(statement: Statement, key: str, item: str) -> Edit:
     """Append an item to a comma-separated value where it stands."""
-    return text[: pair.end] + ("," if pair.value else "") + item + text[pair.end :]
+    pair = statement.pairs[key.lower()]
+    return Edit(statement.path, pair.end, ("," if pair.value else "") + item)
 
 
-def insert_after(text: str, pair: Pair, addition: str) -> str:
-    """Put ` Key=Value` behind an existing value, and behind its closing quote."""
-    end = pair.end + (text[pair.end : pair.end + 1] == '"')
-    return text[:end] + " " + addition + text[end:]
+def insert_after_name(config: SlurmConfig, statement: Statement, addition: str) -> Edit:
+    """Put ` Key=Value` behind the name that a line defines, and behind the name's closing quote."""
+    end = statement.pairs[statement.kind].end
+    quoted = config.files[statement.path][end : end + 1] == '"'
+    return Edit(statement.path, end + quoted, " " + addition)
+
+
+def apply_edits(files: Dict[str, str], edits: List[Edit]) -> Dict[str, str]:
+    """Return the texts of the edited files; offsets are those of the texts given."""
+    edited: Dict[str, str] = {}
+    for edit in sorted(edits, key=lambda one: one.offset, reverse=True):
+        text = edited.get(edit.path, files[edit.path])
+        edited[edit.path] = text[: edit.offset] + edit.addition + text[edit.offset :]
+    return edited
 
 
 def append_line(text: str, line: str) -> str:

@@ -158,12 +158,13 @@ def process_start(pid: int) -> Optional[float]:
     return round(boot + ticks / os.sysconf("SC_CLK_TCK"), 2)
 
 
-def last_words(service: str, lines: int = 12) -> str:
+def last_words(service: str, lines: int = 12, since: Optional[float] = None) -> str:
     """Return the last lines of the unit's journal, for messages."""
-    result = run(
-        ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines={0}".format(lines), "--unit=" + service],
-        timeout=15,
-    )
+    argv = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--unit=" + service]
+    argv.append("--lines={0}".format(lines))
+    if since is not None:
+        argv.append("--since=@{0:.6f}".format(since))
+    result = run(argv, timeout=15)
     return result.stdout.strip() if result.rc == 0 else ""
 
 

@@ -1,0 +1,219 @@
+#!/usr/bin/python
+# Apache License 2.0 (see LICENSE)
+"""Ansible module: which compute nodes the controller knows."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slurm_nodes
+short_description: Add compute nodes to a Slurm controller, or take them away
+version_added: 0.1.0
+description:
+  - Keeps the nodes that slurmscale manages in C(slurmscale-nodes.conf) beside slurm.conf, which includes it. Nodes
+    that stand anywhere else are left exactly as they are.
+  - One run under a lock does it all - merge, let Slurm's own parsers read a candidate, back up, replace, apply and
+    prove that slurmctld answers and knows all nodes, twice within some seconds.
+  - When slurmctld does not work with the new configuration, or the module is stopped, the old one is put back and
+    slurmctld is running again before the module fails. A run that was killed is noticed and mended by the next one.
+  - slurmctld must answer before anything is changed.
+  - From Slurm 24.11 on C(scontrol reconfigure) applies the change. Earlier versions are restarted once; then
+    C(scontrol reconfigure) gives configless nodes the new files. Running jobs go on.
+  - A restart would also make active what somebody else edited in slurm.conf since slurmctld read it, with no way back.
+    So it is refused then. Where Slurm 24.11 itself keeps the old slurmctld when the new one fails, this is a warning.
+author:
+  - slurmscale contributors
+options:
+  conf:
+    description: The controller's slurm.conf.
+    type: path
+    default: /etc/slurm/slurm.conf
+  nodes:
+    description: The nodes to add, to update or to remove.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The node's name, one plain host name.
+        type: str
+        required: true
+      params:
+        description:
+          - Parameters of its NodeName line, such as CPUs, Sockets, RealMemory, Features, Gres or NodeAddr.
+          - Those given are set, an empty value removes one, others stay. State is UNKNOWN unless given.
+        type: dict
+        default: {}
+      gres_lines:
+        description:
+          - Its lines for gres.conf; NodeName is put before those that lack it. An empty list removes them.
+          - Without this option its lines stay as they are.
+        type: list
+        elements: str
+  state:
+    description: Whether slurmctld shall know the nodes. Nodes that run jobs are not removed but refused.
+    type: str
+    choices: [present, absent]
+    default: present
+  partitions:
+    description:
+      - Partitions that must take the nodes. One that does not by C(Nodes=ALL), a NodeSet or by name gets the NodeSet
+        C(slurmscale) appended to its C(Nodes), once and for all later nodes.
+      - When empty, some partition must already take each new node.
+    type: list
+    elements: str
+    default: []
+  apply:
+    description:
+      - How slurmctld takes the change. V(auto) is reconfigure from 24.11 on, else restart.
+      - V(reconfigure) is possible from 23.11 on, for a slurmctld that was not started with -D.
+    type: str
+    choices: [auto, reconfigure, restart]
+    default: auto
+  service:
+    description: The unit of slurmctld, without C(.service).
+    type: str
+    default: slurmctld
+  timeout:
+    description: Seconds within which slurmctld has to answer again.
+    type: int
+    default: 60
+  lock_timeout:
+    description: Seconds to wait for another run on this controller.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    description: Can run in check mode, up to and including the test of the candidate.
+    support: full
+  diff_mode:
+    description: Shows what changes in each file.
+    support: full
+  platform:
+    description: The systems it runs on.
+    support: full
+    platforms: posix
+notes:
+  - Needs root, Slurm 20.02 or later and, for a restart, systemd.
+  - The last 5 backups stay in C(slurmscale-backup) beside slurm.conf.
+"""
+
+EXAMPLES = r"""
+- name: Add two nodes
+  ai_infra.slurm.slurm_nodes:
+    nodes:
+      - name: node07
+        params: {CPUs: 64, RealMemory: 250000}
+      - name: node08
+        params: {CPUs: 64, RealMemory: 250000, Gres: "gpu:a100:2"}
+        gres_lines: ["Name=gpu Type=a100 File=/dev/nvidia[0-1]"]
+
+- name: Let a partition with a list of nodes take them, too
+  ai_infra.slurm.slurm_nodes:
+    nodes: [{name: node07}]
+    partitions: [batch]
+
+- name: Take a drained node away
+  ai_infra.slurm.slurm_nodes:
+    nodes: [{name: node07}]
+    state: absent
+"""
+
+RETURN = r"""
+action:
+  description: How slurmctld took the change; in check mode how it would take it.
+  returned: success
+  type: str
+  sample: reconfigure
+backup:
+  description: Directory of the backup, or null when no file was replaced.
+  returned: success
+  type: str
+added:
+  description: Names new in slurmscale-nodes.conf.
+  returned: success
+  type: list
+  elements: str
+updated:
+  description: Names whose parameters or lines in gres.conf changed.
+  returned: success
+  type: list
+  elements: str
+removed:
+  description: Names taken out.
+  returned: success
+  type: list
+  elements: str
+kept:
+  description: Names that were left alone because they are defined by others, each with where and what differs.
+  returned: success
+  type: dict
+nodes_before:
+  description: All nodes that slurmctld knew.
+  returned: success
+  type: list
+  elements: str
+nodes_after:
+  description: All nodes that slurmctld knows now.
+  returned: success
+  type: list
+  elements: str
+mended:
+  description: What was done about an earlier run that had been killed; empty when there was none.
+  returned: success
+  type: str
+message:
+  description: What was done, in a line.
+  returned: success
+  type: str
+restored:
+  description: Whether slurmctld answers with the configuration of before.
+  returned: when the new configuration did not work
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_apply import ProofError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_change import ApplyError, InterruptedBySignal
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_commands import SlurmCommandError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_config import SlurmConfigError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_daemon import CannotApplyError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_files import BusyError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_plan import RefusedError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_scaling import Options, run
+
+NODE = {
+    "name": {"type": "str", "required": True},
+    "params": {"type": "dict", "default": {}},
+    "gres_lines": {"type": "list", "elements": "str"},
+}
+ARGUMENTS = {
+    "conf": {"type": "path", "default": "/etc/slurm/slurm.conf"},
+    "nodes": {"type": "list", "elements": "dict", "required": True, "options": NODE},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "partitions": {"type": "list", "elements": "str", "default": []},
+    "apply": {"type": "str", "choices": ["auto", "reconfigure", "restart"], "default": "auto"},
+    "service": {"type": "str", "default": "slurmctld"},
+    "timeout": {"type": "int", "default": 60},
+    "lock_timeout": {"type": "int", "default": 300},
+}
+REFUSALS = (RefusedError, ProofError, SlurmCommandError, SlurmConfigError, CannotApplyError, BusyError, OSError)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = run(Options(**module.params), check_mode=module.check_mode)
+    except ApplyError as problem:
+        module.fail_json(msg=str(problem), restored=problem.restored)
+    except InterruptedBySignal as stopped:
+        module.fail_json(msg="{0}; the configuration of before is back.".format(stopped), restored=True)
+    except REFUSALS as problem:
+        module.fail_json(msg=str(problem))
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
