@@ -1,0 +1,94 @@
+"""Playbooks say what they are for, and call roles and modules by the names that work everywhere."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Tree
+
+# Of Ansible itself, or of whoever calls the playbook.
+FOREIGN = {"ansible_python_interpreter"}
+
+
+def header(playbook: Path) -> str:
+    lines = playbook.read_text(encoding="utf-8").removeprefix("---\n").splitlines()
+    count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return "\n".join(lines[:count])
+
+
+def test_begins_with_purpose_variables_and_example(playbook: Path) -> None:
+    form = r"(?s)# [A-Z].*\.\n(# [^\n]*\n)*?# Variables: .+\n# Example: .*ansible-playbook .+"
+    assert re.fullmatch(form, header(playbook)), header(playbook)
+
+
+def test_the_example_calls_this_playbook(playbook: Path) -> None:
+    assert f"playbooks/{playbook.name}" in header(playbook).partition("# Example: ")[2]
+
+
+def test_documented_variables_are_used(tree: Tree, playbook: Path) -> None:
+    described = re.findall(r"^#(?: Variables:| {5,}) *(\w+) {2,}\S", header(playbook), flags=re.MULTILINE)
+    sources = [*tree.root.glob("playbooks/**/*.yml"), *tree.root.glob("roles/*/defaults/main.yml")]
+    code = "\n".join(re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8")) for path in sources)
+    assert [name for name in described if not re.search(rf"\b{name}\b", code)] == []
+
+
+def test_shared_plays_say_what_they_are_for(any_playbook: Path) -> None:
+    assert header(any_playbook).startswith("# ")
+
+
+def test_file_name_is_a_verb_and_a_noun(playbook: Path) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)+", playbook.stem)
+
+
+def plays(tree: Tree, path: Path) -> list[dict[str, Any]]:
+    return [item for item in tree.read(path) if "hosts" in item]
+
+
+def test_facts_are_not_gathered(tree: Tree, any_playbook: Path) -> None:
+    assert [play["name"] for play in plays(tree, any_playbook) if play.get("gather_facts") is not False] == []
+
+
+def test_modules_are_called_by_their_full_name(tree: Tree, any_playbook: Path) -> None:
+    short = [action for task in tree.tasks(any_playbook) if (action := tree.action(task)) and action.count(".") < 2]
+    assert not short, short
+
+
+def test_modules_in_roles_are_called_by_their_full_name(tree: Tree, role_tasks: Path) -> None:
+    short = [action for task in tree.tasks(role_tasks) if (action := tree.action(task)) and action.count(".") < 2]
+    assert not short, short
+
+
+def test_roles_are_called_by_their_short_name(tree: Tree) -> None:
+    """A name with a dash is no part of a full name, so one way works for all of them."""
+    roles = {path.name for path in tree.root.glob("roles/*")}
+    wrong = []
+    for path in [*tree.root.glob("playbooks/**/*.yml"), *tree.root.glob("roles/*/tasks/*.yml")]:
+        called = [role["role"] for play in tree.read(path) or [] for role in play.get("roles") or []]
+        for task in tree.tasks(path):
+            action = tree.action(task) or ""
+            if action.endswith(("import_role", "include_role")):
+                called.append(task[action]["name"])
+        wrong += [f"{path.relative_to(tree.root)}: {name}" for name in called if name not in roles]
+    assert not wrong, wrong
+
+
+def test_variables_of_playbooks_begin_with_scale(tree: Tree, any_playbook: Path) -> None:
+    wrong = []
+    prefixes = tuple(tree.prefix(path.name) for path in tree.root.glob("roles/*"))
+    given = [play.get("vars") or {} for play in tree.read(any_playbook)]
+    for task in tree.tasks(any_playbook):
+        action = tree.action(task) or ""
+        names = [*filter(None, [task.get("register")])]
+        if action.endswith("set_fact"):
+            names += task[action]
+        if action.endswith(("import_role", "include_role")):
+            wrong += [name for name in task.get("vars") or {} if not name.startswith(prefixes)]
+        else:
+            given.append(task.get("vars") or {})
+        wrong += [name for name in names if not name.startswith("scale_")]
+    wrong += [name for names in given for name in names if not name.startswith("scale_") and name not in FOREIGN]
+    assert not wrong, wrong
