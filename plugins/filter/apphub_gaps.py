@@ -1,0 +1,101 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The filter apphub_gaps."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+DOCUMENTATION = r"""
+name: apphub_gaps
+short_description: Says what an AppHub lacks for a machine
+version_added: "0.1.0"
+description:
+  - Looks packages up in the catalog of an AppHub. Asks nobody and changes nothing.
+options:
+  _input:
+    description: The catalog, C(/pkgs/catalog.json).
+    type: dict
+    required: true
+  repository:
+    description: The machine's repository, such as V(deb/ubuntu/noble) or V(rpm/el9).
+    type: str
+    required: true
+  arch:
+    description: The machine's architecture as the kernel calls it, such as V(x86_64).
+    type: str
+    required: true
+  packages:
+    description: Names of the packages that the machine needs.
+    type: list
+    elements: str
+    required: true
+  version:
+    description: >-
+      Version of Slurm that is wanted, whole or only its beginning, such as V(24.11). It counts for packages whose name
+      starts with slurm. Empty when any will do.
+    type: str
+    default: ""
+"""
+EXAMPLES = r"""
+- name: Say what is missing
+  ansible.builtin.debug:
+    msg: "{{ catalog | ai_infra.slurm.apphub_gaps('rpm/el9', 'x86_64', ['munge', 'slurm-slurmd'], '24.11') }}"
+"""
+RETURN = r"""
+_value:
+  description: One sentence for each thing that is missing, with what is there instead.
+  type: list
+  elements: str
+"""
+
+# The kernel's word for an architecture -> Debian's.
+_DEBIAN = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64el"}
+
+
+def apphub_gaps(
+    catalog: Mapping[str, Any], repository: str, arch: str, packages: Iterable[str], version: str = ""
+) -> list[str]:
+    """Return what the catalog lacks."""
+    repositories = catalog["repositories"]
+    if repository not in repositories:
+        return [f"There is no repository {repository}; there are {_join(repositories)}."]
+    own = _DEBIAN.get(arch, arch) if repository.startswith("deb/") else arch
+    gaps = []
+    for name in packages:
+        versions = repositories[repository]["packages"].get(name, {})
+        fitting = [found for found, entry in versions.items() if _archs(entry) & {own, "all", "noarch"}]
+        if not versions:
+            gaps.append(f"{repository} has no package {name}.")
+        elif not fitting:
+            there = _join({found for entry in versions.values() for found in _archs(entry)})
+            gaps.append(f"{repository} has {name} not for {own}, only for {there}.")
+        elif name.startswith("slurm") and not any(_is_version(found, version) for found in fitting):
+            gaps.append(f"{repository} has no {name} {version}; there are {_join(fitting)}.")
+    return gaps
+
+
+def _archs(entry: Mapping[str, Any]) -> set[str]:
+    return {entry["arch"], *(other["arch"] for other in entry.get("others", []))}
+
+
+def _is_version(found: str, wanted: str) -> bool:
+    """Whether a version is the wanted one or begins with it, at the border of a part: 24.1 is not 24.11."""
+    bare = found.partition(":")[2] or found
+    return not wanted or wanted == found or bool(re.match(re.escape(wanted) + r"(?![0-9a-zA-Z])", bare))
+
+
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filter by name."""
+        return {"apphub_gaps": apphub_gaps}

@@ -1,0 +1,145 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module apphub_dnf."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: apphub_dnf
+short_description: Makes AppHub the only source of some packages on a machine with dnf
+version_added: "0.1.0"
+description:
+  - Excludes packages in dnf's main configuration, and writes a repository file and its key, all in one module run.
+  - The excludes are added to those that are there; nothing else in the configuration is touched.
+  - dnf knows excludes for everything or for one repository, but none for all repositories but one. So the packages are
+    excluded everywhere, and whoever installs them says so, with C(--disableexcludes=main) or, in Ansible,
+    O(ansible.builtin.dnf#module:disable_excludes=main). An upgrade of the system does therefore not move them either.
+  - The repository file ends with a comment that holds the checksum of the configuration as it was left. Whoever knows
+    the checksums of both files can thus tell, without running this module, whether there is anything to do.
+options:
+  exclude:
+    description: Patterns of package names to exclude.
+    type: list
+    elements: str
+    required: true
+  repository:
+    description: Content of the repository file, without the comment.
+    type: str
+    required: true
+  repository_path:
+    description: The repository file.
+    type: path
+    default: /etc/yum.repos.d/apphub.repo
+  key:
+    description: The repository's public key, armored.
+    type: str
+    required: true
+  key_path:
+    description: Where to put it.
+    type: path
+    default: /etc/pki/rpm-gpg/RPM-GPG-KEY-apphub
+  conf:
+    description: dnf's main configuration.
+    type: path
+    default: /etc/dnf/dnf.conf
+attributes:
+  check_mode:
+    description: Tells what would change and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows each file before and after.
+    support: full
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Take Slurm from AppHub only
+  ai_infra.slurm.apphub_dnf:
+    exclude: ["slurm*", "munge*"]
+    key: "{{ lookup('ansible.builtin.url', 'http://apphub:8081/pkgs/apphub.asc', split_lines=false) }}"
+    repository: |
+      [apphub]
+      name=AppHub
+      baseurl=http://apphub:8081/pkgs/rpm/el9/$basearch/
+      gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-apphub
+      repo_gpgcheck=1
+
+- name: Install from it
+  ansible.builtin.dnf:
+    name: slurm-slurmd
+    disable_excludes: main
+"""
+
+RETURN = r"""
+files:
+  description: For each file whether it was changed.
+  returned: success
+  type: dict
+  sample: {"/etc/dnf/dnf.conf": true, "/etc/yum.repos.d/apphub.repo": true}
+"""
+
+import hashlib
+import os
+from typing import Any, Dict, List
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_dnf_conf, file_options, node_files
+
+ARGUMENTS = {
+    "exclude": {"type": "list", "elements": "str", "required": True},
+    "repository": {"type": "str", "required": True},
+    "repository_path": {"type": "path", "default": "/etc/yum.repos.d/apphub.repo"},
+    "key": {"type": "str", "required": True, "no_log": False},
+    "key_path": {"type": "path", "default": "/etc/pki/rpm-gpg/RPM-GPG-KEY-apphub", "no_log": False},
+    "conf": {"type": "path", "default": "/etc/dnf/dnf.conf"},
+}
+STAMP = "# sha256 of {0}: {1}\n"
+_LEFT = {"mode": None, "owner": None, "group": None, "uid": None, "gid": None}
+
+
+def wanted(params: Dict[str, Any]) -> List[file_options.WantedFile]:
+    """Return the files as they must be, the configuration first."""
+    conf = params["conf"]
+    text = ""
+    if os.path.exists(conf):
+        with open(conf, encoding="utf-8", errors="surrogateescape") as stream:
+            text = stream.read()
+    content = apphub_dnf_conf.exclude(text, params["exclude"]).encode("utf-8", "surrogateescape")
+    stamp = STAMP.format(conf, hashlib.sha256(content).hexdigest())
+    attributes = file_options.Attributes(**dict(_LEFT, mode=0o644))
+    return [
+        file_options.WantedFile(conf, content, attributes, secret=False),
+        file_options.WantedFile(params["key_path"], params["key"].encode("utf-8"), attributes, secret=False),
+        file_options.WantedFile(
+            params["repository_path"], (params["repository"] + stamp).encode("utf-8"), attributes, secret=False
+        ),
+    ]
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    result: Dict[str, Any] = {"changed": False, "diff": [], "files": {}}
+
+    def label(temporary: str, path: str) -> None:
+        if module.selinux_enabled():
+            module.set_context_if_different(temporary, module.selinux_default_context(path), changed=False)
+
+    parent = file_options.Attributes(**_LEFT)
+    try:
+        for item in wanted(module.params):
+            node_files.put_directory(os.path.dirname(item.path), parent, check_mode=module.check_mode)
+            change = node_files.put_file(item, label, check_mode=module.check_mode)
+            result["files"][item.path] = change.changed
+            result["changed"] = result["changed"] or change.changed
+            result["diff"].extend(change.diffs)
+    except (file_options.FileError, OSError) as error:
+        module.fail_json(msg=str(error), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

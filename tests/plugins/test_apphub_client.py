@@ -1,0 +1,151 @@
+"""What makes AppHub a node's only source of Slurm: dnf's configuration, and the look into the catalog."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.filter.apphub_answer import apphub_answer
+from ansible_collections.ai_infra.slurm.plugins.filter.apphub_gaps import apphub_gaps
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_dnf_conf
+from ansible_collections.ai_infra.slurm.plugins.modules import apphub_dnf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Runner = Callable[..., dict[str, Any]]
+
+PATTERNS = ["slurm*", "munge*"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "[main]\nexcludepkgs=slurm*,munge*\n"),
+        ("[main]\n", "[main]\nexcludepkgs=slurm*,munge*\n"),
+        ("[main]\nbest=True\n", "[main]\nexcludepkgs=slurm*,munge*\nbest=True\n"),
+        ("[main]\nexclude = kernel* foo\n", "[main]\nexclude = slurm*,munge*,kernel* foo\n"),
+        ("[main]\nexcludepkgs=\nbest=1\n", "[main]\nexcludepkgs=slurm*,munge*\nbest=1\n"),
+        ("[main]\nexcludepkgs=a,\n  munge*\n", "[main]\nexcludepkgs=slurm*,a,\n  munge*\n"),
+        ("[main]\nexcludepkgs=slurm*\nexclude=munge*\n", "[main]\nexcludepkgs=slurm*\nexclude=munge*\n"),
+        ("[epel]\nexclude=slurm*\n[main]\n", "[epel]\nexclude=slurm*\n[main]\nexcludepkgs=slurm*,munge*\n"),
+        ("[main]\n#exclude=slurm*\n", "[main]\nexcludepkgs=slurm*,munge*\n#exclude=slurm*\n"),
+    ],
+)
+def test_excludes_are_merged_and_everything_else_is_kept(before: str, after: str) -> None:
+    assert apphub_dnf_conf.exclude(before, PATTERNS) == after
+    assert apphub_dnf_conf.exclude(after, PATTERNS) == after
+    assert set(PATTERNS) <= set(apphub_dnf_conf.excluded(after))
+
+
+@pytest.fixture
+def dnf(run_module: Runner, tmp_path: Path) -> Runner:
+    paths = {
+        "conf": str(tmp_path / "dnf.conf"),
+        "key_path": str(tmp_path / "keys" / "KEY"),
+        "repository_path": str(tmp_path / "repos" / "apphub.repo"),
+    }
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module(apphub_dnf, **{"exclude": PATTERNS, "key": "K\n", "repository": "[a]\n", **paths, **options})
+
+    return run
+
+
+def test_one_run_writes_all_and_a_second_nothing(dnf: Runner, tmp_path: Path) -> None:
+    assert all(dnf()["files"].values())
+    assert (tmp_path / "keys" / "KEY").read_text() == "K\n"
+    second = dnf()
+    assert second["changed"] is False
+    assert second["diff"] == []
+
+
+def test_repository_file_tells_by_a_checksum_that_the_excludes_are_there(dnf: Runner, tmp_path: Path) -> None:
+    dnf()
+    checksum = hashlib.sha256((tmp_path / "dnf.conf").read_bytes()).hexdigest()
+    repository = (tmp_path / "repos" / "apphub.repo").read_text()
+    assert repository == f"[a]\n# sha256 of {tmp_path}/dnf.conf: {checksum}\n"
+
+
+def test_removed_exclude_comes_back(dnf: Runner, tmp_path: Path) -> None:
+    dnf()
+    (tmp_path / "dnf.conf").write_text("[main]\nbest=1\n")
+    result = dnf()
+    assert "+excludepkgs" not in result["diff"][0]["before"]
+    assert (tmp_path / "dnf.conf").read_text() == "[main]\nexcludepkgs=slurm*,munge*\nbest=1\n"
+
+
+def test_check_mode_writes_nothing(dnf: Runner, tmp_path: Path) -> None:
+    assert dnf(check=True)["changed"] is True
+    assert list(tmp_path.iterdir()) == []
+
+
+def entry(arch: str, *others: str) -> dict[str, Any]:
+    return {"arch": arch, "file": "f", "sha256": "s", "others": [{"arch": other} for other in others]}
+
+
+CATALOG = {
+    "repositories": {
+        "deb/ubuntu/noble": {
+            "packages": {
+                "slurmd": {"24.11.5-4": entry("amd64"), "25.05.1-1": entry("amd64", "arm64")},
+                "munge": {"0.5.16-1": entry("amd64")},
+            }
+        },
+        "rpm/el9": {"packages": {"slurm": {"1:22.05.8-4.el9": entry("x86_64")}, "docs": {"1-1": entry("noarch")}}},
+    }
+}
+
+
+@pytest.mark.parametrize("version", ["", "24.11", "24.11.5", "24.11.5-4", "25"])
+def test_nothing_is_missing(version: str) -> None:
+    assert apphub_gaps(CATALOG, "deb/ubuntu/noble", "x86_64", ["slurmd", "munge"], version) == []
+
+
+def test_epoch_and_packages_for_every_architecture_fit() -> None:
+    assert apphub_gaps(CATALOG, "rpm/el9", "x86_64", ["slurm", "docs"], "22.05") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "gap"),
+    [
+        (
+            ("deb/ubuntu/jammy", "x86_64", ["slurmd"]),
+            "no repository deb/ubuntu/jammy; there are deb/ubuntu/noble, rpm/el9.",
+        ),
+        (("rpm/el9", "x86_64", ["slurm-slurmd"]), "rpm/el9 has no package slurm-slurmd."),
+        (("rpm/el9", "aarch64", ["slurm"]), "rpm/el9 has slurm not for aarch64, only for x86_64."),
+        (("deb/ubuntu/noble", "x86_64", ["slurmd"], "24.1"), "no slurmd 24.1; there are 24.11.5-4, 25.05.1-1."),
+        (("deb/ubuntu/noble", "aarch64", ["slurmd"], "24.11"), "no slurmd 24.11; there are 25.05.1-1."),
+    ],
+)
+def test_what_is_missing_is_named_with_what_is_there(asked: tuple[Any, ...], gap: str) -> None:
+    (found,) = apphub_gaps(CATALOG, *asked)
+    assert gap in found
+
+
+HEALTH = {"status": 200, "url": "http://a/healthz", "content": "ok\n"}
+INDEX = {"status": 200, "url": "http://a/pkgs/catalog.json", "json": {"format": 1, "repositories": {}}}
+KEY = {"status": 200, "url": "http://a/pkgs/apphub.asc", "content": "K\n"}
+KEY_SHA256 = hashlib.sha256(b"K\n").hexdigest()
+
+
+@pytest.mark.parametrize("key_sha256", ["", KEY_SHA256, KEY_SHA256.upper()])
+def test_server_that_answers_in_full_is_used(key_sha256: str) -> None:
+    assert apphub_answer([HEALTH, INDEX, KEY], key_sha256) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("responses", "reason"),
+    [
+        ([{"status": -1, "url": "http://a/healthz", "msg": "refused"}], "http://a/healthz: refused"),
+        ([HEALTH, {"status": 404, "url": "http://a/c", "msg": "Not Found"}, KEY], "http://a/c: Not Found"),
+        ([HEALTH, {"status": 200, "content": "<html>"}, KEY], "it serves no catalog"),
+        ([HEALTH, {"status": 200, "json": {"format": 2, "repositories": {}}}, KEY], "has format 2, but"),
+        ([HEALTH, INDEX, {**KEY, "content": "another"}], "its key has the checksum"),
+    ],
+)
+def test_server_that_can_not_be_used_says_why(responses: list[dict[str, Any]], reason: str) -> None:
+    assert reason in apphub_answer(responses, KEY_SHA256)
