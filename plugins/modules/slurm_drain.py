@@ -1,0 +1,202 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module slurm_drain."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: slurm_drain
+short_description: Takes Slurm nodes out of service and brings them back
+version_added: "0.1.0"
+description:
+  - Drains nodes and waits until no job is on them, resumes them, or waits until they are available. Runs on a host
+    where C(scontrol) reaches the controller with an administrator's rights.
+  - Only drains whose reason begins with C(slurmscale) are lifted. What somebody else drained or set DOWN, or what Slurm
+    itself holds back for less memory or CPUs than configured, is reported with its reason and left alone.
+  - A node that can't be brought into the state does not fail the module, so that it does not stop the others. Look at
+    RV(nodes) or RV(failed_nodes).
+options:
+  nodes:
+    description: Names of the nodes, or Slurm's bracket expressions.
+    type: list
+    elements: str
+    required: true
+  state:
+    description:
+      - V(drained) drains each node and waits until no job is on it. A node that is drained already, by whomever, is
+        left as it is. DRAINING and COMPLETING are waited for, and a state that is not known counts as busy.
+      - V(resumed) lifts our own drains and DOWN states.
+      - V(available) does the same and waits until the node is IDLE, MIXED or ALLOCATED and its slurmd answers.
+    type: str
+    choices: [drained, resumed, available]
+    required: true
+  reason:
+    description: Reason for a drain. Slurm shows it with C(slurmscale) in front.
+    type: str
+    default: taken out of service
+  resume_down:
+    description:
+      - Also resume nodes that Slurm set DOWN because their slurmd was away, with its reasons C(Not responding) or
+        C(Node unexpectedly rebooted), or that are DOWN without a reason because they are new.
+      - Meant for nodes that this very run makes. With V(state=available) they are resumed once their slurmd answers.
+    type: bool
+    default: false
+  timeout:
+    description: Seconds to wait. With 0 the nodes are changed and looked at once.
+    type: float
+    default: 300
+  interval:
+    description: Seconds between looks.
+    type: float
+    default: 2
+  conf:
+    description: A slurm.conf in place of Slurm's default one.
+    type: path
+attributes:
+  check_mode:
+    description: Tells what would be drained or resumed, changes nothing and does not wait.
+    support: full
+  diff_mode:
+    description: Shows the states before and after of the nodes that changed.
+    support: full
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Drain two nodes and wait up to an hour for their jobs
+  ai_infra.slurm.slurm_drain:
+    nodes: [node7, node8]
+    state: drained
+    reason: scale down
+    timeout: 3600
+  register: drained
+
+- name: Stop when a node is still busy
+  ansible.builtin.assert:
+    that: drained.failed_nodes | length == 0
+    fail_msg: "{{ drained.nodes[drained.failed_nodes[0]].message }}"
+
+- name: Wait until the new nodes are there
+  ai_infra.slurm.slurm_drain:
+    nodes: ["node[9-12]"]
+    state: available
+    resume_down: true
+    timeout: 120
+"""
+
+RETURN = r"""
+nodes:
+  description: What became of each node.
+  returned: always
+  type: dict
+  contains:
+    ok:
+      description: Whether the node is as wanted (in check mode, whether it would be tried).
+      type: bool
+    known:
+      description: Whether the controller knows the node.
+      type: bool
+    state:
+      description: Its state, such as V(IDLE+DRAIN); null when the controller does not know it.
+      type: str
+    reason:
+      description: Slurm's reason, when the node is held back.
+      type: str
+    message:
+      description: What was found or what is still missing.
+      type: str
+    changed:
+      description: Whether it was drained or resumed.
+      type: bool
+    jobs:
+      description: Jobs that are still on it, for O(state=drained).
+      type: list
+      elements: str
+  sample: {"node7": {"ok": false, "known": true, "state": "MIXED+DRAIN", "reason": "slurmscale: scale down",
+    "message": "after 3600 s: still runs jobs 4711", "changed": true, "jobs": ["4711"]}}
+failed_nodes:
+  description: Nodes that are not as wanted.
+  returned: always
+  type: list
+  elements: str
+  sample: [node7]
+"""
+
+from typing import Any, Dict, List
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_settle, slurm_states
+
+ARGUMENTS = {
+    "nodes": {"type": "list", "elements": "str", "required": True},
+    "state": {"type": "str", "choices": ["drained", "resumed", "available"], "required": True},
+    "reason": {"type": "str", "default": "taken out of service"},
+    "resume_down": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 300},
+    "interval": {"type": "float", "default": 2},
+    "conf": {"type": "path"},
+}
+
+
+def judge(params: Dict[str, Any]) -> slurm_settle.Judge:
+    """Choose how nodes are judged.
+
+    Args:
+        params: The module's options.
+
+    Returns:
+        A function of a node and its jobs.
+    """
+    if params["state"] == "drained":
+        reason = slurm_states.own_reason(params["reason"])
+        return lambda node, jobs: slurm_states.judge_drained(node, jobs, reason)
+    wanted = slurm_states.judge_resumed if params["state"] == "resumed" else slurm_states.judge_available
+    return lambda node, _jobs: wanted(node, resume_down=params["resume_down"])
+
+
+def result_of(settlement: slurm_settle.Settlement) -> Dict[str, Any]:
+    """Make the module's result.
+
+    Args:
+        settlement: After its run.
+    """
+    changed = [name for name, outcome in settlement.outcomes.items() if outcome["changed"]]
+    before: List[str] = ["{0} {1}\n".format(name, settlement.before[name]) for name in changed]
+    if settlement.check_mode:
+        after = ["{0} {1}\n".format(name, settlement.outcomes[name]["message"]) for name in changed]
+    else:
+        after = ["{0} {1}\n".format(name, settlement.outcomes[name]["state"]) for name in changed]
+    return {
+        "changed": bool(changed),
+        "nodes": settlement.outcomes,
+        "failed_nodes": [name for name, outcome in settlement.outcomes.items() if not outcome["ok"]],
+        "diff": {"before": "".join(before), "after": "".join(after)},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    wanted = module.params
+    try:
+        names = [name for item in wanted["nodes"] for name in slurm_commands.expand_hosts(item, wanted["conf"])]
+        if not names:
+            module.fail_json(msg="nodes must name at least one node, but is empty")
+        settlement = slurm_settle.Settlement(
+            names,
+            judge(wanted),
+            with_jobs=wanted["state"] == "drained",
+            check_mode=module.check_mode,
+            conf=wanted["conf"],
+        )
+        settlement.run(wanted["timeout"], wanted["interval"])
+    except slurm_commands.SlurmCommandError as error:
+        module.fail_json(msg="{0}. The controller must answer before nodes can be drained or resumed.".format(error))
+    module.exit_json(**result_of(settlement))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""slurm_drain: the judgement on recorded states of both versions, and whole runs against a fake controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_jobs, slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_states import Action
+from ansible_collections.ai_infra.slurm.plugins.modules import slurm_drain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Clock, FakeSlurm
+
+    Runner = Callable[..., dict[str, Any]]
+
+DATA = Path(__file__).parent / "data"
+VERSIONS = ["22.05", "24.11"]
+
+
+def recorded(name: str) -> str:
+    return (DATA / name).read_text(encoding="utf-8")
+
+
+def node(state: str, reason: str = "", user: str = "root") -> dict[str, Any]:
+    return {"state": slurm_commands.parse_state(state), "reason": reason, "reason_user": user}
+
+
+@pytest.fixture
+def drain(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
+    del slurm, clock  # they only have to be in place
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module(slurm_drain, **options)
+
+    return run
+
+
+# --- judgement ---
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_nodes_are_judged_alike_on_both_versions(version: str) -> None:
+    nodes = slurm_commands.parse_nodes(recorded(f"scontrol-node-held-{version}.txt"))
+    available = {name: slurm_states.judge_available(one, resume_down=True).action for name, one in nodes.items()}
+    assert available == {"n1": Action.DONE, "n2": Action.REFUSE, "n3": Action.RESUME, "n4": Action.DOUBT}
+    drained = {name: slurm_states.judge_drained(one, [], "slurmscale: x").action for name, one in nodes.items()}
+    assert drained == {"n1": Action.DRAIN, "n2": Action.WAIT, "n3": Action.WAIT, "n4": Action.DRAIN}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_queue_tells_the_jobs_of_each_node(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "squeue": recorded(f"squeue-nodes-{version}.txt"),
+        "n[2-3]": "n2\nn3\n",
+        "n[1,3]": "n1\nn3\n",
+    }
+
+    def run(argv: list[str], **_options: object) -> slurm_commands.CommandResult:
+        return slurm_commands.CommandResult(
+            tuple(argv), 0, answers[argv[0] if argv[0] == "squeue" else argv[-1]], "", 0
+        )
+
+    monkeypatch.setattr(slurm_commands, "run", run)
+    jobs = slurm_jobs.jobs_on(["n1", "n2", "n4"])
+    assert {name: len(ids) for name, ids in jobs.items()} == {"n1": 1, "n2": 1, "n4": 0}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_exit_codes_are_the_same_on_both_versions(version: str) -> None:
+    jobs = slurm_jobs.parse_queue(recorded(f"squeue-all-{version}.txt"))
+    failed = [job for job in jobs.values() if job.reason == "NonZeroExitCode"]
+    assert [(job.state, job.exit_code, job.finished) for job in failed] == [("FAILED", "3:0", True)]
+    assert {job.finished for job in jobs.values() if job.state in ("PENDING", "RUNNING")} == {False}
+
+
+@pytest.mark.parametrize(
+    ("state", "jobs", "action"),
+    [
+        ("IDLE+DRAIN", [], Action.DONE),
+        ("DOWN+DRAIN+NOT_RESPONDING", [], Action.DONE),
+        ("MIXED+DRAIN", ["7"], Action.WAIT),
+        ("IDLE+DRAIN", ["7"], Action.WAIT),
+        ("ALLOCATED+DRAIN", [], Action.WAIT),
+        ("IDLE+COMPLETING+DRAIN", [], Action.WAIT),
+        ("UNKNOWN+DRAIN+NOT_RESPONDING", [], Action.WAIT),
+        ("FUTURE+DRAIN", [], Action.WAIT),
+        ("IDLE", [], Action.DRAIN),
+        ("DOWN", [], Action.DRAIN),
+    ],
+)
+def test_only_a_node_known_to_be_free_counts_as_drained(state: str, jobs: list[str], action: Action) -> None:
+    assert slurm_states.judge_drained(node(state, "slurmscale: x"), jobs, "slurmscale: x").action is action
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "plain", "resume_down"),
+    [
+        ("IDLE", "", Action.DONE, Action.DONE),
+        ("MIXED", "", Action.DONE, Action.DONE),
+        ("ALLOCATED+PLANNED", "", Action.DONE, Action.DONE),
+        ("IDLE", "disk broken", Action.DONE, Action.DONE),
+        ("UNKNOWN+NOT_RESPONDING", "", Action.WAIT, Action.WAIT),
+        ("IDLE+NOT_RESPONDING", "", Action.WAIT, Action.WAIT),
+        ("IDLE+REBOOT_ISSUED", "", Action.WAIT, Action.WAIT),
+        ("DOWN+NOT_RESPONDING", "Not responding", Action.WAIT, Action.WAIT),
+        ("DOWN", "Not responding", Action.DOUBT, Action.RESUME),
+        ("DOWN", "Node unexpectedly rebooted", Action.DOUBT, Action.RESUME),
+        ("DOWN", "", Action.DOUBT, Action.RESUME),
+        ("DOWN", "slurmscale: upgrade : Not responding", Action.DOUBT, Action.RESUME),
+        ("DOWN", "disk broken : Not responding", Action.DOUBT, Action.DOUBT),
+        ("DOWN", "slurmscale: upgrade", Action.RESUME, Action.RESUME),
+        ("DOWN", "disk broken", Action.DOUBT, Action.DOUBT),
+        ("IDLE+DRAIN", "slurmscale: upgrade", Action.RESUME, Action.RESUME),
+        ("IDLE+DRAIN", "disk broken", Action.REFUSE, Action.REFUSE),
+        ("IDLE+DRAIN", "", Action.REFUSE, Action.REFUSE),
+        ("DOWN+DRAIN+NOT_RESPONDING", "Not responding", Action.REFUSE, Action.REFUSE),
+        ("IDLE+DRAIN", "Low RealMemory (reported:1 < 100.00% of configured:2)", Action.REFUSE, Action.REFUSE),
+        ("UNKNOWN+DRAIN+INVALID_REG", "slurmscale: x", Action.DOUBT, Action.DOUBT),
+        ("IDLE+INVALID_REG", "Low RealMemory", Action.DOUBT, Action.DOUBT),
+    ],
+)
+def test_what_is_lifted_and_what_never(state: str, reason: str, plain: Action, resume_down: Action) -> None:
+    assert slurm_states.judge_available(node(state, reason), resume_down=False).action is plain
+    assert slurm_states.judge_available(node(state, reason), resume_down=True).action is resume_down
+
+
+def test_every_reason_we_give_is_recognised_as_ours() -> None:
+    assert slurm_states.own_reason("scale\ndown") == "slurmscale: scale down"
+    assert slurm_states.own_reason("slurmscale: upgrade") == "slurmscale: upgrade"
+
+
+# --- drained ---
+
+
+def test_idle_nodes_are_drained_in_one_command(drain: Runner, slurm: FakeSlurm) -> None:
+    for name in ("n1", "n2", "n3"):
+        slurm.node(name)
+    result = drain(nodes=["n[1-3]"], state="drained", reason="scale down")
+    assert slurm.updates() == [["NodeName=n1,n2,n3", "State=DRAIN", "Reason=slurmscale: scale down"]]
+    assert result["changed"] is True
+    assert result["failed_nodes"] == []
+    assert result["nodes"]["n1"] == {
+        "ok": True,
+        "known": True,
+        "state": "IDLE+DRAIN",
+        "reason": "slurmscale: scale down",
+        "message": "drained",
+        "changed": True,
+        "jobs": [],
+    }
+    assert result["diff"]["before"] == "n1 IDLE\nn2 IDLE\nn3 IDLE\n"
+
+
+def test_drained_node_stays_as_it_is(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "IDLE+DRAIN", "slurmscale: scale down")
+    slurm.node("n2", "IDLE+DRAIN", "disk broken")
+    result = drain(nodes=["n1", "n2"], state="drained")
+    assert slurm.updates() == []
+    assert result["changed"] is False
+    assert result["failed_nodes"] == []
+    assert "root with reason 'disk broken'" in result["nodes"]["n2"]["message"]
+
+
+def test_job_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1", "MIXED")
+    slurm.job("7", "RUNNING", "n1")
+    slurm.job("8", "PENDING", "n1")
+
+    def ended() -> None:
+        del slurm.jobs["7"]
+        slurm.nodes["n1"]["State"] = "IDLE+DRAIN"
+
+    clock.at(50, ended)
+    result = drain(nodes=["n1"], state="drained", timeout=60)
+    assert result["nodes"]["n1"]["ok"] is True
+    assert 50 <= clock.now <= 53
+
+
+def test_busy_node_fails_after_the_timeout_with_its_jobs_and_stays_drained(
+    drain: Runner, slurm: FakeSlurm, clock: Clock
+) -> None:
+    slurm.node("n1", "MIXED")
+    slurm.node("n2")
+    slurm.job("7", "RUNNING", "n1")
+    slurm.job("9", "SUSPENDED", "n1")
+    result = drain(nodes=["n1", "n2"], state="drained", timeout=30)
+    assert result["failed_nodes"] == ["n1"]
+    assert result["nodes"]["n1"]["jobs"] == ["7", "9"]
+    assert result["nodes"]["n1"]["message"] == "after 30 s: still runs jobs 7,9"
+    assert result["nodes"]["n1"]["changed"] is True
+    assert slurm.nodes["n1"]["State"] == "MIXED+DRAIN"
+    assert 30 <= clock.now < 31
+
+
+def test_timeout_of_zero_drains_and_looks_once(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1")
+    assert drain(nodes=["n1"], state="drained", timeout=0)["nodes"]["n1"]["ok"] is True
+
+
+def test_reason_of_somebody_who_set_the_node_down_outlives_our_drain(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "DOWN", "disk broken")
+    assert drain(nodes=["n1"], state="drained")["nodes"]["n1"]["ok"] is True
+    assert slurm.nodes["n1"]["Reason"] == "disk broken"
+    assert drain(nodes=["n1"], state="resumed")["nodes"]["n1"]["ok"] is False
+    assert slurm.nodes["n1"]["State"] == "DOWN+DRAIN"
+
+
+def test_unknown_node_is_told_apart(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1")
+    result = drain(nodes=["n1", "nope"], state="drained")
+    assert result["failed_nodes"] == ["nope"]
+    assert result["nodes"]["nope"]["known"] is False
+    assert result["nodes"]["n1"]["ok"] is True
+
+
+def test_refused_update_is_reported_with_slurms_words(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1")
+    slurm.refuse_updates = True
+    result = drain(nodes=["n1"], state="drained", timeout=20)
+    assert result["changed"] is False
+    assert "Access/permission denied" in result["nodes"]["n1"]["message"]
+    assert len(slurm.updates()) == 3
+
+
+# --- resumed and available ---
+
+
+def test_only_our_own_drain_is_lifted(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "IDLE+DRAIN", "slurmscale: upgrade")
+    slurm.node("n2", "IDLE+DRAIN", "disk broken")
+    slurm.node("n3")
+    result = drain(nodes=["n[1-3]"], state="resumed")
+    assert slurm.updates() == [["NodeName=n1", "State=RESUME"]]
+    assert {name: one["changed"] for name, one in result["nodes"].items()} == {"n1": True, "n2": False, "n3": False}
+    assert result["failed_nodes"] == ["n2"]
+    assert "scontrol update NodeName=n2 State=RESUME" in result["nodes"]["n2"]["message"]
+
+
+def test_registration_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1", "UNKNOWN+NOT_RESPONDING")
+    clock.at(20, lambda: slurm.nodes["n1"].update(State="IDLE"))
+    result = drain(nodes=["n1"], state="available", timeout=60)
+    assert (result["nodes"]["n1"]["ok"], result["changed"]) == (True, False)
+    assert 20 <= clock.now <= 22
+
+
+def test_dynamic_node_may_appear_later(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1")
+    clock.at(4, lambda: slurm.node("n2", "IDLE+DYNAMIC_NORM"))
+    assert drain(nodes=["n1", "n2"], state="available")["failed_nodes"] == []
+
+
+def test_node_that_never_registers_says_so(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "DOWN+NOT_RESPONDING", "Not responding")
+    result = drain(nodes=["n1"], state="available", resume_down=True, timeout=30)
+    message = result["nodes"]["n1"]["message"]
+    assert message == "after 30 s: is DOWN+NOT_RESPONDING: its slurmd has not registered"
+    assert slurm.updates() == []
+
+
+def test_down_node_that_is_back_is_resumed_only_when_told(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "DOWN", "Not responding")
+    refused = drain(nodes=["n1"], state="available")
+    assert refused["failed_nodes"] == ["n1"]
+    assert "resume_down" in refused["nodes"]["n1"]["message"]
+    resumed = drain(nodes=["n1"], state="available", resume_down=True)
+    assert (resumed["failed_nodes"], resumed["changed"]) == ([], True)
+
+
+def test_invalid_node_fails_early_but_gets_time_to_register_anew(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1", "IDLE+INVALID_REG", "Low RealMemory")
+    slurm.node("n2", "IDLE+INVALID_REG", "Low RealMemory")
+    clock.at(5, lambda: slurm.nodes["n2"].update(State="IDLE"))
+    result = drain(nodes=["n1", "n2"], state="available", timeout=300)
+    assert result["failed_nodes"] == ["n1"]
+    assert "less than is configured" in result["nodes"]["n1"]["message"]
+    assert clock.now < 15
+
+
+def test_controller_that_restarts_meanwhile_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1", "UNKNOWN")
+    clock.at(2, lambda: setattr(slurm, "down", True))
+    clock.at(10, lambda: setattr(slurm, "down", False))
+    clock.at(12, lambda: slurm.nodes["n1"].update(State="IDLE"))
+    assert drain(nodes=["n1"], state="available", timeout=60)["failed_nodes"] == []
+
+
+def test_controller_that_stays_away_is_the_reason(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1", "UNKNOWN")
+    clock.at(2, lambda: setattr(slurm, "down", True))
+    message = drain(nodes=["n1"], state="available", timeout=20)["nodes"]["n1"]["message"]
+    assert "Unable to contact slurm controller" in message
+
+
+def test_no_controller_at_all_fails_the_module(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.down = True
+    result = drain(nodes=["n1"], state="drained")
+    assert result["failed"] is True
+    assert "The controller must answer" in result["msg"]
+
+
+def test_empty_list_is_refused_before_slurm_is_asked(drain: Runner, slurm: FakeSlurm) -> None:
+    assert "at least one node" in drain(nodes=[], state="drained")["msg"]
+    assert slurm.calls == []
+
+
+# --- check mode ---
+
+
+def test_check_mode_predicts_and_neither_changes_nor_waits(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1", "MIXED")
+    slurm.job("7", "RUNNING", "n1")
+    slurm.node("n2", "IDLE+DRAIN", "slurmscale: x")
+    result = drain(check=True, nodes=["n1", "n2", "not-yet-made"], state="drained")
+    assert {name: one["changed"] for name, one in result["nodes"].items()} == {
+        "n1": True,
+        "n2": False,
+        "not-yet-made": False,
+    }
+    assert result["failed_nodes"] == []
+    assert (slurm.updates(), clock.now) == ([], 0)
+
+
+def test_check_mode_tells_what_could_not_be_resumed(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "IDLE+DRAIN", "disk broken")
+    slurm.node("n2", "IDLE+DRAIN", "slurmscale: x")
+    result = drain(check=True, nodes=["n1", "n2"], state="available")
+    assert result["failed_nodes"] == ["n1"]
+    assert result["nodes"]["n2"]["changed"] is True
+    assert slurm.updates() == []
