@@ -1,4 +1,4 @@
-"""Runs a module's main() in this process, as Ansible would with these options."""
+"""Runs a module's main() in this process, with a fake Slurm and a fake clock where wanted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_proof, slurm_settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,3 +36,145 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
         return result
 
     return run
+
+
+class Clock:
+    """Time that passes only by sleeping, with things that happen meanwhile."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.events: list[tuple[float, Callable[[], None]]] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def at(self, seconds: float, event: Callable[[], None]) -> None:
+        self.events.append((seconds, event))
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        due = [event for when, event in self.events if when <= self.now]
+        self.events = [(when, event) for when, event in self.events if when > self.now]
+        for event in due:
+            event()
+
+
+class FakeSlurm:
+    """A controller that answers scontrol, squeue, sbatch, scancel and sacct as the real ones do."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, dict[str, str]] = {}
+        self.partitions = {"main": {"default": "YES", "state": "UP"}}
+        self.jobs: dict[str, dict[str, str]] = {}
+        self.accounting = ""
+        self.calls: list[list[str]] = []
+        self.down = False
+        self.refuse_updates = False
+        self.refuse_jobs = ""
+        self.start_jobs = True
+
+    def node(self, name: str, state: str = "IDLE", reason: str = "", **more: str) -> None:
+        self.nodes[name] = {"State": state, "Reason": reason, "Partitions": "main", "RealMemory": "1000", **more}
+
+    def job(self, job_id: str, state: str, nodes: str = "", reason: str = "None", exit_code: str = "0:0") -> None:
+        self.jobs[job_id] = {"state": state, "nodes": nodes, "reason": reason, "exit_code": exit_code}
+
+    def called(self, program: str) -> list[list[str]]:
+        return [call for call in self.calls if call[0] == program]
+
+    def updates(self) -> list[list[str]]:
+        return [call[2:] for call in self.called("scontrol") if call[1] == "update"]
+
+    def run(self, argv: list[str], **_options: object) -> slurm_commands.CommandResult:
+        self.calls.append(list(argv))
+        if self.down:
+            return self._answer(argv, 1, error="Unable to contact slurm controller (connect failure)")
+        return getattr(self, f"_{argv[0]}")(list(argv))
+
+    @staticmethod
+    def _answer(argv: list[str], rc: int = 0, text: str = "", error: str = "") -> slurm_commands.CommandResult:
+        return slurm_commands.CommandResult(tuple(argv), rc, text, error, 0.0)
+
+    def _scontrol(self, argv: list[str]) -> slurm_commands.CommandResult:
+        if argv[1] == "update":
+            return self._update(argv)
+        if argv[-2:-1] == ["hostnames"]:
+            expanded = {"n[1-3]": "n1\nn2\nn3\n", "n[1-2]": "n1\nn2\n"}
+            return self._answer(argv, text=expanded[argv[-1]])
+        if argv[-1] == "partition":
+            lines = [
+                f"PartitionName={name} Default={one['default']} Nodes=ALL State={one['state']} TotalNodes=1"
+                for name, one in self.partitions.items()
+            ]
+            return self._answer(argv, text="\n".join(lines))
+        lines = []
+        for name, fields in self.nodes.items():
+            parts = [f"{key}={value}" for key, value in fields.items() if key != "Reason"]
+            reason = f" Reason={fields['Reason']} [root@2026-01-01T00:00:00]" if fields["Reason"] else ""
+            lines.append(f"NodeName={name} {' '.join(parts)}{reason}")
+        return self._answer(argv, text="\n".join(lines))
+
+    def _update(self, argv: list[str]) -> slurm_commands.CommandResult:
+        wanted = dict(argument.split("=", 1) for argument in argv[2:])
+        for name in wanted["NodeName"].split(","):
+            node = self.nodes[name]
+            if self.refuse_updates:
+                continue
+            flags = [flag for flag in node["State"].split("+") if flag != "DRAIN"]
+            if wanted["State"] == "DRAIN":
+                node.update(State="+".join([flags[0], "DRAIN", *flags[1:]]), Reason=wanted["Reason"])
+            else:
+                node["State"] = "+".join(["IDLE" if flags[0] == "DOWN" else flags[0], *flags[1:]])
+        if self.refuse_updates:
+            return self._answer(argv, 1, error="slurm_update error: Access/permission denied")
+        return self._answer(argv)
+
+    def _squeue(self, argv: list[str]) -> slurm_commands.CommandResult:
+        chosen = self.jobs
+        for argument in argv:
+            if argument.startswith("--jobs="):
+                ids = argument[7:].split(",")
+                chosen = {job_id: job for job_id, job in self.jobs.items() if job_id in ids}
+                if len(ids) == 1 and not chosen:
+                    return self._answer(argv, 1, error="slurm_load_jobs error: Invalid job id specified")
+        lines = [
+            f"{job_id}|{job['state']}|{job['reason']}|{job['exit_code']}|{job['nodes']}|"
+            for job_id, job in chosen.items()
+        ]
+        return self._answer(argv, text="\n".join(lines))
+
+    def _sbatch(self, argv: list[str]) -> slurm_commands.CommandResult:
+        if self.refuse_jobs:
+            return self._answer(argv, 1, error=f"sbatch: error: Batch job submission failed: {self.refuse_jobs}")
+        nodes = next(argument[11:] for argument in argv if argument.startswith("--nodelist="))
+        job_id = str(100 + len(self.called("sbatch")))
+        if self.start_jobs:
+            self.job(job_id, "RUNNING", nodes)
+        else:
+            self.job(job_id, "PENDING", reason="Resources")
+        return self._answer(argv, text=job_id + "\n")
+
+    def _scancel(self, argv: list[str]) -> slurm_commands.CommandResult:
+        for job_id in argv[2:]:
+            self.jobs[job_id]["state"] = "CANCELLED"
+        return self._answer(argv)
+
+    def _sacct(self, argv: list[str]) -> slurm_commands.CommandResult:
+        return self._answer(argv, 0 if self.accounting else 1, text=self.accounting)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let the modules wait without waiting."""
+    clock = Clock()
+    monkeypatch.setattr(slurm_settle, "time", clock)
+    monkeypatch.setattr(slurm_proof, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """Put a controller in place of Slurm's commands."""
+    slurm = FakeSlurm()
+    monkeypatch.setattr(slurm_commands, "run", slurm.run)
+    return slurm

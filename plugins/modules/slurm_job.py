@@ -1,0 +1,168 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module slurm_job."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: slurm_job
+short_description: Proves nodes with a real job
+version_added: "0.1.0"
+description:
+  - Submits one small batch job per node, or one job over all nodes, all at once, and follows them to their end. Runs
+    on a host with Slurm's client commands, as a user who may submit jobs.
+  - The jobs write no files, need one CPU and 64 MB, and end by themselves. A job that has not ended in time is
+    cancelled.
+  - A node that does not pass does not fail the module, so that it does not stop the others. Look at RV(jobs) or
+    RV(failed_nodes).
+options:
+  nodes:
+    description: Names of the nodes, or Slurm's bracket expressions. An empty list is fine.
+    type: list
+    elements: str
+    required: true
+  per_node:
+    description: Submit one job for each node; else one over all nodes, with one task on each.
+    type: bool
+    default: true
+  command:
+    description: What the job runs on the node, by a shell. It must return 0.
+    type: str
+    default: uname -n
+  partition:
+    description: >-
+      Partition to submit to. When unstated, one that is UP and has the node, preferring the default partition.
+    type: str
+  user:
+    description: Submit as this user, which only root can. Needed where root may not run jobs (C(DisableRootJobs)).
+    type: str
+  account:
+    description: Account of the job.
+    type: str
+  qos:
+    description: Quality of service of the job.
+    type: str
+  time_limit:
+    description: Minutes that Slurm lets the job run.
+    type: int
+    default: 2
+  busy_is_proof:
+    description: A node on which somebody's job runs is proven by it, and gets no job that would have to wait.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds until a job that has not ended is cancelled and its node has failed.
+    type: float
+    default: 120
+  interval:
+    description: Seconds between looks at the jobs.
+    type: float
+    default: 1
+  conf:
+    description: A slurm.conf in place of Slurm's default one.
+    type: path
+attributes:
+  check_mode:
+    description: Submits nothing and is reported as skipped.
+    support: full
+  diff_mode:
+    description: There is nothing to show; a job changes no state of the cluster.
+    support: none
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Run a job on every new node
+  ai_infra.slurm.slurm_job:
+    nodes: [node7, node8]
+  register: proof
+
+- name: Report the nodes that did not pass
+  ansible.builtin.debug:
+    msg: "{{ proof.failed_nodes }}"
+
+- name: Run one job over the whole cluster, as a user
+  ai_infra.slurm.slurm_job:
+    nodes: ["node[1-8]"]
+    per_node: false
+    user: alice
+    account: physics
+"""
+
+RETURN = r"""
+jobs:
+  description: What became of each node.
+  returned: always
+  type: dict
+  contains:
+    ok:
+      description: Whether the node is proven (in check mode, true).
+      type: bool
+    job_id:
+      description: Our job; null when none was submitted.
+      type: str
+    state:
+      description: The job's last state, as Slurm shows it; null when none was submitted.
+      type: str
+    exit_code:
+      description: The job's exit code as code:signal, or null.
+      type: str
+    message:
+      description: What happened, with Slurm's reason.
+      type: str
+    seconds:
+      description: Seconds from submission to the end.
+      type: float
+  sample: {"node7": {"ok": true, "job_id": "4711", "state": "COMPLETED", "exit_code": "0:0",
+    "message": "job 4711 COMPLETED", "seconds": 1.2}}
+failed_nodes:
+  description: Nodes that are not proven.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_proof
+
+ARGUMENTS = {
+    "nodes": {"type": "list", "elements": "str", "required": True},
+    "per_node": {"type": "bool", "default": True},
+    "command": {"type": "str", "default": "uname -n"},
+    "partition": {"type": "str"},
+    "user": {"type": "str"},
+    "account": {"type": "str"},
+    "qos": {"type": "str"},
+    "time_limit": {"type": "int", "default": 2},
+    "busy_is_proof": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 120},
+    "interval": {"type": "float", "default": 1},
+    "conf": {"type": "path"},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    wanted = module.params
+    try:
+        names = [name for item in wanted["nodes"] for name in slurm_commands.expand_hosts(item, wanted["conf"])]
+        if module.check_mode:
+            jobs = {name: slurm_proof.outcome(ok=True, message="no job is submitted in check mode") for name in names}
+            module.exit_json(changed=False, skipped=True, jobs=jobs, failed_nodes=[])
+        options = slurm_proof.Options(
+            **{name: wanted[name] for name in slurm_proof.Options._fields},
+        )
+        jobs = slurm_proof.prove(names, options, per_node=wanted["per_node"])
+    except slurm_commands.SlurmCommandError as error:
+        module.fail_json(msg="{0}. The controller must answer before nodes can be proven.".format(error))
+    failed = [name for name, job in jobs.items() if not job["ok"]]
+    module.exit_json(changed=False, jobs=jobs, failed_nodes=failed)
+
+
+if __name__ == "__main__":
+    main()
