@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from ansible_collections.ai_infra.slurm.plugins.module_utils import (
     node_probe,
     node_system,
@@ -317,8 +318,8 @@ def test_run_on_any_machine_returns_the_whole_contract(run_module: Runner, tmp_p
     node = run_module(
         slurm_node_probe, check=True, files=["/none"], disks=[str(tmp_path)], munge_key=str(tmp_path / "munge.key")
     )["node"]
-    keys = "os python uid hostname fqdn time packages services users groups files hardware slurm_version slurmd_args"
-    assert set(node) == {*keys.split(), "munge_credential", "disks", "problems"}
+    documented = yaml.safe_load(slurm_node_probe.RETURN)["node"]["contains"]
+    assert set(node) == set(documented)
     assert set(node["files"]) == {"/none", str(tmp_path / "munge.key")}
     assert node["hardware"]["cpus"] >= 1
     assert node["munge_credential"] is None
