@@ -145,10 +145,11 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
         merged = {key: value for key, value in wider.items() if key not in known} | own
         if merged:
             hostvars[name] = hostvars.get(name, {}) | merged
-    everywhere: dict[str, Any] = {SECRETS_VARIABLE: dict(secret_vars)} if secret_vars else {}
+    everywhere: dict[str, Any] = dict(cluster.variables)
+    if secret_vars:
+        everywhere[SECRETS_VARIABLE] = dict(secret_vars)
     result: dict[str, Any] = {"_meta": {"hostvars": hostvars}, "all": {"vars": everywhere}}
     if cluster.inventory is None:
-        everywhere |= cluster.variables
         result["slurm_controllers"] = {"hosts": [CONTROLLER]}
         if cluster.apphub_urls:
             everywhere["apphub_client_urls"] = list(cluster.apphub_urls)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from slurmscale.clusters import Nodes
+
 _CANCEL_WAIT = 15.0
 
 
