@@ -150,7 +150,8 @@ def read_command() -> str | None:
         timeout=60,
     )
     if answer.returncode:
-        sys.exit(f"The help of slurmscale can't be read:\n{answer.stderr}")
+        reason = (answer.stderr.strip() or "no message").splitlines()[-1]
+        sys.exit(f"The help of slurmscale can't be read: {reason}")
     return answer.stdout.strip() + "\n"
 
 
