@@ -173,3 +173,21 @@ def cancel(ids: List[str], conf: Optional[str] = None) -> None:
         conf: A slurm.conf in place of Slurm's default.
     """
     slurm_commands.run(["scancel", "--quiet", *ids], conf=conf)
+
+
+def requeue(ids: List[str], conf: Optional[str] = None) -> Dict[str, str]:
+    """Send jobs back to the queue, so that they start again elsewhere.
+
+    Args:
+        ids: Job ids.
+        conf: A slurm.conf in place of Slurm's default.
+
+    Returns:
+        What Slurm said about jobs that it did not take back: interactive ones, and those that forbid it.
+    """
+    refused = {}
+    for job_id in ids:
+        result = slurm_commands.run(["scontrol", "requeue", job_id], conf=conf)
+        if result.rc != 0:
+            refused[job_id] = result.message
+    return refused

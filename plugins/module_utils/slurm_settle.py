@@ -14,9 +14,13 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_states import
 GRACE = 10
 # A node that is DOWN again after this many resumes has a fault that one more will not mend.
 _MAX_UPDATES = 3
+_UPDATES = (Action.DRAIN, Action.RESUME, Action.DOWN)
 _HOLDS = frozenset(("DRAIN", "DRAINING", "DRAINED", "DOWN"))
 
-Judge = Callable[[Optional[Node], List[str]], Verdict]
+#: Tells from a node's name, the node, and its jobs what to do.
+Judge = Callable[[str, Optional[Node], List[str]], Verdict]
+#: Sends jobs away and tells which refused to go, and why.
+Evict = Callable[[List[str]], Dict[str, str]]
 
 
 class Settlement:
@@ -24,8 +28,9 @@ class Settlement:
 
     Args:
         names: The nodes.
-        judge: Tells from a node and its jobs what to do.
+        judge: Tells what to do about a node.
         with_jobs: Look at the queue too.
+        evict: Sends the jobs away for which nodes would otherwise be waited for.
         check_mode: Look once and change nothing.
         conf: A slurm.conf in place of Slurm's default.
     """
@@ -36,10 +41,13 @@ class Settlement:
         judge: Judge,
         *,
         with_jobs: bool = False,
+        evict: Optional[Evict] = None,
         check_mode: bool = False,
         conf: Optional[str] = None,
     ) -> None:
         self.judge, self.with_jobs, self.check_mode, self.conf = judge, with_jobs, check_mode, conf
+        self.evict = evict
+        self._evicted: Dict[str, str] = {}
         self.outcomes: Dict[str, Dict[str, Any]] = {
             name: {"ok": None, "known": None, "state": None, "reason": "", "message": "", "changed": False, "jobs": []}
             for name in names
@@ -80,7 +88,8 @@ class Settlement:
 
     def _give_up(self, name: str, timeout: float) -> None:
         outcome = self.outcomes[name]
-        said = self._problem or outcome["message"]
+        stayed = ["; job {0}: {1}".format(job, self._evicted[job]) for job in outcome["jobs"] if self._evicted.get(job)]
+        said = self._problem or outcome["message"] + "".join(stayed)
         outcome.update(ok=False, message="after {0:g} s: {1}".format(timeout, said))
 
     def _step(self) -> bool:
@@ -89,15 +98,26 @@ class Settlement:
         known = [name for name in self._open() if name in nodes]
         jobs = slurm_jobs.jobs_on(known, self.conf) if self.with_jobs and known else {}
         due: Dict[Tuple[str, str], List[str]] = {}
+        waited: List[str] = []
         for name in self._open():
             node = nodes.get(name)
-            verdict = self.judge(node, jobs.get(name, []))
+            verdict = self.judge(name, node, jobs.get(name, []))
             self._note(name, node, verdict, jobs.get(name, []))
-            if verdict.action in (Action.DRAIN, Action.RESUME) and self._may_update(name, node, verdict):
+            waited += jobs.get(name, []) if verdict.action is Action.WAIT else []
+            if verdict.action in _UPDATES and self._may_update(name, node, verdict):
                 due.setdefault((verdict.action.name, verdict.reason), []).append(name)
         for (state, reason), names in due.items():
             self._update(names, state, reason)
-        return bool(due)
+        return self._send_away(waited) or bool(due)
+
+    def _send_away(self, jobs: List[str]) -> bool:
+        """Send the jobs away for which drained nodes wait, each once; tell whether there were any."""
+        fresh = [job for job in dict.fromkeys(jobs) if job not in self._evicted]
+        if not self.evict or self.check_mode or not fresh:
+            return False
+        refused = self.evict(fresh)
+        self._evicted.update({job: refused.get(job, "") for job in fresh})
+        return True
 
     def _note(self, name: str, node: Optional[Node], verdict: Verdict, jobs: List[str]) -> None:
         outcome = self.outcomes[name]
@@ -121,7 +141,7 @@ class Settlement:
     @staticmethod
     def _predict(outcome: Dict[str, Any], verdict: Verdict) -> None:
         """Say what a run would do. A node that an earlier task would have made is not there yet, nor is it wrong."""
-        changes = verdict.action in (Action.DRAIN, Action.RESUME)
+        changes = verdict.action in _UPDATES
         bad = verdict.action in (Action.REFUSE, Action.DOUBT) and outcome["known"]
         outcome.update(ok=not bad, changed=changes)
 

@@ -30,6 +30,7 @@ class Action(enum.Enum):
     WAIT = "it may become so by itself"
     DRAIN = "drain it"
     RESUME = "resume it"
+    DOWN = "set it down, at which Slurm ends or requeues its jobs"
     DOUBT = "it can't become so, unless what is seen is about to be outdated"
     REFUSE = "it can't become so without a person"
 
@@ -106,13 +107,14 @@ def _held_by(node: Node) -> str:
     )
 
 
-def judge_drained(node: Optional[Node], jobs: List[str], reason: str) -> Verdict:
+def judge_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: bool = False) -> Verdict:
     """Judge a node that must be drained and free of jobs.
 
     Args:
         node: The node, or None when the controller does not know it.
         jobs: Jobs that are on it.
         reason: The reason for a drain, with our prefix.
+        dead: The user says that nothing runs there any more. Slurm has to miss it, too.
     """
     if node is None:
         return Verdict(Action.REFUSE, "the controller does not know this node")
@@ -121,13 +123,23 @@ def judge_drained(node: Optional[Node], jobs: List[str], reason: str) -> Verdict
         foreign = "DOWN" in states and not is_ours(node["reason"]) and not is_away(node["reason"])
         # An administrator's reason must outlive our drain, or a later resume would take the node for ours.
         return Verdict(Action.DRAIN, "to be drained", str(node["reason"]) if foreign else reason)
-    if jobs:
-        return Verdict(Action.WAIT, "still runs jobs {0}".format(",".join(jobs)))
-    if "COMPLETING" in states:
-        return Verdict(Action.WAIT, "is still cleaning up after a job")
-    if node["state"][0] not in ("IDLE", "DOWN"):
-        return Verdict(Action.WAIT, "is {0}, which counts as busy".format(state_text(node)))
+    missed = dead and bool(states & {"NOT_RESPONDING", "UNKNOWN", "DOWN"})
+    if missed and "DOWN" not in states and (jobs or "COMPLETING" in states):
+        return Verdict(Action.DOWN, "is dead with jobs on it", str(node["reason"]) or reason)
+    busy = _busy(node, jobs, missed=missed)
+    if busy:
+        return Verdict(Action.WAIT, busy)
     return Verdict(Action.DONE, "drained" if is_ours(node["reason"]) else "was " + _held_by(node))
+
+
+def _busy(node: Node, jobs: List[str], *, missed: bool) -> str:
+    if jobs:
+        return "still runs jobs {0}".format(",".join(jobs))
+    if "COMPLETING" in node["state"]:
+        return "is still cleaning up after a job"
+    if node["state"][0] not in ("IDLE", "DOWN") and not missed:
+        return "is {0}, which counts as busy".format(state_text(node))
+    return ""
 
 
 def judge_resumed(node: Optional[Node], *, resume_down: bool) -> Verdict:

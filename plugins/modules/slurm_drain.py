@@ -36,6 +36,24 @@ options:
     description: Reason for a drain. Slurm shows it with C(slurmscale) in front.
     type: str
     default: taken out of service
+  jobs:
+    description:
+      - What happens to the jobs on nodes that shall be V(drained). V(wait) lets them end.
+      - V(requeue) sends them back to the queue, where they start again on other nodes. Slurm requeues batch jobs that
+        allow it; the others are waited for, and the message says why they stayed.
+      - V(cancel) ends them.
+      - A job on several nodes is requeued or cancelled as a whole.
+    type: str
+    choices: [wait, requeue, cancel]
+    default: wait
+  dead:
+    description:
+      - Names of nodes on which, as somebody has made sure, nothing runs any more. Used for V(state=drained).
+      - Once Slurm misses such a node too, it is set DOWN when jobs are on it, at which Slurm requeues or ends them, and
+        a state that is not known is not waited for. A node that does answer Slurm is treated as every other one.
+    type: list
+    elements: str
+    default: []
   resume_down:
     description:
       - Also resume nodes that Slurm set DOWN because their slurmd was away, with its reasons C(Not responding) or
@@ -78,6 +96,12 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: drained.failed_nodes | length == 0
     fail_msg: "{{ drained.nodes[drained.failed_nodes[0]].message }}"
+
+- name: Free a node now; its jobs start again elsewhere
+  ai_infra.slurm.slurm_drain:
+    nodes: [node7]
+    state: drained
+    jobs: requeue
 
 - name: Wait until the new nodes are there
   ai_infra.slurm.slurm_drain:
@@ -125,15 +149,22 @@ failed_nodes:
   sample: [node7]
 """
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_settle, slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils import (
+    slurm_commands,
+    slurm_jobs,
+    slurm_settle,
+    slurm_states,
+)
 
 ARGUMENTS = {
     "nodes": {"type": "list", "elements": "str", "required": True},
     "state": {"type": "str", "choices": ["drained", "resumed", "available"], "required": True},
     "reason": {"type": "str", "default": "taken out of service"},
+    "jobs": {"type": "str", "choices": ["wait", "requeue", "cancel"], "default": "wait"},
+    "dead": {"type": "list", "elements": "str", "default": []},
     "resume_down": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 300},
     "interval": {"type": "float", "default": 2},
@@ -148,13 +179,28 @@ def judge(params: Dict[str, Any]) -> slurm_settle.Judge:
         params: The module's options.
 
     Returns:
-        A function of a node and its jobs.
+        A function of a node's name, the node, and its jobs.
     """
     if params["state"] == "drained":
-        reason = slurm_states.own_reason(params["reason"])
-        return lambda node, jobs: slurm_states.judge_drained(node, jobs, reason)
+        reason, dead = slurm_states.own_reason(params["reason"]), params["dead"]
+        return lambda name, node, jobs: slurm_states.judge_drained(node, jobs, reason, dead=name in dead)
     wanted = slurm_states.judge_resumed if params["state"] == "resumed" else slurm_states.judge_available
-    return lambda node, _jobs: wanted(node, resume_down=params["resume_down"])
+    return lambda _name, node, _jobs: wanted(node, resume_down=params["resume_down"])
+
+
+def evict(params: Dict[str, Any]) -> Optional[slurm_settle.Evict]:
+    """Choose what happens to the jobs on nodes that shall be drained.
+
+    Args:
+        params: The module's options.
+
+    Returns:
+        A function of job ids, or None where jobs are waited for.
+    """
+    if params["state"] != "drained" or params["jobs"] == "wait":
+        return None
+    send = slurm_jobs.requeue if params["jobs"] == "requeue" else slurm_jobs.cancel
+    return lambda ids: send(ids, params["conf"]) or {}
 
 
 def result_of(settlement: slurm_settle.Settlement) -> Dict[str, Any]:
@@ -189,6 +235,7 @@ def main() -> None:
             names,
             judge(wanted),
             with_jobs=wanted["state"] == "drained",
+            evict=evict(wanted),
             check_mode=module.check_mode,
             conf=wanted["conf"],
         )

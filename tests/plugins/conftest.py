@@ -72,6 +72,9 @@ class FakeSlurm:
         self.refuse_updates = False
         self.refuse_jobs = ""
         self.start_jobs = True
+        self.refuse_requeue = ""
+        self.on_cancel: Callable[[], object] = lambda: None
+        self.on_down: Callable[[], object] = lambda: None
 
     def node(self, name: str, state: str = "IDLE", reason: str = "", **more: str) -> None:
         self.nodes[name] = {"State": state, "Reason": reason, "Partitions": "main", "RealMemory": "1000", **more}
@@ -98,6 +101,8 @@ class FakeSlurm:
     def _scontrol(self, argv: list[str]) -> slurm_commands.CommandResult:
         if argv[1] == "update":
             return self._update(argv)
+        if argv[1] == "requeue":
+            return self._answer(argv, int(bool(self.refuse_requeue)), error=self.refuse_requeue)
         if argv[-2:-1] == ["hostnames"]:
             expanded = {"n[1-3]": "n1\nn2\nn3\n", "n[1-2]": "n1\nn2\n"}
             return self._answer(argv, text=expanded[argv[-1]])
@@ -121,7 +126,10 @@ class FakeSlurm:
             if self.refuse_updates:
                 continue
             flags = [flag for flag in node["State"].split("+") if flag != "DRAIN"]
-            if wanted["State"] == "DRAIN":
+            if wanted["State"] == "DOWN":
+                node.update(State="DOWN*+DRAIN", Reason=wanted["Reason"])
+                self.on_down()
+            elif wanted["State"] == "DRAIN":
                 node.update(State="+".join([flags[0], "DRAIN", *flags[1:]]), Reason=wanted["Reason"])
             else:
                 node["State"] = "+".join(["IDLE" if flags[0] == "DOWN" else flags[0], *flags[1:]])
@@ -157,6 +165,7 @@ class FakeSlurm:
     def _scancel(self, argv: list[str]) -> slurm_commands.CommandResult:
         for job_id in argv[2:]:
             self.jobs[job_id]["state"] = "CANCELLED"
+        self.on_cancel()
         return self._answer(argv)
 
     def _sacct(self, argv: list[str]) -> slurm_commands.CommandResult:

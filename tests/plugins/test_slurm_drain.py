@@ -332,3 +332,58 @@ def test_check_mode_tells_what_could_not_be_resumed(drain: Runner, slurm: FakeSl
     assert result["failed_nodes"] == ["n1"]
     assert result["nodes"]["n2"]["changed"] is True
     assert slurm.updates() == []
+
+
+# --- jobs that are sent away, and dead nodes ---
+
+
+def test_jobs_are_cancelled_once_and_the_node_is_drained(slurm: FakeSlurm, drain: Runner) -> None:
+    slurm.node("n1", "ALLOCATED")
+    slurm.job("7", "RUNNING", "n1")
+    slurm.on_cancel = lambda: (slurm.jobs.clear(), slurm.nodes["n1"].update(State="IDLE+DRAIN"))
+    result = drain(nodes=["n1"], state="drained", jobs="cancel", timeout=60)
+    assert result["nodes"]["n1"]["ok"]
+    assert [call[-1] for call in slurm.called("scancel")] == ["7"]
+
+
+def test_a_job_that_slurm_does_not_requeue_is_waited_for_and_named_with_the_reason(
+    slurm: FakeSlurm, drain: Runner
+) -> None:
+    slurm.node("n1", "ALLOCATED")
+    slurm.job("7", "RUNNING", "n1")
+    slurm.refuse_requeue = "Requested operation is presently disabled for job 7"
+    result = drain(nodes=["n1"], state="drained", jobs="requeue", timeout=10)
+    assert result["failed_nodes"] == ["n1"]
+    assert result["nodes"]["n1"]["message"] == (
+        "after 10 s: still runs jobs 7; job 7: Requested operation is presently disabled for job 7"
+    )
+    assert len([call for call in slurm.called("scontrol") if call[1] == "requeue"]) == 1
+
+
+def test_jobs_are_left_alone_in_check_mode_and_by_default(slurm: FakeSlurm, drain: Runner) -> None:
+    slurm.node("n1", "ALLOCATED")
+    slurm.job("7", "RUNNING", "n1")
+    drain(nodes=["n1"], state="drained", jobs="cancel", check=True)
+    drain(nodes=["n1"], state="drained", timeout=10)
+    assert slurm.called("scancel") == []
+
+
+def test_a_dead_node_is_set_down_only_when_slurm_misses_it_too(slurm: FakeSlurm, drain: Runner, clock: Clock) -> None:
+    slurm.node("n1", "ALLOCATED")
+    slurm.job("7", "RUNNING", "n1")
+    clock.at(30, lambda: slurm.nodes["n1"].update(State="ALLOCATED*+DRAIN"))
+    slurm.on_down = slurm.jobs.clear
+    result = drain(nodes=["n1"], state="drained", dead=["n1"], timeout=60)
+    assert result["nodes"]["n1"]["ok"], result
+    assert clock.now >= 30
+    assert [update[1] for update in slurm.updates()] == ["State=DRAIN", "State=DOWN"]
+
+
+@pytest.mark.parametrize(("dead", "action"), [(True, Action.DONE), (False, Action.WAIT)])
+def test_a_state_that_is_not_known_counts_as_busy_unless_the_node_is_dead(dead: bool, action: Action) -> None:  # noqa: FBT001 - a case
+    assert slurm_states.judge_drained(node("UNKNOWN*+DRAIN"), [], "slurmscale: x", dead=dead).action is action
+
+
+def test_a_node_that_answers_is_not_treated_as_dead() -> None:
+    verdict = slurm_states.judge_drained(node("ALLOCATED+DRAIN"), ["7"], "slurmscale: x", dead=True)
+    assert verdict.action is Action.WAIT
