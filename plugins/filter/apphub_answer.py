@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def apphub_answer(responses: Sequence[Mapping[str, Any]], key_sha256: str = "") 
     """Return ok, or the first thing that is wrong."""
     for response in responses:
         if response.get("status") != 200:  # noqa: PLR2004 - HTTP's OK
-            return f"{response.get('url', 'it')}: {response.get('msg') or 'no answer'}"
+            return f"{response.get('url', 'it')}: {_plain(str(response.get('msg') or 'no answer'))}"
     catalog = responses[1].get("json")
     if not isinstance(catalog, dict) or "repositories" not in catalog:
         return "it serves no catalog of packages, so it is no AppHub"
@@ -57,6 +58,12 @@ def apphub_answer(responses: Sequence[Mapping[str, Any]], key_sha256: str = "") 
     if key_sha256 and found != key_sha256.lower():
         return f"its key has the checksum {found}, but apphub_client_key_sha256 is {key_sha256}"
     return "ok"
+
+
+def _plain(message: str) -> str:
+    """Return the part of the uri module's message that tells something."""
+    message = re.sub(r"^Status code was .*? and not \[200\]: (Request failed: )?", "", message)
+    return re.sub(r"^<urlopen error (?:\[Errno -?\d+\] )?(.*)>$", r"\1", message)
 
 
 class FilterModule:

@@ -39,12 +39,13 @@ class Tree:
         damaged: Repositories that miss files, and an empty name when files beside them are missing.
     """
 
-    def __init__(self, root: str, signature: Dict[str, Any]) -> None:
+    def __init__(self, root: str, signature: Dict[str, Any], *, verify: bool) -> None:
         """Load what is published.
 
         Args:
             root: The root folder; it need not exist.
             signature: How everything has to be signed. What was signed otherwise counts as not published.
+            verify: Compare checksums, too, to find damage; sizes are compared always.
         """
         self.root = root
         self.signature = signature
@@ -59,7 +60,7 @@ class Tree:
                 name: [apphub_packages.Package(**package) for package in packages]
                 for name, packages in state["repositories"].items()
             }
-        self.damaged = self._damaged()
+        self.damaged = self._damaged(verify=verify)
         for name in self.damaged:
             self.repositories.pop(name, None)
 
@@ -71,12 +72,15 @@ class Tree:
             return {}
         return state if isinstance(state, dict) and state.get("format") == FORMAT else {}
 
-    def _damaged(self) -> Set[str]:
+    def _damaged(self, *, verify: bool) -> Set[str]:
         owner = {folder + "/": name for name in self.repositories for folder in apphub_index.folders(name)}
         damaged = set()
         for path, entry in self._manifest.items():
+            full = os.path.join(self.served, path)
             try:
-                whole = os.path.getsize(os.path.join(self.served, path)) == entry["size"]
+                whole = os.path.getsize(full) == entry["size"]
+                if whole and verify and entry["sha256"]:
+                    whole = apphub_packages.sha256(full) == entry["sha256"]
             except OSError:
                 whole = False
             if not whole:

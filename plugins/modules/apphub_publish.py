@@ -51,6 +51,12 @@ options:
     description: Puts the key's signature into the published copies of RPMs, too, so that clients can set C(gpgcheck).
     type: bool
     default: true
+  verify:
+    description:
+      - Compares the checksum of every published file, which reads all of them. Otherwise only lost files and files of
+        another size are found and put back.
+    type: bool
+    default: false
   keep:
     description: How many of the trees that were served before are kept.
     type: int
@@ -107,6 +113,7 @@ ARGUMENTS = {
     "key_name": {"type": "str", "default": "AppHub", "no_log": False},
     "origin": {"type": "str", "default": "AppHub"},
     "sign_rpms": {"type": "bool", "default": True},
+    "verify": {"type": "bool", "default": False},
     "keep": {"type": "int", "default": 2},
 }
 
@@ -143,7 +150,7 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
     """
     fingerprint = signer.fingerprint()
     signature = {"fingerprint": fingerprint, "origin": params["origin"], "rpms": params["sign_rpms"]}
-    tree = apphub_tree.Tree(params["root"], signature)
+    tree = apphub_tree.Tree(params["root"], signature, verify=params["verify"])
     want = apphub_packages.wanted(apphub_packages.scan(params["sources"]), tree.repositories)
     repositories = fates(want, tree)
     result = {

@@ -129,6 +129,8 @@ def test_what_is_missing_is_named_with_what_is_there(asked: tuple[Any, ...], gap
 HEALTH = {"status": 200, "url": "http://a/healthz", "content": "ok\n"}
 INDEX = {"status": 200, "url": "http://a/pkgs/catalog.json", "json": {"format": 1, "repositories": {}}}
 KEY = {"status": 200, "url": "http://a/pkgs/apphub.asc", "content": "K\n"}
+REFUSED = "Status code was -1 and not [200]: Request failed: <urlopen error [Errno 111] Connection refused>"
+NOT_FOUND = "Status code was 404 and not [200]: HTTP Error 404: Not Found"
 KEY_SHA256 = hashlib.sha256(b"K\n").hexdigest()
 
 
@@ -140,8 +142,8 @@ def test_server_that_answers_in_full_is_used(key_sha256: str) -> None:
 @pytest.mark.parametrize(
     ("responses", "reason"),
     [
-        ([{"status": -1, "url": "http://a/healthz", "msg": "refused"}], "http://a/healthz: refused"),
-        ([HEALTH, {"status": 404, "url": "http://a/c", "msg": "Not Found"}, KEY], "http://a/c: Not Found"),
+        ([{"status": -1, "url": "http://a/healthz", "msg": REFUSED}], "http://a/healthz: Connection refused"),
+        ([HEALTH, {"status": 404, "url": "http://a/c", "msg": NOT_FOUND}, KEY], "http://a/c: HTTP Error 404"),
         ([HEALTH, {"status": 200, "content": "<html>"}, KEY], "it serves no catalog"),
         ([HEALTH, {"status": 200, "json": {"format": 2, "repositories": {}}}, KEY], "has format 2, but"),
         ([HEALTH, INDEX, {**KEY, "content": "another"}], "its key has the checksum"),

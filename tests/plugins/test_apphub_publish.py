@@ -202,6 +202,17 @@ def test_lost_file_is_put_back(hub: Hub, lost: str) -> None:
     assert hub.publish()["changed"] is False
 
 
+def test_flipped_byte_is_found_and_mended_when_asked_to_verify(hub: Hub) -> None:
+    hub.publish()
+    published = hub.served / "deb/ubuntu/pool/noble/munge_0.5.deb"
+    before = published.read_bytes()
+    published.write_bytes(before[:-2] + b"X\n")
+    assert hub.publish()["changed"] is False
+    assert states(hub.publish(verify=True)) == {NOBLE: "repaired", "rpm/el9": "unchanged"}
+    assert published.read_bytes() == before
+    assert hub.publish(verify=True)["changed"] is False
+
+
 def test_lost_catalog_is_put_back(hub: Hub) -> None:
     hub.publish()
     (hub.served / "catalog.json").unlink()
