@@ -53,21 +53,22 @@ def scale_report(
     check_mode: bool = False,  # noqa: FBT001, FBT002 - a filter's option
 ) -> dict[str, Any]:
     """Return the rows and the table of a run."""
-    rows = [_row(node, hostvars[node], check_mode) for node in nodes]
+    started = hostvars["localhost"].get("scale_started", 0)
+    rows = [_row(node, hostvars[node], check_mode, started) for node in nodes]
     return {"rows": rows, "table": _table(rows)}
 
 
-def _row(node: str, facts: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:  # noqa: FBT001 - passed on
+def _row(node: str, facts: Mapping[str, Any], check_mode: bool, started: float) -> dict[str, Any]:  # noqa: FBT001 - passed on
     failure, proof = facts.get("scale_failure"), facts.get("scale_proof")
     if failure:
         result, reason = "failed", f"{failure['step']}: {failure['reason']}"
     elif proof:
         result, reason = ("done" if facts.get("scale_changed") else "unchanged"), proof["message"]
-    elif check_mode and facts.get("scale_prepared"):
+    elif check_mode and "slurmd_definition" in facts:
         result, reason = "planned", "check mode: nothing was changed and no job was run"
     else:
         result, reason = "failed", LOST
-    seconds = facts.get("scale_ended", 0) - facts.get("scale_started", 0)
+    seconds = facts.get("scale_ended", 0) - started
     return {"node": node, "result": result, "reason": reason, "seconds": round(seconds, 1) if seconds > 0 else None}
 
 

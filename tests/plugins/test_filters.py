@@ -119,7 +119,8 @@ def probe(**changes: Any) -> dict[str, Any]:
     node = {
         "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky"},
         "uid": 0,
-        "python": "3.9.18",
+        "hardware": {"cpus": 4, "real_memory": 8000},
+    "python": "3.9.18",
         "slurm_version": None,
         "time": 1000.0,
         "control_time": 999.0,
@@ -188,10 +189,10 @@ def test_missing_accounts_get_the_controllers_numbers() -> None:
 
 def test_the_table_has_a_row_for_every_node_also_for_one_that_was_lost() -> None:
     hostvars = {
+        "localhost": {"scale_started": 10.0},
         "n07": {
             "scale_proof": {"message": "job 12 ran"},
             "scale_changed": True,
-            "scale_started": 10.0,
             "scale_ended": 40.4,
         },
         "n08": {"scale_proof": {"message": "job 13 ran"}, "scale_changed": False},

@@ -45,9 +45,10 @@ class CallbackModule(CallbackBase):
         if action in LOCAL:
             return
         host = task.delegate_to or result._host.get_name()
-        items = [item for item in result._result.get("results", [None]) if not (item or {}).get("skipped")]
-        changed = 2 if action in TWICE and result._result.get("changed") else 1
-        self.runs[host] += len(items) * changed
+        # Package modules have results of their own; only those of a loop are one module run each.
+        items = result._result["results"] if task.loop else [result._result]
+        done = sum(not item.get("skipped") for item in items)
+        self.runs[host] += done * (2 if action in TWICE and result._result.get("changed") else 1)
         self.tasks.setdefault(host, []).append(task.get_name())
 
     v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = _count
