@@ -1,0 +1,141 @@
+"""The recorded run gets the right answers, whatever is known of its plan, and whatever was learned before."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurmscale.events import Kind, parse
+from slurmscale.plan import Plan
+from slurmscale.progress import Tracker
+from slurmscale.states import ACTIVE, TaskStatus
+
+NODES = ("a", "b", "c", "dead")
+
+
+def replay(events, plan=(), *, late=(), learned=None, nodes=NODES):
+    """Return the tracker after all events, and every progress value each node ever had."""
+    tracker = Tracker(nodes, learned)
+    for line in plan:
+        tracker.read_plan(line)
+    late = list(late)
+    seen = {node: [0] for node in nodes}
+    for raw in events:
+        if late and raw["event"] == "playbook_on_play_start":
+            tracker.read_plan(late.pop(0))
+        tracker.feed(parse(raw))
+        for change in tracker.drain():
+            seen[change.node].append(change.progress)
+    return tracker, seen
+
+
+def outline(lines):
+    """Turn recorded play lines into the outline that the callback writes first."""
+    plays = {line["puuid"].partition("_")[0]: line for line in reversed(lines)}
+    ordered = dict.fromkeys(line["puuid"].partition("_")[0] for line in lines)
+    return {"kind": "outline", "plays": [plays[uuid] | {"puuid": uuid} for uuid in ordered]}
+
+
+@pytest.mark.parametrize("how", ["all lines first", "a line per play", "outline", "nothing"])
+def test_every_node_ends_as_it_really_did(recorded, recorded_plan, how):
+    arguments = {
+        "all lines first": {"plan": recorded_plan},
+        "a line per play": {"late": recorded_plan},
+        "outline": {"plan": [outline(recorded_plan)], "late": recorded_plan},
+        "nothing": {},
+    }[how]
+    tracker, _ = replay(recorded, **arguments)
+    nodes = tracker.nodes
+    assert {name: node.status for name, node in nodes.items()} == dict.fromkeys(NODES, TaskStatus.FAILED)
+    assert nodes["a"].error.startswith("hard fail a: ")
+    assert nodes["c"].error.startswith("x1: ")
+    assert "Connection refused" in nodes["dead"].error
+    assert "other nodes failed" in nodes["b"].error
+    assert tracker.settled
+
+
+def test_progress_never_goes_back_and_failed_nodes_never_show_100(recorded, recorded_plan):
+    _, seen = replay(recorded, recorded_plan)
+    for values in seen.values():
+        assert values == sorted(values)
+        assert max(values) < 100
+    assert len(set(seen["c"])) >= 8
+
+
+def test_a_rescued_failure_is_taken_back_as_soon_as_the_rescue_works(recorded, recorded_plan):
+    tracker = Tracker(NODES)
+    for line in recorded_plan:
+        tracker.read_plan(line)
+    pending = {}
+    for raw in recorded:
+        event = parse(raw)
+        tracker.feed(event)
+        if event.host == "c" and event.kind is Kind.RESULT:
+            pending[event.task] = tracker.nodes["c"].pending
+    assert pending["in block fails on c"]
+    assert pending["in rescue"] is None
+    assert pending["last"] is None
+
+
+def test_an_ignored_failure_is_none(recorded, recorded_plan):
+    tracker = Tracker(NODES)
+    for line in recorded_plan:
+        tracker.read_plan(line)
+    for raw in recorded:
+        event = parse(raw)
+        tracker.feed(event)
+        if event.task == "ignored" and event.kind is Kind.RESULT:
+            assert tracker.nodes[event.host].pending is None
+
+
+def test_a_node_that_is_out_is_reported_when_the_next_play_begins_not_at_the_end(recorded, recorded_plan):
+    tracker = Tracker(NODES)
+    for line in recorded_plan:
+        tracker.read_plan(line)
+    for raw in recorded:
+        event = parse(raw)
+        tracker.feed(event)
+        if event.play == "P2 free" and event.kind is Kind.PLAY:
+            assert tracker.nodes["dead"].status is TaskStatus.FAILED
+            assert tracker.nodes["a"].status is TaskStatus.FAILED
+            assert tracker.nodes["b"].status in ACTIVE
+            return
+    pytest.fail("the second play never began")
+
+
+def test_a_run_cut_off_anywhere_leaves_no_node_active(recorded, recorded_plan):
+    for length in range(0, len(recorded) - 1, 7):
+        tracker, _ = replay(recorded[:length], recorded_plan)
+        tracker.abort("cancelled", 1.0)
+        assert all(node.status is TaskStatus.FAILED for node in tracker.nodes.values())
+        assert all(node.error for node in tracker.nodes.values())
+        assert tracker.counts().active == 0
+
+
+def test_learned_weights_move_the_bar_by_time_not_by_count(recorded, recorded_plan):
+    plan = Plan({"P1 linear||async": 90.0, "P1 linear||ping": 10.0})
+    for line in recorded_plan:
+        plan.add(line)
+    names = [entry.name for entry in plan.entries]
+    before, after = plan.percent(names.index("async"), 0), plan.percent(names.index("async"), 1.0)
+    assert after - before > 80
+
+
+def test_a_run_teaches_how_long_its_tasks_take(recorded, recorded_plan):
+    tracker, _ = replay(recorded, recorded_plan)
+    seconds = tracker.learned()
+    assert seconds["P1 linear||async"] > 2
+    assert seconds["P1 linear||skipme on b"] < 0.5
+    assert max(seconds, key=seconds.get) == "P1 linear||async"
+
+
+def test_counts_agree_with_the_nodes_after_every_event(recorded, recorded_plan):
+    tracker = Tracker(NODES)
+    for line in recorded_plan:
+        tracker.read_plan(line)
+    for raw in recorded:
+        tracker.feed(parse(raw))
+        counts = tracker.counts()
+        active = [node for node in tracker.nodes.values() if node.status in ACTIVE]
+        assert counts.active == len(active)
+        assert counts.active_progress == sum(node.progress for node in active)
+        assert counts.active + counts.success + counts.failed == counts.total

@@ -1,0 +1,270 @@
+"""The store does the same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from slurmscale.database import owner
+from slurmscale.errors import NotFoundError, OverlapError, StoreError
+from slurmscale.models import Cluster, Counts, Run, TaskChange
+from slurmscale.report import scaling_status
+from slurmscale.schema import metadata
+from slurmscale.states import Operation, RunStatus, TaskStatus
+from slurmscale.store import Store
+from slurmscale.writer import Writer
+
+
+def a_run(name="r1", nodes=("n1", "n2", "n3", "n4", "n5"), *, cluster="lab", created=None, **more):
+    values = {"status": RunStatus.PENDING} | owner() | more
+    created = time.time() if created is None else created
+    counts = Counts(total=len(nodes), active=len(nodes))
+    return Run(name, cluster, Operation.SCALE_UP, nodes=tuple(nodes), counts=counts, created_at=created, **values)
+
+
+def change(node, status, progress, error=None, updated=None):
+    updated = time.time() if updated is None else updated
+    return TaskChange(node, status, progress, "step", error, updated, updated, None)
+
+
+def record(store, run_id, ids, changes):
+    """Write the state of nodes as a live run does."""
+    tasks = {task.node: (task.status, task.progress) for task in store.tasks(run_id)}
+    tasks |= {c.node: (c.status, c.progress) for c in changes}
+    active = [progress for status, progress in tasks.values() if status in ("pending", "running")]
+    success = sum(status == "completed" for status, _ in tasks.values())
+    writer = Writer(store, run_id, ids)
+    writer.put(changes, counts=Counts(len(tasks), len(active), success, len(tasks) - len(active) - success, sum(active)))
+    writer.close()
+
+
+def test_a_run_comes_back_as_it_was_recorded(store):
+    run = a_run(variables={"duration": 1}, secret_names=("ansible_password",), forks=7, check=True)
+    ids = store.create_run(run)
+    found = store.run("r1")
+    assert (found.nodes, found.variables, found.secret_names) == (run.nodes, run.variables, run.secret_names)
+    assert (found.forks, found.check, found.status, found.counts) == (7, True, RunStatus.PENDING, run.counts)
+    tasks = store.tasks("r1")
+    assert [task.node for task in tasks] == list(run.nodes)
+    assert {task.node: task.id for task in tasks} == ids
+    assert {task.task_type for task in tasks} == {"slurm-node"}
+    assert all(task.status is TaskStatus.PENDING and task.progress == 0 and task.active for task in tasks)
+
+
+def test_the_example_of_the_requirements_gives_60(store):
+    ids = store.create_run(a_run())
+    record(store, "r1", ids, [
+        change("n1", TaskStatus.COMPLETED, 100), change("n2", TaskStatus.COMPLETED, 100),
+        change("n3", TaskStatus.RUNNING, 50), change("n4", TaskStatus.RUNNING, 50),
+    ])  # fmt: skip
+    status = scaling_status(store)
+    assert (status.progress, status.active, status.active_tasks) == (60, True, 3)
+    assert (status.success_nodes, status.failed_nodes) == (2, 0)
+
+
+def test_tasks_are_counted_also_when_their_operation_is_not_among_the_newest(store):
+    now = time.time()
+    for number in range(12):
+        ids = store.create_run(a_run(f"r{number:02}", ("n",), cluster=f"c{number}", created=now - 1000 + number))
+        if number < 2:
+            record(store, f"r{number:02}", ids, [change("n", TaskStatus.RUNNING, 30)])
+        else:
+            store.end_run(f"r{number:02}", RunStatus.FAILED, "why")
+    status = scaling_status(store)
+    assert (status.active, status.active_tasks, status.failed_nodes) == (True, 2, 10)
+    assert status.progress == 60 // 12
+    assert [view.id for view in status.recent_operations] == ["r11", "r10", "r09", "r08", "r07"]
+    assert {view.id for view in status.active_operations} == {"r00", "r01"}
+
+
+def test_the_window_leaves_out_old_runs_but_never_active_ones(store):
+    now = time.time()
+    store.create_run(a_run("old", ("n1",), created=now - 90_000))
+    store.end_run("old", RunStatus.FAILED, "why")
+    store.create_run(a_run("long", ("n2",), created=now - 90_000))
+    status = scaling_status(store)
+    assert (status.failed_nodes, status.active_tasks) == (0, 1)
+    assert scaling_status(store, window=100_000).failed_nodes == 1
+
+
+def test_a_silent_task_is_stalled_a_waiting_or_finished_one_is_not(store):
+    now = time.time()
+    ids = store.create_run(a_run(created=now - 5000))
+    record(store, "r1", ids, [
+        change("n1", TaskStatus.RUNNING, 40, updated=now - 700),
+        change("n2", TaskStatus.RUNNING, 40, updated=now - 10),
+        change("n3", TaskStatus.COMPLETED, 100, updated=now - 700),
+    ])  # fmt: skip
+    assert [task.node for task in scaling_status(store).stalled_tasks] == ["n1"]
+    assert scaling_status(store, stalled_after=5).stalled_tasks[0].silent_seconds >= 700
+    assert {task.node for task in scaling_status(store, stalled_after=5).stalled_tasks} == {"n1", "n2"}
+
+
+def test_an_overlapping_run_is_refused_with_the_id_of_the_other(store):
+    store.create_run(a_run("r1", ("n1", "n2")))
+    with pytest.raises(OverlapError) as refused:
+        store.create_run(a_run("r2", ("n2", "n3")))
+    assert (refused.value.run_id, refused.value.nodes) == ("r1", ("n2",))
+    assert "cancel r1" in str(refused.value)
+    assert [run.id for run in store.runs()] == ["r1"]
+    store.create_run(a_run("r3", ("n3",)))
+    store.create_run(a_run("r4", ("n1",), cluster="another"))
+    store.end_run("r1", RunStatus.CANCELLED, "cancelled")
+    store.create_run(a_run("r5", ("n1", "n2")))
+
+
+def test_of_many_runs_that_want_a_node_at_the_same_moment_one_gets_it(store):
+    outcomes = []
+
+    def claim(number):
+        try:
+            store.create_run(a_run(f"r{number}", ("n1", "n2")))
+            outcomes.append("claimed")
+        except OverlapError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["claimed", *["refused"] * 7]
+    assert len(store.runs()) == 1
+
+
+def test_ending_a_run_from_outside_fails_its_active_tasks_with_the_reason(store):
+    ids = store.create_run(a_run())
+    record(store, "r1", ids, [change("n1", TaskStatus.COMPLETED, 100), change("n2", TaskStatus.RUNNING, 20)])
+    store.end_run("r1", RunStatus.INTERRUPTED, "gone")
+    tasks = {task.node: task for task in store.tasks("r1")}
+    assert tasks["n1"].succeeded
+    assert tasks["n2"].failed
+    assert tasks["n2"].error_message == tasks["n3"].error_message == "gone"
+    run = store.run("r1")
+    assert (run.status, run.counts) == (RunStatus.INTERRUPTED, Counts(5, 0, 1, 4, 0))
+
+
+def test_each_node_has_its_whole_log(store):
+    ids = store.create_run(a_run())
+    writer = Writer(store, "r1", ids)
+    for counter in range(3000):
+        node = f"n{counter % 5 + 1}"
+        writer.put(lines=[{"run_id": "r1", "node": node, "counter": counter, "created_at": 1.0, "event": "runner_on_ok",
+                           "task": "t", "text": f"line {counter}"}])  # fmt: skip
+    writer.close()
+    log = store.log("r1", "n3")
+    assert [line.counter for line in log] == list(range(2, 3000, 5))
+    assert store.log("r1", "n3", after=log[-2].id) == log[-1:]
+    assert store.log("r1") == []
+
+
+def test_status_changes_are_written_at_once(store):
+    ids = store.create_run(a_run())
+    writer = Writer(store, "r1", ids)
+    writer.put([change("n1", TaskStatus.COMPLETED, 100)], urgent=True)
+    deadline = time.monotonic() + 0.4
+    while store.tasks("r1")[0].status is not TaskStatus.COMPLETED:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    writer.close()
+
+
+def test_learned_seconds_are_the_median_of_the_latest_runs(store):
+    for number, seconds in enumerate((1000.0, 10.0, 12.0, 11.0, 14.0, 13.0)):
+        store.learn("scale_up.yml", f"r{number}", {"install": seconds})
+        time.sleep(0.01)
+    store.learn("scale_up.yml --check", "rx", {"install": 1.0})
+    assert store.learned("scale_up.yml") == {"install": 12.0}
+    assert store.learned("other") == {}
+
+
+def test_clusters_are_kept_changed_and_forgotten(store):
+    store.save_cluster(Cluster("lab", inventory="/a"))
+    store.save_cluster(Cluster("lab", controller="ctl", apphub_urls=("http://a",), variables={"x": 1}))
+    found = store.cluster("lab")
+    assert (found.inventory, found.controller, found.apphub_urls, found.variables) == (None, "ctl", ("http://a",), {"x": 1})
+    store.remove_cluster("lab")
+    with pytest.raises(NotFoundError, match="cluster add lab"):
+        store.cluster("lab")
+
+
+def test_what_is_not_there_is_said_to_be_missing(store):
+    with pytest.raises(NotFoundError, match="slurmscale runs"):
+        store.run("nothing")
+    with pytest.raises(NotFoundError, match="n9"):
+        store.latest_task("n9")
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(store):
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_opening_again_keeps_everything(store, url):
+    store.create_run(a_run())
+    again = Store(url)
+    assert [run.id for run in again.runs()] == ["r1"]
+    again.close()
+
+
+def test_a_database_of_a_newer_version_is_refused(store, url):
+    with store.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="newer"):
+        Store(url)
+
+
+def test_a_failed_transaction_leaves_nothing_behind(store):
+    ids = store.create_run(a_run())
+    row = {"b_id": ids["n1"], "status": "completed", "progress": 100, "step": "", "error_message": None,
+           "updated_at": 1.0, "started_at": None, "completed_at": None}  # fmt: skip
+    with pytest.raises(StoreError):
+        store.record("r1", [row], [{"run_id": "no such run", "node": "n1", "counter": 1, "created_at": 1.0, "event": "",
+                                    "task": "", "text": ""}], {})  # fmt: skip
+    assert store.tasks("r1")[0].status is TaskStatus.PENDING
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_writer_that_is_locked_out_for_a_while_loses_nothing(store):
+    ids = store.create_run(a_run())
+    with store.engine.connect() as blocker:
+        blocker.exec_driver_sql("BEGIN IMMEDIATE")
+        writer = Writer(store, "r1", ids)
+        started = time.monotonic()
+        for progress in range(100):
+            writer.put([change("n1", TaskStatus.RUNNING, progress)], urgent=True)
+        assert time.monotonic() - started < 0.5
+        time.sleep(1)
+        blocker.rollback()
+    writer.close()
+    assert store.tasks("r1")[0].progress == 99
+
+
+def test_a_database_that_is_gone_is_given_up_at_the_end_with_an_error(store):
+    ids = store.create_run(a_run())
+    with store.begin() as connection:
+        connection.execute(text("ALTER TABLE tasks RENAME TO elsewhere"))
+    writer = Writer(store, "r1", ids, give_up=0.5)
+    writer.put([change("n1", TaskStatus.COMPLETED, 100)])
+    with pytest.raises(StoreError, match="SLURMSCALE_DATABASE_URL"):
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("sqlite:////proc/nowhere/store.db", "SLURMSCALE_DATA_DIR"),
+        ("postgresql+psycopg://x@127.0.0.1:1/db", "SLURMSCALE_DATABASE_URL"),
+        ("nonsense", "sqlite:///PATH"),
+        ("postgresql+psycopg://x:hunter22@127.0.0.1:1/db", r"\*\*\*"),
+    ],
+)
+def test_a_database_that_can_not_be_used_is_refused_with_a_remedy(bad, says):
+    with pytest.raises(StoreError, match=says) as refused:
+        Store(bad)
+    assert "hunter22" not in str(refused.value)
