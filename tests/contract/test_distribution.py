@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -95,6 +96,27 @@ def test_installed_collection_runs(installed: Path) -> None:
             cwd=installed,
             ANSIBLE_COLLECTIONS_PATH=str(installed / "collections"),
         )
+
+
+def test_examples_of_the_roles_run_from_a_playbook_of_ones_own(tree: Tree, installed: Path) -> None:
+    """What a README shows can be pasted: plays that name the roles by their short names."""
+    playbooks = []
+    for readme in sorted(tree.root.glob("roles/*/README.md")):
+        example = re.search(r"(?ms)^```yaml\n(- hosts:.*?)^```", readme.read_text(encoding="utf-8"))
+        assert example, f"{readme.parent.name}/README.md shows no play"
+        playbooks.append(installed / f"{readme.parent.name}.yml")
+        playbooks[-1].write_text(example[1], encoding="utf-8")
+    roles = installed / "collections/ansible_collections/ai_infra/slurm/roles"
+    run(
+        "ansible-playbook",
+        "--syntax-check",
+        "--inventory",
+        "inventory",
+        *playbooks,
+        cwd=installed,
+        ANSIBLE_COLLECTIONS_PATH=str(installed / "collections"),
+        ANSIBLE_ROLES_PATH=str(roles),
+    )
 
 
 @pytest.fixture(scope="module")
