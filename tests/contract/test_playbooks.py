@@ -76,8 +76,10 @@ def test_roles_are_called_by_their_short_name(tree: Tree) -> None:
     assert not wrong, wrong
 
 
-def test_variables_of_playbooks_begin_with_scale(tree: Tree, any_playbook: Path) -> None:
+def test_variables_of_playbooks_have_a_prefix(tree: Tree, any_playbook: Path) -> None:
+    """`scale_` is for what playbooks share; what only one of them needs may begin with that one's first word."""
     wrong = []
+    own = ("scale_", f"{any_playbook.stem.split('_')[0]}_")
     prefixes = tuple(tree.prefix(path.name) for path in tree.root.glob("roles/*"))
     given = [play.get("vars") or {} for play in tree.read(any_playbook)]
     for task in tree.tasks(any_playbook):
@@ -89,6 +91,6 @@ def test_variables_of_playbooks_begin_with_scale(tree: Tree, any_playbook: Path)
             wrong += [name for name in task.get("vars") or {} if not name.startswith(prefixes)]
         else:
             given.append(task.get("vars") or {})
-        wrong += [name for name in names if not name.startswith("scale_")]
-    wrong += [name for names in given for name in names if not name.startswith("scale_") and name not in FOREIGN]
+        wrong += [name for name in names if not name.startswith(own)]
+    wrong += [name for names in given for name in names if not name.startswith(own) and name not in FOREIGN]
     assert not wrong, wrong

@@ -97,7 +97,7 @@ def test_what_others_call_is_a_documented_entry_point(tree: Tree) -> None:
             if entry.removesuffix(".yml") not in tree.specs(role)
         }
     )
-    assert not unknown, unknown
+    assert not unknown, "\n".join(unknown)
 
 
 def test_public_variables_have_the_prefix_of_the_role(tree: Tree, role: str) -> None:
