@@ -76,6 +76,24 @@ def differing_params(have: Dict[str, str], want: Dict[str, str]) -> List[str]:
     ]
 
 
+def shared_place(nodes: Nodes, fresh: Iterable[str]) -> str:
+    """Say which fresh node would be the same machine as another one; empty when none would.
+
+    slurmctld takes such a configuration and then talks to one machine as two. Several slurmds on one machine are told
+    apart by Port; lists of addresses are left to Slurm.
+    """
+    for key, index in (("NodeHostname", 0), ("NodeAddr", 1)):
+        taken: Dict[str, str] = {}
+        for name in [*sorted(set(nodes) - set(fresh), key=natural), *sorted(fresh, key=natural)]:
+            params = {canonical(one): value for one, value in nodes[name].items()}
+            host = params.get("nodehostname", name)
+            place = (host, params.get("nodeaddr", host))[index]
+            other = taken.setdefault(place, name)
+            if other != name and name in fresh and "port" not in params and "[" not in place:
+                return "nodes {0} and {1} have the same {2}, {3}".format(name, other, key, place)
+    return ""
+
+
 def node_line(name: str, params: Dict[str, str]) -> str:
     """Return the NodeName line; nodes start in state UNKNOWN until their slurmd registers."""
     if not any(key.lower() == "state" for key in params):

@@ -141,6 +141,11 @@ class Planner:
         updated = [
             name for name, old in self.old.items() if nodes[name] != old or gres.get(name) != self.old_gres.get(name)
         ]
+        shared = own.shared_place(
+            {**{name: line.params for name, line in self.lines.items()}, **nodes}, added + updated
+        )
+        if shared:
+            raise RefusedError(shared + ": give each its own, or its own Port.")
         ours = [wish.name for wish in wishes if wish.name not in kept]
         edits = self._partition_edits(nodes, ours, added + updated, partitions)
         return self._plan(nodes, gres, edits, (added, updated, []), kept)

@@ -1,0 +1,255 @@
+"""Which files change for a wish, and which wishes are refused before anything changes."""
+
+import re
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_node_file as own
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_config import SlurmConfig
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_plan import (
+    Plan,
+    Planner,
+    RefusedError,
+    Tools,
+    read_wishes,
+)
+
+CONF = "/etc/slurm/slurm.conf"
+NODES = "/etc/slurm/slurmscale-nodes.conf"
+GRES = "/etc/slurm/gres.conf"
+BASE = "ClusterName=t\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
+
+
+def expand(text: str) -> list:
+    found = re.match(r"^(\w+)\[(\d+)-(\d+)\]$", text)
+    return [f"{found[1]}{i}" for i in range(int(found[2]), int(found[3]) + 1)] if found else text.split(",")
+
+
+TOOLS = Tools(expand, ",".join)
+
+
+def planner(conf: str = BASE, nodes: str = "", gres: str | None = None, known: dict | None = None) -> Planner:
+    files = {CONF: conf + ("Include slurmscale-nodes.conf\n" if nodes else ""), NODES: nodes}
+    return Planner(SlurmConfig.load(CONF, files.__getitem__), gres, known or {}, TOOLS)
+
+
+def add(plan: Planner, *nodes: dict, partitions: list | None = None) -> Plan:
+    return plan.add(read_wishes(list(nodes)), partitions or [])
+
+
+def node(name: str, gres_lines: list | None = None, **params: object) -> dict:
+    return {"name": name, "params": params, "gres_lines": gres_lines}
+
+
+def after(plan: Plan, path: str) -> str:
+    return plan.changes[path][1]
+
+
+def test_the_first_node_makes_the_file_and_its_include_and_nothing_else() -> None:
+    plan = add(planner(), node("n2", CPUs=4))
+    assert plan.added == ["n2"]
+    assert after(plan, CONF) == BASE + "Include slurmscale-nodes.conf\n"
+    assert after(plan, NODES) == own.HEADER + "NodeName=n2 CPUs=4 State=UNKNOWN\nNodeSet=slurmscale Nodes=n2\n"
+    assert set(plan.changes) == {CONF, NODES}
+
+
+def text_of(plan: Plan) -> str:
+    return after(plan, NODES)
+
+
+def test_a_node_that_is_as_wished_changes_nothing() -> None:
+    text = text_of(add(planner(), node("n2", CPUs=4, Features="a")))
+    plan = add(planner(nodes=text), node("n2", cpus="4", Feature="a"))
+    assert plan.changes == {}
+    assert (plan.added, plan.updated) == ([], [])
+
+
+def test_a_later_node_touches_only_our_file() -> None:
+    text = text_of(add(planner(), node("n2", CPUs=4)))
+    plan = add(planner(nodes=text), node("n10", CPUs=4), node("n3", CPUs=4))
+    assert set(plan.changes) == {NODES}
+    assert plan.added == ["n3", "n10"]
+    assert "NodeSet=slurmscale Nodes=n2,n3,n10\n" in after(plan, NODES)
+
+
+def test_new_parameters_go_over_old_ones_in_place() -> None:
+    text = text_of(add(planner(), node("n2", CPUs=4, RealMemory=10, Weight=3)))
+    plan = add(planner(nodes=text), node("n2", RealMemory=20, Weight="", Features="x"))
+    assert plan.updated == ["n2"]
+    assert "NodeName=n2 CPUs=4 RealMemory=20 State=UNKNOWN Features=x\n" in after(plan, NODES)
+
+
+def test_parameters_edited_by_hand_stay() -> None:
+    text = own.HEADER + "NodeName=n[2-3] CPUs=4 Weight=9\nNodeSet=slurmscale Nodes=n[2-3]\n"
+    plan = add(planner(nodes=text), node("n4"))
+    assert "NodeName=n3 CPUs=4 Weight=9 State=UNKNOWN\n" in after(plan, NODES)
+
+
+@pytest.mark.parametrize("conf", ["NodeName=n2 CPUs=4\n", "NodeName=DEFAULT CPUs=4\nNodeName=n[2-5]\n"])
+def test_a_node_that_an_administrator_defined_stays_as_it_is(conf: str) -> None:
+    plan = add(planner(BASE + conf), node("n2", CPUs=4), node("n3", CPUs=4) if "[" in conf else node("n2x"))
+    assert "slurm.conf line" in plan.kept["n2"]
+    assert "with" not in plan.kept["n2"]
+    assert "n2 " not in after(plan, NODES) if NODES in plan.changes else True
+
+
+def test_what_differs_from_an_administrators_line_is_told() -> None:
+    plan = add(planner(), node("n1", CPUs=8, RealMemory=5))
+    assert plan.changes == {}
+    assert "slurm.conf line 2, with CPUs=2 (wanted 8), RealMemory= (wanted 5)" in plan.kept["n1"]
+
+
+def test_a_future_node_of_an_administrator_is_refused() -> None:
+    with pytest.raises(RefusedError, match=r"line 4 with State=FUTURE.*Take it out"):
+        add(planner(BASE + "NodeName=n[2-9] State=FUTURE\n"), node("n3"))
+
+
+def test_a_dynamic_node_stays_dynamic() -> None:
+    plan = add(planner(known={"d1": {"dynamic": True}}), node("d1"))
+    assert plan.changes == {}
+    assert "dynamic" in plan.kept["d1"]
+
+
+@pytest.mark.parametrize(
+    "partition",
+    [
+        "PartitionName=p Nodes=ALL",
+        "PartitionName=p Nodes=n1,n[2-3]",
+        "NodeSet=gpus Feature=gpu\nPartitionName=p Nodes=n1,gpus",
+        "NodeSet=some Nodes=n[2-3]\nPartitionName=p Nodes=some",
+        "NodeSet=every Nodes=ALL\nPartitionName=p Nodes=every",
+        "PartitionName=DEFAULT Nodes=ALL\nPartitionName=p",
+        "PartitionName=p Nodes=n1,slurmscale",
+    ],
+)
+def test_a_partition_that_takes_the_node_already_is_left_alone(partition: str) -> None:
+    conf = f"NodeName=n1 CPUs=2\n{partition}\n"
+    plan = add(planner(conf), node("n2", Features="x,gpu"), partitions=["p"])
+    assert after(plan, CONF) == conf + "Include slurmscale-nodes.conf\n"
+
+
+@pytest.mark.parametrize(
+    ("partition", "edited"),
+    [
+        ("PartitionName=p Nodes=n1 # why", "PartitionName=p Nodes=n1,slurmscale # why"),
+        ("PartitionName=p \\\n  nodes=n1,\\\nn9 State=UP", "PartitionName=p \\\n  nodes=n1,\\\nn9,slurmscale State=UP"),
+        ("PartitionName=p State=UP", "PartitionName=p Nodes=slurmscale State=UP"),
+        (
+            "PartitionName=DEFAULT Nodes=n1\nPartitionName=p State=UP",
+            "PartitionName=DEFAULT Nodes=n1\nPartitionName=p Nodes=n1,slurmscale State=UP",
+        ),
+    ],
+)
+def test_a_partition_with_a_list_gets_the_node_set_once(partition: str, edited: str) -> None:
+    conf = f"NodeName=n1 CPUs=2\n{partition}\n"
+    plan = add(planner(conf), node("n2"), partitions=["p"])
+    assert after(plan, CONF) == f"NodeName=n1 CPUs=2\n{edited}\nInclude slurmscale-nodes.conf\n"
+    again = add(planner(f"NodeName=n1 CPUs=2\n{edited}\n", nodes=after(plan, NODES)), node("n3"), partitions=["p"])
+    assert set(again.changes) == {NODES}
+
+
+def test_a_node_that_no_partition_would_take_is_refused_with_the_remedy() -> None:
+    with pytest.raises(RefusedError, match=r"no partition would take node n2.*p \(Nodes=n1\).*option partitions"):
+        add(planner("NodeName=n1\nPartitionName=p Nodes=n1\n"), node("n2"))
+
+
+def test_an_unknown_partition_is_refused_with_those_there_are() -> None:
+    with pytest.raises(RefusedError, match=r"no partition gpu.*are: main \(Nodes=ALL\)"):
+        add(planner(), node("n2"), partitions=["gpu"])
+
+
+def test_somebody_elses_node_set_of_our_name_is_refused() -> None:
+    with pytest.raises(RefusedError, match=r"line 4 defines a NodeSet slurmscale"):
+        add(planner(BASE + "NodeSet=slurmscale Nodes=n1\n"), node("n2"))
+
+
+@pytest.mark.parametrize("key", ["NodeAddr", "NodeHostname"])
+def test_two_nodes_at_one_place_are_refused(key: str) -> None:
+    with pytest.raises(RefusedError, match=rf"n3 and n2 have the same {key}"):
+        add(planner(), node("n2", **{key: "10.0.0.1"}), node("n3", **{key: "10.0.0.1"}))
+    add(planner(), node("n2", **{key: "h"}, Port=1), node("n3", **{key: "h"}, Port=2))
+
+
+def test_the_place_of_an_administrators_node_is_taken() -> None:
+    with pytest.raises(RefusedError, match=r"n2 and n1 have the same NodeHostname"):
+        add(planner(), node("n2", NodeHostname="n1"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "why"),
+    [
+        (node("n[1-3]"), "one plain host name"),
+        (node("-n"), "one plain host name"),
+        (node("ALL"), "one plain host name"),
+        (node("slurmscale"), "one plain host name"),
+        (node("n2", CPUs="1\nNodeName=x"), "can't be a parameter"),
+        (node("n2", Comment='say "x"'), "can't be a parameter"),
+        (node("n2", NodeName="x"), "can't be a parameter"),
+        (node("n2", **{"a b": 1}), "can't be a parameter"),
+        (node("n2", gres_lines=["gpu"]), "no line for gres.conf"),
+        (node("n2", gres_lines=["NodeName=n3 Name=gpu"]), "name the node n3"),
+    ],
+)
+def test_a_wish_that_would_not_survive_in_slurm_conf_is_refused(wish: dict, why: str) -> None:
+    with pytest.raises(RefusedError, match=why):
+        read_wishes([wish])
+
+
+def test_a_node_given_twice_is_refused() -> None:
+    with pytest.raises(RefusedError, match="n2 is given twice"):
+        read_wishes([node("n2"), node("n2")])
+
+
+def test_a_value_with_a_space_is_quoted() -> None:
+    assert own.node_line("n2", {"Reason": "a b", "State": "DOWN"}) == 'NodeName=n2 Reason="a b" State=DOWN'
+
+
+def test_gres_lines_go_into_a_block_and_their_type_into_our_file() -> None:
+    wish = node("n2", ["Name=gpu File=/dev/nvidia0"], Gres="gpu:1")
+    plan = add(planner(gres="# mine\nName=other File=/x"), wish)
+    assert after(plan, GRES) == (
+        f"# mine\nName=other File=/x\n{own.GRES_BEGIN}\nNodeName=n2 Name=gpu File=/dev/nvidia0\n{own.GRES_END}\n"
+    )
+    assert "GresTypes=gpu\n" in after(plan, NODES)
+
+
+def test_an_administrators_grestypes_line_gets_what_lacks() -> None:
+    plan = add(planner(BASE + "GresTypes=mps,\\\nnic # x\n"), node("n2", Gres="gpu:a100:2(S:0-1),nic:1"))
+    assert "GresTypes=mps,\\\nnic,gpu # x\n" in after(plan, CONF)
+    assert "GresTypes" not in after(plan, NODES)
+
+
+def test_gres_lines_of_other_nodes_stay_and_those_of_removed_ones_go() -> None:
+    first = add(planner(), node("n2", ["Name=gpu"]), node("n3", ["Name=gpu Count=2"]))
+    plan = planner(nodes=after(first, NODES), gres=after(first, GRES)).remove(["n3"])
+    assert after(plan, GRES) == f"{own.GRES_BEGIN}\nNodeName=n2 Name=gpu\n{own.GRES_END}\n"
+    last = planner(nodes=after(plan, NODES), gres=after(plan, GRES)).remove(["n2"])
+    assert after(last, GRES) is None
+
+
+def test_gres_lines_change_only_when_given() -> None:
+    first = add(planner(), node("n2", ["Name=gpu"]))
+    assert add(planner(nodes=after(first, NODES), gres=after(first, GRES)), node("n2")).changes == {}
+    cleared = add(planner(nodes=after(first, NODES), gres=after(first, GRES)), node("n2", []))
+    assert after(cleared, GRES) is None
+    assert cleared.updated == ["n2"]
+
+
+def test_the_last_node_leaves_a_placeholder_that_the_next_one_replaces() -> None:
+    text = text_of(add(planner(), node("n2")))
+    plan = planner(nodes=text).remove(["n2"])
+    assert plan.removed == ["n2"]
+    assert "NodeName=slurmscale-placeholder State=FUTURE\n" in after(plan, NODES)
+    assert "NodeSet=slurmscale Nodes=slurmscale-placeholder\n" in after(plan, NODES)
+    again = add(planner(nodes=after(plan, NODES)), node("n3"))
+    assert "placeholder" not in after(again, NODES)
+
+
+def test_removing_what_is_not_there_changes_nothing() -> None:
+    plan = planner().remove(["n7"])
+    assert plan.changes == {}
+    assert plan.removed == []
+
+
+def test_an_administrators_node_is_not_removed() -> None:
+    with pytest.raises(RefusedError, match=r"n1 is defined in /etc/slurm/slurm.conf line 2.*take it out there"):
+        planner().remove(["n1"])
