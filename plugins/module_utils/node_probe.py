@@ -21,6 +21,8 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils import node_system,
 
 SERVICES = ("munge", "slurmd", "slurmctld")
 ACCOUNTS = ("slurm", "munge")
+# Where /proc/PID/stat has the start of the process, counted behind its name.
+_START = 19
 _PACKAGES = ("munge*", "slurm*", "ohpc-slurm*")
 _PROPERTIES = {
     "LoadState": "load",
@@ -30,6 +32,8 @@ _PROPERTIES = {
     "MainPID": "main_pid",
     "Result": "result",
 }
+
+_SHOW = ["systemctl", "show", "--property=Id," + ",".join(_PROPERTIES), *(name + ".service" for name in SERVICES)]
 
 
 def _read(path: str) -> Optional[bytes]:
@@ -188,6 +192,36 @@ def slurmd_args(main_pid: Optional[int], root: str = "/") -> Optional[List[str]]
     return None
 
 
+def steps(root: str = "/") -> List[Dict[str, Any]]:
+    """List the slurmstepd processes that belong to jobs.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        pid, job, step and seconds since the start of each. The one called `infinity` only holds slurmd's cgroup.
+    """
+    found: List[Dict[str, Any]] = []
+    uptime = float((_read(root + "proc/uptime") or b"0").split()[0])
+    for path in sorted(glob.glob(root + "proc/[0-9]*")):
+        if (_read(path + "/comm") or b"").strip() != b"slurmstepd":
+            continue
+        line = (_read(path + "/cmdline") or b"").decode("utf-8", "replace").replace("\0", " ")
+        named = re.match(r"slurmstepd: \[(\d+)\.([^\]]+)\]", line)
+        fields = (_read(path + "/stat") or b"").rpartition(b")")[2].split()
+        if named and len(fields) > _START:
+            seconds = uptime - int(fields[_START]) / os.sysconf("SC_CLK_TCK")
+            found.append(
+                {
+                    "pid": int(os.path.basename(path)),
+                    "job": named.group(1),
+                    "step": named.group(2),
+                    "seconds": int(seconds),
+                }
+            )
+    return found
+
+
 def _fqdn(timeout: float) -> Optional[str]:
     """Ask for the full name without waiting for a resolver that does not answer."""
     names: List[str] = []
@@ -224,8 +258,7 @@ def probe(
     system = node_system.os_facts(release.decode("utf-8", "replace"), platform.machine())
     # dpkg-query returns 1 when one of the patterns matches nothing.
     packages = ask(package_query(system["family"]), (0, 1))
-    units = [name + ".service" for name in SERVICES]
-    services = parse_services(ask(["systemctl", "show", "--property=Id," + ",".join(_PROPERTIES), *units]) or "")
+    services = parse_services(ask(_SHOW) or "")
     hardware, problem = slurm_hardware.measure(timeout)
     if problem:
         problems.append(problem)
@@ -245,6 +278,7 @@ def probe(
         "slurm_version": slurm_commands.installed_version("slurmd", timeout),
         "slurmd_args": slurmd_args((services["slurmd"] or {}).get("main_pid")),
         "munge_credential": ((ask(["munge", "-n"]) or "").strip() or None) if credential else None,
+        "steps": steps(),
         "disks": {path: free_megabytes(path) for path in disks},
         "problems": problems,
         "time": time.time(),

@@ -38,9 +38,19 @@ options:
     type: dict
   control_time:
     description: >-
-      The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks can be
-      compared whenever and wherever the hosts are looked at.
+      The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks
+      can be compared whenever and wherever the hosts are looked at.
     type: float
+  resolve:
+    description:
+      - Names that the controller's resolver is asked for.
+      - With it or O(connect), only C(network) is returned.
+    type: list
+    elements: str
+  connect:
+    description: TCP ports that are tried from the controller, each as HOST:PORT.
+    type: list
+    elements: str
   timeout:
     description: Seconds to wait for each answer of slurmctld.
     type: int
@@ -75,9 +85,17 @@ credentials:
   returned: when O(credentials) is given
   type: dict
   sample: {"n1": {"ok": true, "message": "Success (0)"}}
+network:
+  description: >-
+    resolve, for each of O(resolve) its addresses; connect, for each of O(connect) state (open, refused, filtered,
+    unresolved) and message.
+  returned: when O(resolve) or O(connect) is given
+  type: dict
+  sample: {"resolve": {"n1": ["10.0.0.3"]}, "connect": {"n1:6818": {"state": "open", "message": "it answers"}},
+    "urls": {}}
 cluster:
   description: The cluster as its controller sees it.
-  returned: unless O(credentials) is given
+  returned: unless one of O(credentials), O(resolve) and O(connect) is given
   type: dict
   contains:
     answering:
@@ -121,11 +139,16 @@ cluster:
       type: dict
       sample:
         n1: {"state": ["IDLE"], "reason": "", "partitions": ["main"], "cpus": 2, "real_memory": 1000, "addr": "n1",
-             "version": "24.11.5", "features": [], "dynamic": false}
+             "version": "24.11.5", "features": [], "dynamic": false,
+             "defined_in": "/etc/slurm/slurmscale-nodes.conf line 3"}
     partitions:
       description: The partitions by name.
       type: dict
       sample: {"main": {"nodes": "n[1-2]", "default": true, "state": "UP", "total_nodes": 2}}
+    reservations:
+      description: Reservations of nodes by name, also those to come.
+      type: dict
+      sample: {"maintenance": {"nodes": ["n1"], "state": "ACTIVE", "start": "2026-01-01T00:00:00", "end": "2026-01-02T00:00:00"}}
     users:
       description: The users SlurmUser (as C(slurm)) and munge with their uid, gid, group and name, or null.
       type: dict
@@ -154,6 +177,7 @@ cluster:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.network_probe import Look
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_cluster import MUNGE_KEY, describe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_credentials import decode
 
@@ -167,6 +191,8 @@ def main() -> None:
             "munge_key": {"type": "path", "default": MUNGE_KEY, "no_log": False},
             "credentials": {"type": "dict", "no_log": True},
             "control_time": {"type": "float"},
+            "resolve": {"type": "list", "elements": "str"},
+            "connect": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
@@ -175,6 +201,8 @@ def main() -> None:
     if options["credentials"] is not None:
         decoded = {node: decode(credential) for node, credential in options["credentials"].items()}
         module.exit_json(changed=False, credentials=decoded)
+    if options["resolve"] is not None or options["connect"] is not None:
+        module.exit_json(changed=False, network=Look(options["resolve"], options["connect"]).result())
     cluster = describe(options["conf"], options["service"], options["munge_key"], options["timeout"])
     module.exit_json(changed=False, cluster=dict(cluster, control_time=options["control_time"]))
 

@@ -36,13 +36,36 @@ options:
     default: []
   control_time:
     description: >-
-      The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks can be
-      compared whenever and wherever the hosts are looked at.
+      The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks
+      can be compared whenever and wherever the hosts are looked at.
     type: float
   timeout:
     description: Seconds after which a command that does not answer is given up.
     type: float
     default: 10
+  resolve:
+    description: Names that this machine's resolver is asked for.
+    type: list
+    elements: str
+    default: []
+  connect:
+    description: TCP ports that are tried from this machine, each as HOST:PORT.
+    type: list
+    elements: str
+    default: []
+  urls:
+    description: Web addresses that are asked from this machine.
+    type: list
+    elements: str
+    default: []
+  proxy:
+    description: A proxy for O(urls). The environment's is not used.
+    type: str
+    default: ""
+  network_timeout:
+    description: Seconds for each of O(resolve), O(connect) and O(urls). They are looked at all at once.
+    type: float
+    default: 4
 attributes:
   check_mode:
     description: Does the same in check mode, since it changes nothing.
@@ -157,6 +180,18 @@ node:
       description: Free megabytes at each of O(disks).
       type: dict
       sample: {"/var/spool": 20480}
+    network:
+      description: >-
+        resolve, for each of O(resolve) its addresses; connect, for each of O(connect) state (open, refused, filtered,
+        unresolved) and message; urls, for each of O(urls) ok and message.
+      type: dict
+      sample: {"resolve": {"ctl1": ["10.0.0.2"]}, "connect": {"ctl1:6817": {"state": "open", "message": "it answers"}},
+        "urls": {"http://apphub:8081/healthz": {"ok": true, "message": "HTTP 200"}}}
+    steps:
+      description: The slurmstepd processes - pid, job (id), step (its name) and seconds since its start.
+      type: list
+      elements: dict
+      sample: [{"pid": 4711, "job": "12", "step": "batch", "seconds": 3600}]
     problems:
       description: What could not be found out although the command for it is there, and why.
       type: list
@@ -165,7 +200,7 @@ node:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import node_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils import network_probe, node_probe
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "default": []},
@@ -175,6 +210,11 @@ ARGUMENTS = {
     "disks": {"type": "list", "elements": "path", "default": []},
     "control_time": {"type": "float"},
     "timeout": {"type": "float", "default": 10},
+    "resolve": {"type": "list", "elements": "str", "default": []},
+    "connect": {"type": "list", "elements": "str", "default": []},
+    "urls": {"type": "list", "elements": "str", "default": []},
+    "proxy": {"type": "str", "default": ""},
+    "network_timeout": {"type": "float", "default": 4},
 }
 
 
@@ -182,6 +222,10 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
+    # The network is waited for while the commands run.
+    network = network_probe.Look(
+        wanted["resolve"], wanted["connect"], wanted["urls"], wanted["network_timeout"], wanted["proxy"]
+    )
     node = node_probe.probe(
         wanted["files"],
         wanted["disks"],
@@ -189,7 +233,7 @@ def main() -> None:
         credential=wanted["credential"],
         timeout=wanted["timeout"],
     )
-    module.exit_json(changed=False, node={**node, "control_time": wanted["control_time"]})
+    module.exit_json(changed=False, node={**node, "network": network.result(), "control_time": wanted["control_time"]})
 
 
 if __name__ == "__main__":

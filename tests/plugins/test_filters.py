@@ -120,7 +120,7 @@ def probe(**changes: Any) -> dict[str, Any]:
         "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky"},
         "uid": 0,
         "hardware": {"cpus": 4, "real_memory": 8000},
-    "python": "3.9.18",
+        "python": "3.9.18",
         "slurm_version": None,
         "time": 1000.0,
         "control_time": 999.0,
@@ -179,9 +179,9 @@ def test_missing_accounts_get_the_controllers_numbers() -> None:
     }
     assert sysusers({"munge": None, "slurm": None}, wanted) == [
         "g munge 990",
-        "u munge 991:990",
+        'u munge 991:990 "Made by slurmscale"',
         "g hpc 64030",
-        "u hpc 64030:64030",
+        'u hpc 64030:64030 "Made by slurmscale"',
     ]
     assert sysusers({"munge": {"uid": 991}, "slurm": {"uid": 64030}}, wanted) == []
     assert sysusers({"slurm": None}, {"slurm": {"uid": 0, "gid": 0, "name": "root"}, "munge": None}) == []

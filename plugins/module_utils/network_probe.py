@@ -1,0 +1,135 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at names, ports and addresses in the network from this machine, all at once and each for a bounded time."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+#: A port that answers, one on which nothing listens, one that something on the way hides, and a name without address.
+OPEN, REFUSED, FILTERED, UNRESOLVED = "open", "refused", "filtered", "unresolved"
+_LIMIT = 65536
+
+
+def resolve(name: str) -> List[str]:
+    """Return the addresses of a name; none when it has none.
+
+    Args:
+        name: A host name, as this machine's resolver knows it.
+    """
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def connect(target: str, timeout: float) -> Dict[str, str]:
+    """Try whether a TCP port can be reached.
+
+    Args:
+        target: HOST:PORT.
+        timeout: Seconds to wait.
+
+    Returns:
+        state (open, refused, filtered, unresolved) and a message.
+    """
+    host, _, port = target.rpartition(":")
+    if not resolve(host):
+        return {"state": UNRESOLVED, "message": "{0} has no address here".format(host)}
+    try:
+        socket.create_connection((host, int(port)), timeout=timeout).close()
+    except OSError as problem:
+        if problem.errno == errno.ECONNREFUSED:
+            return {"state": REFUSED, "message": "the host answers, but nothing listens on the port"}
+        late = isinstance(problem, socket.timeout)
+        said = "no answer within {0:g} s".format(timeout) if late else (problem.strerror or str(problem))
+        return {"state": FILTERED, "message": said}
+    return {"state": OPEN, "message": "it answers"}
+
+
+def fetch(url: str, timeout: float, proxy: str = "") -> Dict[str, Any]:
+    """Try whether a web address answers with status 200.
+
+    Args:
+        url: The address.
+        timeout: Seconds to wait.
+        proxy: A proxy for it; none when empty, whatever the environment says.
+
+    Returns:
+        ok and a message.
+    """
+    proxies = {"http": proxy, "https": proxy} if proxy else {}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    try:
+        with opener.open(url, timeout=timeout) as answer:
+            answer.read(_LIMIT)
+            return {"ok": answer.status == 200, "message": "HTTP {0}".format(answer.status)}  # noqa: PLR2004
+    except urllib.error.HTTPError as problem:
+        return {"ok": False, "message": "HTTP {0} {1}".format(problem.code, problem.reason)}
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "reason", problem)
+        late = isinstance(reason, socket.timeout)
+        return {"ok": False, "message": "no answer within {0:g} s".format(timeout) if late else str(reason)}
+
+
+class Look:
+    """Looks begun in threads of their own, so that everything together takes as long as the slowest.
+
+    Args:
+        names: Names to resolve.
+        targets: HOST:PORT to connect to.
+        urls: Web addresses to ask.
+        timeout: Seconds for each.
+        proxy: A proxy for `urls`.
+    """
+
+    def __init__(
+        self,
+        names: Optional[List[str]] = None,
+        targets: Optional[List[str]] = None,
+        urls: Optional[List[str]] = None,
+        timeout: float = 4,
+        proxy: str = "",
+    ) -> None:
+        late = "no answer within {0:g} s".format(timeout)
+        self._found: Dict[Tuple[str, str], Any] = {}
+        self._deadline = time.monotonic() + timeout + 1
+        self._threads: List[threading.Thread] = []
+        for name in names or []:
+            self._begin(("resolve", name), [], lambda name=name: resolve(name))
+        for target in targets or []:
+            silent = {"state": FILTERED, "message": late}
+            self._begin(("connect", target), silent, lambda target=target: connect(target, timeout))
+        for url in urls or []:
+            self._begin(("urls", url), {"ok": False, "message": late}, lambda url=url: fetch(url, timeout, proxy))
+
+    def _begin(self, key: Tuple[str, str], silent: Any, look: Callable[[], Any]) -> None:
+        # A resolver can't be interrupted: a thread that hangs in it is left behind, with this answer in its place.
+        self._found[key] = silent
+
+        def work() -> None:
+            self._found[key] = look()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def result(self) -> Dict[str, Dict[str, Any]]:
+        """Wait for the looks, at most until their time is over.
+
+        Returns:
+            resolve ({name: addresses}), connect ({target: state and message}) and urls ({url: ok and message}).
+        """
+        for thread in self._threads:
+            thread.join(max(0.0, self._deadline - time.monotonic()))
+        found: Dict[str, Dict[str, Any]] = {"resolve": {}, "connect": {}, "urls": {}}
+        for (kind, name), answer in dict(self._found).items():
+            found[kind][name] = answer
+        return found
