@@ -1,72 +1,25 @@
-"""Hosts of the lab, and a way to run the product's playbooks against it."""
+"""What the preparation wrote down; hosts and playbooks come from the lab."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import testinfra
-import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
+from testing import INVENTORY, ROOT, ctl1, lab_host, playbook, run_playbook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from testinfra.host import Host
 
-ROOT = Path(__file__).resolve().parents[3]
-INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
-
-
-def lab_host(name: str) -> testinfra.host.Host:
-    """Return a host of the lab, over its own ssh key."""
-    inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
-    groups = inventory["all"]["children"].values()
-    address = next(group["hosts"][name]["ansible_host"] for group in groups if name in group["hosts"])
-    extra = f"-o UserKnownHostsFile={INVENTORY}/known_hosts -o ConnectTimeout=10"
-    return testinfra.get_host(f"ssh://root@{address}?ssh_identity_file={INVENTORY}/id_ed25519", ssh_extra_args=extra)
+__all__ = ["INVENTORY", "ROOT", "ctl1", "lab_host", "playbook", "run_playbook"]
 
 
 @pytest.fixture(scope="session")
-def ctl1() -> testinfra.host.Host:
-    return lab_host("ctl1")
-
-
-@pytest.fixture(scope="session")
-def before(ctl1: testinfra.host.Host) -> dict[str, Any]:
+def before(ctl1: Host) -> dict[str, Any]:
     """Return what prepare.yml wrote down."""
     content: dict[str, Any] = json.loads(ctl1.check_output("cat /var/tmp/before.json"))
     return content
-
-
-@pytest.fixture
-def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs one of the playbooks and returns its exit code and all its output."""
-
-    def run(name: str, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        command = [
-            "ansible-playbook",
-            "-i",
-            str(INVENTORY / "hosts.yml"),
-            str(ROOT / "playbooks" / f"{name}.yml"),
-            *arguments,
-        ]
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "COLUMNS": "1000",
-        }
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            timeout=timeout,
-            check=False,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    return run

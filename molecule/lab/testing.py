@@ -1,0 +1,65 @@
+"""What the tests of all scenarios share: the lab's hosts, and a way to run the product's playbooks against them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import testinfra
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
+
+
+def lab_host(name: str) -> testinfra.host.Host:
+    """Return a host of the lab, over its own ssh key."""
+    inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
+    groups = inventory["all"]["children"].values()
+    address = next(group["hosts"][name]["ansible_host"] for group in groups if name in group["hosts"])
+    extra = f"-o UserKnownHostsFile={INVENTORY}/known_hosts -o ConnectTimeout=10"
+    return testinfra.get_host(f"ssh://root@{address}?ssh_identity_file={INVENTORY}/id_ed25519", ssh_extra_args=extra)
+
+
+def run_playbook(name: str, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run one of the playbooks and return its exit code and all its output."""
+    command = [
+        "ansible-playbook",
+        "-i",
+        str(INVENTORY / "hosts.yml"),
+        str(ROOT / "playbooks" / f"{name}.yml"),
+        *arguments,
+    ]
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "COLUMNS": "1000",
+    }
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        timeout=timeout,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@pytest.fixture(scope="session")
+def ctl1() -> testinfra.host.Host:
+    return lab_host("ctl1")
+
+
+@pytest.fixture
+def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return run_playbook."""
+    return run_playbook
