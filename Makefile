@@ -57,5 +57,6 @@ $(VENV)/.run: pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run
+	molecule/lab/install_tools.sh test
 	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@

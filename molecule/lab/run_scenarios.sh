@@ -3,7 +3,7 @@
 # Usage: run_scenarios.sh [SCENARIO ...]   (all of them when none is named; LAB_SLURM=22.05 limits it to one generation)
 # Logs go to .cache/molecule/. Everything that was started is removed, also when a scenario fails or the run is interrupted.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 export LAB_PREFIX=${LAB_PREFIX:-lab-test}
 logs=.cache/molecule
 mkdir -p "$logs"
@@ -17,7 +17,9 @@ if [ "$(id -u)" != 0 ]; then
     echo "Molecule's hosts are containers with systemd of their own, which needs root. Run it as root or with sudo." >&2
     exit 1
 fi
-if [ $# = 0 ]; then set -- $(ls molecule/*/molecule.yml | xargs -n 1 dirname | xargs -n 1 basename); fi
+if [ $# = 0 ]; then
+    for scenario in molecule/*/molecule.yml; do set -- "$@" "$(basename "$(dirname "$scenario")")"; done
+fi
 for scenario; do
     generations=$(sed -n 's/^# generations: //p' "molecule/$scenario/molecule.yml")
     for generation in ${LAB_SLURM:-${generations:-24.11}}; do

@@ -35,7 +35,7 @@ def test_a_job_was_completed_on_every_new_node(ctl1: Host, node: str) -> None:
     assert all("JobState=COMPLETED" in job and "ExitCode=0:0" in job for job in proofs)
 
 
-def test_the_controller_was_restarted_once_at_most_and_not_at_all_where_reconfigure_is_enough(
+def test_the_controller_was_restarted_at_most_once_and_not_at_all_where_reconfigure_is_enough(
     ctl1: Host, before: dict[str, Any]
 ) -> None:
     started = ctl1.check_output(
