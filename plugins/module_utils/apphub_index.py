@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 from typing import Any, Dict, List, Set
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_packages
@@ -64,9 +65,12 @@ class Signer:
 
     def sign_rpms(self, paths: List[str]) -> None:
         """Put the key's signature into RPMs, in place."""
-        if paths:
-            name = "_gpg_name {0}".format(self.fingerprint())
-            apphub_packages.run(["rpmsign", "--define", name, "--addsign", *paths], env={"GNUPGHOME": self.home})
+        if not paths:
+            return
+        # rpm of Debian 12 looks for a program that its own gpg package does not have.
+        macros = {"_gpg_name": self.fingerprint(), "__gpg": shutil.which("gpg") or "gpg"}
+        defines = [word for macro in macros.items() for word in ("--define", "{0} {1}".format(*macro))]
+        apphub_packages.run(["rpmsign", *defines, "--addsign", *paths], env={"GNUPGHOME": self.home})
 
     def close(self) -> None:
         """End the agent that gpg leaves behind."""

@@ -53,7 +53,7 @@ class Programs:
     def _rpmsign(self, command: list[str], _cwd: Any, env: dict[str, str] | None) -> None:
         assert env is not None
         assert env["GNUPGHOME"]
-        for path in command[4:]:
+        for path in command[command.index("--addsign") + 1 :]:
             Path(path).write_bytes(Path(path).read_bytes() + b"signed\n")
 
     def _gpg(self, command: list[str], *_: Any) -> bytes | None:
