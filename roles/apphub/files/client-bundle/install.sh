@@ -142,9 +142,8 @@ other bundle, then try again. Nothing was changed."
 
 foreign_files() {
     [ -f "$root$prefix/MANIFEST" ] || return 0
-    (cd "$root$prefix" && { sed 's/^[^ ]*  //' SHA256SUMS && printf '%s\n' ./SHA256SUMS ./MANIFEST; } >"$new.known")
-    (cd "$root$prefix" && find . ! -type d | grep -vxF -f "$new.known") || :
-    rm "$new.known"
+    (cd "$root$prefix" && { sed 's/^[^ ]*  //' SHA256SUMS && printf '%s\n' ./SHA256SUMS ./MANIFEST; } >"$work/known")
+    (cd "$root$prefix" && find . ! -type d | grep -vxF -f "$work/known") || :
 }
 
 needs_config() {
@@ -185,7 +184,7 @@ make_parents() {
 
 tidy() {
     status=$?
-    rm -rf "$new" "$new.sums" "$new.conf"
+    rm -rf "$new" "$work"
     if [ "$status" -ne 0 ]; then
         # shellcheck disable=SC2086  # a list of paths without spaces
         for directory in $(printf '%s\n' $made | sort -r); do rmdir "$root$directory" 2>/dev/null || :; done
@@ -197,33 +196,27 @@ stage() {
     rm -rf "$new" "$old"
     make_parents "$prefix"
     mkdir "$new"
-    trap tidy EXIT
-    trap 'exit 1' HUP INT TERM
     cp -R "$here/usr/local/slurm/." "$new/"
     for file in "$new"/bin/* "$new/lib/version.conf"; do
-        sed "s|/usr/local/slurm|$prefix|" "$file" >"$new/.edited"
-        cat "$new/.edited" >"$file"
+        sed "s|/usr/local/slurm|$prefix|" "$file" >"$work/edited"
+        cat "$work/edited" >"$file"
     done
-    rm "$new/.edited"
     cp "$here/BUNDLE" "$here/README.md" "$here/uninstall.sh" "$new/"
     cp "$here/SHA256SUMS" "$new/BUNDLE.sha256"
     chmod -R u=rwX,go=rX "$new"
-    (cd "$new" && find . -type f -exec sha256sum {} +) >"$new.sums"
-    mv "$new.sums" "$new/SHA256SUMS"
+    (cd "$new" && find . -type f -exec sha256sum {} +) >"$work/sums"
+    cp "$work/sums" "$new/SHA256SUMS"
 }
 
 # Runs a command of an installed tree as its wrapper does, also when that lies elsewhere for the moment.
 run() {
-    sed "s|^PluginDir=.*|PluginDir=$1/lib/slurm|" "$1/lib/version.conf" >"$new.conf"
+    sed "s|^PluginDir=.*|PluginDir=$1/lib/slurm|" "$1/lib/version.conf" >"$work/slurm.conf"
     set -- "$1" "$1/lib/commands/$2"
     if [ -n "$loader" ]; then
         set -- "$1" "$loader" --library-path "$1/lib:$1/lib/slurm" "$2"
     fi
     shift
-    answer=0
-    said=$(SLURM_CONF="$new.conf" "$@" --version 2>&1) || answer=$?
-    rm -f "$new.conf"
-    return "$answer"
+    said=$(SLURM_CONF="$work/slurm.conf" "$@" --version 2>&1)
 }
 
 try() {
@@ -240,7 +233,6 @@ Install the library that is missing, or take a bundle that has it: the AppHub pu
 
 remember() {
     for path in $(wanted | cut -d ' ' -f 2) /etc/slurm/slurm.conf; do make_parents "$path"; done
-    manifest=$new/MANIFEST
     {
         echo "p $prefix"
         wanted
@@ -252,8 +244,7 @@ remember() {
         elif [ -f "$root$prefix/MANIFEST" ]; then
             sed -n '/^f \/etc\/slurm\/slurm.conf /p' "$root$prefix/MANIFEST"
         fi
-    } | sort -u >"$manifest.new"
-    mv "$manifest.new" "$manifest"
+    } | sort -u >"$new/MANIFEST"
 }
 
 config() {
@@ -304,6 +295,9 @@ main() {
         die "root is needed, because links go to /usr/bin; to prepare an image, use --root"
     fi
     new=$root$prefix.new old=$root$prefix.old
+    work=$(mktemp -d)
+    trap tidy EXIT
+    trap 'exit 1' HUP INT TERM
     check_place
     if is_installed; then
         verify

@@ -1,0 +1,195 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module apphub_bundle."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: apphub_bundle
+short_description: Publishes Slurm's commands as portable archives
+version_added: "0.1.0"
+description:
+  - Makes C(slurm-client-VERSION-linux-ARCH.tar.gz) of each release of Slurm among the DEBs of source folders, and
+    C(slurm-client-VERSION-alpine.tar.gz) of install trees of a Slurm that was built on Alpine.
+  - A bundle holds Slurm's commands with their plugins and the libraries that they need. Which ones is read from the
+    programs themselves; they are taken from the packages that the client's package depends on, as far as the folders
+    have them. The C library is never taken along.
+  - Bundles whose packages did not change are not made again. The same content gives the same bytes. The new tree is
+    built beside the old one and takes its place by one switched link.
+  - A release that is in no folder any more is published no more. Files that went missing or are damaged are made again.
+  - When two repositories have one version of Slurm, the bundle is made of the one that runs on older systems.
+requirements:
+  - On the host C(dpkg) and, for a signature, C(gpg).
+options:
+  sources:
+    description: Folders of packages, as M(ai_infra.slurm.apphub_publish) takes them.
+    type: list
+    elements: path
+    default: []
+  trees:
+    description:
+      - Install trees of Slurm, built on Alpine with C(--sysconfdir=/etc/slurm) and installed with C(DESTDIR), with the
+        libraries that it needs beside it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where the tree is.
+        type: path
+        required: true
+      version:
+        description: Its version of Slurm.
+        type: str
+        required: true
+  scripts:
+    description:
+      - What goes into each bundle beside Slurm, by name, C(install.sh), C(uninstall.sh), C(README.md), C(command.sh),
+        C(slurm.conf.example) and C(version.conf). Role apphub has them.
+    type: dict
+    required: true
+  root:
+    description: Where to publish. A web server serves C(current/pkgs/slurm-client) and C(current/pkgs/slurm-apk) of it.
+    type: path
+    default: /srv/apphub/bundles
+  gnupg_home:
+    description: GnuPG home of the key that signs the checksums. They are not signed as long as it has none.
+    type: path
+    default: /var/lib/apphub/gnupg
+  keep:
+    description: How many of the trees that were served before are kept.
+    type: int
+    default: 2
+attributes:
+  check_mode:
+    description: Makes the bundles in memory, tells what would change and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows the bundles published before and after, with their checksums.
+    support: full
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Publish bundles of all releases in a folder of packages
+  ai_infra.slurm.apphub_bundle:
+    sources: [/srv/packages]
+    trees:
+      - {path: /srv/slurm-on-alpine, version: 24.11.5}
+    scripts: "{{ apphub_bundle_scripts }}"
+"""
+
+RETURN = r"""
+bundles:
+  description:
+    - What is published, by the path below C(/pkgs), with its C(state) (V(new), V(rebuilt), V(unchanged)), C(version),
+      C(arch), C(libc), the oldest C(glibc) that runs it, the C(libraries) in it, those that the machine must have
+      (C(from_host)), C(sha256) and C(size).
+  returned: success
+  type: dict
+removed:
+  description: Bundles that are published no more.
+  returned: success
+  type: list
+tree:
+  description: The tree that is served now.
+  returned: when something was published
+  type: str
+  sample: /srv/apphub/bundles/generations/3
+"""
+
+import os
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import (
+    apphub_bundle_archive,
+    apphub_bundle_sources,
+    apphub_bundle_store,
+    apphub_index,
+    apphub_packages,
+    apphub_tree,
+)
+
+ARGUMENTS = {
+    "sources": {"type": "list", "elements": "path", "default": []},
+    "trees": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, "version": {"type": "str", "required": True}},
+    },
+    "scripts": {"type": "dict", "required": True},
+    "root": {"type": "path", "default": "/srv/apphub/bundles"},
+    "gnupg_home": {"type": "path", "default": "/var/lib/apphub/gnupg"},
+    "keep": {"type": "int", "default": 2},
+}
+
+
+def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: bool) -> Dict[str, Any]:
+    """Publish what is not published yet.
+
+    Args:
+        params: The module's options.
+        signer: Signs the checksums.
+        check_mode: Change nothing.
+
+    Returns:
+        The module's result.
+
+    Raises:
+        apphub_packages.PublishError: A bundle can't be made.
+    """
+    missing = sorted(set(apphub_bundle_archive.SCRIPTS) - set(params["scripts"]))
+    if missing:
+        raise apphub_packages.PublishError("scripts lacks {0}".format(", ".join(missing)))
+    origins = apphub_bundle_sources.from_trees(params["trees"])
+    if params["sources"]:
+        origins += apphub_bundle_sources.from_packages(params["sources"])
+    store = apphub_bundle_store.Store(params["root"], params["scripts"], signer.fingerprint())
+    store.collect(origins)
+    fates = store.fates()
+    result: Dict[str, Any] = {
+        "changed": store.changed,
+        "bundles": {path: dict(info, state=fates[path]) for path, info in sorted(store.wanted.items())},
+        "removed": [path for path, fate in fates.items() if fate == "removed"],
+        "diff": {
+            "before_header": store.pkgs,
+            "after_header": store.pkgs,
+            "before": apphub_bundle_store.listing(store.served),
+            "after": apphub_bundle_store.listing(store.wanted),
+        },
+    }
+    if check_mode:
+        return result
+    if store.changed:
+        result["tree"] = store.publish(signer, params["keep"])
+    else:
+        store.remember()
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    # The web server's user has to read what is written, whatever the login user's habits are.
+    os.umask(0o022)
+    signer = apphub_index.Signer(module.params["gnupg_home"])
+    try:
+        if module.check_mode:
+            result = publish(module.params, signer, check_mode=True)
+        else:
+            with apphub_tree.lock(module.params["root"]):
+                result = publish(module.params, signer, check_mode=False)
+    except (apphub_packages.PublishError, OSError) as error:
+        module.fail_json(msg=str(error))
+    finally:
+        signer.close()
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
