@@ -14,9 +14,11 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands as slurm
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_reservations
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_config import (
     SlurmConfig,
     SlurmConfigError,
+    nodes_of,
     partitions_of,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_daemon import last_words, look
@@ -44,6 +46,9 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
     daemon = look(service)
     conf = conf or _conf_of(daemon["args"]) or next(filter(os.path.exists, CONF_FILES), CONF_FILES[0])
     asked = _ask(conf, timeout)
+    defined = _defined(conf) if asked["nodes"] else {}
+    for name, node in asked["nodes"].items():
+        node["defined_in"] = defined.get(name, "")
     settings = asked["config"] or _settings_from_files(conf, asked)
     slurm_user = re.sub(r"\(.*", "", settings.get("SlurmUser", "root" if settings else "slurm"))
     cluster = {
@@ -60,6 +65,7 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
         "config": {key: settings[key] for key in CONFIG_KEYS if key in settings},
         "nodes": asked["nodes"],
         "partitions": asked["partitions"],
+        "reservations": asked["reservations"],
         "users": {"slurm": _user(slurm_user), "munge": _user("munge")},
         "munge_key": dict(_file(munge_key), path=munge_key),
         "daemon": daemon,
@@ -75,6 +81,7 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
 def _ask(conf: str, timeout: float) -> Dict[str, Any]:
     """Ask slurmctld. One question that it doesn't answer ends the asking, as each waits for its own time-out."""
     asked: Dict[str, Any] = {"config": {}, "nodes": {}, "partitions": {}, "controllers": [], "problem": ""}
+    asked["reservations"] = {}
     ping = slurm.run(["scontrol", "ping"], timeout=timeout, conf=conf)
     asked["controllers"] = slurm.parse_ping(ping.stdout)
     asked["answering"] = any(one["up"] for one in asked["controllers"])
@@ -85,9 +92,19 @@ def _ask(conf: str, timeout: float) -> Dict[str, Any]:
         asked["config"] = slurm.show_config(timeout, conf)
         asked["nodes"] = slurm.show_nodes(timeout, conf)
         asked["partitions"] = slurm.show_partitions(timeout, conf)
+        asked["reservations"] = slurm_reservations.show(timeout, conf)
     except slurm.SlurmCommandError as problem:
         asked.update(answering=False, problem=str(problem))
     return asked
+
+
+def _defined(conf: str) -> Dict[str, str]:
+    """Tell for each node in which file and line it is defined; nothing for dynamic nodes, which are in none."""
+    try:
+        lines = nodes_of(SlurmConfig.load(conf), slurm.expand_hosts)
+    except (SlurmConfigError, slurm.SlurmCommandError, OSError):
+        return {}
+    return {name: line.statement.where for name, line in lines.items()}
 
 
 def _settings_from_files(conf: str, asked: Dict[str, Any]) -> Dict[str, str]:

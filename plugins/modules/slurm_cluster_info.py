@@ -148,7 +148,7 @@ cluster:
     reservations:
       description: Reservations of nodes by name, also those to come.
       type: dict
-      sample: {"maintenance": {"nodes": ["n1"], "state": "ACTIVE", "start": "2026-01-01T00:00:00", "end": "2026-01-02T00:00:00"}}
+      sample: {"upkeep": {"nodes": ["n1"], "state": "ACTIVE", "start": "2026-01-01T00:00:00", "end": "Unknown"}}
     users:
       description: The users SlurmUser (as C(slurm)) and munge with their uid, gid, group and name, or null.
       type: dict

@@ -67,6 +67,8 @@ def test_an_answering_cluster_is_told_by_slurmctld(host: Host, generation: str) 
         "show config") cat {DATA}/{generation}-show-config.txt;;
         *partition) cat {DATA}/{generation}-show-partition.txt;;
         *node) cat {DATA}/{generation}-show-node.txt;;
+        *reservation) cat {DATA}/show-reservation.txt;;
+        *"hostnames "*) printf 'n1\nn2\n';;
         esac""",
     )
     cluster = look(tmp_path)
@@ -77,6 +79,8 @@ def test_an_answering_cluster_is_told_by_slurmctld(host: Host, generation: str) 
     assert (cluster["port"], cluster["slurmd_port"]) == (6817, 6818)
     assert cluster["nodes"]["n1"]["state"] == ["IDLE"]
     assert cluster["partitions"]["main"]["default"] is True
+    assert cluster["reservations"]["upkeep"]["nodes"] == ["n1", "n2"]
+    assert cluster["nodes"]["n1"]["defined_in"] == ""
     assert cluster["addresses"]["ips"] == ["10.1.2.3"]
     assert cluster["daemon"]["load"] == "loaded"
 
@@ -135,3 +139,17 @@ def test_files_of_the_database_are_not_listed(host: Host) -> None:
     tmp_path, program = host
     program("scontrol", "exit 1")
     assert list(look(tmp_path)["files"]) == ["slurm.conf"]
+
+
+def test_a_node_tells_where_it_is_defined(host: Host) -> None:
+    tmp_path, program = host
+    with (tmp_path / "etc/slurm.conf").open("a") as stream:
+        stream.write("NodeName=n1 CPUs=2\n")
+    program(
+        "scontrol",
+        f"""case "$*" in
+        ping) cat {DATA}/24.11-ping.txt;;
+        *node) cat {DATA}/24.11-show-node.txt;;
+        esac""",
+    )
+    assert look(tmp_path)["nodes"]["n1"]["defined_in"].endswith("etc/slurm.conf line 10")
