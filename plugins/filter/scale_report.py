@@ -39,8 +39,7 @@ RETURN = r"""
 _value:
   description: >-
     The keys rows (a list of node, result, reason, seconds) and table (text). Results are done (changed and
-    proved), unchanged,
-    planned (check mode) and failed.
+    proved), unchanged, removed, planned (check mode), kept (not removed, though it should be) and failed.
   type: dict
 """
 
@@ -61,9 +60,9 @@ def scale_report(
 def _row(node: str, facts: Mapping[str, Any], check_mode: bool, started: float) -> dict[str, Any]:  # noqa: FBT001 - passed on
     failure, proof = facts.get("scale_failure"), facts.get("scale_proof")
     if failure:
-        result, reason = "failed", f"{failure['step']}: {failure['reason']}"
+        result, reason = "kept" if failure.get("kept") else "failed", f"{failure['step']}: {failure['reason']}"
     elif proof:
-        result, reason = ("done" if facts.get("scale_changed") else "unchanged"), proof["message"]
+        result, reason = proof.get("result", "done" if facts.get("scale_changed") else "unchanged"), proof["message"]
     elif check_mode and "slurmd_definition" in facts:
         result, reason = "planned", "check mode: nothing was changed and no job was run"
     else:
@@ -88,8 +87,15 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
         for row in [header, *cells]
     ]
-    failed = sum(row["result"] == "failed" for row in rows)
-    return "\n".join([*lines, "", f"{len(rows) - failed} of {len(rows)} nodes are well, {failed} failed."])
+    return "\n".join([*lines, "", _sum([row["result"] for row in rows])])
+
+
+def _sum(results: Sequence[str]) -> str:
+    counts = {result: results.count(result) for result in ("removed", "kept")}
+    failed = results.count("failed")
+    if any(counts.values()):
+        return f"{counts['removed']} of {len(results)} nodes are removed, {counts['kept']} kept, {failed} failed."
+    return f"{len(results) - failed} of {len(results)} nodes are well, {failed} failed."
 
 
 class FilterModule:

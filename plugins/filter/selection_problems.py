@@ -67,7 +67,8 @@ def selection_problems(terms: Sequence[str], selected: Sequence[str], groups: Ma
         )
     if twice:
         problems.append(f"nodes names {', '.join(twice)} twice: name each node once.")
-    if not selected and not unknown:
+    # To Ansible an empty pattern means all hosts.
+    if not unknown and not (names and selected):
         problems.append(
             f"nodes selects no host ({', '.join(terms) or 'it is empty'}):"
             " say which nodes to work on, e.g. -e nodes=node07,node08."

@@ -37,6 +37,9 @@ _value:
   elements: str
 """
 
+# In the account's comment, by which an uninstallation knows what was made for Slurm (see the role munge).
+MARK = "Made by slurmscale"
+
 
 def sysusers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return the lines for the accounts that are wanted and missing."""
@@ -48,7 +51,7 @@ def sysusers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
             # The group may have another name than the user, only its number matters.
             lines += [
                 f"g {account.get('group') or user} {account['gid']}",
-                f"u {user} {account['uid']}:{account['gid']}",
+                f'u {user} {account["uid"]}:{account["gid"]} "{MARK}"',
             ]
     return lines
 

@@ -68,3 +68,26 @@ def exclude(text: str, patterns: Iterable[str]) -> str:
             main = range(1, 1)
         lines.insert(main.start, "excludepkgs=" + missing)
     return "\n".join(lines) + "\n"
+
+
+def include(text: str, patterns: Iterable[str]) -> str:
+    """Take patterns out of what section main excludes; the opposite of exclude().
+
+    Args:
+        text: Content of dnf.conf.
+        patterns: Patterns of package names.
+
+    Returns:
+        The new content, without an exclude that has become empty.
+    """
+    patterns = set(patterns)
+    lines = text.splitlines()
+    for index in reversed(_main(lines)):
+        match = _EXCLUDE.match(lines[index])
+        there = re.split(r"[\s,]+", lines[index][match.end() :]) if match else []
+        if not match or not patterns & set(there):
+            continue
+        left = ",".join(pattern for pattern in there if pattern and pattern not in patterns)
+        continued = index + 1 < len(lines) and lines[index + 1][:1].isspace()
+        lines[index : index + 1] = [match.group(0).rstrip() + left] if left or continued else []
+    return "\n".join(lines) + "\n" if lines else ""

@@ -19,23 +19,28 @@ description:
   - The repository file ends with a comment that holds the checksum of the configuration as it was left. Whoever knows
     the checksums of both files can thus tell, without running this module, whether there is anything to do.
 options:
+  state:
+    description:
+      - V(present) sets AppHub up. V(absent) removes the repository file and the key, and takes the patterns out of
+        dnf's configuration.
+    type: str
+    choices: [present, absent]
+    default: present
   exclude:
     description: Patterns of package names to exclude.
     type: list
     elements: str
     required: true
   repository:
-    description: Content of the repository file, without the comment.
+    description: Content of the repository file, without the comment. Needed for V(state=present).
     type: str
-    required: true
   repository_path:
     description: The repository file.
     type: path
     default: /etc/yum.repos.d/apphub.repo
   key:
-    description: The repository's public key, armored.
+    description: The repository's public key, armored. Needed for V(state=present).
     type: str
-    required: true
   key_path:
     description: Where to put it.
     type: path
@@ -67,6 +72,11 @@ EXAMPLES = r"""
       gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-apphub
       repo_gpgcheck=1
 
+- name: Go back to how it was
+  ai_infra.slurm.apphub_dnf:
+    state: absent
+    exclude: ["slurm*", "munge*"]
+
 - name: Install from it
   ansible.builtin.dnf:
     name: slurm-slurmd
@@ -90,9 +100,10 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_dnf_c
 
 ARGUMENTS = {
     "exclude": {"type": "list", "elements": "str", "required": True},
-    "repository": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "repository": {"type": "str"},
     "repository_path": {"type": "path", "default": "/etc/yum.repos.d/apphub.repo"},
-    "key": {"type": "str", "required": True, "no_log": False},
+    "key": {"type": "str", "no_log": False},
     "key_path": {"type": "path", "default": "/etc/pki/rpm-gpg/RPM-GPG-KEY-apphub", "no_log": False},
     "conf": {"type": "path", "default": "/etc/dnf/dnf.conf"},
 }
@@ -107,9 +118,12 @@ def wanted(params: Dict[str, Any]) -> List[file_options.WantedFile]:
     if os.path.exists(conf):
         with open(conf, encoding="utf-8", errors="surrogateescape") as stream:
             text = stream.read()
+    attributes = file_options.Attributes(**dict(_LEFT, mode=0o644))
+    if params["state"] == "absent":
+        content = apphub_dnf_conf.include(text, params["exclude"]).encode("utf-8", "surrogateescape")
+        return [file_options.WantedFile(conf, content, attributes, secret=False)] if text else []
     content = apphub_dnf_conf.exclude(text, params["exclude"]).encode("utf-8", "surrogateescape")
     stamp = STAMP.format(conf, hashlib.sha256(content).hexdigest())
-    attributes = file_options.Attributes(**dict(_LEFT, mode=0o644))
     return [
         file_options.WantedFile(conf, content, attributes, secret=False),
         file_options.WantedFile(params["key_path"], params["key"].encode("utf-8"), attributes, secret=False),
@@ -119,9 +133,16 @@ def wanted(params: Dict[str, Any]) -> List[file_options.WantedFile]:
     ]
 
 
+def unwanted(params: Dict[str, Any]) -> List[str]:
+    """Return the files that must not be there."""
+    return [params["repository_path"], params["key_path"]] if params["state"] == "absent" else []
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        ARGUMENTS, supports_check_mode=True, required_if=[("state", "present", ("repository", "key"))]
+    )
     result: Dict[str, Any] = {"changed": False, "diff": [], "files": {}}
 
     def label(temporary: str, path: str) -> None:
@@ -134,6 +155,11 @@ def main() -> None:
             node_files.put_directory(os.path.dirname(item.path), parent, check_mode=module.check_mode)
             change = node_files.put_file(item, label, check_mode=module.check_mode)
             result["files"][item.path] = change.changed
+            result["changed"] = result["changed"] or change.changed
+            result["diff"].extend(change.diffs)
+        for path in unwanted(module.params):
+            change = node_files.remove(path, check_mode=module.check_mode)
+            result["files"][path] = change.changed
             result["changed"] = result["changed"] or change.changed
             result["diff"].extend(change.diffs)
     except (file_options.FileError, OSError) as error:

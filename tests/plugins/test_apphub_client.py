@@ -40,6 +40,21 @@ def test_excludes_are_merged_and_everything_else_is_kept(before: str, after: str
     assert set(PATTERNS) <= set(apphub_dnf_conf.excluded(after))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[main]\nexcludepkgs=slurm*,munge*\nbest=True\n", "[main]\nbest=True\n"),
+        ("[main]\nexclude = slurm*,munge*,kernel* foo\n", "[main]\nexclude =kernel*,foo\n"),
+        ("[main]\nexcludepkgs=slurm*,a,\n  b\n", "[main]\nexcludepkgs=a\n  b\n"),
+        ("[main]\nexcludepkgs=kernel*\n", "[main]\nexcludepkgs=kernel*\n"),
+        ("[epel]\nexclude=slurm*\n", "[epel]\nexclude=slurm*\n"),
+        ("", ""),
+    ],
+)
+def test_our_excludes_are_taken_out_and_everything_else_is_kept(before: str, after: str) -> None:
+    assert apphub_dnf_conf.include(before, PATTERNS) == after
+
+
 @pytest.fixture
 def dnf(run_module: Runner, tmp_path: Path) -> Runner:
     paths = {
@@ -151,3 +166,14 @@ def test_server_that_answers_in_full_is_used(key_sha256: str) -> None:
 )
 def test_server_that_can_not_be_used_says_why(responses: list[dict[str, Any]], reason: str) -> None:
     assert reason in apphub_answer(responses, KEY_SHA256)
+
+
+def test_what_was_set_up_is_taken_back_without_a_trace(dnf: Runner, tmp_path: Path) -> None:
+    conf = tmp_path / "dnf.conf"
+    conf.write_text("[main]\nbest=True\n")
+    dnf()
+    assert dnf(state="absent", key=None, repository=None)["changed"]
+    assert conf.read_text() == "[main]\nbest=True\n"
+    assert not (tmp_path / "repos" / "apphub.repo").exists()
+    assert not (tmp_path / "keys" / "KEY").exists()
+    assert not dnf(state="absent", key=None, repository=None)["changed"]
