@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_apply import Controller, Expected, ProofError, Seen
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_commands import SlurmCommandError
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_daemon import Application
@@ -77,8 +78,15 @@ def undo(controller: Controller, files: FileSet, backup: str, before: Seen) -> A
     """Put a backup back, make slurmctld work with it, and tell how that went."""
     try:
         files.restore(backup)
+    except (OSError, ValueError) as problem:
+        return ApplyError(
+            "The configuration of before can't be put back from {0}: {1}. Put it back by hand, see that {2} works, "
+            "then delete {3}.".format(backup, problem, controller.service, files.marker),
+            restored=False,
+        )
+    try:
         controller.bring_back(before)
-    except (ProofError, OSError, ValueError) as problem:
+    except (ProofError, SlurmCommandError, OSError) as problem:
         return ApplyError(
             "The configuration of before was put back from {0}, but slurmctld does not work with it either: {1}\n"
             "Start it by hand: journalctl -u {2}; systemctl restart {2}".format(backup, problem, controller.service),

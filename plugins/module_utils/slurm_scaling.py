@@ -108,8 +108,8 @@ class _Run:
             return self.controller.see()
         except ProofError as problem:
             raise RefusedError(
-                "Nothing was changed, as slurmctld has to answer before its nodes are changed. Start or mend it, then "
-                "run again. Found: {0}".format(problem)
+                "Nothing was changed, as slurmctld has to answer before its nodes are changed. {0}Start or mend it, "
+                "then run again. Found: {1}".format("Note: {0}. ".format(self.mended) if self.mended else "", problem)
             ) from problem
 
     def _plan(self, config: SlurmConfig, seen: Seen) -> Plan:

@@ -1,0 +1,158 @@
+"""Files are replaced as one set that can be put back exactly as it was."""
+
+import os
+import pathlib
+import stat
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_files import BusyError, FileSet, lock
+
+
+@pytest.fixture
+def etc(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "etc"
+    path.mkdir()
+    (path / "slurm.conf").write_bytes(b"# M\xfcller\nInclude old.conf\n")
+    (path / "slurm.conf").chmod(0o640)
+    (path / "old.conf").write_text("A=1\n")
+    (path / "gres.conf").write_text("Name=gpu\n")
+    (path / "slurmdbd.conf").write_text("StoragePass=secret\n")
+    return path
+
+
+def snapshot(etc: pathlib.Path) -> dict:
+    return {
+        path.name: (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+        for path in etc.iterdir()
+        if path.is_file() and path.name != "unproven.json"
+    }
+
+
+def changes_of(etc: pathlib.Path) -> dict:
+    before = (etc / "slurm.conf").read_bytes().decode("utf-8", "surrogateescape")
+    return {
+        str(etc / "slurm.conf"): (before, before + "Include new.conf\n"),
+        str(etc / "new.conf"): (None, "B=2\n"),
+        str(etc / "gres.conf"): ("Name=gpu\n", None),
+    }
+
+
+def test_all_files_are_replaced_with_the_mode_of_before(etc: pathlib.Path) -> None:
+    files = FileSet(str(etc / "slurm.conf"))
+    files.replace(changes_of(etc))
+    assert (etc / "slurm.conf").read_bytes() == b"# M\xfcller\nInclude old.conf\nInclude new.conf\n"
+    assert stat.S_IMODE((etc / "slurm.conf").stat().st_mode) == 0o640
+    assert stat.S_IMODE((etc / "new.conf").stat().st_mode) == 0o640
+    assert not (etc / "gres.conf").exists()
+
+
+def test_slurm_conf_comes_after_what_it_includes(etc: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    monkeypatch.setattr(slurm_files, "write_atomically", lambda path, _text, like: written.append((path, like)))
+    monkeypatch.setattr(os, "unlink", lambda path: written.append((path, "unlink")))
+    FileSet(str(etc / "slurm.conf")).replace(changes_of(etc))
+    names = [pathlib.Path(path).name for path, _like in written]
+    assert names == ["new.conf", "slurm.conf", "gres.conf"]
+
+
+def test_a_restored_backup_is_exactly_what_was_there(etc: pathlib.Path) -> None:
+    before = snapshot(etc)
+    files = FileSet(str(etc / "slurm.conf"))
+    backup = files.back_up(changes_of(etc))
+    files.replace(changes_of(etc))
+    assert snapshot(etc) != before
+    files.restore(backup)
+    assert snapshot(etc) == before
+
+
+def test_a_restore_after_half_a_replacement_works_too(etc: pathlib.Path) -> None:
+    before = snapshot(etc)
+    files = FileSet(str(etc / "slurm.conf"))
+    backup = files.back_up(changes_of(etc))
+    (etc / "new.conf").write_text("B=2\n")
+    files.restore(backup)
+    files.restore(backup)
+    assert snapshot(etc) == before
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "shared.conf").write_text("A=1\n")
+    link = tmp_path / "slurm.conf"
+    link.symlink_to("shared.conf")
+    slurm_files.write_atomically(str(link), "A=2\n", like=str(link))
+    assert link.is_symlink()
+    assert (tmp_path / "shared.conf").read_text() == "A=2\n"
+
+
+def test_nothing_is_left_when_a_file_cannot_be_written(etc: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_old: str, _new: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = snapshot(etc)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        slurm_files.write_atomically(str(etc / "slurm.conf"), "A=2\n", like=str(etc / "slurm.conf"))
+    assert snapshot(etc) == before
+
+
+def test_the_last_five_backups_are_kept_for_root_only(etc: pathlib.Path) -> None:
+    files = FileSet(str(etc / "slurm.conf"))
+    kept = [files.back_up(changes_of(etc)) for _ in range(7)]
+    backups = pathlib.Path(files.backups)
+    left = [str(path) for path in backups.iterdir() if path.is_dir()]
+    assert len(left) == 5
+    assert kept[-1] in left
+    assert stat.S_IMODE(backups.stat().st_mode) == 0o700
+
+
+def test_a_mark_outlives_the_run_until_it_is_taken_away(etc: pathlib.Path) -> None:
+    files = FileSet(str(etc / "slurm.conf"))
+    assert files.marked() is None
+    backup = files.back_up(changes_of(etc))
+    files.mark(backup, {"added": ["n2"]})
+    assert FileSet(str(etc / "slurm.conf")).marked() == {"added": ["n2"], "backup": backup}
+    files.unmark()
+    assert files.marked() is None
+
+
+def test_the_candidate_holds_the_changes_and_leaves_the_rest_alone(etc: pathlib.Path) -> None:
+    elsewhere = etc.parent / "other" / "parts.conf"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("PartitionName=p\n")
+    (etc / "slurm.conf").write_text(f"Include old.conf\nInclude {elsewhere}\n")
+    before = snapshot(etc)
+    files = FileSet(str(etc / "slurm.conf"))
+    changes = {str(elsewhere): ("PartitionName=p\n", "PartitionName=q\n"), str(etc / "new.conf"): (None, "B=2\n")}
+    read = [str(etc / "slurm.conf"), str(etc / "old.conf"), str(elsewhere)]
+    with files.candidate(changes, read) as candidate:
+        folder = pathlib.Path(candidate).parent
+        assert folder.parent == etc
+        assert (folder / "new.conf").read_text() == "B=2\n"
+        assert (folder / "old.conf").read_text() == "A=1\n"
+        assert (folder / "gres.conf").exists()
+        assert not (folder / "slurmdbd.conf").exists()
+        include = pathlib.Path(candidate).read_text().split()[-1]
+        assert pathlib.Path(include).is_relative_to(folder)
+        assert pathlib.Path(include).read_text() == "PartitionName=q\n"
+    assert snapshot(etc) == before
+    assert not folder.exists()
+
+
+def test_a_candidate_left_by_a_killed_run_is_cleared(etc: pathlib.Path) -> None:
+    (etc / ".slurmscale-candidate-x").mkdir()
+    with FileSet(str(etc / "slurm.conf")).candidate({}, [str(etc / "slurm.conf")]):
+        pass
+    assert not (etc / ".slurmscale-candidate-x").exists()
+
+
+def test_the_second_run_waits_and_then_names_the_first(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "lock")
+    with (
+        lock(path, 1, "present n2"),
+        pytest.raises(BusyError, match=rf"process {os.getpid()}, started .*, present n2.*run again"),
+        lock(path, 0.3, "present n3"),
+    ):
+        pytest.fail("two runs hold one lock")
+    with lock(path, 0.3, "present n3"):
+        assert "present n3" in pathlib.Path(path).read_text()
