@@ -58,12 +58,14 @@ def read(sources: Iterable[str], environment: Mapping[str, str], vault: Iterable
     for source in sources:
         if "," not in source and not Path(source).exists():
             raise ClusterError(f"The inventory {source} does not exist. Name one with --inventory.")
+    # what can't be parsed is only warned of otherwise, and would look like an empty inventory
+    strict = dict(environment) | {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
     command = ["ansible-inventory", "--list", *vault]
     for source in sources:
         command += ["-i", source]
     try:
         done = subprocess.run(
-            command, env=dict(environment), capture_output=True, text=True, timeout=_LIST_TIMEOUT, check=False
+            command, env=strict, capture_output=True, text=True, timeout=_LIST_TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise ClusterError(f"ansible-inventory could not be run: {exc}. Is ansible-core installed?") from exc

@@ -162,7 +162,6 @@ class RunHandle:
             # a run that found everything done says nothing about how long the work takes
             if tracker.changed_anything or self._run.operation is Operation.CHECK or not tracker.plan.learned:
                 self._store.learn(kind, self.id, tracker.learned())
-        self._finished.set()
 
     def _outcome(self, now: float) -> tuple[RunStatus, str | None]:
         tracker, job = self.tracker, self._job

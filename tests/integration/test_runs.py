@@ -1,0 +1,396 @@
+"""Whole runs with the real ansible-runner and real processes on local hosts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, StoreError
+from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
+from slurmscale.scaling import Scaling
+from slurmscale.states import Operation, RunStatus, TaskStatus
+
+PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
+LIMIT = 60
+
+
+@pytest.fixture
+def scaling(config):
+    with Scaling(config) as scaling:
+        yield scaling
+
+
+def tasks_of(scaling, run):
+    return {task.node: task for task in scaling.tasks(run.id)}
+
+
+def processes_with(mark):
+    return [
+        process for process in psutil.process_iter(["cmdline"])
+        if any(mark in part for part in process.info["cmdline"] or ()) and process.pid != os.getpid()
+    ]  # fmt: skip
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def playbook(project_dir, text):
+    (project_dir / "playbooks" / "scale_up.yml").write_text(textwrap.dedent(text))
+
+
+def test_good_bad_and_unreachable_nodes_end_as_what_they_are(scaling, inventory):
+    handle = scaling.scale_up(inventory, "n[1-2],dead", RunOptions(extra_vars={"bad": ["n2"]}))
+    seen = {}
+    for notice in handle.subscribe():
+        for change in notice.tasks:
+            seen.setdefault(change.node, []).append(change.progress)
+    run = handle.wait(LIMIT)
+    tasks = tasks_of(scaling, run)
+    assert run.status is RunStatus.FAILED
+    assert tasks["n1"].status is TaskStatus.COMPLETED
+    assert tasks["n1"].progress == 100
+    assert tasks["n2"].status is TaskStatus.FAILED
+    assert tasks["n2"].error_message.startswith("configure: ")
+    assert "Connection refused" in tasks["dead"].error_message
+    assert (run.counts.success, run.counts.failed, run.counts.active) == (1, 2, 0)
+    assert run.error == "2 of 3 nodes failed: dead, n2"
+    assert all(values == sorted(values) for values in seen.values())
+    assert "finished" in "\n".join(line.text for line in scaling.log("n1"))
+    assert not Path(run.run_dir).exists()
+    assert processes_with(run.run_dir) == []
+
+
+def test_progress_moves_while_only_the_controller_works(scaling, inventory, project_dir):
+    playbook(project_dir, """
+        - name: Prepare
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: one
+              ansible.builtin.debug:
+        - name: Register
+          hosts: slurm_controllers
+          gather_facts: false
+          tasks:
+            - name: first
+              ansible.builtin.command: sleep 0.6
+            - name: second
+              ansible.builtin.command: sleep 0.6
+            - name: third
+              ansible.builtin.command: sleep 0.6
+        - name: Settle
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: last
+              ansible.builtin.debug:
+        """)  # fmt: skip
+    handle = scaling.scale_up(inventory, "n[1-2]")
+    steps = {}
+    for notice in handle.subscribe():
+        for change in notice.tasks:
+            steps.setdefault(change.node, {})[change.step] = change.progress
+    assert handle.wait(LIMIT).status is RunStatus.COMPLETED
+    assert steps["n1"]["first"] < steps["n1"]["second"] < steps["n1"]["third"] < 100
+
+
+ZOO = (Path(__file__).resolve().parents[1] / "events" / "data" / "zoo.yml").read_text()
+
+
+def test_the_zoo_run_again_gets_the_right_answers(scaling, project_dir, tmp_path):
+    """The recorded run, made anew with this version of Ansible and our own plan callback."""
+    playbook(project_dir, ZOO)
+    inc = Path(__file__).resolve().parents[1] / "events" / "data" / "inc.yml"
+    (project_dir / "playbooks" / "inc.yml").write_text(inc.read_text())
+    hosts = tmp_path / "zoo.yml"
+    hosts.write_text(textwrap.dedent(f"""\
+        slurm_controllers:
+          hosts:
+            a:
+        slurm_nodes:
+          vars:
+            ansible_connection: local
+            ansible_python_interpreter: {sys.executable}
+          hosts:
+            a:
+            b:
+            c:
+            dead:
+              ansible_connection: ssh
+              ansible_host: 127.0.0.1
+              ansible_port: 1
+        """))  # fmt: skip
+    handle = scaling.scale_up(str(hosts), "a,b,c,dead")
+    run = handle.wait(LIMIT)
+    assert handle.tracker.plan.known
+    errors = {node: task.error_message for node, task in tasks_of(scaling, run).items()}
+    assert "Connection refused" in errors["dead"]
+    assert errors["a"].startswith("hard fail a")
+    assert errors["c"].startswith("x1")
+    assert "other nodes failed" in errors["b"]
+    assert run.counts.failed == 4
+
+
+def test_a_node_that_ends_early_on_purpose_is_done(scaling, inventory, project_dir):
+    playbook(project_dir, """
+        - name: Only play
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: begin
+              ansible.builtin.debug:
+            - name: nothing to do on n1
+              ansible.builtin.meta: end_host
+              when: inventory_hostname == 'n1'
+            - name: fails on n2
+              ansible.builtin.fail:
+                msg: no
+              when: inventory_hostname == 'n2'
+            - name: end
+              ansible.builtin.debug:
+        """)  # fmt: skip
+    run = scaling.scale_up(inventory, "n[1-3]").wait(LIMIT)
+    statuses = {node: task.status for node, task in tasks_of(scaling, run).items()}
+    assert statuses == {"n1": "completed", "n2": "failed", "n3": "completed"}
+
+
+def test_without_the_plan_the_final_play_tells_who_is_done(scaling, inventory, project_dir):
+    (project_dir / ".collections").unlink()
+    handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"bad": ["n2"]}))
+    run = handle.wait(LIMIT)
+    assert not handle.tracker.plan.known
+    assert {node: task.status for node, task in tasks_of(scaling, run).items()} == {"n1": "completed", "n2": "failed"}
+
+
+def test_a_second_run_knows_how_long_it_takes(scaling, inventory):
+    first = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 3}))
+    assert first.wait(LIMIT).status is RunStatus.COMPLETED
+    second = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 3}))
+    samples, started = [], time.monotonic()
+    values = {"n1": set(), "n2": set()}
+    remaining = []
+    while not second.finished:
+        samples.append((time.monotonic() - started, second.tracker.nodes["n1"].progress))
+        for node in values:
+            values[node].add(second.tracker.nodes[node].progress)
+        remaining.append(second.tracker.remaining(time.time()))
+        time.sleep(0.05)
+    total = time.monotonic() - started
+    error = sum(abs(progress - 100 * at / total) for at, progress in samples) / len(samples)
+    assert error < 15, f"{error:.1f} points off on average"
+    assert any(seconds is not None and seconds > 2 for seconds in remaining)
+    assert all(len(distinct) >= 4 for distinct in values.values())
+
+
+def test_cancel_ends_every_process_within_two_seconds(scaling, inventory):
+    handle = scaling.scale_up(inventory, "n[1-3]", RunOptions(extra_vars={"duration": 4321}))
+    wait_for(lambda: len(processes_with("4321")) >= 3)
+    run_dir = scaling.store.run(handle.id).run_dir
+    started = time.monotonic()
+    run = scaling.cancel(handle.id)
+    assert processes_with("4321") == []
+    assert processes_with(run_dir) == []
+    assert time.monotonic() - started < 2.5
+    assert run.status is RunStatus.CANCELLED
+    assert {task.status for task in scaling.tasks(run.id)} == {TaskStatus.FAILED}
+    assert {task.error_message for task in scaling.tasks(run.id)} == {"cancelled"}
+    scaling.scale_up(inventory, "n[1-3]").wait(LIMIT)
+
+
+def test_cancel_right_after_the_start(scaling, inventory):
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4322}))
+    handle.cancel()
+    run = handle.wait(20)
+    assert run.status is RunStatus.CANCELLED
+    assert processes_with("4322") == []
+
+
+def test_another_process_may_cancel(scaling, inventory, config):
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4323}))
+    wait_for(lambda: processes_with("4323"))
+    with Scaling(config) as other:
+        assert other.cancel(handle.id).status is RunStatus.CANCELLED
+    assert processes_with("4323") == []
+    with pytest.raises(RefusedError, match="ended already"):
+        scaling.cancel(handle.id)
+
+
+def test_the_time_limit_ends_the_run_and_says_so(scaling, inventory):
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4324}, timeout=3))
+    run = handle.wait(LIMIT)
+    assert run.status is RunStatus.FAILED
+    assert "time limit of 3 s" in run.error
+    assert processes_with("4324") == []
+
+
+def test_nodes_at_work_are_refused_to_a_second_run(scaling, inventory):
+    handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 4325}))
+    with pytest.raises(OverlapError) as refused:
+        scaling.scale_down(inventory, "n[2-3]")
+    assert refused.value.run_id == handle.id
+    handle.cancel()
+    handle.wait(LIMIT)
+
+
+def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inventory, tmp_path):
+    script = tmp_path / "victim.py"
+    script.write_text(textwrap.dedent(f"""\
+        import sys
+        sys.path.insert(0, {str(PYTHON_LIB)!r})
+        from pathlib import Path
+        from slurmscale.models import RunOptions
+        from slurmscale.scaling import Scaling
+        from slurmscale.settings import Settings
+        config = Settings(data_dir=Path({str(config.data_dir)!r}), project_dir=Path({str(config.project_dir)!r}))
+        options = RunOptions(extra_vars={{"duration": 4326}})
+        print(Scaling(config).scale_up({inventory!r}, "n[1-2]", options).id, flush=True)
+        import time
+        time.sleep(600)
+        """))  # fmt: skip
+    victim = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    run_id = victim.stdout.readline().strip()
+    wait_for(lambda: len(processes_with("4326")) >= 2)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    with Scaling(config) as scaling:
+        run = scaling.store.run(run_id)
+        assert run.status is RunStatus.INTERRUPTED
+        assert {task.status for task in scaling.tasks(run_id)} == {TaskStatus.FAILED}
+        assert all("interrupted" in task.error_message for task in scaling.tasks(run_id))
+        assert not scaling.status().active
+        assert processes_with("4326") == []
+        assert not Path(run.run_dir).exists()
+        again = scaling.retry(run_id, RunOptions(extra_vars={"duration": 0.1}))
+        assert again.wait(LIMIT).status is RunStatus.COMPLETED
+        assert scaling.store.run(again.id).retry_of == run_id
+
+
+def test_retry_takes_only_what_did_not_succeed(scaling, inventory):
+    run = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"bad": ["n2"]})).wait(LIMIT)
+    again = scaling.retry(run.id, RunOptions(extra_vars={"bad": []}))
+    assert again.nodes == ("n2",)
+    assert again.wait(LIMIT).status is RunStatus.COMPLETED
+    with pytest.raises(RefusedError, match="nothing to do"):
+        scaling.retry(again.id)
+
+
+def test_a_database_locked_for_five_seconds_harms_no_run(scaling, inventory):
+    handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 2}))
+    wait_for(lambda: handle.tracker.nodes["n1"].started_at)
+    with scaling.store.engine.connect() as blocker:
+        blocker.exec_driver_sql("BEGIN IMMEDIATE")
+        time.sleep(5)
+        blocker.rollback()
+    run = handle.wait(LIMIT)
+    assert run.status is RunStatus.COMPLETED
+    assert {task.progress for task in scaling.tasks(run.id)} == {100}
+
+
+def test_a_store_that_can_not_be_written_is_refused_before_anything_runs(config, inventory, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="SLURMSCALE_DATA_DIR"):
+        Scaling(config.model_copy(update={"data_dir": tmp_path / "file" / "data"}))
+    with Scaling(config) as scaling:
+        scaling.store.engine.dispose()
+        # read only for this connection, as a full or read-only disk is
+        with scaling.store.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+            connection.connection.dbapi_connection.commit()
+        with pytest.raises(StoreError, match="SLURMSCALE_DATABASE_URL"):
+            scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4327}))
+    assert processes_with("4327") == []
+
+
+def test_a_playbook_that_can_not_start_says_why(scaling, inventory, project_dir):
+    (project_dir / "playbooks" / "scale_up.yml").write_text("- hosts: all\n  tasks: [nonsense\n")
+    run = scaling.scale_up(inventory, "n1").wait(LIMIT)
+    assert run.status is RunStatus.FAILED
+    assert "scale_up.yml" in run.error
+    assert scaling.tasks(run.id)[0].error_message == run.error
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error", "says"),
+    [
+        ("", NodesError, "empty"),
+        ("n[1", NodesError, "node\\[07-12\\]"),
+        ("n9", NodesError, "n9"),
+        ([], NodesError, "empty"),
+    ],
+)
+def test_wrong_nodes_are_refused_before_anything_runs(scaling, inventory, nodes, error, says):
+    with pytest.raises(error, match=says):
+        scaling.scale_up(inventory, nodes)
+    assert scaling.runs() == []
+
+
+def test_an_inventory_without_controller_is_refused(scaling, tmp_path):
+    path = tmp_path / "hosts.yml"
+    path.write_text("slurm_nodes:\n  hosts:\n    n1:\n")
+    with pytest.raises(ClusterError, match="slurm_controllers"):
+        scaling.scale_up(str(path), "n1")
+    path.write_text("slurm_nodes: [")
+    with pytest.raises(ClusterError, match="can't read"):
+        scaling.scale_up(str(path), "n1")
+
+
+def test_check_mode_changes_nothing(scaling, inventory, project_dir, tmp_path):
+    playbook(project_dir, f"""
+        - name: Prepare
+          hosts: "{{{{ nodes }}}}"
+          gather_facts: false
+          tasks:
+            - name: write
+              ansible.builtin.copy:
+                content: x
+                dest: {tmp_path}/written
+        """)  # fmt: skip
+    assert scaling.scale_up(inventory, "n1", RunOptions(check=True)).wait(LIMIT).status is RunStatus.COMPLETED
+    assert not (tmp_path / "written").exists()
+    assert scaling.scale_up(inventory, "n1").wait(LIMIT).status is RunStatus.COMPLETED
+    assert (tmp_path / "written").exists()
+
+
+def test_nodes_and_a_cluster_that_are_in_no_file(scaling, project_dir):
+    playbook(project_dir, """
+        - name: Prepare
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: show
+              ansible.builtin.debug:
+                msg: >-
+                  {{ ansible_host }} {{ ansible_user }} {{ ansible_port }} {{ groups.slurm_controllers }}
+                  {{ hostvars.controller.ansible_host }} {{ apphub_client_urls }} {{ size }}
+        """)  # fmt: skip
+    cluster = Cluster(
+        "small", controller="10.0.0.1", apphub_urls=("http://hub:8081",), variables={"size": 3},
+        credentials=Credentials(user="cluster", port=22),
+    )  # fmt: skip
+    nodes = [NodeSpec("n1", "10.0.0.7", Credentials(user="own")), NodeSpec("n2", "10.0.0.8")]
+    run = scaling.scale_up(cluster, nodes, RunOptions(credentials=Credentials(user="run", port=2222))).wait(LIMIT)
+    assert run.status is RunStatus.COMPLETED
+    text = "\n".join(line.text for line in scaling.log("n1"))
+    for part in ("10.0.0.7 own 22 ['controller']", "10.0.0.1 ['http://hub:8081'] 3"):
+        assert part in " ".join(text.split())
+    assert "10.0.0.8 cluster 22" in " ".join("\n".join(line.text for line in scaling.log("n2")).split())
+
+
+def test_many_runs_at_once_on_different_nodes(scaling, inventory):
+    handles = [scaling.run(Operation.CHECK, inventory, f"n{number}") for number in (1, 2, 3)]
+    assert threading.active_count() > 3
+    assert [handle.wait(LIMIT).status for handle in handles] == [RunStatus.COMPLETED] * 3
