@@ -114,7 +114,7 @@ def wanted_file(item: Dict[str, Any], *, tolerate_unknown: bool) -> WantedFile:
     """Turn the options of one file into what is to be written.
 
     Args:
-        item: Options path, content or content_base64, mode, owner, group, secret.
+        item: Options path, content or content_base64, mode, owner, group, secret, follow.
         tolerate_unknown: Accept owners and groups that don't exist.
 
     Returns:
@@ -124,6 +124,8 @@ def wanted_file(item: Dict[str, Any], *, tolerate_unknown: bool) -> WantedFile:
         FileError: The options contradict each other.
     """
     path = _check_path(item["path"])
+    if item.get("follow"):
+        path = os.path.realpath(path)
     secret = bool(item.get("secret"))
     if item.get("content_base64") is None:
         if secret:

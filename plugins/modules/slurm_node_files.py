@@ -45,7 +45,7 @@ options:
     default: []
     suboptions:
       path:
-        description: Absolute path. A link in its place is replaced by a file.
+        description: Absolute path. A link in its place is replaced by a file, unless O(files[].follow) is set.
         type: path
         required: true
       content:
@@ -63,6 +63,10 @@ options:
       group:
         description: Name or number of the group. When unstated, a file that has to be written is the login user's.
         type: str
+      follow:
+        description: Writes the file that a link in this place leads to, such as one on a shared file system.
+        type: bool
+        default: false
       secret:
         description: Keeps the content out of the diff. A secret must be given as O(files[].content_base64).
         type: bool
@@ -153,6 +157,7 @@ ARGUMENTS = {
             _ATTRIBUTES,
             content={"type": "str"},
             content_base64={"type": "str", "no_log": True},
+            follow={"type": "bool", "default": False},
             secret={"type": "bool", "default": False, "no_log": False},
         ),
         "mutually_exclusive": [("content", "content_base64")],
