@@ -115,6 +115,8 @@ class Store:
             libraries=sorted(contents.libraries),
             origin=origin,
             sha256=hashlib.sha256(data).hexdigest(),
+            # What an installation is known by.
+            sums=hashlib.sha256(files["SHA256SUMS"][0]).hexdigest(),
             size=len(data),
         )
         name = apphub_bundle_archive.file_name(source.version, contents.arch, source.kind)
@@ -195,7 +197,9 @@ class Store:
         newest = latest(bundles)
         for link, name in newest.items():
             os.symlink(name, os.path.join(pkgs, folder, link))
-        index = {"format": 1, "bundles": bundles, "latest": newest}
+        # Where something came from is nobody's business but the server's.
+        public = {name: {key: info[key] for key in info if key != "origin"} for name, info in bundles.items()}
+        index = {"format": 1, "bundles": public, "latest": newest}
         sums = "".join("{0}  {1}\n".format(info["sha256"], name) for name, info in sorted(bundles.items()))
         texts = {"index.json": json.dumps(index, indent=1, sort_keys=True) + "\n", "SHA256SUMS": sums}
         for name, text in texts.items():

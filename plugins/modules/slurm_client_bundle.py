@@ -1,0 +1,214 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module slurm_client_bundle."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: slurm_client_bundle
+short_description: Installs Slurm's commands from an AppHub's client bundle
+version_added: "0.1.0"
+description:
+  - Installs, upgrades and removes Slurm's commands on a machine that needs nothing else of Slurm, without its package
+    manager, in one module run. Of the bundles that an AppHub has, the newest is taken that runs on the machine.
+  - Nothing is downloaded when the bundle is installed already and whole.
+  - At the end C(sinfo --version) must answer.
+options:
+  url:
+    description: Address of the AppHub. Needed unless O(state=absent).
+    type: str
+  indexes:
+    description:
+      - Content of C(/pkgs/slurm-client/index.json) and C(/pkgs/slurm-apk/index.json), by the name of the folder. They
+        have the checksums, so that they must come from where one can trust. Needed unless O(state=absent).
+    type: dict
+  version:
+    description: Version of Slurm, whole or its beginning, such as V(24.11). The newest when empty.
+    type: str
+    default: ""
+  prefix:
+    description: Where the commands go. Links to them go to C(/usr/bin).
+    type: path
+    default: /usr/local/slurm
+  root:
+    description: Installs into the image of another machine of the same kind, below this folder.
+    type: path
+    default: ""
+  controller:
+    description:
+      - Host of the controller, with C(:PORT) if that is another than 6817. A small C(/etc/slurm/slurm.conf) is written
+        for it when there is none. An existing one is left alone.
+    type: str
+    default: ""
+  timeout:
+    description: Seconds after which a download that does not go on is given up.
+    type: int
+    default: 30
+  use_proxy:
+    description: Whether to use the proxy that the environment names.
+    type: bool
+    default: false
+  state:
+    description: Whether the commands shall be there.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Tells what would change and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows the version before and after.
+    support: full
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Install Slurm's commands
+  ai_infra.slurm.slurm_client_bundle:
+    url: http://apphub:8081
+    indexes: "{{ apphub_bundle_indexes }}"
+    version: "24.11"
+    controller: ctl1
+
+- name: Remove them
+  ai_infra.slurm.slurm_client_bundle:
+    state: absent
+"""
+
+RETURN = r"""
+version:
+  description: Version of Slurm that is installed now, or would be; empty when none.
+  returned: success
+  type: str
+  sample: 24.11.5
+bundle:
+  description: Path of the bundle below C(/pkgs).
+  returned: when it shall be there
+  type: str
+  sample: slurm-client/slurm-client-24.11.5-linux-amd64.tar.gz
+sinfo:
+  description: What C(sinfo --version) says.
+  returned: when the commands are there, on this machine
+  type: str
+  sample: slurm 24.11.5
+message:
+  description: What the script of the bundle said.
+  returned: when it was run
+  type: str
+"""
+
+import os
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import fetch_url
+from ansible_collections.ai_infra.slurm.plugins.module_utils import client_bundle
+
+ARGUMENTS = {
+    "url": {"type": "str"},
+    "indexes": {"type": "dict"},
+    "version": {"type": "str", "default": ""},
+    "prefix": {"type": "path", "default": "/usr/local/slurm"},
+    "root": {"type": "path", "default": ""},
+    "controller": {"type": "str", "default": ""},
+    "timeout": {"type": "int", "default": 30},
+    "use_proxy": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+CONFIG = "/etc/slurm/slurm.conf"
+
+
+def download(module: AnsibleModule, bundle: Dict[str, Any]) -> bytes:
+    """Return the archive of a bundle.
+
+    Raises:
+        client_bundle.BundleError: It can't be fetched.
+    """
+    url = "{0}/pkgs/{1}".format(module.params["url"].rstrip("/"), bundle["path"])
+    response, info = fetch_url(module, url, timeout=module.params["timeout"], use_proxy=module.params["use_proxy"])
+    try:
+        data = response.read() if response is not None and info["status"] == 200 else None  # noqa: PLR2004 - HTTP's OK
+    except OSError as error:
+        raise client_bundle.BundleError("{0} broke off: {1}".format(url, error)) from None
+    if data is None:
+        raise client_bundle.BundleError("{0} can't be fetched: {1}".format(url, info["msg"]))
+    return bytes(data)
+
+
+def script(module: AnsibleModule, path: str, *arguments: str) -> str:
+    """Run a script of the bundle and return what it said.
+
+    Raises:
+        client_bundle.BundleError: It failed.
+    """
+    status, output, complaint = module.run_command(["/bin/sh", path, *arguments])
+    if status:
+        raise client_bundle.BundleError((complaint or output).strip())
+    return str(output).strip()
+
+
+def install(module: AnsibleModule, found: client_bundle.Installed) -> Dict[str, Any]:
+    """Install what is not installed yet.
+
+    Args:
+        module: The running module.
+        found: What is installed.
+
+    Returns:
+        The module's result.
+
+    Raises:
+        client_bundle.BundleError: It can't be installed.
+    """
+    params = module.params
+    bundle = client_bundle.choose(params["indexes"], client_bundle.Machine.this(), params["version"])
+    result: Dict[str, Any] = {"bundle": bundle["path"], "version": bundle["version"]}
+    needs_config = bool(params["controller"]) and not os.path.lexists(params["root"] + CONFIG)
+    result["changed"] = not found.whole or found.sums != bundle["sums"] or needs_config
+    if result["changed"] and not module.check_mode:
+        client_bundle.unpack(download(module, bundle), bundle["sha256"], module.tmpdir)
+        options = ["--prefix", params["prefix"]]
+        options += ["--controller", params["controller"]] if params["controller"] else []
+        options += ["--root", params["root"]] if params["root"] else []
+        result["message"] = script(module, os.path.join(module.tmpdir, "install.sh"), *options)
+    if not params["root"] and not (result["changed"] and module.check_mode):
+        result["sinfo"] = script(module, os.path.join(params["prefix"], "bin", "sinfo"), "--version")
+    return result
+
+
+def remove(module: AnsibleModule, found: client_bundle.Installed) -> Dict[str, Any]:
+    """Remove what is installed; the arguments and the result are those of install()."""
+    root, prefix = module.params["root"], module.params["prefix"]
+    result: Dict[str, Any] = {"version": "", "changed": os.path.isfile(os.path.join(root + prefix, "MANIFEST"))}
+    if result["changed"] and not module.check_mode:
+        uninstaller = os.path.join(root + prefix, "uninstall.sh")
+        if not os.path.isfile(uninstaller):
+            raise client_bundle.BundleError(
+                "{0} is gone, so that {1} {2} can't be removed: install it again first".format(
+                    uninstaller, "slurm-client", found.version
+                )
+            )
+        result["message"] = script(module, uninstaller, "--prefix", prefix, *(["--root", root] if root else []))
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("state", "present", ("url", "indexes"))])
+    found = client_bundle.installed(module.params["root"], module.params["prefix"])
+    try:
+        result = (install if module.params["state"] == "present" else remove)(module, found)
+    except (client_bundle.BundleError, OSError) as error:
+        module.fail_json(msg=str(error))
+    diff = {"before_header": module.params["prefix"], "after_header": module.params["prefix"]}
+    diff["before"] = "slurm-client {0}\n".format(found.version) if found.version else ""
+    diff["after"] = "slurm-client {0}\n".format(result["version"]) if result["version"] else ""
+    module.exit_json(diff=diff, **result)
+
+
+if __name__ == "__main__":
+    main()
