@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,7 @@ from conftest import INVENTORY, ROOT, lab_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from testinfra.host import Host
 
@@ -33,7 +33,10 @@ def cluster_is_unharmed(ctl1: Host, before: dict[str, Any]) -> Iterator[None]:
     yield
     assert "is UP" in ctl1.check_output("scontrol ping")
     assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
-    assert lab_host("ubuntu1").check_output("systemctl show --property MainPID --value slurmd") == before["slurmd_pid"]
+    assert (
+        lab_host("ubuntu1").check_output("systemctl show --property InvocationID --value slurmd")
+        == before["slurmd_start"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,9 @@ def test_no_apphub_stops_the_run_and_names_what_was_tried(playbook: Playbook) ->
 
 def test_an_unreachable_node_fails_alone(playbook: Playbook, tmp_path: Path) -> None:
     extra = tmp_path / "ghost.yml"
-    extra.write_text(json.dumps({"slurm_nodes": {"hosts": {"ghost": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}}))
+    extra.write_text(
+        json.dumps({"slurm_nodes": {"hosts": {"ghost": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}})
+    )
     run = playbook("scale_up", "-i", str(extra), "-e", "nodes=ubuntu2,ghost")
     assert run.returncode != 0
     assert "1 of 2 nodes are well, 1 failed" in run.stdout
@@ -99,17 +104,21 @@ def test_a_candidate_that_slurm_refuses_never_replaces_the_configuration(ctl1: H
     assert ctl1.check_output("systemctl show --property InvocationID slurmctld") == started
 
 
-def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back(ctl1: Host, playbook: Playbook) -> None:
-    """Slurm's own commands accept the candidate; the fault is in starting with it."""
+def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back(
+    ctl1: Host, playbook: Playbook
+) -> None:
+    """Slurm's own commands accept the candidate and slurmctld starts with it, but is killed a second later."""
     configuration = ctl1.check_output(CONFIGURATION)
-    program = ctl1.check_output("command -v slurmctld")
-    # A real slurmctld behind a gate that lets it pass only while rocky3 is not configured.
-    gate = f"#!/bin/sh\\ngrep -q NodeName=rocky3 /etc/slurm/slurmscale-nodes.conf && exit 1\\nexec {program}.real \"$@\"\\n"
-    ctl1.check_output("mv %s %s.real && printf %s > %s && chmod 755 %s", program, program, gate, program, program)
+    kill = "if grep -q NodeName=rocky3 /etc/slurm/slurmscale-nodes.conf; then (sleep 1; kill -KILL $MAINPID) & fi"
+    dropin = "/run/systemd/system/slurmctld.service.d"
+    ctl1.check_output(
+        "mkdir -p %s && printf %s > %s/fault.conf", dropin, f"[Service]\nExecStartPost=/bin/sh -c '{kill}'\n", dropin
+    )
+    ctl1.check_output("systemctl daemon-reload")
     try:
         run = playbook("scale_up", "-e", json.dumps({"nodes": "rocky3", "slurmctld_reconfigure_apply": "restart"}))
     finally:
-        ctl1.check_output("mv %s.real %s", program, program)
+        ctl1.check_output("rm -r %s && systemctl daemon-reload", dropin)
     assert run.returncode != 0
     assert "restored" in words(run.stdout)
     assert ctl1.check_output(CONFIGURATION) == configuration
@@ -117,7 +126,9 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
 
 def test_a_wrong_munge_key_on_a_node_is_mended(ctl1: Host, playbook: Playbook) -> None:
     node = lab_host("rocky2")
-    node.check_output("dd if=/dev/urandom of=/etc/munge/munge.key bs=128 count=1 status=none && systemctl restart munge")
+    node.check_output(
+        "dd if=/dev/urandom of=/etc/munge/munge.key bs=128 count=1 status=none && systemctl restart munge"
+    )
     run = playbook("scale_up", "-e", "nodes=rocky2")
     assert run.returncode == 0, run.stdout
     assert node.file("/etc/munge/munge.key").sha256sum == ctl1.file("/etc/munge/munge.key").sha256sum
@@ -129,7 +140,11 @@ def test_two_runs_at_once_register_both_their_nodes(ctl1: Host) -> None:
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     runs = [
         subprocess.Popen(
-            [*command, "-e", f"nodes={node}"], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*command, "-e", f"nodes={node}"],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         for node in ("rocky3", "ubuntu4")
     ]
