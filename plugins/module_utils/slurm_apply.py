@@ -139,11 +139,22 @@ class Controller:
                 return
             if slurm.version_tuple(now.version) >= daemon.RECONFIGURES:
                 self._reconfigure(started)
+                self._lift_drains(before)
                 self._prove(before, nothing, started)
                 return
         self._systemctl("restart", started)
         self._prove(before, nothing, started)
+        self._lift_drains(before)
         self._hold(before, nothing, started)
+
+    def _lift_drains(self, before: Seen) -> None:
+        """Resume nodes that Slurm itself drained because the configuration now undone asked too much of them."""
+        with contextlib.suppress(slurm.SlurmCommandError):
+            for name, node in slurm.show_nodes(conf=self.conf).items():
+                then = before.nodes.get(name, {}).get("state", [])
+                by_slurm = re.match(r"Low .*\(reported:", str(node["reason"]))
+                if by_slurm and then and slurm.badness(then) == 0:
+                    slurm.scontrol(["update", "NodeName=" + name, "State=RESUME"], conf=self.conf)
 
     def _reconfigure(self, started: float) -> None:
         result = slurm.run(["scontrol", "reconfigure"], timeout=self.timeout, conf=self.conf)
@@ -236,7 +247,8 @@ class Controller:
         for name in set(before.nodes) - expected.removed:
             state, reason = nodes[name]["state"], str(nodes[name]["reason"])
             now, then = set(state), set(before.nodes[name]["state"])
-            if slurm.badness(now) <= slurm.badness(then):
+            # What had not registered before, or was broken, has nothing to lose.
+            if slurm.badness(now) <= slurm.badness(then) or slurm.badness(then) > 1:
                 continue
             # A node that stopped answering did so by itself; a configuration makes nodes DOWN or INVAL otherwise.
             if now & _WORSE and "NOT_RESPONDING" not in now and not reason.lower().startswith("not responding"):

@@ -246,12 +246,15 @@ def version_tuple(text: str) -> Tuple[int, ...]:
     return tuple(int(part) for part in found.groups() if part is not None) if found else ()
 
 
+def version_text(version: Tuple[int, ...]) -> str:
+    """Write a version as Slurm does, months with two digits: 22.05.8."""
+    return "{0}.{1:02d}".format(*version) + "".join(".{0}".format(part) for part in version[2:]) if version else ""
+
+
 def installed_version(program: str = "scontrol", timeout: float = 15) -> Optional[str]:
     """Return the version that `PROGRAM -V` tells, or None when it isn't installed."""
     result = run([program, "-V"], timeout=timeout)
-    version = version_tuple(result.stdout) if result.rc == 0 else ()
-    # Slurm writes its months with two digits: 22.05.8
-    return "{0}.{1:02d}".format(*version) + "".join(".{0}".format(part) for part in version[2:]) if version else None
+    return version_text(version_tuple(result.stdout)) or None if result.rc == 0 else None
 
 
 def ping(timeout: float = 15, conf: Optional[str] = None) -> List[Dict[str, object]]:

@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_commands import run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_commands import run, version_text
 
 _PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,Result,NRestarts,InvocationID"
 #: From here on `scontrol reconfigure` takes a changed set of nodes; before 23.11 it makes slurmctld exit.
@@ -59,7 +59,7 @@ def choose_application(
             "apply=reconfigure needs Slurm 23.11 or later{0}, but slurmctld is {1}: a changed set of nodes would make "
             "it exit. Use apply=auto.".format(
                 "" if modern or not daemon["foreground"] else " (24.11 when it runs with -D)",
-                ".".join("{0:02d}".format(part) for part in version) or "of an unknown version",
+                version_text(version) or "of an unknown version",
             )
         )
     if wanted == "reconfigure" or (wanted == "auto" and modern):

@@ -273,7 +273,7 @@ def test_somebodys_edit_is_a_warning_where_slurm_can_go_back(fake: Fake) -> None
 
 
 def test_reconfigure_where_it_would_kill_is_refused(fake: Fake) -> None:
-    with pytest.raises(CannotApplyError, match=r"needs Slurm 23.11 or later, but slurmctld is 22.05.08"):
+    with pytest.raises(CannotApplyError, match=r"needs Slurm 23.11 or later, but slurmctld is 22.05.8"):
         fake.run("n2", apply="reconfigure")
 
 
