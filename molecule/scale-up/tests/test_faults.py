@@ -109,10 +109,11 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
 ) -> None:
     """Slurm's own commands accept the candidate and slurmctld starts with it, but is killed a second later."""
     configuration = ctl1.check_output(CONFIGURATION)
-    kill = "if grep -q NodeName=rocky3 /etc/slurm/slurmscale-nodes.conf; then (sleep 1; kill -KILL $MAINPID) & fi"
+    kill = "systemd-run --on-active=1 systemctl kill --signal=KILL slurmctld"
+    fault = f"if grep -q NodeName=rocky3 /etc/slurm/slurmscale-nodes.conf; then {kill}; fi"
     dropin = "/run/systemd/system/slurmctld.service.d"
     ctl1.check_output(
-        "mkdir -p %s && printf %s > %s/fault.conf", dropin, f"[Service]\nExecStartPost=/bin/sh -c '{kill}'\n", dropin
+        "mkdir -p %s && printf %s > %s/fault.conf", dropin, f"[Service]\nExecStartPost=+/bin/sh -c '{fault}'\n", dropin
     )
     ctl1.check_output("systemctl daemon-reload")
     try:
