@@ -206,18 +206,18 @@ def merge(results: dict[str, float], path: Path = RESULTS) -> None:
     path.write_text(json.dumps(known | results, indent=2, sort_keys=True) + "\n")
 
 
-def main() -> None:
-    """Measure, print, and keep the results."""
+def main(arguments: list[str] | None = None) -> dict[str, float]:
+    """Measure and return the keys of the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=10_000)
     parser.add_argument("--tasks", type=int, default=30)
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--records", type=int, default=1_000_000)
-    given = parser.parse_args()
-    results = measure(given.nodes, given.tasks, given.small, given.records)
-    print(json.dumps(results, indent=2))
-    merge(results)
+    given = parser.parse_args(arguments)
+    return measure(given.nodes, given.tasks, given.small, given.records)
 
 
 if __name__ == "__main__":
-    main()
+    figures = main()
+    print(json.dumps(figures, indent=2))
+    merge(figures)
