@@ -16,6 +16,8 @@ RECORDS = frozenset(("nodename", "partitionname", "nodeset", "downnodes", "front
 _PAIR = re.compile(r"(?:^|(?<=\s))([A-Za-z0-9_.]+)\s*[-*+/]?=\s*(\"[^\"]*\"|[^\s\"]\S*|)")
 _INCLUDE = re.compile(r"^\s*include\s+(\S+)\s*$", re.IGNORECASE)
 _COMMENT = re.compile(r"(?<!\\)#.*")
+# Only a line feed ends a line for Slurm, unlike for str.splitlines.
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _CONTINUES = re.compile(r"(?<!\\)(?:\\\\)*\\\s*$")
 
 
@@ -69,7 +71,7 @@ class _Logical(NamedTuple):
 
 def _logical_lines(text: str) -> Iterator[_Logical]:
     offset, joined, offsets, first = 0, "", [], 1  # type: int, str, List[int], int
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    for number, line in enumerate(_LINE.findall(text), 1):
         if not joined:
             first = number
         body = _COMMENT.sub("", line.rstrip("\r\n"))

@@ -1,5 +1,7 @@
 """slurm.conf is read as Slurm reads it, and edited without touching anything else."""
 
+import pathlib
+
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_config as conf
 
@@ -140,7 +142,12 @@ def test_an_escaped_hash_is_no_comment() -> None:
     assert config_of(r"A=x\#y # z").value("A") == r"x\#y"
 
 
-def test_bytes_that_are_no_utf8_survive(tmp_path: pytest.TempPathFactory) -> None:
+def test_a_form_feed_ends_no_line() -> None:
+    assert config_of("A=1 # x\fB=2\nC=3\n").value("B") == ""
+    assert config_of("A=1 # x\fB=2\nC=3\n").settings("C")[0].number == 2
+
+
+def test_bytes_that_are_no_utf8_survive(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "c"
     path.write_bytes(b"# M\xfcller\r\nA=1\r\n")
     text = conf.read_text(str(path))
