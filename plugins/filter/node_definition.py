@@ -17,7 +17,7 @@ short_description: Turns measured hardware and what the user states into a node'
 version_added: "0.1.0"
 description:
   - Takes CPUs, topology, memory less a margin, and GPUs as they were measured. What the user states wins.
-  - Refuses a statement that the hardware can't meet, because Slurm would set such a node INVAL.
+  - Names statements that the hardware can't meet, because Slurm would set such a node INVAL.
 options:
   _input:
     description: The key C(hardware) of what M(ai_infra.slurm.slurm_node_probe) returns.
@@ -52,11 +52,13 @@ options:
 EXAMPLES = r"""
 - name: Show what would be registered
   ansible.builtin.debug:
-    msg: "{{ preflight_node.hardware | ai_infra.slurm.node_definition('node07', stated={'Weight': 10}) }}"
+    msg: "{{ (preflight_node.hardware | ai_infra.slurm.node_definition('node07', stated={'Weight': 10})).definition }}"
 """
 RETURN = r"""
 _value:
-  description: The keys name, params (parameters of slurm.conf) and gres_lines (lines of gres.conf).
+  description: >-
+    The keys definition, with name, params (parameters of slurm.conf) and gres_lines (lines of gres.conf), and problem,
+    a sentence that is empty when the hardware can meet what is stated.
   type: dict
 """
 
@@ -87,13 +89,12 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     memory_margin: float = 2,
     overrides: bool = False,  # noqa: FBT001, FBT002 - the same
 ) -> dict[str, Any]:
-    """Return the definition of one node; raise AnsibleFilterError when the statement can't be met."""
+    """Return the definition of one node and what is wrong with it."""
     if not hardware:
         raise AnsibleFilterError(f"{name}: the hardware was not measured, and a node is not registered without it.")
     wanted = {NAMES.get(key.lower(), key): value for key, value in (stated or {}).items()}
     measured = {key: int(hardware[field]) for key, field in MEASURED.items() if hardware.get(field)}
-    if not overrides:
-        _refuse_what_is_not_there(name, wanted, measured, _gres_counts(hardware))
+    problem = "" if overrides else _what_is_not_there(wanted, measured, _gres_counts(hardware))
     params: dict[str, Any] = {"CPUs": measured["CPUs"]}
     if "CPUs" not in wanted:  # a stated number of CPUs need not fit the measured topology
         params.update({key: measured[key] for key in TOPOLOGY if key in measured})
@@ -106,12 +107,11 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
         params["Gres"] = ",".join(_gres(gres) for gres in hardware["gres"])
     params.update(wanted)
     lines = [_gres_line(name, gres) for gres in hardware.get("gres") or [] if gres.get("files")]
-    return {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
+    definition = {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
+    return {"definition": definition, "problem": problem}
 
 
-def _refuse_what_is_not_there(
-    name: str, wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mapping[str, int]
-) -> None:
+def _what_is_not_there(wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mapping[str, int]) -> str:
     problems = [
         f"{key}={wanted[key]} is stated, but the node has {measured[key]}"
         for key in ("CPUs", "RealMemory", "Sockets", "Boards")
@@ -129,11 +129,12 @@ def _refuse_what_is_not_there(
         number = int(count.rsplit(":", 1)[-1]) if count.rsplit(":", 1)[-1].isdigit() else 1
         if kind == "gpu" and number > gres.get(kind, 0):
             problems.append(f"Gres={item} is stated, but the node has {gres.get(kind, 0)} of {kind}")
-    if problems:
-        raise AnsibleFilterError(
-            f"{name}: {'; '.join(problems)}. Slurm would set the node INVAL. Correct slurmd_parameters of this node,"
-            " or leave the parameter out to take the measured value."
-        )
+    if not problems:
+        return ""
+    return (
+        f"{'; '.join(problems)}. Slurm would set the node INVAL. Correct slurmd_parameters of this node,"
+        " or leave the parameter out to take the measured value."
+    )
 
 
 def _gres_counts(hardware: Mapping[str, Any]) -> dict[str, int]:
