@@ -16,14 +16,11 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from sqlalchemy import insert, text
-
 from slurmscale.database import owner
 from slurmscale.models import Counts, Run
 from slurmscale.notices import Hub
@@ -35,6 +32,10 @@ from slurmscale.schema import runs, tasks
 from slurmscale.states import Operation, RunStatus, TaskStatus
 from slurmscale.store import Store
 from slurmscale.writer import Writer
+from sqlalchemy import insert, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RESULTS = Path(__file__).resolve().parents[2] / ".bench" / "results.json"
 _NODES_PER_RUN = 10_000
@@ -71,7 +72,12 @@ def events_of(nodes: list[str], task_count: int) -> Iterator[dict[str, Any]]:
     yield event("playbook_on_play_start", dict(play))
     for number in range(task_count):
         created = datetime.now(UTC).isoformat()
-        task = play | {"task": f"task {number}", "task_uuid": f"task-{number}", "role": "slurmd", "task_action": "command"}
+        task = play | {
+            "task": f"task {number}",
+            "task_uuid": f"task-{number}",
+            "role": "slurmd",
+            "task_action": "command",
+        }
         yield event("playbook_on_task_start", dict(task), f"\r\nTASK [slurmd : task {number}] ****")
         for node in nodes:
             yield event("runner_on_start", task | {"host": node})
@@ -148,14 +154,19 @@ def fill(store: Store, records: int) -> None:
         status = RunStatus.RUNNING if active else RunStatus.FAILED
         run = _run(f"run-{number}", nodes, now - 3600 - left / 1000, status)
         counts = Counts(size, active, size - active - failed, failed, 50 * active)
-        row = run_row(run) | {name: getattr(counts, name) for name in ("active", "success", "failed", "active_progress")}
+        row = run_row(run) | {
+            name: getattr(counts, name) for name in ("active", "success", "failed", "active_progress")
+        }
         with store.begin() as connection:
             connection.execute(insert(runs).values(**row))
-            connection.execute(insert(tasks), [_task(run, i, node, active, failed, now) for i, node in enumerate(nodes)])
+            connection.execute(
+                insert(tasks), [_task(run, i, node, (active, failed), now) for i, node in enumerate(nodes)]
+            )
         number += 1
 
 
-def _task(run: Run, index: int, node: str, active: int, failed: int, now: float) -> dict[str, Any]:
+def _task(run: Run, index: int, node: str, marks: tuple[int, int], now: float) -> dict[str, Any]:
+    active, failed = marks
     status = TaskStatus.COMPLETED
     if index < active:
         status = TaskStatus.RUNNING
@@ -190,7 +201,6 @@ def measure(node_count: int, task_count: int, small: int, large: int) -> dict[st
     """Run all measurements and return the keys of the results."""
     with tempfile.TemporaryDirectory() as directory:
         replayed = _apart(replay, directory, node_count, task_count)
-        print(json.dumps(replayed, indent=2))
         return {
             "events_per_second": round(replayed["events_per_second"]),
             "replay_peak_rss_mb": round(replayed["replay_peak_rss_mb"], 1),
@@ -219,5 +229,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     figures = main()
-    print(json.dumps(figures, indent=2))
     merge(figures)

@@ -2,8 +2,8 @@
 
     python tests/bench/wrapper.py [--hosts 200] [--tasks 20] [--repeat 2]
 
-The three take turns, so that whatever else the machine does hits all of them; CPU time is that of the whole process tree,
-start of the library included. Results go into .bench/results.json.
+The three take turns, so that whatever else the machine does hits all of them; CPU time is that of the whole process
+tree, start of the library included. Results go into .bench/results.json.
 """
 
 from __future__ import annotations
@@ -79,10 +79,9 @@ def measure(hosts: int, task_count: int, repeat: int, forks: int) -> dict[str, f
             "ANSIBLE_CALLBACK_PLUGINS": callbacks, "ARA_BASE_DIR": str(directory / "ara"), "ARA_API_CLIENT": "offline",
         })  # fmt: skip
         taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-        for turn in range(repeat):
+        for _turn in range(repeat):
             for way, (command, environment) in ways.items():
                 taken[way].append(timed(command, environment, directory))
-                print(f"{turn + 1}/{repeat} {way}: wall {taken[way][-1][0]:.1f} s, CPU {taken[way][-1][1]:.1f} s", flush=True)
     wall = {way: statistics.median(w for w, _ in seconds) for way, seconds in taken.items()}
     cpu = {way: statistics.median(c for _, c in seconds) for way, seconds in taken.items()}
     return {
@@ -123,5 +122,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 if __name__ == "__main__":
     figures = main()
-    print(json.dumps(figures, indent=2))
     merge(figures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from slurmscale.events import parse
 from slurmscale.progress import Tracker
 from slurmscale.states import ACTIVE, TaskStatus
@@ -19,7 +18,9 @@ def runs(draw):
     plan, events, dead, failed = [], [], set(), set()
     for play_number in range(draw(st.integers(1, 4))):
         members = draw(st.sampled_from([hosts, hosts[:1], ["controller"]]))
-        sections = draw(st.lists(st.sampled_from(["block", "block", "rescue", "always", "meta"]), min_size=1, max_size=6))
+        sections = draw(
+            st.lists(st.sampled_from(["block", "block", "rescue", "always", "meta"]), min_size=1, max_size=6)
+        )
         tasks = [
             {"uuid": f"t{play_number}-{n}", "name": f"task {n}", "role": None, "sec": "block" if s == "meta" else s}
             | ({"meta": "end_host"} if s == "meta" else {})

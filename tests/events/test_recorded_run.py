@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from slurmscale.events import Kind, parse
 from slurmscale.plan import Plan
 from slurmscale.progress import Tracker
@@ -111,7 +110,7 @@ def test_a_run_cut_off_anywhere_leaves_no_node_active(recorded, recorded_plan):
         assert tracker.counts().active == 0
 
 
-def test_learned_weights_move_the_bar_by_time_not_by_count(recorded, recorded_plan):
+def test_learned_weights_move_the_bar_by_time_not_by_count(recorded_plan):
     plan = Plan({"P1 linear||async": 90.0, "P1 linear||ping": 10.0})
     for line in recorded_plan:
         plan.add(line)

@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-
 from slurmscale.settings import Settings
 from slurmscale.store import Store
+from sqlalchemy import create_engine, text
 
 ROOT = Path(__file__).resolve().parents[2]
 _NO_POSTGRESQL = "SLURMSCALE_TEST_WITHOUT_POSTGRESQL"
@@ -39,7 +38,7 @@ def _initdb() -> Path:
 def postgresql():
     """Start a PostgreSQL on a socket in a directory of its own; yields the URL without a database's name."""
     initdb = _initdb()
-    base = Path(tempfile.mkdtemp(prefix="slurmscale-pg-", dir="/tmp"))  # noqa: S108 - mkdtemp makes it private
+    base = Path(tempfile.mkdtemp(prefix="slurmscale-pg-", dir="/tmp"))
     user, become = None, []
     if os.geteuid() == 0:
         # PostgreSQL refuses to run as root

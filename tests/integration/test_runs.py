@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, StoreError
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
 from slurmscale.scaling import Scaling
@@ -185,8 +184,8 @@ def test_a_second_run_knows_how_long_it_takes(scaling, inventory):
     remaining = []
     while not second.finished:
         samples.append((time.monotonic() - started, second.tracker.nodes["n1"].progress))
-        for node in values:
-            values[node].add(second.tracker.nodes[node].progress)
+        for node, distinct in values.items():
+            distinct.add(second.tracker.nodes[node].progress)
         remaining.append(second.tracker.remaining(time.time()))
         time.sleep(0.05)
     total = time.monotonic() - started

@@ -6,21 +6,21 @@ import hashlib
 import os
 import subprocess
 import sys
-import textwrap
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-
 from slurmscale.errors import ClusterError, RefusedError
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
 from slurmscale.scaling import Scaling
+from slurmscale.settings import Settings
 from slurmscale.states import RunStatus
 
-SECRET = "correct-horse-battery"
-OTHER = "staple-\"quoted\"'-secret"
+SECRET = "correct-horse-battery"  # noqa: S105 - made up, to be looked for
+OTHER = 'staple-"quoted"\'-secret'
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 
 PLAYBOOK = """
@@ -30,7 +30,9 @@ PLAYBOOK = """
   tasks:
     - name: known to Ansible
       ansible.builtin.debug:
-        msg: "{{ ansible_password | default('') | hash('sha256') }} {{ ansible_become_password | default('') | hash('sha256') }}"
+        msg: >-
+          {{ ansible_password | default('') | hash('sha256') }}
+          {{ ansible_become_password | default('') | hash('sha256') }}
     - name: careless
       ansible.builtin.command: echo {{ ansible_password | default('none') | quote }}
     - name: its environment
@@ -64,7 +66,7 @@ class Watch(threading.Thread):
         for process in psutil.Process().children(recursive=True):
             for name in ("cmdline", "environ"):
                 self._read(Path(f"/proc/{process.pid}/{name}"), f"{name} of a process")
-        for place in (*self.places, *Path("/tmp").glob("slurmscale-*")):
+        for place in (*self.places, *Path(tempfile.gettempdir()).glob("slurmscale-*")):
             for path in [place] if place.is_file() else place.rglob("*"):
                 if path.is_file():
                     self._read(path, str(path))
@@ -86,8 +88,8 @@ def scaling(config, project_dir):
         yield scaling
 
 
-def watched_run(scaling, config, secrets, cluster, nodes, options=None):
-    watch = Watch(secrets, config.data_dir)
+def watched_run(scaling, secrets, cluster, nodes, options=None):
+    watch = Watch(secrets, scaling.settings.data_dir)
     watch.start()
     handle = scaling.scale_up(cluster, nodes, options)
     texts = []
@@ -109,45 +111,45 @@ def digest(secret):
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def test_a_password_in_the_inventory(scaling, config, tmp_path, inventory):
+def test_a_password_in_the_inventory(scaling, tmp_path, inventory):
     secret_file = tmp_path / "inventory" / "hosts.yml"
     secret_file.parent.mkdir()
     text = Path(inventory).read_text().replace("  vars:\n", f"  vars:\n    ansible_password: {SECRET}\n", 1)
     secret_file.write_text(text)
-    run, log = watched_run(scaling, config, [SECRET], str(secret_file), "n1")
+    run, log = watched_run(scaling, [SECRET], str(secret_file), "n1")
     assert run.status is RunStatus.COMPLETED
     assert digest(SECRET) in log
     assert "********" in log
 
 
-def test_passwords_among_the_extra_variables(scaling, config, inventory):
+def test_passwords_among_the_extra_variables(scaling, inventory):
     options = RunOptions(extra_vars={"ansible_password": SECRET, "ansible_become_password": OTHER, "size": 3})
-    run, log = watched_run(scaling, config, [SECRET, OTHER], inventory, "n1", options)
+    run, log = watched_run(scaling, [SECRET, OTHER], inventory, "n1", options)
     assert run.status is RunStatus.COMPLETED
     assert f"{digest(SECRET)} {digest(OTHER)}" in log
     assert run.secret_names == ("ansible_password", "ansible_become_password")
     assert run.variables == {"size": 3}
 
 
-def test_a_password_of_one_node_wins_over_the_others(scaling, config):
+def test_a_password_of_one_node_wins_over_the_others(scaling):
     cluster = Cluster("c", controller="127.0.0.1", credentials=Credentials(password=OTHER),
                       variables={"ansible_connection": "local"})  # fmt: skip
     nodes = [NodeSpec("n1", "127.0.0.1", Credentials(password=SECRET)), NodeSpec("n2", "127.0.0.1")]
-    run, _ = watched_run(scaling, config, [SECRET, OTHER], cluster, nodes)
+    run, _ = watched_run(scaling, [SECRET, OTHER], cluster, nodes)
     assert run.status is RunStatus.COMPLETED
     for node, secret in (("n1", SECRET), ("n2", OTHER)):
         assert digest(secret) in "\n".join(line.text for line in scaling.log(node, run.id))
 
 
-def test_a_password_in_a_failure_message_is_masked(scaling, config, inventory):
+def test_a_password_in_a_failure_message_is_masked(scaling, inventory):
     options = RunOptions(extra_vars={"ansible_password": SECRET, "fails": True})
-    run, _ = watched_run(scaling, config, [SECRET], inventory, "n1", options)
+    run, _ = watched_run(scaling, [SECRET], inventory, "n1", options)
     assert run.status is RunStatus.FAILED
     assert "no login with ********" in scaling.tasks(run.id)[0].error_message
 
 
 @pytest.mark.parametrize("way", ["option", "environment", "file"])
-def test_a_vault_password(scaling, config, inventory, tmp_path, monkeypatch, way):
+def test_a_vault_password(scaling, inventory, tmp_path, monkeypatch, way):
     vault = tmp_path / "vault-password"
     vault.write_text(OTHER)
     sealed = subprocess.run(
@@ -163,10 +165,11 @@ def test_a_vault_password(scaling, config, inventory, tmp_path, monkeypatch, way
         options = RunOptions(vault_password=OTHER)
     if way == "environment":
         monkeypatch.setenv("SLURMSCALE_VAULT_PASSWORD", OTHER)
-        scaling.settings = type(config)(data_dir=config.data_dir, project_dir=config.project_dir)
+        own = scaling.settings
+        scaling.settings = Settings(data_dir=own.data_dir, project_dir=own.project_dir)
     if way != "file":
         vault.unlink()
-    run, log = watched_run(scaling, config, [SECRET, OTHER], inventory, "n1", options)
+    run, log = watched_run(scaling, [SECRET, OTHER], inventory, "n1", options)
     assert run.status is RunStatus.COMPLETED, run.error
     assert digest(SECRET) in log
 

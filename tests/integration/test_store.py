@@ -8,8 +8,6 @@ import time
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
-
 from slurmscale.database import owner
 from slurmscale.errors import NotFoundError, OverlapError, StoreError
 from slurmscale.models import Cluster, Counts, Run, TaskChange
@@ -18,6 +16,7 @@ from slurmscale.schema import metadata
 from slurmscale.states import Operation, RunStatus, TaskStatus
 from slurmscale.store import Store
 from slurmscale.writer import Writer
+from sqlalchemy import text
 
 
 def a_run(name="r1", nodes=("n1", "n2", "n3", "n4", "n5"), *, cluster="lab", created=None, **more):
@@ -39,7 +38,9 @@ def record(store, run_id, ids, changes):
     active = [progress for status, progress in tasks.values() if status in ("pending", "running")]
     success = sum(status == "completed" for status, _ in tasks.values())
     writer = Writer(store, run_id, ids)
-    writer.put(changes, counts=Counts(len(tasks), len(active), success, len(tasks) - len(active) - success, sum(active)))
+    writer.put(
+        changes, counts=Counts(len(tasks), len(active), success, len(tasks) - len(active) - success, sum(active))
+    )
     writer.close()
 
 
@@ -187,7 +188,12 @@ def test_clusters_are_kept_changed_and_forgotten(store):
     store.save_cluster(Cluster("lab", inventory="/a"))
     store.save_cluster(Cluster("lab", controller="ctl", apphub_urls=("http://a",), variables={"x": 1}))
     found = store.cluster("lab")
-    assert (found.inventory, found.controller, found.apphub_urls, found.variables) == (None, "ctl", ("http://a",), {"x": 1})
+    assert (found.inventory, found.controller, found.apphub_urls, found.variables) == (
+        None,
+        "ctl",
+        ("http://a",),
+        {"x": 1},
+    )
     store.remove_cluster("lab")
     with pytest.raises(NotFoundError, match="cluster add lab"):
         store.cluster("lab")

@@ -53,10 +53,18 @@ def test_a_module_imports_only_from_lower_layers(name, path):
 
 @pytest.mark.parametrize(
     ("library", "owner"),
-    [("ansible_runner", "runner"), ("ClusterShell", "nodes"), ("typer", "cli"), ("rich", "cli"), ("alembic", "migrate")],
+    [
+        ("ansible_runner", "runner"),
+        ("ClusterShell", "nodes"),
+        ("typer", "cli"),
+        ("rich", "cli"),
+        ("alembic", "migrate"),
+    ],
 )
 def test_an_awkward_library_has_one_importer(library, owner):
-    users = {name.partition(".")[0] for name, path in modules() if any(i.split(".")[0] == library for i in imports(path))}
+    users = {
+        name.partition(".")[0] for name, path in modules() if any(i.split(".")[0] == library for i in imports(path))
+    }
     assert users == {owner}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from slurmscale.events import failure_message, parse, plain
 from slurmscale.plan import Dwell, Plan
 from slurmscale.progress import Tracker
@@ -11,9 +10,16 @@ from slurmscale.report import overall_progress
 from slurmscale.states import TaskStatus
 
 
-def play(uuid, hosts, names, *, strategy="linear", serial=None, sec="block"):
+def play(uuid, hosts, names, *, strategy="linear", sec="block"):
     tasks = [{"uuid": f"{uuid}-{name}", "name": name, "role": None, "sec": sec} for name in names]
-    return {"kind": "play", "play": uuid, "puuid": uuid + (serial or ""), "hosts": hosts, "strategy": strategy, "tasks": tasks}
+    return {
+        "kind": "play",
+        "play": uuid,
+        "puuid": uuid,
+        "hosts": hosts,
+        "strategy": strategy,
+        "tasks": tasks,
+    }
 
 
 class Playing:
@@ -26,7 +32,13 @@ class Playing:
 
     def event(self, name, play, task="", host=None, at=None, **data):
         self.clock = self.clock + 1 if at is None else at
-        data |= {"play_uuid": play, "play": play, "task": task, "task_uuid": f"{play.partition('_')[0]}-{task}", "host": host}
+        data |= {
+            "play_uuid": play,
+            "play": play,
+            "task": task,
+            "task_uuid": f"{play.partition('_')[0]}-{task}",
+            "host": host,
+        }
         self.tracker.feed(parse({"event": name, "event_data": data}, now=self.clock))
         return {name: node.progress for name, node in self.tracker.nodes.items()}
 

@@ -113,6 +113,8 @@ class _Stopper:
 
 def _summary(run: Run, view: View, console: Console) -> None:
     view.catch_up()
+    for line in () if console.is_terminal else view.settled_lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for change in view.failed:
         reason = (change.error_message or "failed").strip()
         console.print(f"{change.node}: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -44,6 +44,7 @@ class View:
         self._remaining: float | None = None
         self._started = time.monotonic()
         self._last_line = 0.0
+        self._told: set[str] = set()
         self._tracker: Tracker | None = None
 
     @property
@@ -70,18 +71,22 @@ class View:
 
     def lines(self, notice: Notice) -> Iterator[str]:
         """Yield plain lines for a notice: nodes that settled, and now and then how far it is."""
-        for change in notice.tasks:
-            before = self._tasks.get(change.node)
-            if change.status not in ACTIVE and (before is None or before.status in ACTIVE):
-                reason = f": {(change.error_message or '').splitlines()[0]}" if change.error_message else ""
-                yield f"{change.node} {change.status.value}{reason}"
         self.update(notice)
+        yield from self.settled_lines()
         now = time.monotonic()
         if now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             steps = Counter(task.step for task in self._tasks.values() if task.status in ACTIVE and task.step)
             step = steps.most_common(1)[0][0] if steps else ""
             yield f"{self._overall()} %  {self._times()}  {step}".rstrip()
+
+    def settled_lines(self) -> Iterator[str]:
+        """Yield a plain line for each node that settled since the last call."""
+        for task in self._ordered():
+            if task.status not in ACTIVE and task.node not in self._told:
+                self._told.add(task.node)
+                reason = f": {task.error_message.splitlines()[0]}" if task.error_message else ""
+                yield f"{task.node} {task.status.value}{reason}"
 
     def __rich__(self) -> RenderableType:
         """Draw it."""
