@@ -139,7 +139,7 @@ class Store:
     @property
     def changed(self) -> bool:
         """Whether something else is to be served than what is."""
-        lost = any(not os.path.isfile(os.path.join(self.pkgs, path)) for path in self._state.get("texts", []))
+        lost = not all(self._is_whole(path, info) for path, info in self._state.get("texts", {}).items())
         damaged = len(self.served) < len(self._known())
         return lost or damaged or self.wanted != self.served or self._made != self._state.get("made")
 
@@ -170,10 +170,11 @@ class Store:
         # An interrupted run left it.
         shutil.rmtree(building, ignore_errors=True)
         pkgs = os.path.join(building, "pkgs")
-        texts = []
+        texts: Bundles = {}
         for folder in sorted(FOLDERS.values()):
             os.makedirs(os.path.join(pkgs, folder))
-            texts += self._fill(pkgs, folder, signer)
+            for path in self._fill(pkgs, folder, signer):
+                texts[path] = {"sha256": apphub_packages.sha256(os.path.join(pkgs, path))}
         state = {"made": self._made, "origins": self._origins, "bundles": self.wanted, "texts": texts}
         _write(os.path.join(building, "state.json"), json.dumps(state).encode("utf-8"))
         return _switch(self.root, building, keep)
