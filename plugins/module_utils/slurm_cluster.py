@@ -28,7 +28,7 @@ CONF_FILES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf")
 MUNGE_KEY = "/etc/munge/munge.key"
 #: Settings that other steps decide on. Those of the database's password are left out on purpose.
 CONFIG_KEYS = (
-    "AccountingStorageType", "AuthType", "ClusterName", "CommunicationParameters", "CredType", "GresTypes",
+    "AccountingStorageType", "AuthType", "ClusterName", "CommunicationParameters", "CredType", "GresTypes", "HASH_VAL",
     "JobAcctGatherType", "LaunchParameters", "MaxNodeCount", "MpiDefault", "MessageTimeout", "PluginDir",
     "PlugStackConfig", "PrologFlags", "ProctrackType", "ReturnToService", "SchedulerType", "SelectType",
     "SelectTypeParameters", "SlurmUser", "SlurmctldParameters", "SlurmctldPort", "SlurmctldTimeout",

@@ -1,0 +1,221 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong with the controller and the nodes of a running cluster, and which of it can be mended safely."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_states
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+Finding = dict[str, Any]
+KEY = "/etc/munge/munge.key"
+OWN_FILE = "slurmscale-nodes.conf"
+# A step of which the controller knows no job may still be starting or cleaning up.
+STEP_GRACE = 60
+_HELD = frozenset(("DRAIN", "DRAINING", "DRAINED"))
+_INVALID = frozenset(("INVAL", "INVALID_REG"))
+# How Slurm's own reasons begin when a node has less than is configured for it.
+_TOO_LITTLE = ("Low ", "gres/")
+_AWAY = frozenset(("NOT_RESPONDING", "UNKNOWN"))
+
+
+def finding(check: str, needed: str, found: str, remedy: str, mend: str = "", **more: Any) -> Finding:
+    """Return one thing that is wrong.
+
+    Args:
+        check: What was looked at.
+        needed: How it should be.
+        found: How it is.
+        remedy: What a person or `fix` does about it.
+        mend: How `fix` mends it; nothing when it is left to a person.
+        more: note=True for what is meant to be so, and what a mend needs to know.
+    """
+    return {"check": check, "needed": needed, "found": found, "remedy": remedy, "mend": mend, "note": False, **more}
+
+
+def service(node: Mapping[str, Any], name: str) -> Iterator[Finding]:
+    """Find a service that is missing, down, or not started at boot."""
+    state = (node.get("services") or {}).get(name) or {}
+    if state.get("load") != "loaded":
+        remedy = "Install it from AppHub: " + ("setup_controller.yml" if name == "slurmctld" else "scale_up.yml")
+        yield finding(f"service {name}", "installed", "no such unit", remedy)
+        return
+    if state.get("active") != "active":
+        found = f"{state.get('active')} ({state.get('result')})"
+        yield finding(f"service {name}", "active", found, "fix starts it.", name)
+    if state.get("enabled") not in ("enabled", "static", "generated"):
+        yield finding(f"{name} at boot", "enabled", str(state.get("enabled")), "fix enables it.", name)
+
+
+def key(node: Mapping[str, Any], wanted: str | None) -> Iterator[Finding]:
+    """Find a munge key that is missing, another one, or open to others.
+
+    Args:
+        node: What the probe found.
+        wanted: The fingerprint of the controller's key; None on the controller itself.
+    """
+    found = node["files"].get(KEY) or {}
+    if not found.get("exists"):
+        remedy = "fix brings the controller's." if wanted else "Restore it from a backup, or run rotate_munge_key.yml."
+        yield finding("munge key", "there", f"{KEY} is missing", remedy, "key" if wanted else "")
+        return
+    if wanted and found["sha256"] != wanted:
+        needed, other = f"fingerprint {wanted[:12]}", f"fingerprint {str(found['sha256'])[:12]}"
+        yield finding("munge key", needed + " of the controller's", other, "fix brings the controller's.", "key")
+    rights = f"{found['mode']} {found['owner']}:{found['group']}"
+    if rights != "0400 munge:munge":
+        remedy = "fix sets it; munge refuses a key that others may read."
+        path = {"path": KEY, "owner": "munge", "group": "munge", "mode": "0400"}
+        yield finding("munge key's rights", "0400 munge:munge", rights, remedy, "path", path=path)
+
+
+def directories(node: Mapping[str, Any], wanted: Mapping[str, str]) -> Iterator[Finding]:
+    """Find directories that belong to somebody else or can be written by others.
+
+    Args:
+        node: What the probe found.
+        wanted: Owner by path. One that is missing is made by its service.
+    """
+    for path, owner in wanted.items():
+        found = node["files"].get(path) or {}
+        if not found.get("exists") or found.get("kind") != "directory":
+            continue
+        if found["owner"] != owner or int(found["mode"], 8) & 0o022:
+            rights = f"{found['mode']} {found['owner']}:{found['group']}"
+            target = {"path": path, "owner": owner, "group": found["group"], "mode": "go-w"}
+            needed = f"{owner}'s, and writable by no other"
+            yield finding(f"rights of {path}", needed, rights, "fix sets them.", "path", path=target)
+
+
+def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readiness_checks.Limits) -> Iterator[Finding]:
+    """Find a wrong clock, other user numbers, full disks and a version outside the window; all are left to a person."""
+    entries = [
+        *readiness_checks.version(node, cluster),
+        *readiness_checks.clock(node, cluster, wanted),
+        *readiness_checks.accounts(node, cluster),
+        *readiness_checks.disks(node, wanted),
+    ]
+    for entry in entries:
+        if not entry["ok"]:
+            upgrade = entry["check"] == "Slurm version"
+            remedy = "Bring it into the window: upgrade_nodes.yml" if upgrade else entry["remedy"]
+            yield finding(entry["check"], entry["needed"], entry["found"], remedy)
+
+
+def credential(answer: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """Find a credential that the controller can't decode."""
+    if answer and not answer["ok"]:
+        remedy = "Key and clock must agree: sha256sum /etc/munge/munge.key; date; journalctl -u munge"
+        yield finding("munge credential", "the controller decodes it", " ".join(answer["message"].split()), remedy)
+
+
+def options(node: Mapping[str, Any], outdated: Sequence[str], wanted: str) -> Iterator[Finding]:
+    """Find options of slurmd that are not the cluster's, on disk or in the running daemon."""
+    if outdated:
+        yield finding(
+            "slurmd's options",
+            "as this cluster needs them",
+            f"{', '.join(outdated)} differ",
+            "fix writes them.",
+            "config",
+        )
+    words, args = shlex.split(wanted), node.get("slurmd_args")
+    spans = [args[index : index + len(words)] for index in range(len(args))] if args else []
+    if args and words and words not in spans:
+        yield finding("slurmd's arguments", wanted, shlex.join(args[1:]), "fix restarts slurmd; jobs go on.", "restart")
+
+
+def configuration(node: Mapping[str, Any], cluster: Mapping[str, Any], directory: str) -> Iterator[Finding]:
+    """Find configuration files of a node that are not the controller's.
+
+    Args:
+        node: What the probe found, with the files in `directory`.
+        cluster: The controller's, with the fingerprints of its files.
+        directory: Where the node's slurmd has them: its cache in a configless cluster, else beside slurm.conf.
+    """
+    needs = {name: facts["sha256"] for name, facts in (cluster.get("files") or {}).items()}
+    has = {name: node["files"].get(f"{directory}/{name}") or {} for name in needs}
+    if cluster.get("configless"):
+        # Files that slurmctld does not send are not in the cache.
+        old = [name for name, facts in has.items() if facts.get("exists") and facts["sha256"] != needs[name]]
+        old += [name for name in ("slurm.conf", OWN_FILE) if name in needs and not has[name].get("exists")]
+        remedy, mend = "fix restarts slurmd, which takes them from the controller; jobs go on.", "restart"
+    else:
+        # Others, such as gres.conf or plugstack.conf, may differ from node to node.
+        old = [name for name in ("slurm.conf", OWN_FILE) if name in needs and has[name].get("sha256") != needs[name]]
+        remedy, mend = "fix copies them from the controller and restarts slurmd; jobs go on.", "files"
+    if old:
+        found = f"{', '.join(sorted(old))} in {directory} differ"
+        yield finding("configuration", "the controller's files", found, remedy, mend, files=sorted(old))
+
+
+def steps(node: Mapping[str, Any], jobs: Iterable[str] | None) -> Iterator[Finding]:
+    """Find slurmstepd processes of jobs that the controller doesn't know (any more)."""
+    if jobs is None:
+        return
+    known = set(jobs)
+    for step in node.get("steps") or []:
+        if step["job"] not in known and step["seconds"] > STEP_GRACE:
+            found = f"pid {step['pid']} of job {step['job']}.{step['step']}, {step['seconds']} s old"
+            remedy = "fix ends it; the controller knows no such job."
+            yield finding("leftover slurmstepd", "none without a job", found, remedy, "step", pid=step["pid"])
+
+
+def state(
+    name: str, node: Mapping[str, Any], definition: Mapping[str, Any] | None, slurm_users: Iterable[str] = ("slurm",)
+) -> Iterator[Finding]:
+    """Find a node that Slurm holds back, with Slurm's own reason.
+
+    Args:
+        name: The node's name in Slurm.
+        node: As the controller sees it.
+        definition: What its hardware would be registered as; None when it was not measured.
+        slurm_users: As whom Slurm itself drains.
+    """
+    states, reason = set(node["state"]), str(node.get("reason") or "")
+    said = str(slurm_states.state_text(dict(node)))
+    if reason:
+        said += f", reason '{reason}' by {node.get('reason_user') or 'somebody'}"
+    if states & _INVALID:
+        yield _invalid(name, node, definition, said)
+    elif states & _HELD and node.get("reason_user") in slurm_users and reason.startswith(_TOO_LITTLE):
+        # The mark of an invalid registration is gone, so what Slurm missed is there again.
+        remedy = "fix resumes it: Slurm drained it for less than configured, which is no longer so."
+        yield finding("state", "in service", said, remedy, "undrain resume")
+    elif states & _HELD and not slurm_states.is_ours(reason):
+        remedy = f"Never lifted by this tool. When its cause is gone: scontrol update NodeName={name} State=RESUME"
+        yield finding("state", "in service", said, remedy, note=True)
+    elif states & _HELD or ("DOWN" in states and (slurm_states.is_ours(reason) or slurm_states.is_away(reason))):
+        yield finding("state", "in service", said, "fix resumes it once its slurmd answers.", "resume")
+    elif "DOWN" in states:
+        remedy = (
+            f"Not resumed, as somebody set it. When its cause is gone: scontrol update NodeName={name} State=RESUME"
+        )
+        yield finding("state", "in service", said, remedy, note=True)
+    elif states & _AWAY:
+        yield finding("state", "in service", said, "fix waits until its slurmd has registered.", "resume")
+
+
+def _invalid(name: str, node: Mapping[str, Any], definition: Mapping[str, Any] | None, said: str) -> Finding:
+    params = (definition or {}).get("params") or {}
+    more = [
+        f"{key} {node[field]} > {params[key]}"
+        for key, field in (("CPUs", "cpus"), ("RealMemory", "real_memory"))
+        if params.get(key) and (node.get(field) or 0) > int(params[key])
+    ]
+    if not more:
+        return finding(
+            "state", "in service", said, "fix restarts its slurmd, which registers again.", "restart undrain resume"
+        )
+    found = f"{said}; registered with more than it has: {', '.join(more)}"
+    if OWN_FILE in str(node.get("defined_in")):
+        remedy = "fix registers what was measured and restarts its slurmd."
+        return finding("state", "in service", found, remedy, "definition restart undrain resume")
+    remedy = f"Correct {name} in {node.get('defined_in') or 'slurm.conf'}, reconfigure, and run fix again."
+    return finding("state", "in service", found, remedy)

@@ -1,0 +1,355 @@
+"""What counts as wrong with a cluster, what is mended, and what is left to a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.filter.cluster_findings import cluster_findings
+from ansible_collections.ai_infra.slurm.plugins.filter.partition_results import partition_results
+from ansible_collections.ai_infra.slurm.plugins.filter.partition_tests import partition_tests
+from ansible_collections.ai_infra.slurm.plugins.filter.repair_report import repair_report
+from ansible_collections.ai_infra.slurm.plugins.module_utils import node_probe
+
+KEY = "/etc/munge/munge.key"
+CACHE = "/var/spool/slurmd/conf-cache"
+SERVICE = {"load": "loaded", "active": "active", "enabled": "enabled", "result": "success"}
+
+
+def file(sha256: str = "aa", mode: str = "0400", owner: str = "munge", kind: str = "file") -> dict[str, Any]:
+    return {"exists": True, "kind": kind, "sha256": sha256, "mode": mode, "owner": owner, "group": owner}
+
+
+def machine(**changes: Any) -> dict[str, Any]:
+    node = {
+        "services": {"munge": SERVICE, "slurmd": SERVICE, "slurmctld": SERVICE},
+        "files": {
+            KEY: file(),
+            "/etc/munge": file(mode="0700", kind="directory"),
+            f"{CACHE}/slurm.conf": file("c1", "0644", "root"),
+            f"{CACHE}/slurmscale-nodes.conf": file("c2", "0644", "root"),
+        },
+        "slurm_version": "24.11.5",
+        "slurmd_args": ["/usr/sbin/slurmd", "--systemd", "--conf-server", "ctl1:6817"],
+        "munge_credential": "MUNGE:x:",
+        "steps": [],
+        "time": 1000.0,
+        "control_time": 1000.0,
+        "users": {},
+        "disks": {"/var": 5000},
+    }
+    return {**node, **changes}
+
+
+def files(**changes: dict[str, Any] | None) -> dict[str, Any]:
+    names = {"key": KEY, "directory": "/etc/munge", "conf": f"{CACHE}/slurm.conf"}
+    found = dict(machine()["files"])
+    found.update({names[name]: change or {"exists": False} for name, change in changes.items()})
+    return found
+
+
+def registered(state: str = "IDLE", **changes: Any) -> dict[str, Any]:
+    node = {"state": state.split("+"), "reason": "", "reason_user": "", "partitions": ["batch"], "cpus": 2}
+    return {**node, "real_memory": 1000, "defined_in": "/etc/slurm/slurmscale-nodes.conf line 3", **changes}
+
+
+def cluster(**changes: Any) -> dict[str, Any]:
+    known = {
+        "answering": True,
+        "version": "24.11.5",
+        "configless": True,
+        "config": {"StateSaveLocation": "/var/spool/slurmctld", "HASH_VAL": "Match"},
+        "slurm_user": "slurm",
+        "nodes": {"n07": registered()},
+        "partitions": {"batch": {"state": "UP"}},
+        "files": {
+            "slurm.conf": {"sha256": "c1"},
+            "slurmscale-nodes.conf": {"sha256": "c2"},
+            "cgroup.conf": {"sha256": "c3"},
+        },
+        "munge_key": {"sha256": "aa"},
+        "users": {},
+        "time": 1000.0,
+        "control_time": 1000.0,
+    }
+    return {**known, **changes}
+
+
+def found(
+    node: dict[str, Any] | None = None,
+    controller: dict[str, Any] | None = None,
+    known: dict[str, Any] | None = None,
+    **facts: Any,
+) -> dict[str, dict[str, Any]]:
+    hostvars = {
+        "ctl1": {
+            "preflight_node": machine() if controller is None else controller,
+            "preflight_cluster": cluster() if known is None else known,
+            "repair_jobs": ["12"],
+            "repair_credentials": {"n07": {"ok": True, "message": "Success"}},
+            "repair_failure": "",
+        },
+        "n07": {
+            "inventory_hostname": "n07",
+            "preflight_node": machine() if node is None else node,
+            "repair_name": "n07",
+            "repair_conf_dir": CACHE,
+            "repair_failure": "",
+            "slurmd_options": "--conf-server ctl1:6817",
+            "slurmd_outdated": [],
+            "slurmd_definition": {"name": "n07", "params": {"CPUs": 2, "RealMemory": 1000}},
+            **facts,
+        },
+    }
+    return {f"{one['host']} {one['check']}": one for one in cluster_findings(["n07"], hostvars, "ctl1")}
+
+
+def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words", "mend"),
+    [
+        (
+            {"services": {"munge": {**SERVICE, "active": "failed"}, "slurmd": SERVICE}},
+            "service munge",
+            "failed",
+            "munge",
+        ),
+        (
+            {"services": {"munge": SERVICE, "slurmd": {**SERVICE, "enabled": "disabled"}}},
+            "slurmd at boot",
+            "disabled",
+            "slurmd",
+        ),
+        ({"services": {"munge": SERVICE, "slurmd": {"load": "not-found"}}}, "service slurmd", "no such unit", ""),
+        ({"files": files(key=file("bb"))}, "munge key", "fingerprint bb", "key"),
+        ({"files": files(key=None)}, "munge key", "is missing", "key"),
+        ({"files": files(key=file(mode="0440"))}, "munge key's rights", "0440 munge:munge", "path"),
+        ({"files": files(directory=file(mode="0770", kind="directory"))}, "rights of /etc/munge", "0770", "path"),
+        (
+            {"files": files(directory=file(mode="0700", owner="root", kind="directory"))},
+            "rights of /etc/munge",
+            "root:",
+            "path",
+        ),
+        ({"files": files(conf=file("old", "0644", "root"))}, "configuration", "slurm.conf in", "restart"),
+        ({"files": files(conf=None)}, "configuration", "slurm.conf in", "restart"),
+        ({"slurmd_args": ["slurmd", "-D"]}, "slurmd's arguments", "-D", "restart"),
+        (
+            {"steps": [{"pid": 4, "job": "99", "step": "batch", "seconds": 61}]},
+            "leftover slurmstepd",
+            "99.batch",
+            "step",
+        ),
+        ({"slurm_version": "25.05.0"}, "Slurm version", "25.05.0", ""),
+        ({"time": 4600.0}, "clock", "+3600 s", ""),
+        ({"disks": {"/var": 1}}, "space in /var", "1 MB", ""),
+    ],
+)
+def test_what_is_wrong_with_a_node_is_found(changes: dict[str, Any], check: str, words: str, mend: str) -> None:
+    problems = found(machine(**changes))
+    assert list(problems) == [f"n07 {check}"]
+    problem = problems[f"n07 {check}"]
+    assert words in problem["found"]
+    assert problem["mend"] == mend
+    assert problem["remedy"]
+
+
+@pytest.mark.parametrize(
+    "step", [{"pid": 4, "job": "12", "step": "0", "seconds": 9000}, {"pid": 4, "job": "99", "step": "0", "seconds": 5}]
+)
+def test_a_step_of_a_known_job_and_one_that_just_began_are_left_alone(step: dict[str, Any]) -> None:
+    assert found(machine(steps=[step])) == {}
+
+
+def test_a_node_with_its_own_files_is_compared_with_the_controllers() -> None:
+    own = {
+        f"/etc/slurm/{name}": file(sha, "0644", "root") for name, sha in [("slurm.conf", "c1"), ("cgroup.conf", "own")]
+    }
+    problems = found(machine(files={KEY: file(), **own}), known=cluster(configless=False), repair_conf_dir="/etc/slurm")
+    assert problems["n07 configuration"]["found"] == "slurmscale-nodes.conf in /etc/slurm differ"
+    assert problems["n07 configuration"]["mend"] == "files"
+
+
+@pytest.mark.parametrize(
+    ("node", "mend", "note", "words"),
+    [
+        (registered("IDLE+DRAIN", reason="bad disk", reason_user="root"), "", True, "reason 'bad disk' by root"),
+        (registered("DOWN", reason="bad disk", reason_user="root"), "", True, "bad disk"),
+        (registered("IDLE+DRAIN", reason="slurmscale: upgrade"), "resume", False, "slurmscale: upgrade"),
+        (registered("DOWN+NOT_RESPONDING", reason="Not responding"), "resume", False, "Not responding"),
+        (registered("UNKNOWN+NOT_RESPONDING"), "resume", False, "UNKNOWN"),
+        (registered("IDLE+DRAIN", reason="Low RealMemory (x)", reason_user="slurm"), "undrain resume", False, "Low"),
+        (registered("IDLE+DRAIN", reason="Low RealMemory (x)", reason_user="root"), "", True, "Low"),
+        (
+            registered("IDLE+DRAIN+INVALID_REG", real_memory=9000),
+            "definition restart undrain resume",
+            False,
+            "9000 > 1000",
+        ),
+        (registered("IDLE+DRAIN+INVALID_REG"), "restart undrain resume", False, "INVALID_REG"),
+        (registered("INVAL", cpus=8, defined_in="/etc/slurm/slurm.conf line 9"), "", False, "CPUs 8 > 2"),
+    ],
+)
+def test_slurms_own_view_of_a_node_is_told_with_its_reason(
+    node: dict[str, Any],
+    mend: str,
+    note: bool,  # noqa: FBT001 - a case
+    words: str,
+) -> None:
+    problem = found(known=cluster(nodes={"n07": node}))["n07 state"]
+    assert (problem["mend"], problem["note"]) == (mend, note)
+    assert words in problem["found"]
+    if mend == "":
+        assert "n07" in problem["remedy"]
+
+
+def test_a_node_that_is_not_among_those_looked_at_is_told_and_not_mended() -> None:
+    known = cluster(nodes={"n07": registered(), "old1": registered("DOWN", reason="Not responding")})
+    problem = found(known=known)["old1 state"]
+    assert problem["mend"] == ""
+    assert "name it in nodes" in problem["remedy"]
+
+
+def test_a_machine_that_does_not_answer_is_told_and_nothing_else_of_it() -> None:
+    assert list(found(repair_failure="10.0.0.7 can't be reached")) == ["n07 reachable"]
+
+
+def test_a_bare_machine_is_no_fault_and_an_unregistered_node_is() -> None:
+    assert found(machine(slurm_version=None), known=cluster(nodes={}))["n07 node"]["note"]
+    assert not found(known=cluster(nodes={}))["n07 node"]["note"]
+
+
+def test_a_credential_counts_only_while_the_controllers_munge_runs_and_the_key_is_right() -> None:
+    hostvars: dict[str, Any] = {
+        "ctl1": {
+            "preflight_node": machine(),
+            "preflight_cluster": cluster(),
+            "repair_credentials": {"n07": {"ok": False, "message": "Rewound credential"}},
+        },
+        "n07": {
+            "inventory_hostname": "n07",
+            "preflight_node": machine(),
+            "repair_name": "n07",
+            "repair_conf_dir": CACHE,
+        },
+    }
+    assert [one["check"] for one in cluster_findings(["n07"], hostvars, "ctl1")] == ["munge credential"]
+    hostvars["ctl1"]["preflight_node"] = machine(
+        services={"munge": {**SERVICE, "active": "failed"}, "slurmctld": SERVICE}
+    )
+    assert [one["check"] for one in cluster_findings(["n07"], hostvars, "ctl1")] == ["service munge"]
+
+
+@pytest.mark.parametrize(
+    ("controller", "known", "check", "mend"),
+    [
+        (machine(files=files(key=None)), cluster(), "munge key", ""),
+        (machine(), cluster(answering=False, message="it hangs", nodes={}), "slurmctld", ""),
+        (machine(), cluster(config={"HASH_VAL": "Different Ours=1 Slurmctld=2"}), "configuration", ""),
+        (
+            machine(files={**files(), "/var/spool/slurmctld": file(mode="0700", owner="root", kind="directory")}),
+            cluster(),
+            "rights of /var/spool/slurmctld",
+            "path",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_controller_is_found(
+    controller: dict[str, Any], known: dict[str, Any], check: str, mend: str
+) -> None:
+    problems = found(controller=controller, known=known)
+    assert problems[f"ctl1 {check}"]["mend"] == mend
+
+
+def test_the_report_tells_what_was_mended_and_why_something_is_left() -> None:
+    before = [
+        {
+            "host": "n07",
+            "check": "service slurmd",
+            "needed": "active",
+            "found": "failed",
+            "remedy": "r",
+            "mend": "slurmd",
+        },
+        {
+            "host": "n08",
+            "check": "service slurmd",
+            "needed": "active",
+            "found": "failed",
+            "remedy": "r",
+            "mend": "slurmd",
+        },
+        {"host": "n08", "check": "clock", "needed": "right", "found": "wrong", "remedy": "Set up chrony.", "mend": ""},
+    ]
+    before = [{**one, "note": False} for one in before]
+    drain = {**before[2], "check": "state", "found": "DRAIN", "note": True}
+    report = repair_report(before, [*before[1:], drain], {"n08": "Run slurmd: no way"})
+    assert not report["well"]
+    assert {(one["host"], one["check"]): one["result"] for one in report["findings"]} == {
+        ("n07", "service slurmd"): "mended",
+        ("n08", "service slurmd"): "left",
+        ("n08", "clock"): "left",
+        ("n08", "state"): "note",
+    }
+    assert "tried, but: Run slurmd: no way" in report["table"]
+    assert "Set up chrony." in report["table"]
+    assert report["table"].endswith("1 mended, 2 left, 1 note.")
+    assert repair_report([drain])["well"]
+    assert repair_report([])["table"] == "Nothing is wrong."
+
+
+def test_a_test_job_goes_to_an_idle_node_and_a_partition_without_any_says_why() -> None:
+    nodes = {
+        "n07": registered("ALLOCATED", partitions=["batch", "full"]),
+        "n08": registered("IDLE+DRAIN", partitions=["batch", "out"]),
+        "n09": registered("IDLE", partitions=["batch", "down"]),
+    }
+    partitions = {name: {"state": "UP"} for name in ("batch", "full", "out", "empty")} | {"down": {"state": "DOWN"}}
+    tests = {one["partition"]: one for one in partition_tests({"nodes": nodes, "partitions": partitions})}
+    assert (tests["batch"]["node"], tests["batch"]["busy"]) == ("n09", False)
+    assert (tests["full"]["node"], tests["full"]["busy"]) == ("n07", True)
+    assert "n08 IDLE+DRAIN" in tests["out"]["message"]
+    assert "it has none" in tests["empty"]["message"]
+    assert tests["down"]["message"] == "the partition is DOWN"
+
+
+def test_what_test_jobs_said_is_shown() -> None:
+    tests = [
+        {"partition": "batch", "node": "n07", "busy": False, "message": ""},
+        {"partition": "out", "node": "", "busy": False, "message": "no node of it takes jobs"},
+    ]
+    job = {"ok": True, "job_id": "5", "state": "COMPLETED", "message": "job 5 COMPLETED"}
+    said = {"stdout": "JobId=5 JobName=x\n   Comment=n07, 2 CPUs \n   WorkDir=/\n"}
+    result = partition_results(tests, [{"item": tests[0], "jobs": {"n07": job}}], [said])
+    assert not result["ok"]
+    assert [one["output"] for one in result["tests"]] == ["n07, 2 CPUs", ""]
+    assert result["table"].splitlines()[1].split() == [
+        "batch",
+        "n07",
+        "5",
+        "job",
+        "5",
+        "COMPLETED",
+        "n07,",
+        "2",
+        "CPUs",
+    ]
+
+
+def test_only_steps_of_jobs_are_listed(tmp_path: Any) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/uptime").write_text("5000.00 1.0\n")
+    for pid, comm, line in [
+        (7, "slurmstepd", "slurmstepd: [12.batch]"),
+        (8, "slurmstepd", "/usr/sbin/slurmstepd\0infinity"),
+        (9, "sleep", "slurmstepd: [13.0]"),
+    ]:
+        process = tmp_path / "proc" / str(pid)
+        process.mkdir()
+        (process / "comm").write_text(comm + "\n")
+        (process / "cmdline").write_text(line)
+        (process / "stat").write_text(f"{pid} ({comm}) S " + " ".join(["0"] * 18) + " 0 0")
+    assert node_probe.steps(f"{tmp_path}/") == [{"pid": 7, "job": "12", "step": "batch", "seconds": 5000}]
