@@ -40,6 +40,8 @@ def run_playbook(name: str, *arguments: str, timeout: float = 300) -> subprocess
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
+        # Molecule sets it, and it would win.
+        "ANSIBLE_FORCE_COLOR": "0",
         "COLUMNS": "1000",
     }
     return subprocess.run(

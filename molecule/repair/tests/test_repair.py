@@ -1,0 +1,215 @@
+"""What a repair finds in a broken cluster, what it mends, what it leaves and why, and that jobs run afterwards."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import lab_host, run_playbook
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from testinfra.host import Host
+
+NODES = ["rocky1", "ubuntu1", "ubuntu2"]
+KEY = "/etc/munge/munge.key"
+STEP = "slurmstepd: [99999.batch]"
+# How each thing is broken: host, command, the finding's check, and words of what is found.
+FAULTS = [
+    ("ctl1", f"chmod 0444 {KEY}", "munge key's rights", "0444 munge:munge"),
+    ("ctl1", "chown root /var/spool/slurmctld", "rights of /var/spool/slurmctld", "root:"),
+    ("ctl1", "systemctl disable --quiet slurmctld", "slurmctld at boot", "disabled"),
+    ("rocky1", "systemctl stop munge", "service munge", "inactive"),
+    ("rocky1", "echo '# old' >> /var/spool/slurmd/conf-cache/slurm.conf", "configuration", "slurm.conf in"),
+    (
+        "rocky1",
+        (
+            "install $(command -v sleep) /opt/slurmstepd;"
+            f" setsid bash -c 'exec -a \"{STEP}\" /opt/slurmstepd 6000' <&- >&- 2>&- &"
+        ),
+        "leftover slurmstepd",
+        "of job 99999.batch",
+    ),
+    ("ubuntu1", "systemctl stop slurmd", "service slurmd", "inactive"),
+    ("ubuntu1", "echo SLURMD_OPTIONS= > /etc/default/slurmd", "slurmd's options", "/etc/default/slurmd differ"),
+    ("ubuntu1", "chmod 0777 /var/log/munge", "rights of /var/log/munge", "0777"),
+    (
+        "ubuntu2",
+        f"dd if=/dev/urandom of={KEY} bs=1024 count=1 status=none; systemctl restart munge",
+        "munge key",
+        "fingerprint",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report") / "repair.json"
+
+
+def repair(action: str, report: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    report.unlink(missing_ok=True)
+    return run_playbook("repair_cluster", "-e", f"action={action}", "-e", f"report={report}", *arguments, timeout=400)
+
+
+def results(report: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(one["host"], one["check"]): one for one in json.loads(report.read_text())["findings"]}
+
+
+def states(ctl1: Host) -> dict[str, str]:
+    lines = ctl1.check_output("sinfo --noheader --partition batch --Node --format '%%N %%T'").splitlines()
+    return dict(line.split() for line in lines)
+
+
+def wait_for(ctl1: Host, node: str, state: str) -> None:
+    for _ in range(40):
+        if states(ctl1)[node] == state:
+            return
+        time.sleep(1)
+    pytest.fail(f"{node} is {states(ctl1)[node]}, not {state}")
+
+
+@pytest.mark.parametrize("action", [[], ["-e", "action=mend"]])
+def test_without_one_of_the_three_actions_nothing_happens_and_they_are_explained(action: list[str]) -> None:
+    run = run_playbook("repair_cluster", *action)
+    assert run.returncode == 2
+    said = " ".join(run.stdout.split())
+    for words in ("check lists what is wrong", "fix mends what is safe", "test submits a job", "Nothing was changed"):
+        assert words in said
+    assert "Look at the controller" not in run.stdout
+
+
+def test_nothing_is_wrong_with_a_healthy_cluster(report: Path) -> None:
+    run = repair("check", report)
+    assert run.returncode == 0, run.stdout
+    assert {(one["host"], one["result"]) for one in results(report).values()} == {("rocky2", "note")}
+
+
+def test_every_fault_is_found_then_mended_and_the_nodes_are_back(ctl1: Host, report: Path) -> None:
+    for host, command, _, _ in FAULTS:
+        lab_host(host).check_output(command.replace("%", "%%"))
+    time.sleep(61)  # a younger step may still be about to start
+
+    run = repair("check", report)
+    assert run.returncode == 2
+    found = results(report)
+    for host, _, check, words in FAULTS:
+        assert found[host, check]["result"] == "found"
+        assert words in found[host, check]["found"]
+        assert found[host, check]["remedy"]
+    assert lab_host("ubuntu1").service("slurmd").is_running is False
+
+    run = repair("fix", report)
+    assert run.returncode == 0, run.stdout
+    mended = results(report)
+    for host, _, check, _ in FAULTS:
+        assert mended[host, check]["result"] == "mended"
+    assert re.search(r"^\s+\d+ mended, 1 note\.$", run.stdout, re.MULTILINE)
+
+    assert states(ctl1) == dict.fromkeys(NODES, "idle")
+    assert ctl1.file(KEY).mode == 0o400
+    assert ctl1.file("/var/spool/slurmctld").user == "slurm"
+    assert ctl1.service("slurmctld").is_enabled
+    assert lab_host("ubuntu2").file(KEY).sha256sum == ctl1.file(KEY).sha256sum
+    assert "--conf-server" in lab_host("ubuntu1").file("/etc/default/slurmd").content_string
+    assert not lab_host("rocky1").process.filter(comm="slurmstepd")
+
+    assert repair("check", report).returncode == 0
+
+
+def test_a_job_runs_in_each_partition_and_its_output_is_shown(report: Path) -> None:
+    run = repair("test", report)
+    assert run.returncode == 0, run.stdout
+    tests = {one["partition"]: one for one in json.loads(report.read_text())["tests"]}
+    assert set(tests) == {"batch", "rocks"}
+    assert tests["rocks"]["node"] == "rocky1"
+    for one in tests.values():
+        assert (one["ok"], one["state"]) == (True, "COMPLETED")
+        assert re.match(rf"{one['node']}, \d+ CPUs, root, slurm", one["output"])
+        assert one["output"] in run.stdout
+
+
+def test_a_drain_of_somebody_else_is_reported_and_never_lifted(ctl1: Host, report: Path) -> None:
+    ctl1.check_output("scontrol update NodeName=rocky1 State=DRAIN Reason='disk is to be replaced'")
+    try:
+        run = repair("fix", report)
+        assert run.returncode == 0, run.stdout
+        state = results(report)["rocky1", "state"]
+        assert state["result"] == "note"
+        assert "disk is to be replaced" in state["found"]
+        assert "scontrol update NodeName=rocky1 State=RESUME" in state["remedy"]
+        assert states(ctl1)["rocky1"] == "drained"
+
+        run = repair("test", report)
+        assert run.returncode == 2
+        tests = {one["partition"]: one for one in json.loads(report.read_text())["tests"]}
+        assert tests["batch"]["ok"]
+        assert "no node of it takes jobs: rocky1 IDLE+DRAIN" in tests["rocks"]["message"]
+    finally:
+        ctl1.check_output("scontrol update NodeName=rocky1 State=RESUME")
+
+
+def test_our_own_drain_and_a_node_that_only_went_away_are_resumed(ctl1: Host, report: Path) -> None:
+    ctl1.check_output("scontrol update NodeName=rocky1 State=DRAIN Reason='slurmscale: upgrade'")
+    ctl1.check_output("scontrol update NodeName=ubuntu1 State=DOWN Reason='Not responding'")
+    run = repair("fix", report)
+    assert run.returncode == 0, run.stdout
+    assert results(report)["rocky1", "state"]["result"] == "mended"
+    assert results(report)["ubuntu1", "state"]["result"] == "mended"
+    assert states(ctl1) == dict.fromkeys(NODES, "idle")
+
+
+def test_a_node_that_is_registered_with_too_much_is_registered_anew(ctl1: Host, report: Path) -> None:
+    own = "/etc/slurm/slurmscale-nodes.conf"
+    ctl1.check_output("sed -i '/NodeName=ubuntu2/s/RealMemory=[0-9]*/RealMemory=9000000/' %s", own)
+    # No change of the set of nodes, so this is safe on every generation.
+    ctl1.check_output("scontrol reconfigure")
+    lab_host("ubuntu2").check_output("systemctl restart slurmd")
+    wait_for(ctl1, "ubuntu2", "inval")
+    run = repair("fix", report)
+    assert run.returncode == 0, run.stdout
+    state = results(report)["ubuntu2", "state"]
+    assert state["result"] == "mended"
+    assert "RealMemory 9000000 >" in state["found"]
+    assert states(ctl1)["ubuntu2"] == "idle"
+
+
+def test_a_controller_that_is_down_is_started(ctl1: Host, report: Path) -> None:
+    ctl1.check_output("systemctl stop slurmctld munge")
+    run = repair("fix", report)
+    assert run.returncode == 0, run.stdout
+    found = results(report)
+    assert found["ctl1", "service slurmctld"]["result"] == "mended"
+    assert found["ctl1", "service munge"]["result"] == "mended"
+    assert states(ctl1) == dict.fromkeys(NODES, "idle")
+
+
+def test_what_is_left_is_left_with_its_reason(ctl1: Host, report: Path) -> None:
+    """A clock that is ahead, a disk with less than is asked for, and a machine that does not answer."""
+    host = lab_host("ubuntu1")
+    host.check_output("mkdir -p /opt/ahead")
+    host.check_output(
+        "printf 'import time\\n_now = time.time\\ntime.time = lambda: _now() + 3600\\n' > /opt/ahead/sitecustomize.py"
+    )
+    host.check_output(
+        "printf '#!/bin/sh\\nPYTHONPATH=/opt/ahead exec /usr/bin/python3 \"$@\"\\n' > /opt/ahead/python3"
+        " && chmod 0755 /opt/ahead/python3"
+    )
+    inventory = report.parent / "further.yml"
+    inventory.write_text(
+        "all: {hosts: {ubuntu1: {ansible_python_interpreter: /opt/ahead/python3},"
+        " ubuntu2: {ansible_host: 127.0.0.1, ansible_port: 1}, rocky1: {preflight_min_free_mb: 100000000}}}\n"
+    )
+    run = repair("fix", report, "-i", str(inventory))
+    assert run.returncode == 2
+    found = results(report)
+    assert found["ubuntu1", "clock"]["result"] == "left"
+    assert "chrony" in found["ubuntu1", "clock"]["remedy"]
+    assert found["rocky1", "space in /var"]["result"] == "left"
+    assert found["ubuntu2", "reachable"]["result"] == "left"
+    assert states(ctl1) == dict.fromkeys(NODES, "idle")
