@@ -56,11 +56,12 @@ options:
     default: []
   resume_down:
     description:
-      - Also resume nodes that Slurm set DOWN because their slurmd was away, with its reasons C(Not responding) or
-        C(Node unexpectedly rebooted), or that are DOWN without a reason because they are new.
+      - Names of nodes to resume also when Slurm set them DOWN because their slurmd was away, with its reasons
+        C(Not responding) or C(Node unexpectedly rebooted), or when they are DOWN without a reason because they are new.
       - Meant for nodes that this very run makes. With V(state=available) they are resumed once their slurmd answers.
-    type: bool
-    default: false
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds to wait. With 0 the nodes are changed and looked at once.
     type: float
@@ -107,7 +108,7 @@ EXAMPLES = r"""
   ai_infra.slurm.slurm_drain:
     nodes: ["node[9-12]"]
     state: available
-    resume_down: true
+    resume_down: [node9, node10]
     timeout: 120
 """
 
@@ -165,7 +166,7 @@ ARGUMENTS = {
     "reason": {"type": "str", "default": "taken out of service"},
     "jobs": {"type": "str", "choices": ["wait", "requeue", "cancel"], "default": "wait"},
     "dead": {"type": "list", "elements": "str", "default": []},
-    "resume_down": {"type": "bool", "default": False},
+    "resume_down": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "float", "default": 300},
     "interval": {"type": "float", "default": 2},
     "conf": {"type": "path"},
@@ -185,7 +186,7 @@ def judge(params: Dict[str, Any]) -> slurm_settle.Judge:
         reason, dead = slurm_states.own_reason(params["reason"]), params["dead"]
         return lambda name, node, jobs: slurm_states.judge_drained(node, jobs, reason, dead=name in dead)
     wanted = slurm_states.judge_resumed if params["state"] == "resumed" else slurm_states.judge_available
-    return lambda _name, node, _jobs: wanted(node, resume_down=params["resume_down"])
+    return lambda name, node, _jobs: wanted(node, resume_down=name in params["resume_down"])
 
 
 def evict(params: Dict[str, Any]) -> Optional[slurm_settle.Evict]:

@@ -256,7 +256,7 @@ def test_dynamic_node_may_appear_later(drain: Runner, slurm: FakeSlurm, clock: C
 
 def test_node_that_never_registers_says_so(drain: Runner, slurm: FakeSlurm) -> None:
     slurm.node("n1", "DOWN+NOT_RESPONDING", "Not responding")
-    result = drain(nodes=["n1"], state="available", resume_down=True, timeout=30)
+    result = drain(nodes=["n1"], state="available", resume_down=["n1"], timeout=30)
     message = result["nodes"]["n1"]["message"]
     assert message == "after 30 s: is DOWN+NOT_RESPONDING: its slurmd has not registered"
     assert slurm.updates() == []
@@ -267,7 +267,7 @@ def test_down_node_that_is_back_is_resumed_only_when_told(drain: Runner, slurm: 
     refused = drain(nodes=["n1"], state="available")
     assert refused["failed_nodes"] == ["n1"]
     assert "resume_down" in refused["nodes"]["n1"]["message"]
-    resumed = drain(nodes=["n1"], state="available", resume_down=True)
+    resumed = drain(nodes=["n1"], state="available", resume_down=["n1"])
     assert (resumed["failed_nodes"], resumed["changed"]) == ([], True)
 
 
