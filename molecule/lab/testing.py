@@ -51,6 +51,8 @@ def run_playbook(name: str, *arguments: str, timeout: float = 300) -> subprocess
         timeout=timeout,
         check=False,
         text=True,
+        # A playbook that asks something must not find the terminal of whoever runs the tests.
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

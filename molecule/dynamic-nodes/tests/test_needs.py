@@ -1,0 +1,29 @@
+"""What a cluster must have for dynamic nodes is checked before a machine is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conftest import lab_host
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_cluster_without_room_is_refused(ctl1: Host, playbook: Playbook) -> None:
+    edit = "s/^MaxNodeCount=.*/MaxNodeCount=2/"
+    ctl1.check_output("sed -i.before %s /etc/slurm/slurm.conf && systemctl restart slurmctld", edit)
+    try:
+        ctl1.check_output("for i in $(seq 60); do scontrol ping | grep -q UP && exit; sleep 0.5; done; exit 1")
+        run = playbook("scale_up", "-e", "nodes=rocky1 slurm_node_registration=dynamic")
+    finally:
+        ctl1.check_output("mv /etc/slurm/slurm.conf.before /etc/slurm/slurm.conf && systemctl restart slurmctld")
+    assert run.returncode != 0
+    wanted = "need a MaxNodeCount in slurm.conf above the number of all nodes, at least 3; it is 2."
+    assert wanted in " ".join(run.stdout.split())
+    assert not lab_host("rocky1").service("slurmd").is_running

@@ -1,0 +1,130 @@
+"""What keeps a node in the cluster, what makes it go, and that a kept one is as it was before."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import ROOT, lab_host, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Slurm
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def podman(*arguments: str) -> None:
+    """Run podman on a container of this lab."""
+    environment = {**os.environ, "CONTAINERS_CONF": str(ROOT / "molecule/lab/containers.conf")}
+    subprocess.run(["podman", *arguments], env=environment, check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(autouse=True)
+def cluster_is_unharmed(slurm: Slurm, ctl1: Host, before: dict[str, Any]) -> Iterator[None]:
+    """After every test: the controller answers, and the job of another node goes on."""
+    yield
+    assert "is UP" in ctl1.check_output("scontrol ping")
+    assert slurm.job(before["job"]) == "RUNNING ubuntu1"
+
+
+def test_a_busy_node_is_kept_with_its_job_named_and_takes_jobs_again(slurm: Slurm, playbook: Playbook) -> None:
+    job = slurm.submit("rocky2")
+    run = playbook("scale_down", "-e", "nodes=rocky2 confirm=true drain_timeout=3")
+    assert run.returncode != 0
+    assert f"after 3 s: still runs jobs {job}. Our drain was taken back." in words(run.stdout)
+    assert "0 of 1 nodes are removed, 1 kept, 0 failed." in run.stdout
+    assert slurm.job(job) == "RUNNING rocky2"
+    assert slurm.state("rocky2").startswith("mixed")
+    slurm.cancel(job)
+
+
+def test_a_kept_node_stays_drained_when_asked(slurm: Slurm, ctl1: Host, playbook: Playbook) -> None:
+    job = slurm.submit("rocky2")
+    run = playbook("scale_down", "-e", "nodes=rocky2 confirm=true drain_timeout=3 keep_drained=true")
+    assert "It stays drained: slurmscale: scale down." in words(run.stdout)
+    assert slurm.state("rocky2") == "draining slurmscale: scale down"
+    assert slurm.job(job) == "RUNNING rocky2"
+    slurm.cancel(job)
+    ctl1.check_output("scontrol update NodeName=rocky2 State=RESUME")
+
+
+def test_a_drain_of_somebody_else_and_its_reason_stay_on_a_kept_node(
+    slurm: Slurm, ctl1: Host, playbook: Playbook
+) -> None:
+    job = slurm.submit("rocky2")
+    ctl1.check_output("scontrol update NodeName=rocky2 State=DRAIN Reason='disk is failing'")
+    run = playbook("scale_down", "-e", "nodes=rocky2 confirm=true drain_timeout=3")
+    assert "It stays drained: disk is failing." in words(run.stdout)
+    assert slurm.state("rocky2") == "draining disk is failing"
+    slurm.cancel(job)
+
+
+def test_a_node_of_a_reservation_is_refused_with_its_name_and_the_others_go_on(
+    slurm: Slurm, ctl1: Host, playbook: Playbook
+) -> None:
+    reserved = "ReservationName=upkeep Users=root Nodes=ubuntu3 StartTime=now+1hour Duration=60"
+    ctl1.check_output(f"scontrol create reservation {reserved}")
+    run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=60")
+    assert run.returncode != 0
+    assert "ubuntu3 belongs to the reservation upkeep" in words(run.stdout)
+    assert "1 of 2 nodes are removed, 1 kept, 0 failed." in run.stdout
+    assert slurm.nodes() == {"rocky3", "ubuntu1", "ubuntu3"}
+    assert slurm.state("ubuntu3").startswith("idle")
+    # The drain that an administrator had set on rocky2 did not hinder it.
+    assert "with reason 'disk is failing'" in words(run.stdout)
+    ctl1.check_output("scontrol delete ReservationName=upkeep")
+
+
+def test_slurmd_of_a_node_that_left_is_stopped_for_good_and_its_packages_stay() -> None:
+    service = lab_host("rocky2").service("slurmd")
+    assert not service.is_running
+    assert not service.is_enabled
+    assert lab_host("rocky2").package("slurm-slurmd").is_installed
+
+
+def test_a_requeued_job_starts_again_elsewhere(slurm: Slurm, playbook: Playbook) -> None:
+    job = slurm.submit("ubuntu3")
+    slurm.host.check_output("scontrol update JobId=%s ReqNodeList=", job)
+    run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=60 jobs=requeue")
+    assert run.returncode == 0, run.stdout
+    assert slurm.nodes() == {"rocky3", "ubuntu1"}
+    assert re.match(r"PENDING|RUNNING (rocky3|ubuntu1)", slurm.job(job))
+    slurm.cancel(job)
+
+
+def test_a_node_in_somebodys_file_is_refused_with_file_and_line(ctl1: Host, playbook: Playbook, tmp_path: Path) -> None:
+    extra = tmp_path / "handmade.yml"
+    machine = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    extra.write_text(json.dumps({"slurm_nodes": {"hosts": {"handmade": machine}}}))
+    ctl1.check_output("echo 'NodeName=handmade NodeAddr=127.0.0.1 CPUs=1' >> /etc/slurm/slurm.conf")
+    ctl1.check_output("systemctl restart slurmctld")
+    ctl1.check_output("for i in $(seq 60); do scontrol ping | grep -q UP && exit; sleep 0.5; done; exit 1")
+    run = playbook("scale_down", "-i", str(extra), "-e", "nodes=handmade confirm=true force=true")
+    ctl1.check_output("sed -i /handmade/d /etc/slurm/slurm.conf; systemctl restart slurmctld")
+    ctl1.check_output("for i in $(seq 60); do scontrol ping | grep -q UP && exit; sleep 0.5; done; exit 1")
+    assert run.returncode != 0
+    assert re.search(r"handmade is defined in /etc/slurm/slurm.conf line \d+, which slurmscale", words(run.stdout))
+
+
+def test_an_unreachable_node_is_busy_until_somebody_calls_it_dead(slurm: Slurm, playbook: Playbook) -> None:
+    job = slurm.submit("rocky3")
+    slurm.host.check_output("scontrol update JobId=%s ReqNodeList=", job)
+    podman("stop", "--time", "1", f"slurmscale-{os.environ.get('LAB_PREFIX', 'lab-test')}-rocky3")
+    run = playbook("scale_down", "-e", "nodes=rocky3 confirm=true drain_timeout=120")
+    assert run.returncode != 0
+    assert "it counts as busy. When the machine is dead: -e force=true" in words(run.stdout)
+    assert slurm.nodes() == {"rocky3", "ubuntu1"}
+    run = playbook("scale_down", "-e", "nodes=rocky3 confirm=true drain_timeout=120 force=true uninstall=true")
+    assert run.returncode == 0, run.stdout
+    assert "can not be reached, so nothing was stopped or uninstalled there" in words(run.stdout)
+    assert slurm.nodes() == {"ubuntu1"}
+    assert re.match(r"PENDING|RUNNING ubuntu1|NODE_FAIL", slurm.job(job))
+    slurm.host.check_output("scancel %s", job)

@@ -1,0 +1,39 @@
+"""The last node leaves, the controller stays, and a machine that left may come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from conftest import Slurm
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_the_last_node_leaves_when_its_job_is_cancelled(
+    slurm: Slurm, ctl1: Host, before: dict[str, Any], playbook: Playbook
+) -> None:
+    run = playbook("scale_down", "-e", "nodes=ubuntu1 confirm=true jobs=cancel drain_timeout=120")
+    assert run.returncode == 0, run.stdout
+    assert "1 of 1 nodes are removed, 0 kept, 0 failed." in run.stdout
+    assert slurm.nodes() == set()
+    assert "is UP" in ctl1.check_output("scontrol ping")
+    assert "JobState=CANCELLED" in ctl1.check_output("scontrol show job %s", before["job"])
+
+
+def test_a_second_run_changes_nothing_and_says_why(playbook: Playbook) -> None:
+    run = playbook("scale_down", "-e", "nodes=ubuntu1,ubuntu2 confirm=true")
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count("is not in the cluster") >= 2
+    assert "changed=1" not in run.stdout
+
+
+def test_machines_that_left_come_back(slurm: Slurm, playbook: Playbook) -> None:
+    run = playbook("scale_up", "-e", "nodes=ubuntu1,ubuntu2", timeout=500)
+    assert run.returncode == 0, run.stdout
+    assert slurm.nodes() == {"ubuntu1", "ubuntu2"}
+    assert slurm.state("ubuntu1,ubuntu2").startswith("idle")
