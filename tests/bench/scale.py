@@ -1,9 +1,10 @@
-"""Benchmark of a scale-up on the lab: module runs, time against a plain ssh script, restarts and outage of the controller."""
+"""Benchmark of a scale-up on the lab: module runs, time against ssh alone, restarts and outage of the controller."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -25,7 +26,10 @@ INVENTORY = ROOT / "inventories" / PREFIX
 OLD = "ubuntu1"
 FRESH = ["rocky1", "rocky2", "rocky3", "ubuntu2", "ubuntu3", "ubuntu4"]
 STARTED = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf UNIT=slurmctld.service"
-POLL = "while :; do t=$(date +%s.%N); timeout 5 scontrol ping >/tmp/ping 2>&1; echo $t $(grep -c 'is UP' /tmp/ping); sleep 0.2; done"
+POLL = (
+    "while :; do t=$(date +%s.%N); timeout 5 scontrol ping >/tmp/ping 2>&1;"
+    " echo $t $(grep -c 'is UP' /tmp/ping); sleep 0.2; done"
+)
 
 
 def ansible(*arguments: str, **environment: str) -> float:
@@ -44,7 +48,16 @@ def ansible(*arguments: str, **environment: str) -> float:
 
 def lab(action: str, generation: str) -> None:
     """Create or destroy the benchmark's lab."""
-    parameters = ["-e", f"lab_prefix={PREFIX}", "-e", f"lab_slurm={generation}", "-e", "lab_rocky_nodes=3", "-e", "lab_ubuntu_nodes=4"]
+    parameters = [
+        "-e",
+        f"lab_prefix={PREFIX}",
+        "-e",
+        f"lab_slurm={generation}",
+        "-e",
+        "lab_rocky_nodes=3",
+        "-e",
+        "lab_ubuntu_nodes=4",
+    ]
     ansible(f"molecule/lab/{action}.yml", *parameters)
 
 
@@ -66,7 +79,14 @@ def addresses() -> dict[str, str]:
 
 def controller(command: str, **options: Any) -> subprocess.Popen[str]:
     """Start a command on the controller."""
-    ssh = ["ssh", "-i", f"{INVENTORY}/id_ed25519", "-o", f"UserKnownHostsFile={INVENTORY}/known_hosts", f"root@{addresses()['ctl1']}"]
+    ssh = [
+        "ssh",
+        "-i",
+        f"{INVENTORY}/id_ed25519",
+        "-o",
+        f"UserKnownHostsFile={INVENTORY}/known_hosts",
+        f"root@{addresses()['ctl1']}",
+    ]
     return subprocess.Popen([*ssh, command], text=True, stdout=subprocess.PIPE, **options)
 
 
@@ -89,7 +109,7 @@ def outage() -> Iterator[dict[str, float]]:
         lines = [line.split() for line in poll.communicate(timeout=20)[0].splitlines()]
         ask("pkill -f 'while :; do t=' || true")
     up = [float(line[0]) for line in lines if line[1:] == ["1"]]
-    steps = [later - earlier for earlier, later in zip(up, up[1:], strict=False)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(up)]
     # Two answers in a row are some 0.2 s apart; only what is more than that is outage.
     found["seconds"] = round(max(0.0, max(steps) - statistics.median(steps)), 2)
 
@@ -103,16 +123,19 @@ def reset(generation: str) -> None:
         cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=120,
     )  # fmt: skip
     names = [f"slurmscale-{PREFIX}-{name}" for name in FRESH]
-    subprocess.run(["podman", "rm", "--force", "--time", "0", *names], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(
+        ["podman", "rm", "--force", "--time", "0", *names], check=True, stdout=subprocess.DEVNULL, timeout=120
+    )
     lab("create", generation)
 
 
 def over_ssh() -> float:
     """Install the fresh nodes by the plain script; return its seconds."""
     hosts = addresses()
+    script = Path(__file__).parent / "install_over_ssh.sh"
     begun = time.monotonic()
     subprocess.run(
-        [str(Path(__file__).parent / "install_over_ssh.sh"), str(INVENTORY), f"http://{hosts['apphub']}:8081", hosts["ctl1"],
+        [str(script), str(INVENTORY), f"http://{hosts['apphub']}:8081", hosts["ctl1"],
          *(f"{name}={hosts[name]}" for name in FRESH)],
         check=True, stdout=subprocess.DEVNULL, timeout=600,
     )  # fmt: skip
