@@ -25,7 +25,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils import (
     apphub_packages,
 )
 
-# Raised whenever the same sources give other bundles.
+# Raised whenever the same sources give other bundles, or the state is written otherwise.
 FORMAT = 1
 FOLDERS = {"glibc": "slurm-client", "musl": "slurm-apk"}
 
@@ -66,7 +66,7 @@ class Store:
                 state = json.load(stream)
         except (OSError, ValueError):
             return {}
-        return state if isinstance(state, dict) else {}
+        return state if isinstance(state, dict) and state.get("format") == FORMAT else {}
 
     def _known(self) -> Bundles:
         bundles: Bundles = self._state.get("bundles", {})
@@ -175,7 +175,13 @@ class Store:
             os.makedirs(os.path.join(pkgs, folder))
             for path in self._fill(pkgs, folder, signer):
                 texts[path] = {"sha256": apphub_packages.sha256(os.path.join(pkgs, path))}
-        state = {"made": self._made, "origins": self._origins, "bundles": self.wanted, "texts": texts}
+        state = {
+            "format": FORMAT,
+            "made": self._made,
+            "origins": self._origins,
+            "bundles": self.wanted,
+            "texts": texts,
+        }
         _write(os.path.join(building, "state.json"), json.dumps(state).encode("utf-8"))
         return _switch(self.root, building, keep)
 

@@ -260,6 +260,14 @@ def test_a_lost_or_damaged_file_is_made_again(hub: Hub, tree: Tree, broken: str,
     assert (hub.folder / broken).read_bytes() == whole
 
 
+@pytest.mark.parametrize("state", ["{", "[]", '{"format": 0, "texts": []}'])
+def test_a_state_that_cannot_be_read_is_no_state(hub: Hub, tree: Tree, state: str) -> None:
+    hub.publish((tree.root, "24.11.5"))
+    (hub.root / "current/state.json").write_text(state)
+    assert hub.publish((tree.root, "24.11.5"))["changed"]
+    assert not hub.publish((tree.root, "24.11.5"))["changed"]
+
+
 def test_only_as_many_old_trees_as_told_are_kept(hub: Hub, tree: Tree) -> None:
     for version in ("1.0", "2.0", "3.0", "4.0"):
         hub.publish((tree.root, version), keep=1)

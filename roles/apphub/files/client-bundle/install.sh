@@ -4,6 +4,8 @@ set -eu
 LC_ALL=C
 export LC_ALL
 umask 022
+# The trial is of the bundle, not of the configuration that the caller happens to use.
+unset SLURM_CONF
 
 prefix=/usr/local/slurm
 root=
