@@ -64,9 +64,7 @@ def read(sources: Iterable[str], environment: Mapping[str, str], vault: Iterable
     for source in sources:
         command += ["-i", source]
     try:
-        done = subprocess.run(
-            command, env=strict, capture_output=True, text=True, timeout=_LIST_TIMEOUT, check=False
-        )
+        done = subprocess.run(command, env=strict, capture_output=True, text=True, timeout=_LIST_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise ClusterError(f"ansible-inventory could not be run: {exc}. Is ansible-core installed?") from exc
     if done.returncode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from slurmscale.states import ACTIVE, FAILED, SUCCEEDED, Operation, RunStatus, TaskStatus
 
@@ -182,6 +182,18 @@ class LogLine:
     event: str
     task: str
     text: str
+
+
+class Timing(NamedTuple):
+    """What earlier runs teach of one Ansible task.
+
+    Attributes:
+        seconds: How long nodes stay at it that run it or wait for it.
+        share: Part of the nodes that do; the others skip it, as Ubuntu does what is for Rocky.
+    """
+
+    seconds: float
+    share: float = 1.0
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ Nothing in Ansible's events announces a total, so the collection's callback `slu
 the whole playbook, then a line per play (and per batch of `serial`) with the hosts it starts with. All tasks of all
 plays form one line of positions. A node's position is how far it, or the part of the playbook it waits for, has come.
 
-What a position weighs is 1 at first; afterwards the seconds nodes spent there in earlier runs.
+What a position weighs is 1 at first; afterwards the seconds nodes spent there in earlier runs. A position still ahead
+counts only as much as nodes used to take part in it, one that a node skipped no longer counts for this node at all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
+
+from slurmscale.models import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,27 +77,23 @@ class Plan:
     """The playbook as one line of positions.
 
     Args:
-        learned: Seconds by task key from earlier runs; empty when there were none.
+        learned: Timings by task key from earlier runs; empty when there were none.
     """
 
-    def __init__(self, learned: Mapping[str, float] | None = None) -> None:
+    def __init__(self, learned: Mapping[str, Timing] | None = None) -> None:
         self.learned = dict(learned or {})
         self.plays: dict[str, Play] = {}
         self.entries: list[Entry] = []
         self.positions: dict[str, int] = {}
         self.batches: dict[str, frozenset[str]] = {}
         self.weights: list[float] = []
-        self.upto: list[float] = [0.0]
+        self.ahead: list[float] = [0.0]
+        """What is to be expected from each position on to the end."""
 
     @property
     def known(self) -> bool:
         """Whether there is a plan at all."""
         return bool(self.entries)
-
-    @property
-    def total(self) -> float:
-        """Weight of the whole playbook."""
-        return self.upto[-1]
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take one line of the plan callback's file.
@@ -118,20 +117,22 @@ class Plan:
         """Find a play by the uuid in an event."""
         return self.plays.get(base_uuid(play_uuid))
 
-    def percent(self, position: int, inner: float) -> int:
-        """Say how much of the playbook's weight lies before a position.
+    def percent(self, done: float, position: int, inner: float, *, skipped: bool = False) -> int:
+        """Say how far a node is.
 
         Args:
-            position: Index of the position.
-            inner: Part of the position itself that is done, 0 to 1.
+            done: Weight of what lies behind it.
+            position: Where it is.
+            inner: Part of that position that is done, 0 to 1.
+            skipped: The position costs this node nothing.
 
         Returns:
             0 to 99: that a node is done is only known when the run is settled.
         """
-        if self.total <= 0 or position < 0:
-            return 0
-        weight = self.weights[position] * inner if position < len(self.weights) else 0.0
-        return min(99, int(99 * (self.upto[min(position, len(self.weights))] + weight) / self.total))
+        weight = 0.0 if skipped else self.weights[position]
+        whole = done + weight + self.ahead[position + 1]
+        # a hair is added, lest 3 of 3 parts become 98 by rounding
+        return min(99, int(99 * (done + weight * inner) / whole + 1e-9)) if whole > 0 else 0
 
     def _add_play(self, line: Mapping[str, Any]) -> None:
         uuid = base_uuid(line["puuid"])
@@ -161,16 +162,22 @@ class Plan:
         self.weights = [self._weight(entry) for entry in self.entries]
         if not any(self.weights):
             self.weights = [1.0] * len(self.entries)
-        self.upto = [0.0]
-        for weight in self.weights:
-            self.upto.append(self.upto[-1] + weight)
+        expected = [weight * self._share(entry) for weight, entry in zip(self.weights, self.entries, strict=True)]
+        self.ahead = [0.0] * (len(expected) + 1)
+        for index in range(len(expected) - 1, -1, -1):
+            self.ahead[index] = self.ahead[index + 1] + expected[index]
 
     def _weight(self, entry: Entry) -> float:
         if entry.rescue or entry.meta:
             return 0.0
         if not self.learned:
             return 1.0
-        return self.learned.get(entry.key, _NEW_TASK_SECONDS)
+        known = self.learned.get(entry.key)
+        return known.seconds if known else _NEW_TASK_SECONDS
+
+    def _share(self, entry: Entry) -> float:
+        known = self.learned.get(entry.key)
+        return known.share if known else 1.0
 
 
 class Dwell:
@@ -181,20 +188,36 @@ class Dwell:
 
     def __init__(self) -> None:
         self._samples: dict[int, list[float]] = {}
-        self._passed = -1
+        self._stayed: dict[int, int] = {}
+        self._passed: dict[int, int] = {}
 
-    def add(self, position: int, seconds: float, until: int) -> None:
-        """Note that a node stayed at a position and then went on to `until`."""
-        self._passed = max(self._passed, until)
+    def add(self, position: int, seconds: float, until: int, *, skipped: bool = False) -> None:
+        """Note that a node stayed at a position and then went on to `until`.
+
+        Args:
+            position: Where it was.
+            seconds: How long.
+            until: Where it is now; what lies between did not concern it.
+            skipped: The node had nothing to do at the position and did not wait there.
+        """
+        for index in range(position, max(until, position + 1)):
+            self._passed[index] = self._passed.get(index, 0) + 1
+        if skipped:
+            return
+        self._stayed[position] = self._stayed.get(position, 0) + 1
         samples = self._samples.setdefault(position, [])
         if len(samples) < self._ENOUGH:
             samples.append(max(0.0, seconds))
 
-    def seconds(self, entries: Iterable[Entry]) -> dict[str, float]:
-        """Return the median stay by task key; positions that all nodes jumped over took no time."""
-        by_key: dict[str, list[float]] = {}
+    def timings(self, entries: Iterable[Entry]) -> dict[str, Timing]:
+        """Return what the run teaches, by task key; positions that no node came by are left out."""
+        by_key: dict[str, list[Timing]] = {}
         for entry in entries:
-            if entry.index <= self._passed:
-                samples = self._samples.get(entry.index)
-                by_key.setdefault(entry.key, []).append(median(samples) if samples else 0.0)
-        return {key: median(values) for key, values in by_key.items()}
+            passed = self._passed.get(entry.index)
+            if passed:
+                seconds = median(self._samples.get(entry.index, [0.0]))
+                by_key.setdefault(entry.key, []).append(Timing(seconds, self._stayed.get(entry.index, 0) / passed))
+        return {
+            key: Timing(median(t.seconds for t in found), median(t.share for t in found))
+            for key, found in by_key.items()
+        }

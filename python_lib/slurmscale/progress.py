@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.events import Event, Kind, Outcome, failure_message
-from slurmscale.models import Counts, TaskChange
+from slurmscale.models import Counts, TaskChange, Timing
 from slurmscale.plan import Dwell, Plan
 from slurmscale.states import ACTIVE, TaskStatus
 from slurmscale.verdict import Milestones, Node, verdict
@@ -36,10 +36,10 @@ class Tracker:
 
     Args:
         nodes: The nodes of the run.
-        learned: Seconds by task key from earlier runs of the same kind.
+        learned: Timings by task key from earlier runs of the same kind.
     """
 
-    def __init__(self, nodes: Iterable[str], learned: Mapping[str, float] | None = None) -> None:
+    def __init__(self, nodes: Iterable[str], learned: Mapping[str, Timing] | None = None) -> None:
         self.plan = Plan(learned)
         self.nodes = {name: Node(name) for name in nodes}
         self.dwell = Dwell()
@@ -47,8 +47,7 @@ class Tracker:
         self.settled = False
         self._milestones = Milestones()
         self._dirty: dict[str, Node] = dict(self.nodes)
-        self._head = -1
-        self._head_since = 0.0
+        self._remaining: float | None = None
         self._passed_ends: set[int] = set()
         self._active = len(self.nodes)
         self._active_progress = 0
@@ -78,9 +77,11 @@ class Tracker:
     def tick(self, now: float) -> None:
         """Let the clock move nodes within tasks whose duration is known."""
         if self.plan.learned and not self.settled:
+            self._remaining = 0.0
             for node in self.nodes.values():
                 if node.going:
                     self._refresh(node, now)
+                    self._remaining = max(self._remaining, self._left(node, now))
 
     def abort(self, reason: str, now: float) -> None:
         """Settle a run that ended without statistics: cancelled, timed out, crashed.
@@ -106,16 +107,14 @@ class Tracker:
         """Say how the run's tasks stand."""
         return Counts(len(self.nodes), self._active, self._success, self._failed, self._active_progress)
 
-    def remaining(self, now: float) -> float | None:
-        """Estimate the seconds to the end of the run; None before anything was learned."""
-        if not self.plan.learned or self._head < 0 or self.settled:
-            return None
-        inside = min(self.plan.weights[self._head], now - self._head_since)
-        return max(0.0, self.plan.total - self.plan.upto[self._head] - inside)
+    @property
+    def remaining(self) -> float | None:
+        """Estimated seconds to the end of the run at the last tick; None before anything was learned."""
+        return None if self.settled else self._remaining
 
-    def learned(self) -> dict[str, float]:
-        """Return the seconds nodes spent at each task of this run, by task key."""
-        return self.dwell.seconds(self.plan.entries)
+    def learned(self) -> dict[str, Timing]:
+        """Return what this run teaches of its tasks, by task key."""
+        return self.dwell.timings(self.plan.entries)
 
     # -- events
 
@@ -126,16 +125,13 @@ class Tracker:
                 self._settle(node, TaskStatus.FAILED, node.pending, event.time)
             elif node.going:
                 self._begin(node, event.time)
-                if play is not None:
+                if play is not None and play.entries:
                     self._advance(node, play.first, event.time)
-        if play is not None and play.entries:
-            self._move_head(play.first, event.time)
 
     def _on_task(self, event: Event) -> None:
         position = self.plan.positions.get(event.task_uuid)
         if position is None:
             return
-        self._move_head(position, event.time)
         entry = self.plan.entries[position]
         if entry.ends_host:
             self._passed_ends.add(position)
@@ -166,7 +162,9 @@ class Tracker:
         if position is not None:
             node.reach = max(node.reach, position)
             play = self.plan.play(event.play_uuid)
-            node.passed = play is None or not play.lockstep
+            waits = play is not None and play.lockstep
+            node.passed = not waits
+            node.skipped = event.outcome is Outcome.SKIPPED and not waits
         self._place(node, event)
         node.last_play = event.play
 
@@ -180,7 +178,7 @@ class Tracker:
         for node in self.nodes.values():
             status, reason = verdict(node, event.data, self.plan, self._passed_ends)
             if node.going and node.position >= 0:
-                self.dwell.add(node.position, event.time - node.since, node.position)
+                self.dwell.add(node.position, event.time - node.since, node.position, skipped=node.skipped)
             self._settle(node, status, reason, event.time)
 
     # -- nodes
@@ -220,11 +218,19 @@ class Tracker:
     def _advance(self, node: Node, position: int, now: float) -> None:
         if position > node.position:
             if node.position >= 0:
-                self.dwell.add(node.position, now - node.since, position)
+                self.dwell.add(node.position, now - node.since, position, skipped=node.skipped)
+            node.done += self._weight_between(node, position)
             node.position, node.since, node.extra = position, now, 0
             node.passed = node.reach >= position and node.passed
+            node.skipped = node.reach >= position and node.skipped
             node.updated_at = max(node.updated_at, now)
         self._refresh(node, now)
+
+    def _weight_between(self, node: Node, position: int) -> float:
+        """Return what a node leaves behind by going on to a position; where times are known, skipped work is none."""
+        if not self.plan.learned:
+            return sum(self.plan.weights[max(0, node.position) : position])
+        return 0.0 if node.skipped or node.position < 0 else self.plan.weights[node.position]
 
     def _refresh(self, node: Node, now: float) -> None:
         if node.status not in ACTIVE:
@@ -241,16 +247,20 @@ class Tracker:
         inner = 0.0
         if node.passed:
             inner = 1.0
-        elif self.plan.learned and node.position < len(self.plan.weights):
+        elif self.plan.learned:
             weight = self.plan.weights[node.position]
             inner = min(_INSIDE, (now - node.since) / weight) if weight > 0 else 0.0
         elif node.extra:
             inner = node.extra / (node.extra + 8)
-        return self.plan.percent(node.position, max(0.0, inner))
+        skipped = node.skipped and bool(self.plan.learned)
+        return self.plan.percent(node.done, node.position, max(0.0, inner), skipped=skipped)
 
-    def _move_head(self, position: int, now: float) -> None:
-        if position > self._head:
-            self._head, self._head_since = position, now
+    def _left(self, node: Node, now: float) -> float:
+        if node.position < 0:
+            return self.plan.ahead[0]
+        weight = self.plan.weights[node.position]
+        inside = weight if node.passed else min(weight, max(0.0, now - node.since))
+        return self.plan.ahead[node.position + 1] + weight - inside
 
     def _begin(self, node: Node, now: float) -> None:
         if node.status is TaskStatus.PENDING:

@@ -80,7 +80,7 @@ class Recorder:
         self._counts = counts
         self._writer.put(changes, self._lines, counts, urgent=settled)
         self._lines = []
-        self._publish(RunStatus.RUNNING, changes, now)
+        self._publish(RunStatus.RUNNING, changes)
 
     def tick(self, now: float) -> None:
         """Let the clock move the nodes; called every second or so."""
@@ -97,12 +97,12 @@ class Recorder:
         self._counts = self.tracker.counts()
         self._writer.put(changes, self._lines, self._counts, urgent=True, status=status, error=error, completed_at=now)
         self._lines = []
-        self._publish(status, changes, now, error)
+        self._publish(status, changes, error)
 
-    def _publish(self, status: RunStatus, changes: list[Any], now: float, error: str | None = None) -> None:
+    def _publish(self, status: RunStatus, changes: list[Any], error: str | None = None) -> None:
         counts = self._counts
         progress = overall_progress(counts.success, counts.active_progress, counts.total)
-        remaining = self.tracker.remaining(now) if status in RUN_ACTIVE else None
+        remaining = self.tracker.remaining if status in RUN_ACTIVE else None
         self._hub.publish(Notice(self._run_id, status, progress, counts, tuple(changes), remaining, error))
 
     def _log(self, event: Event) -> None:

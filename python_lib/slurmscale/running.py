@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _TICK = 0.5
 _CANCEL_POLL = 0.5
 _PLAN_WAIT = 2.0
+_PLAY_WAIT = 0.3
 _HEARTBEAT = 30.0
 _MOST_NAMED = 5
 CANCELLED = "cancelled"
@@ -127,7 +128,7 @@ class RunHandle:
             name = raw.get("event")
             if name in ("playbook_on_start", "playbook_on_play_start"):
                 # the outline is written right after the first event; without the callback only this once is waited
-                lines = self._job.plan_lines(_PLAN_WAIT if waiting_for_plan else 0.0)
+                lines = self._job.plan_lines(self._plan_wait(first=waiting_for_plan))
                 waiting_for_plan = False
             else:
                 lines = self._job.plan_lines() if name == "playbook_on_task_start" else []
@@ -136,6 +137,12 @@ class RunHandle:
             self._recorder.event(raw)
             if name == "playbook_on_start" and self._job.pid:
                 self._record_process(self._job.pid)
+
+    def _plan_wait(self, *, first: bool) -> float:
+        if first:
+            return _PLAN_WAIT
+        # a play's line follows its event at once; it says which hosts take part
+        return _PLAY_WAIT if self.tracker.plan.known else 0.0
 
     def _tick(self) -> None:
         now = time.time()

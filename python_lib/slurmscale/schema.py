@@ -128,5 +128,6 @@ timings = Table(
     Column("run_id", String(64), primary_key=True),
     Column("key", String(512), primary_key=True),
     Column("seconds", Float, nullable=False),
+    Column("share", Float, nullable=False),
     Column("created_at", Float, nullable=False),
 )

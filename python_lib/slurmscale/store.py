@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from slurmscale.database import Database
 from slurmscale.errors import NotFoundError, OverlapError, StoreError
-from slurmscale.models import Cluster, Counts, LogLine, Run, Task
+from slurmscale.models import Cluster, Counts, LogLine, Run, Task, Timing
 from slurmscale.rows import as_cluster, as_log_line, as_run, as_task, run_row
 from slurmscale.schema import claims, clusters, log_lines, runs, tasks, timings
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
@@ -183,8 +183,8 @@ class Store(Database):
 
     # -- what earlier runs teach
 
-    def learned(self, kind: str) -> dict[str, float]:
-        """Return the median seconds of each task over the latest runs of a kind."""
+    def learned(self, kind: str) -> dict[str, Timing]:
+        """Return the median timing of each task over the latest runs of a kind."""
         recent = (
             select(timings.c.run_id)
             .where(timings.c.kind == kind)
@@ -194,20 +194,24 @@ class Store(Database):
         )
         with self.explained("read"), self.engine.connect() as connection:
             latest = list(connection.scalars(recent))
+            columns = (timings.c.key, timings.c.seconds, timings.c.share)
             rows = connection.execute(
-                select(timings.c.key, timings.c.seconds).where(timings.c.kind == kind, timings.c.run_id.in_(latest))
+                select(*columns).where(timings.c.kind == kind, timings.c.run_id.in_(latest))
             ).all()
-        by_key: dict[str, list[float]] = {}
-        for key, seconds in rows:
-            by_key.setdefault(key, []).append(seconds)
-        return {key: median(values) for key, values in by_key.items()}
+        by_key: dict[str, list[Timing]] = {}
+        for key, seconds, share in rows:
+            by_key.setdefault(key, []).append(Timing(seconds, share))
+        return {
+            key: Timing(median(timing.seconds for timing in found), median(timing.share for timing in found))
+            for key, found in by_key.items()
+        }
 
-    def learn(self, kind: str, run_id: str, seconds: Mapping[str, float]) -> None:
-        """Keep what a run took."""
+    def learn(self, kind: str, run_id: str, learned: Mapping[str, Timing]) -> None:
+        """Keep what a run teaches."""
         now = time.time()
         rows = [
-            {"kind": kind, "run_id": run_id, "key": key[:512], "seconds": value, "created_at": now}
-            for key, value in seconds.items()
+            {"kind": kind, "run_id": run_id, "key": key[:512], "created_at": now, **timing._asdict()}
+            for key, timing in learned.items()
         ]
         if rows:
             with self.explained("write"), self.begin() as connection:

@@ -37,8 +37,12 @@ class Node:
     position: int = -1
     """Where the node is, or what it waits for."""
     since: float = 0.0
+    done: float = 0.0
+    """Weight of what lies behind it."""
     passed: bool = False
     """The node has its result at this position."""
+    skipped: bool = False
+    """The node had nothing to do at this position and waits for nobody there."""
     reach: int = -1
     """The furthest position with a result of its own."""
     extra: int = 0

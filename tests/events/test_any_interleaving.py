@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slurmscale.events import parse
+from slurmscale.models import Timing
 from slurmscale.progress import Tracker
 from slurmscale.states import ACTIVE, TaskStatus
 
@@ -53,7 +54,9 @@ def runs(draw):
     stats = {"failures": dict.fromkeys(failed, 1), "dark": dict.fromkeys(dead, 1), "ok": dict.fromkeys(hosts, 1)}
     if draw(st.booleans()):
         events.append({"event": "playbook_on_stats", "event_data": stats})
-    learned = draw(st.sampled_from([{}, {"p0||task 0": 50.0, "p1||task 1": 1.0}, {"p0||task 0": 0.0}]))
+    learned = draw(
+        st.sampled_from([{}, {"p0||task 0": Timing(50.0), "p1||task 1": Timing(1, 0.5)}, {"p0||task 0": Timing(0.0)}])
+    )
     return hosts, plan, events, learned, stats
 
 

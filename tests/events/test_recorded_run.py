@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slurmscale.events import Kind, parse
+from slurmscale.models import Timing
 from slurmscale.plan import Plan
 from slurmscale.progress import Tracker
 from slurmscale.states import ACTIVE, TaskStatus
@@ -111,19 +112,20 @@ def test_a_run_cut_off_anywhere_leaves_no_node_active(recorded, recorded_plan):
 
 
 def test_learned_weights_move_the_bar_by_time_not_by_count(recorded_plan):
-    plan = Plan({"P1 linear||async": 90.0, "P1 linear||ping": 10.0})
+    plan = Plan({"P1 linear||async": Timing(90.0), "P1 linear||ping": Timing(10.0)})
     for line in recorded_plan:
         plan.add(line)
     names = [entry.name for entry in plan.entries]
-    before, after = plan.percent(names.index("async"), 0), plan.percent(names.index("async"), 1.0)
+    position = names.index("async")
+    before, after = plan.percent(10.0, position, 0), plan.percent(10.0, position, 1.0)
     assert after - before > 80
 
 
 def test_a_run_teaches_how_long_its_tasks_take(recorded, recorded_plan):
     tracker, _ = replay(recorded, recorded_plan)
     seconds = tracker.learned()
-    assert seconds["P1 linear||async"] > 2
-    assert seconds["P1 linear||skipme on b"] < 0.5
+    assert seconds["P1 linear||async"].seconds > 2
+    assert seconds["P1 linear||skipme on b"].seconds < 0.5
     assert max(seconds, key=seconds.get) == "P1 linear||async"
 
 

@@ -186,7 +186,7 @@ def test_a_second_run_knows_how_long_it_takes(scaling, inventory):
         samples.append((time.monotonic() - started, second.tracker.nodes["n1"].progress))
         for node, distinct in values.items():
             distinct.add(second.tracker.nodes[node].progress)
-        remaining.append(second.tracker.remaining(time.time()))
+        remaining.append(second.tracker.remaining)
         time.sleep(0.05)
     total = time.monotonic() - started
     error = sum(abs(progress - 100 * at / total) for at, progress in samples) / len(samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slurmscale.events import failure_message, parse, plain
+from slurmscale.models import Timing
 from slurmscale.plan import Dwell, Plan
 from slurmscale.progress import Tracker
 from slurmscale.report import overall_progress
@@ -101,17 +102,18 @@ def test_a_batch_of_serial_is_not_moved_by_the_one_before_it():
 
 def test_learned_seconds_and_the_clock_move_a_node_within_a_long_task_but_never_past_it():
     run = Playing(["a"], play("p", ["a"], ["short", "install", "end"]),
-                  learned={"p||short": 10.0, "p||install": 80.0, "p||end": 10.0})  # fmt: skip
+                  learned={"p||short": Timing(10.0), "p||install": Timing(80.0), "p||end": Timing(10.0)})  # fmt: skip
     run.play("p", ["a"], at=100.0)
     run.task("p", "short", at=100.0)
     run.task("p", "install", at=110.0)
     node = run.tracker.nodes["a"]
-    seen = []
+    seen, left = [], []
     for second in (110, 130, 150, 190, 500):
         run.tracker.tick(second)
         seen.append(node.progress)
+        left.append(run.tracker.remaining)
     assert seen == [9, 29, 49, 85, 85]
-    assert run.tracker.remaining(150.0) == pytest.approx(50.0)
+    assert left[2] == pytest.approx(50.0)
     moved = node.updated_at
     run.tracker.tick(900)
     assert node.updated_at == moved, "the clock is no sign of life"
@@ -192,15 +194,42 @@ def test_positions_that_everybody_skipped_weigh_nothing_in_the_next_run():
     dwell.add(0, 4.0, 2)
     dwell.add(0, 6.0, 2)
     dwell.add(2, 1.0, 2)
+    dwell.add(2, 0.1, 2, skipped=True)
     plan = Plan()
     plan.add(play("p", ["a"], ["one", "two", "three", "four"]))
-    assert dwell.seconds(plan.entries) == {"p||one": 5.0, "p||two": 0.0, "p||three": 1.0}
+    assert dwell.timings(plan.entries) == {"p||one": (5.0, 1.0), "p||two": (0.0, 0.0), "p||three": (1.0, 0.5)}
 
 
 def test_a_plan_of_nothing_but_weightless_tasks_still_has_positions():
     plan = Plan()
     plan.add(play("p", ["a"], ["one", "two"], sec="rescue"))
-    assert plan.percent(1, 0) == 49
+    assert plan.percent(1.0, 1, 0) == 49
+
+
+def test_work_for_the_other_system_is_expected_by_its_share_and_dropped_when_it_is_skipped():
+    learned = {"p||common": Timing(10.0), "p||rocky": Timing(40.0, 0.5), "p||ubuntu": Timing(40.0, 0.5)}
+    run = Playing(["r", "u"], play("p", ["r", "u"], ["common", "rocky", "ubuntu"], strategy="free"), learned=learned)
+    run.play("p", ["r", "u"], at=0.0)
+    for host in ("r", "u"):
+        run.event("runner_on_start", "p", "common", host, at=0.0)
+        run.ok("p", "common", host, at=10.0)
+    assert run.tracker.nodes["r"].progress == 99 * 10 // 50
+    run.event("runner_on_start", "p", "rocky", "u", at=10.0)
+    run.event("runner_on_skipped", "p", "rocky", "u", at=10.0)
+    run.event("runner_on_start", "p", "ubuntu", "u", at=10.0)
+    run.event("runner_on_start", "p", "rocky", "r", at=10.0)
+    run.tracker.tick(30.0)
+    assert run.tracker.nodes["u"].progress == 99 * 30 // 50
+    assert run.tracker.nodes["r"].progress == 99 * 30 // 70
+    assert run.tracker.remaining == pytest.approx(40.0)
+    run.ok("p", "rocky", "r", at=50.0)
+    run.event("runner_on_start", "p", "ubuntu", "r", at=50.0)
+    run.event("runner_on_skipped", "p", "ubuntu", "r", at=50.0)
+    run.ok("p", "ubuntu", "u", at=50.0)
+    run.stats(ok={"r": 3, "u": 3})
+    taught = run.tracker.learned()
+    assert taught["p||rocky"].share == taught["p||ubuntu"].share == 0.5
+    assert taught["p||rocky"].seconds == 40.0
 
 
 @pytest.mark.parametrize(

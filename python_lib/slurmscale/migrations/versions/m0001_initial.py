@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(length=64), nullable=False),
         sa.Column("key", sa.String(length=512), nullable=False),
         sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("share", sa.Float(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "run_id", "key"),
     )
