@@ -93,9 +93,15 @@ def _foreign(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if facts.get("repair_failure"):
+    said = " ".join(str(facts.get("repair_failure") or "").split())
+    if "can't be reached" in said:
+        said = said.partition(" Check that")[0]
         remedy = "Get it running and reachable (power, network, ansible_host, ansible_user), then run again."
-        yield checks.finding("reachable", "an answer over ssh", " ".join(facts["repair_failure"].split()), remedy)
+        yield checks.finding("reachable", "an answer over ssh", said, remedy)
+    elif said:
+        yield checks.finding(
+            "look", "a complete look at the machine", said, "Do what the message says, then run again."
+        )
 
 
 def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

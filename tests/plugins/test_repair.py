@@ -215,6 +215,7 @@ def test_a_node_that_is_not_among_those_looked_at_is_told_and_not_mended() -> No
 
 def test_a_machine_that_does_not_answer_is_told_and_nothing_else_of_it() -> None:
     assert list(found(repair_failure="10.0.0.7 can't be reached")) == ["n07 reachable"]
+    assert list(found(repair_failure="CPUs=65 is stated, but the node has 64")) == ["n07 look"]
 
 
 def test_a_bare_machine_is_no_fault_and_an_unregistered_node_is() -> None:
