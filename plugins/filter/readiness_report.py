@@ -107,7 +107,8 @@ def _reached(facts: Mapping[str, Any], failure: Mapping[str, Any] | None) -> dic
     remedy = (
         "Check that it is up, its address, user and key (ansible_host, ansible_user, ansible_ssh_private_key_file)."
     )
-    return entry("reachable", False, "an answer over ssh", said, remedy)  # noqa: FBT003 - a record
+    found = said.partition(" Check that")[0]
+    return entry("reachable", False, "an answer over ssh", found, remedy)  # noqa: FBT003 - a record
 
 
 def _lost() -> dict[str, Any]:
