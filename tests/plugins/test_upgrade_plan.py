@@ -1,0 +1,92 @@
+"""Which version an upgrade means, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.ai_infra.slurm.plugins.filter.upgrade_plan import upgrade_plan
+
+ROCKY = {"id": "rocky", "family": "RedHat", "major": 9, "codename": ""}
+UBUNTU = {"id": "ubuntu", "family": "Debian", "major": 24, "codename": "noble"}
+RPMS = ("24.11.5-4.el9", "24.11.5-4+new1.el9", "24.11.5-4+new2.el9", "24.05.2-1.el9")
+DEBS = ("24.11.5-4", "24.11.5-4+new1", "24.11.5-4+new2", "24.05.2-1")
+CATALOG: dict[str, Any] = {
+    "repositories": {
+        "rpm/el9": {"packages": {name: {version: {} for version in RPMS} for name in ("slurm", "slurm-slurmd")}},
+        "deb/ubuntu/noble": {
+            "packages": {name: {version: {} for version in DEBS} for name in ("slurmd", "slurm-client")}
+        },
+    }
+}
+
+
+def node(system: dict[str, Any], version: str) -> dict[str, Any]:
+    names = ("slurm", "slurm-slurmd") if system is ROCKY else ("slurmd", "slurm-client")
+    packages = {**dict.fromkeys(names, version), "munge": "0.5"}
+    return {"os": system, "packages": packages, "slurm_version": version.partition("-")[0]}
+
+
+@pytest.mark.parametrize(
+    ("system", "now", "wanted", "chosen", "needed"),
+    [
+        (UBUNTU, "24.11.5-4", "24.11.5-4+new1", "24.11.5-4+new1", True),
+        (UBUNTU, "24.11.5-4+new1", "24.11.5-4+new1", "24.11.5-4+new1", False),
+        (UBUNTU, "24.05.2-1", "24.11.5-4", "24.11.5-4", True),
+        (UBUNTU, "24.05.2-1", "24.05", "24.05.2-1", False),
+        (ROCKY, "24.11.5-4.el9", "24.11.5-4+new1", "24.11.5-4+new1.el9", True),
+        (ROCKY, "24.05.2-1.el9", "24.11.5-4", "24.11.5-4.el9", True),
+        (ROCKY, "24.11.5-4.el9", "24.11.5-4.el9", "24.11.5-4.el9", False),
+    ],
+)
+def test_exactly_the_stated_version_is_chosen(
+    system: dict[str, Any], now: str, wanted: str, chosen: str, *, needed: bool
+) -> None:
+    plan = upgrade_plan(node(system, now), wanted, "24.11.5", CATALOG)
+    assert (plan["problem"], plan["version"], plan["needed"]) == ("", chosen, needed)
+
+
+def test_only_packages_of_slurm_are_upgraded() -> None:
+    plan = upgrade_plan(node(ROCKY, "24.11.5-4.el9"), "24.11.5-4", "24.11.5", CATALOG)
+    assert plan["packages"] == ["slurm", "slurm-slurmd"]
+    assert plan["before"] == {"slurm": "24.11.5-4.el9", "slurm-slurmd": "24.11.5-4.el9"}
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted", "controller", "words"),
+    [
+        ("24.05.2-1", "25.05.1", "24.11.5", "25.05.1 is newer than slurmctld, which is 24.11.5"),
+        ("24.05.2-1", "24.11.6-1", "24.11.5", "newer than slurmctld"),
+        ("22.05.8-1", "22.05.9", "24.11.5", "slurmctld 24.11.5 works with slurmd 23.02 and later"),
+        ("22.05.8-1", "22.05.9", "24.05.1", "slurmctld 24.05.1 works with slurmd 23.02 and later"),
+        ("24.11.5-4", "24.05.2", "24.11.5", "would be a step back"),
+        ("24.11.5-4", "24.11.5", "24.11.5", "may be 24.11.5-4 or 24.11.5-4+new1 or 24.11.5-4+new2"),
+        ("24.11.5-4", "24.11.5-9", "24.11.5", "has no slurm-client 24.11.5-9; there are 24.05.2-1, 24.11.5-4"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(now: str, wanted: str, controller: str, words: str) -> None:
+    assert words in upgrade_plan(node(UBUNTU, now), wanted, controller, CATALOG)["problem"]
+
+
+def test_three_majors_are_inside_the_window_from_24_11_on() -> None:
+    packages = {name: {"23.02.7-1": {}} for name in ("slurmd", "slurm-client")}
+    catalog = {"repositories": {"deb/ubuntu/noble": {"packages": packages}}}
+    assert upgrade_plan(node(UBUNTU, "22.05.8-1"), "23.02", "24.11.5", catalog)["problem"] == ""
+
+
+def test_packages_that_have_not_one_version_in_common_are_refused() -> None:
+    packages = {"slurmd": {"24.11.5-4": {}}, "slurm-client": {"24.11.5-3": {}}}
+    catalog = {"repositories": {"deb/ubuntu/noble": {"packages": packages}}}
+    problem = upgrade_plan(node(UBUNTU, "24.05.2-1"), "24.11.5", "24.11.5", catalog)["problem"]
+    assert "but other packages in version 24.11.5-3" in problem
+
+
+def test_a_machine_without_slurmd_is_refused() -> None:
+    bare = {"os": UBUNTU, "packages": {}, "slurm_version": None}
+    assert "scale_up" in upgrade_plan(bare, "24.11.5", "24.11.5", CATALOG)["problem"]
+
+
+def test_something_that_is_no_version_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="slurm_version"):
+        upgrade_plan(node(UBUNTU, "24.05.2-1"), "newest", "24.11.5", CATALOG)
