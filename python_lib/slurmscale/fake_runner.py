@@ -53,6 +53,10 @@ class FakeJob:
         lines, self._plan = self._plan, []
         return lines
 
+    def refusals(self) -> dict[str, str]:
+        """Return nothing: a replay has no report."""
+        return {}
+
     def stop(self, reason: str, *, force: bool = False) -> None:  # noqa: ARG002 - the interface's parameter
         """End the replay."""
         self.stopped = self.stopped or reason

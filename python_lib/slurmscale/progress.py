@@ -45,6 +45,8 @@ class Tracker:
         self.dwell = Dwell()
         self.changed_anything = False
         self.settled = False
+        self.elsewhere: dict[str, str] = {}
+        """Failures of hosts that are no nodes of the run, such as the controller."""
         self._milestones = Milestones()
         self._dirty: dict[str, Node] = dict(self.nodes)
         self._remaining: float | None = None
@@ -73,6 +75,12 @@ class Tracker:
         handler = self._handlers.get(event.kind)
         if handler is not None and not self.settled:
             handler(event)
+
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """Take the playbook's own verdict on nodes that it does not fail; to be called before the statistics come."""
+        for name, reason in reasons.items():
+            if name in self.nodes:
+                self.nodes[name].refused = reason
 
     def tick(self, now: float) -> None:
         """Let the clock move nodes within tasks whose duration is known."""
@@ -156,6 +164,8 @@ class Tracker:
         self.changed_anything |= event.changed
         node = self._node(event)
         if node is None:
+            if event.host and event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
+                self.elsewhere[event.host] = f"{event.host}: {event.step}: {failure_message(event.res)}"
             return
         position = self.plan.positions.get(event.task_uuid)
         self._judge(node, event, position)
@@ -175,6 +185,9 @@ class Tracker:
 
     def _on_stats(self, event: Event) -> None:
         self.settled = True
+        out = {**(event.data.get("dark") or {}), **(event.data.get("failures") or {})}
+        # what a rescue mended is no failure
+        self.elsewhere = {host: reason for host, reason in self.elsewhere.items() if host in out}
         for node in self.nodes.values():
             status, reason = verdict(node, event.data, self.plan, self._passed_ends)
             if node.going and node.position >= 0:

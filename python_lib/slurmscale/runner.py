@@ -46,6 +46,7 @@ class Launch:
         verbosity: Number of v's.
         vault_password: Handed over through memory.
         vault_password_file: File or program that gives the vault's password.
+        report: The playbook writes its verdict on the nodes into a file, to be named by the variable `report`.
     """
 
     playbook: Path
@@ -59,6 +60,7 @@ class Launch:
     verbosity: int = 0
     vault_password: str | None = field(default=None, repr=False)
     vault_password_file: str | None = None
+    report: bool = False
 
 
 class Job(Protocol):
@@ -82,6 +84,9 @@ class Job(Protocol):
 
     def plan_lines(self, wait: float = 0.0) -> list[dict[str, Any]]:
         """Return the plan's lines that are new; wait for the first of them for some seconds at most."""
+
+    def refusals(self) -> dict[str, str]:
+        """Return the reasons of the nodes that the playbook's report says no to."""
 
     def stop(self, reason: str, *, force: bool = False) -> None:
         """End the work, here and on the nodes."""
@@ -111,6 +116,7 @@ class AnsibleJob:
         self.run_dir: Path = processes.make_run_dir()
         self._control = self.run_dir / "cp"
         self._plan = self.run_dir / "plan.jsonl"
+        self._report = self.run_dir / "report.json"
         self._channel = Channel(self.run_dir, launch.added, launch.vault_password)
 
     def start(self) -> None:
@@ -149,6 +155,18 @@ class AnsibleJob:
             if lines or time.monotonic() >= deadline or self._done.is_set():
                 return lines
             time.sleep(0.01)
+
+    def refusals(self) -> dict[str, str]:
+        """Read the playbook's report on the nodes, if it wrote one."""
+        try:
+            report = json.loads(self._report.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {
+            name: " ".join(str(found[key]) for key in ("reason", "remedy") if found.get(key)) or "not ready"
+            for name, found in report.get("nodes", {}).items()
+            if not found.get("ready")
+        }
 
     def stop(self, reason: str, *, force: bool = False) -> None:
         """End ansible-playbook, its workers, and the modules on the nodes."""
@@ -195,7 +213,7 @@ class AnsibleJob:
             "playbook": str(launch.playbook),
             "project_dir": str(Path.cwd()),
             "inventory": [*launch.inventory, str(self._channel.inventory_script)],
-            "extravars": launch.extra_vars,
+            "extravars": launch.extra_vars | ({"report": str(self._report)} if launch.report else {}),
             "envvars": launch.environment
             | {
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),

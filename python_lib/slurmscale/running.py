@@ -134,6 +134,8 @@ class RunHandle:
                 lines = self._job.plan_lines() if name == "playbook_on_task_start" else []
             for line in lines:
                 self.tracker.read_plan(line)
+            if name == "playbook_on_stats":
+                self.tracker.refuse(self._job.refusals())
             self._recorder.event(raw)
             if name == "playbook_on_start" and self._job.pid:
                 self._record_process(self._job.pid)
@@ -181,7 +183,8 @@ class RunHandle:
             return RunStatus.FAILED, reason
         counts = tracker.counts()
         if not counts.failed:
-            return RunStatus.COMPLETED, None
+            elsewhere = "; ".join(tracker.elsewhere.values())
+            return (RunStatus.FAILED, elsewhere) if elsewhere else (RunStatus.COMPLETED, None)
         failed = [node.name for node in tracker.nodes.values() if node.error]
         names = ", ".join(failed[:_MOST_NAMED]) + (", ..." if len(failed) > _MOST_NAMED else "")
         return RunStatus.FAILED, f"{counts.failed} of {counts.total} nodes failed: {names}"

@@ -189,6 +189,7 @@ class Scaling:
             verbosity=options.verbosity,
             vault_password=self._vault_password(options),
             vault_password_file=options.vault_password_file,
+            report=operation.reports and "report" not in options.extra_vars,
         )  # fmt: skip
         return self._start(run, launch, self._redactor(known, launch, secret_vars))
 

@@ -60,6 +60,11 @@ class Operation(StrEnum):
         return {"scale-up": "scale_up.yml", "scale-down": "scale_down.yml", "check": "check_nodes.yml"}[self.value]
 
     @property
+    def reports(self) -> bool:
+        """Whether the playbook leaves the verdict on each node to a report instead of failing the node."""
+        return self is Operation.CHECK
+
+    @property
     def task_type(self) -> str:
         """Type of the task records of such a run."""
         return {"scale-up": "slurm-node", "scale-down": "slurm-node-removal", "check": "slurm-node-check"}[self.value]

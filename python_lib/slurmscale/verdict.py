@@ -53,6 +53,8 @@ class Node:
     uncertain: bool = False
     """Something ran after the failure that may have been a rescue or an `always`."""
     last_failure: str | None = None
+    refused: str | None = None
+    """Why the playbook's own report says no to the node."""
     last_play: str = ""
     seen: bool = False
     updated_at: float = 0.0
@@ -120,8 +122,8 @@ def verdict(node: Node, stats: Mapping[str, Any], plan: Plan, passed_ends: set[i
     dark, failures = stats.get("dark") or {}, stats.get("failures") or {}
     if node.name in dark or node.name in failures:
         return TaskStatus.FAILED, node.last_failure or ("unreachable" if node.name in dark else "failed")
-    if not node.seen:
-        return TaskStatus.FAILED, STOPPED if dark or failures else _NOT_REACHED
+    if node.refused or not node.seen:
+        return TaskStatus.FAILED, node.refused or (STOPPED if dark or failures else _NOT_REACHED)
     # only the failure of another host stops one that is well
     if not dark and not failures:
         return TaskStatus.COMPLETED, None

@@ -393,3 +393,56 @@ def test_many_runs_at_once_on_different_nodes(scaling, inventory):
     handles = [scaling.run(Operation.CHECK, inventory, f"n{number}") for number in (1, 2, 3)]
     assert threading.active_count() > 3
     assert [handle.wait(LIMIT).status for handle in handles] == [RunStatus.COMPLETED] * 3
+
+
+REPORTING = """
+- name: Look
+  hosts: "{{ nodes }}"
+  gather_facts: false
+  tasks:
+    - name: look
+      ansible.builtin.debug:
+- name: Report
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: write
+      ansible.builtin.copy:
+        dest: "{{ report }}"
+        content: >-
+          {{ {'nodes': {'n1': {'ready': true}, 'n2': {'ready': false, 'reason': 'no space.',
+              'remedy': 'Make some.'}}} }}
+    - name: all are ready
+      ansible.builtin.fail:
+        msg: n2 not ready
+"""
+
+
+def test_a_check_takes_the_verdict_on_each_node_from_the_playbooks_report(scaling, inventory, project_dir):
+    (project_dir / "playbooks" / "check_nodes.yml").write_text(REPORTING)
+    run = scaling.check(inventory, "n[1-2]").wait(LIMIT)
+    tasks = tasks_of(scaling, run)
+    assert tasks["n1"].status is TaskStatus.COMPLETED
+    assert (tasks["n2"].status, tasks["n2"].error_message) == (TaskStatus.FAILED, "no space. Make some.")
+    assert run.status is RunStatus.FAILED
+
+
+def test_a_run_that_failed_elsewhere_is_not_called_completed(scaling, inventory, project_dir):
+    playbook(project_dir, """
+        - name: Only play
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: fine
+              ansible.builtin.debug:
+        - name: Afterwards
+          hosts: slurm_controllers
+          gather_facts: false
+          tasks:
+            - name: broken
+              ansible.builtin.fail:
+                msg: the controller is upset
+        """)  # fmt: skip
+    run = scaling.scale_up(inventory, "n1").wait(LIMIT)
+    assert run.status is RunStatus.FAILED
+    assert run.error == "ctl1: broken: the controller is upset"
