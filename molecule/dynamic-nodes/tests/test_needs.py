@@ -27,3 +27,12 @@ def test_a_cluster_without_room_is_refused(ctl1: Host, playbook: Playbook) -> No
     wanted = "need a MaxNodeCount in slurm.conf above the number of all nodes, at least 3; it is 2."
     assert wanted in " ".join(run.stdout.split())
     assert not lab_host("rocky1").service("slurmd").is_running
+
+
+def test_a_static_node_joins_beside_a_dynamic_one_which_stays(ctl1: Host, playbook: Playbook) -> None:
+    """Up to 24.05 that takes a restart of slurmctld, which has dynamic nodes in no file."""
+    run = playbook("scale_up", "-e", "nodes=rocky1", timeout=500)
+    assert run.returncode == 0, run.stdout
+    states = ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").splitlines()
+    assert [" ".join(line.split()) for line in states] == ["rocky1 idle", "ubuntu1 idle", "ubuntu2 idle"]
+    assert "DYNAMIC_NORM" in ctl1.check_output("scontrol --oneliner show node ubuntu2")
