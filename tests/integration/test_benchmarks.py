@@ -1,0 +1,53 @@
+"""The benchmarks run and measure, in a small size."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    # processes of their own import it by this name
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_replay_records_everything_and_stays_small(tmp_path):
+    replay = load("replay")
+    measured = replay.replay(str(tmp_path), 200, 30)
+    assert measured["events"] == 2 * 200 * 30 + 30 + 3
+    assert measured["events_per_second"] > 2_000
+    assert measured["rss_last_third_mb"] - measured["rss_first_third_mb"] < 50
+
+
+def test_the_status_is_no_slower_with_a_hundred_times_the_records(tmp_path):
+    replay = load("replay")
+    few, many = replay.status_query(str(tmp_path), 1_000), replay.status_query(str(tmp_path), 100_000)
+    assert many < max(20.0, 10 * few)
+
+
+def test_the_wrapper_is_compared_with_plain_ansible_and_ara():
+    ratios = load("wrapper").measure(hosts=3, task_count=2, repeat=1, forks=3)
+    assert {"cpu_ratio_to_plain_ansible", "wall_ratio_ara_to_plain"} <= set(ratios)
+    assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_results_are_merged_with_those_of_others(tmp_path):
+    replay = load("replay")
+    path = tmp_path / ".bench" / "results.json"
+    replay.merge({"a": 1, "b": 1}, path)
+    replay.merge({"b": 2}, path)
+    assert json.loads(path.read_text()) == {"a": 1, "b": 2}
+
+
+def test_points_off_is_the_distance_to_the_share_of_time():
+    progress = load("progress")
+    assert progress.points_off([0, 50, 100], [0.0, 1.0, 2.0]) == 0
+    assert progress.points_off([0, 0, 100], [0.0, 1.0, 2.0]) == 50 / 3
