@@ -1,0 +1,44 @@
+"""The commands of a client bundle against a real controller, and what is left of them."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import lab_host, run_playbook
+
+MACHINES = ["rocky1", "ubuntu1"]
+COMMANDS = ["sacct", "sacctmgr", "salloc", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun"]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_command_is_the_controllers_version(machine: str) -> None:
+    host = lab_host(machine)
+    version = lab_host("ctl1").check_output("sinfo --version")
+    for command in COMMANDS:
+        assert host.check_output(f"{command} --version") == version
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_controller_answers_a_user_without_rights(machine: str) -> None:
+    host = lab_host(machine)
+    cluster = lab_host("ctl1").check_output("scontrol show config | grep ^ClusterName")
+    assert host.check_output("runuser -u nobody -- scontrol show config | grep ^ClusterName") == cluster
+    host.check_output("env -i /usr/bin/sinfo")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_nothing_of_slurm_is_installed_as_a_package(machine: str) -> None:
+    host = lab_host(machine)
+    query = "rpm -qa 'slurm*'" if machine.startswith("rocky") else "dpkg-query --show 'slurm*' 2>/dev/null || true"
+    assert host.check_output(query) == ""
+
+
+def test_removed_without_a_trace() -> None:
+    removed = run_playbook("../molecule/client-bundle/remove")
+    assert removed.returncode == 0, removed.stdout
+    for machine in MACHINES:
+        host = lab_host(machine)
+        host.check_output(
+            "find / -xdev '(' -path /proc -o -path /sys -o -path /tmp -o -path /run -o -path /root -o -path /var/log "
+            "-o -path /var/tmp -o -path /var/lib/systemd ')' -prune -o -print | sort > /root/after"
+        )
+        assert host.run("diff /root/before /root/after").stdout == ""
