@@ -1,0 +1,93 @@
+"""After a scale-up of a cluster with slurm.conf on every node: all have the same files, and all work with them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import lab_host
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+NODES = ["rocky1", "rocky2", "ubuntu1", "ubuntu2"]
+FILES = ["slurm.conf", "slurmscale-nodes.conf", "cgroup.conf", "acct_gather.conf"]
+GENERATION = os.environ.get("LAB_SLURM", "24.11")
+UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message "Started ..."
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_node_has_the_controllers_files_with_their_rights(ctl1: Host, node: str) -> None:
+    host = lab_host(node)
+    for name in FILES:
+        there, wanted = host.file(f"/etc/slurm/{name}"), ctl1.file(f"/etc/slurm/{name}")
+        assert (name, there.sha256sum, there.mode) == (name, wanted.sha256sum, wanted.mode)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_no_node_has_what_is_only_for_the_controller(node: str) -> None:
+    host = lab_host(node)
+    assert not host.file("/etc/slurm/slurmdbd.conf").exists
+    assert not host.file("/etc/slurm/jwt_hs256.key").exists
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_slurmd_reads_its_own_files_and_not_the_controllers(node: str) -> None:
+    host = lab_host(node)
+    arguments = host.check_output("tr '\\0' ' ' < /proc/$(pgrep --oldest slurmd)/cmdline")
+    assert "--conf-server" not in arguments
+    assert not host.file("/var/spool/slurmd/conf-cache/slurm.conf").exists
+
+
+def test_a_job_spans_old_and_new_nodes(ctl1: Host) -> None:
+    answer = ctl1.check_output("cd / && timeout 60 srun --nodes 4 --mem 10 --time 1 --overcommit hostname")
+    assert sorted(answer.splitlines()) == NODES
+
+
+def test_the_old_job_still_runs(ctl1: Host, before: dict[str, Any]) -> None:
+    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
+
+
+def test_the_controller_was_restarted_once_at_most_and_not_at_all_where_reconfigure_is_enough(
+    ctl1: Host, before: dict[str, Any]
+) -> None:
+    started = ctl1.check_output(
+        "journalctl --unit slurmctld --since @%s --output cat MESSAGE_ID=%s UNIT=slurmctld.service | wc -l",
+        before["time"],
+        UNIT_STARTED,
+    )
+    assert int(started) == (0 if GENERATION == "24.11" else 1)
+
+
+def test_edits_that_are_not_active_are_not_made_active(ctl1: Host, playbook: Playbook) -> None:
+    """And the nodes' files stay as they are."""
+    ctl1.check_output("cp -p /etc/slurm/slurm.conf /var/tmp/ && echo 'MessageTimeout=17' >> /etc/slurm/slurm.conf")
+    run = playbook("scale_up", "-e", "nodes=ubuntu2")
+    assert run.returncode != 0
+    assert "was edited after slurmctld read it" in run.stdout
+    assert "MessageTimeout" not in lab_host("rocky1").check_output("cat /etc/slurm/slurm.conf")
+    ctl1.check_output("mv /var/tmp/slurm.conf /etc/slurm/slurm.conf")
+
+
+def test_an_old_node_that_is_out_of_reach_is_named_and_gets_the_files_later(
+    ctl1: Host, playbook: Playbook, tmp_path: Path
+) -> None:
+    away = tmp_path / "away.yml"
+    away.write_text("slurm_nodes: {hosts: {rocky1: {ansible_port: 9}}}\n")
+    ctl1.check_output("echo 'MessageTimeout=19' >> /etc/slurm/slurm.conf && scontrol reconfigure")
+    run = playbook("scale_up", "-e", "nodes=ubuntu2", "-i", str(away))
+    assert run.returncode == 0, run.stdout
+    assert "can't be reached and keeps its old configuration files" in run.stdout
+    assert "MessageTimeout=19" in lab_host("ubuntu1").check_output("cat /etc/slurm/slurm.conf")
+    assert "MessageTimeout" not in lab_host("rocky1").check_output("cat /etc/slurm/slurm.conf")
+    assert "rocky1" in ctl1.check_output("sinfo --noheader --Node --format %%N")
+
+    assert playbook("scale_up", "-e", "nodes=ubuntu2").returncode == 0
+    assert "MessageTimeout=19" in lab_host("rocky1").check_output("cat /etc/slurm/slurm.conf")

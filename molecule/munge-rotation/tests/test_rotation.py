@@ -1,0 +1,132 @@
+"""After a change of the munge key: all have the new one and nothing was restarted but munge. Then the ways back."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import lab_host
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+NODES = ["rocky1", "rocky2", "ubuntu1", "ubuntu2"]
+HOSTS = ["ctl1", *NODES]
+DROP_IN = "/etc/systemd/system/munge.service.d/test.conf"
+
+
+def key(host: str) -> str:
+    fingerprint: str = lab_host(host).check_output("sha256sum < /etc/munge/munge.key | cut -d ' ' -f 1")
+    return fingerprint
+
+
+def keys() -> set[str]:
+    return {key(host) for host in HOSTS}
+
+
+def all_nodes_work(ctl1: Host) -> None:
+    answer = ctl1.check_output("cd / && timeout 90 srun --nodes 4 --mem 10 --time 1 --overcommit hostname")
+    assert sorted(answer.splitlines()) == NODES
+
+
+def test_all_hosts_have_one_new_key_that_only_munge_reads(before: dict[str, Any]) -> None:
+    assert len(keys()) == 1
+    assert keys() != {before["key"]}
+    for host in HOSTS:
+        there = lab_host(host).file("/etc/munge/munge.key")
+        assert (there.user, there.group, there.mode) == ("munge", "munge", 0o400)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_nothing_is_left_beside_the_key_and_nothing_waits_to_change_it_back(host: str) -> None:
+    assert lab_host(host).file("/etc/munge").listdir() == ["munge.key"]
+    assert not lab_host(host).service("slurmscale-munge-rotation").is_running
+
+
+def test_slurm_was_not_restarted_and_works_with_the_new_key(ctl1: Host, before: dict[str, Any]) -> None:
+    for host, unit in (("ctl1", "slurmctld"), ("rocky1", "slurmd"), ("ubuntu1", "slurmd")):
+        assert lab_host(host).check_output("systemctl show --property MainPID --value %s", unit) == before[host]
+    all_nodes_work(ctl1)
+
+
+def test_the_old_job_still_runs(ctl1: Host, before: dict[str, Any]) -> None:
+    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
+
+
+def test_a_host_out_of_reach_is_refused_before_anything_is_done(playbook: Playbook, tmp_path: Path) -> None:
+    old = keys()
+    away = tmp_path / "away.yml"
+    away.write_text("slurm_nodes: {hosts: {rocky1: {ansible_port: 9}}}\n")
+    run = playbook("rotate_munge_key", "-i", str(away))
+    assert run.returncode != 0
+    assert "would be left with the old key" in run.stdout
+    assert "skip_unreachable=true" in run.stdout
+    assert keys() == old
+
+
+def test_a_part_of_the_cluster_is_refused(playbook: Playbook) -> None:
+    run = playbook("rotate_munge_key", "-e", "nodes=rocky1")
+    assert run.returncode != 0
+    assert "on all of its hosts or on none" in run.stdout
+
+
+@pytest.fixture
+def refusing() -> Iterator[Host]:
+    """Let munged of a node start with the key that it has, and with no other."""
+    host = lab_host("ubuntu2")
+    check = f'ExecStartPre=+/bin/sh -c "sha256sum < /etc/munge/munge.key | grep -q {key("ubuntu2")}"'
+    host.check_output("mkdir -p $(dirname %s)", DROP_IN)
+    host.check_output("printf '[Service]\\n%%s\\n' %s > %s && systemctl daemon-reload", check, DROP_IN)
+    yield host
+    host.check_output("rm %s && systemctl daemon-reload", DROP_IN)
+
+
+def test_all_go_back_when_munge_of_one_host_refuses_the_new_key(ctl1: Host, playbook: Playbook, refusing: Host) -> None:
+    old = keys()
+    run = playbook("rotate_munge_key")
+    assert run.returncode != 0
+    assert re.search(r"ubuntu2 +failed .*did not start with the new key", run.stdout), run.stdout
+    assert "The cluster has its old key" in run.stdout
+    assert keys() == old
+    assert refusing.service("munge").is_running
+    all_nodes_work(ctl1)
+
+
+def test_a_host_that_is_lost_after_the_order_goes_back_by_itself(ctl1: Host, playbook: Playbook) -> None:
+    old = keys()
+    lost = lab_host("rocky2")
+    # Gone once it has the order, back a minute later.
+    vanish = (
+        "until systemctl is-active --quiet slurmscale-munge-rotation; do sleep 0.2; done; sleep 1;"
+        " systemctl stop ssh.socket ssh; pkill sshd; sleep 75; systemctl start ssh"
+    )
+    lost.check_output("systemd-run --quiet --collect --unit vanish /bin/sh -c %s", vanish)
+    run = playbook("rotate_munge_key", "-e", "lead=25", "-e", "hold=40")
+    assert run.returncode != 0
+    assert re.search(r"rocky2 +failed .*by itself", run.stdout), run.stdout
+    assert {key(host) for host in HOSTS if host != "rocky2"} == old
+    deadline = time.monotonic() + 120
+    while not lost.addr(lost.backend.hostname).port(22).is_reachable and time.monotonic() < deadline:
+        time.sleep(3)
+    assert keys() == old
+    all_nodes_work(ctl1)
+
+
+def test_no_key_is_in_the_most_talkative_output(ctl1: Host, playbook: Playbook) -> None:
+    old = base64.b64decode(ctl1.check_output("base64 -w 0 /etc/munge/munge.key"))
+    run = playbook("rotate_munge_key", "-vvvv")
+    assert run.returncode == 0, run.stdout[-5000:]
+    new = base64.b64decode(ctl1.check_output("base64 -w 0 /etc/munge/munge.key"))
+    assert new != old
+    for secret in (old, new):
+        assert base64.b64encode(secret).decode()[:60] not in run.stdout
+    assert len(keys()) == 1

@@ -1,0 +1,108 @@
+"""After an upgrade: exactly the stated version, a foreign drain untouched. Then what is refused, and what stops it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import lab_host
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+NODES = ["rocky1", "rocky2", "ubuntu1", "ubuntu2"]
+SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24.11")]
+
+
+def revisions(node: str) -> set[str]:
+    """Return the revisions of all packages of Slurm on a node, without the mark of the system."""
+    if node.startswith("rocky"):
+        answer = lab_host(node).check_output("rpm -qa --queryformat '%%{VERSION}-%%{RELEASE}\\n' 'slurm*'")
+    else:
+        answer = lab_host(node).check_output("dpkg-query -W -f '${Version}\\n' 'slurm*' | grep .")
+    return {re.sub(r"\.el\d+$", "", line) for line in answer.splitlines()}
+
+
+def drained(ctl1: Host) -> dict[str, str]:
+    """Return the reasons of all nodes that are drained."""
+    lines = ctl1.check_output("sinfo --noheader --Node --states drain --format '%%N %%E'").splitlines()
+    return dict(line.split(maxsplit=1) for line in lines)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_node_has_the_stated_version_though_apphub_has_a_newer_one(node: str) -> None:
+    assert revisions(node) == {f"{SLURM}-4+new1"}
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_slurmd_runs_the_new_program(node: str) -> None:
+    program = lab_host(node).check_output("readlink /proc/$(pgrep --oldest slurmd)/exe")
+    assert program
+    assert "deleted" not in program
+
+
+def test_apt_keeps_no_pin_of_the_upgrade() -> None:
+    assert "00apphub-version.pref" not in lab_host("ubuntu1").file("/etc/apt/preferences.d").listdir()
+
+
+def test_the_controller_has_its_old_version(ctl1: Host) -> None:
+    assert "new" not in ctl1.check_output("dpkg-query -W -f '${Version}' slurmctld")
+
+
+def test_only_the_drain_of_somebody_else_is_left(ctl1: Host) -> None:
+    assert drained(ctl1) == {"ubuntu2": "broken fan"}
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("99.05", "is newer than slurmctld"),
+        ("19.05.1", "and 19.05.1 would be a step back"),
+        (f"{SLURM}-99", f"has no slurm.* {SLURM}-99; there are"),
+        (SLURM, "say which"),
+        ("newest", "slurm_version must be the version"),
+    ],
+)
+def test_what_can_not_be_done_is_refused_before_anything_is_changed(
+    ctl1: Host, playbook: Playbook, version: str, words: str
+) -> None:
+    run = playbook("upgrade_nodes", "-e", f"slurm_version={version}")
+    assert run.returncode != 0
+    assert re.search(words, run.stdout), run.stdout
+    assert "Nothing was changed" in run.stdout
+    assert not re.search(r"changed=[1-9]", run.stdout)
+    assert drained(ctl1) == {"ubuntu2": "broken fan"}
+
+
+def test_it_stops_at_the_first_failed_batch_and_tells_who_has_what(ctl1: Host, playbook: Playbook) -> None:
+    job = ctl1.check_output(
+        "cd / && sbatch --parsable --nodelist rocky1 --mem 10 --output /dev/null --wrap 'sleep 3600' && sleep 3"
+    )
+    try:
+        run = playbook("upgrade_nodes", "-e", f"slurm_version={SLURM}-4+new2", "-e", "batch=1", "-e", "drain_timeout=4")
+        assert run.returncode != 0
+        assert re.search(rf"rocky1 +failed .*still runs jobs {job}\..*not upgraded", run.stdout), run.stdout
+        for node in NODES[1:]:
+            assert re.search(rf"{node} +failed .*not upgraded, has .*new1.*earlier batch", run.stdout), run.stdout
+        assert all(revisions(node) == {f"{SLURM}-4+new1"} for node in NODES)
+        assert drained(ctl1) == {"ubuntu2": "broken fan"}
+        assert ctl1.check_output("squeue --noheader --format %%T --job %s", job) == "RUNNING"
+    finally:
+        ctl1.run("scancel %s; sleep 3", job)
+
+
+def test_the_next_run_goes_on_from_there(ctl1: Host, playbook: Playbook) -> None:
+    wanted = f"slurm_version={SLURM}-4+new2"
+    run = playbook("upgrade_nodes", "-e", wanted, "-e", "batch=4", "-e", "nodes=rocky1,ubuntu2")
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"rocky1 +done .*job \d+ COMPLETED", run.stdout), run.stdout
+    assert re.search(r"ubuntu2 +done .*stays drained: broken fan", run.stdout), run.stdout
+    assert revisions("rocky1") == revisions("ubuntu2") == {f"{SLURM}-4+new2"}
+    assert drained(ctl1) == {"ubuntu2": "broken fan"}
