@@ -36,11 +36,10 @@ class Slurm:
     def __init__(self, host: Host) -> None:
         self.host = host
 
-    def submit(self, node: str) -> str:
-        """Start a job on a node and return its id once it runs."""
-        job = self.host.check_output(
-            "sbatch --parsable --requeue --nodelist %s --output /dev/null --chdir / --wrap 'sleep 3600'", node
-        )
+    def submit(self, *where: str) -> str:
+        """Start a job where these options of sbatch say and return its id once it runs."""
+        command = f"sbatch --parsable --requeue {' '.join(where)} --output /dev/null --chdir / --wrap 'sleep 3600'"
+        job = self.host.check_output(command.replace("%", "%%"))
         running = "squeue --noheader --states RUNNING --job %s | grep -q ."
         waiting = f"for i in $(seq 60); do {running} && exit; sleep 0.5; done; exit 1"
         self.host.check_output(waiting, job)
