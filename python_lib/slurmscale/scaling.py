@@ -17,7 +17,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from slurmscale import clusters, project, settings
+from slurmscale import clusters, project, settings, vault
 from slurmscale import inventory as inventories
 from slurmscale.database import owner
 from slurmscale.errors import NotFoundError, RefusedError
@@ -302,7 +302,8 @@ class Scaling:
     @staticmethod
     def _redactor(known: Inventory, launch: Launch, secret_vars: dict[str, Any]) -> Redactor:
         redactor = Redactor()
-        redactor.learn(known.hostvars)
+        secret = vault.password(launch.vault_password, launch.vault_password_file)
+        redactor.learn(vault.unseal(known.hostvars, secret))
         redactor.learn(launch.added)
         redactor.learn(secret_vars)
         redactor.learn(launch.vault_password or "", "password")

@@ -160,9 +160,10 @@ def test_a_vault_password(scaling, inventory, tmp_path, monkeypatch, way):
     group_vars = tmp_path / "group_vars"
     group_vars.mkdir()
     (group_vars / "slurm_nodes.yml").write_text(sealed)
-    options = RunOptions(vault_password_file=str(vault)) if way == "file" else RunOptions()
+    # with -vvv the log has the whole result of the careless task
+    options = RunOptions(vault_password_file=str(vault), verbosity=3) if way == "file" else RunOptions(verbosity=3)
     if way == "option":
-        options = RunOptions(vault_password=OTHER)
+        options = RunOptions(vault_password=OTHER, verbosity=3)
     if way == "environment":
         monkeypatch.setenv("SLURMSCALE_VAULT_PASSWORD", OTHER)
         own = scaling.settings
@@ -172,6 +173,7 @@ def test_a_vault_password(scaling, inventory, tmp_path, monkeypatch, way):
     run, log = watched_run(scaling, [SECRET, OTHER], inventory, "n1", options)
     assert run.status is RunStatus.COMPLETED, run.error
     assert digest(SECRET) in log
+    assert "********" in log
 
 
 def test_the_command_line_prints_no_password(config, inventory, project_dir):
