@@ -8,6 +8,7 @@ started over the same connection.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RUN_DIR_PREFIX = "slurmscale-"
+_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is private
 _GRACE = 1.0
 _CLOCK_STEPS = 2.0
 """Start times are derived from the boot time, which moves a little when the clock is set."""
@@ -142,7 +144,16 @@ def close_connections(control_dir: Path) -> None:
 def remove_run_dir(run_dir: Path) -> None:
     """Remove a run's private directory; nothing else is ever removed."""
     if run_dir.name.startswith(RUN_DIR_PREFIX) and run_dir.parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - see make_run_dir
+        shutil.rmtree(events_dir(run_dir), ignore_errors=True)
         shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def events_dir(run_dir: Path) -> Path:
+    """Return where a run's events pass through, for milliseconds each: in memory where the system offers that.
+
+    A careless task may print a password; masked it is kept, but unmasked it must not touch a disk.
+    """
+    return _MEMORY / run_dir.name if os.access(_MEMORY, os.W_OK) else run_dir / "artifacts"
 
 
 def make_run_dir() -> Path:

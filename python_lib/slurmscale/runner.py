@@ -210,6 +210,7 @@ class AnsibleJob:
         return {
             "private_data_dir": str(self.run_dir),
             "ident": _IDENT,
+            "artifact_dir": str(processes.events_dir(self.run_dir)),
             "playbook": str(launch.playbook),
             "project_dir": str(Path.cwd()),
             "inventory": [*launch.inventory, str(self._channel.inventory_script)],
@@ -248,8 +249,10 @@ class AnsibleJob:
 
     def _swallow_command_file(self) -> None:
         """Runner writes the whole environment into a file `command`; a pipe in its place keeps it off the disk."""
-        artifacts = self.run_dir / "artifacts" / _IDENT
-        artifacts.mkdir(parents=True, mode=0o700)
+        events = processes.events_dir(self.run_dir)
+        events.mkdir(mode=0o700)
+        artifacts = events / _IDENT
+        artifacts.mkdir(mode=0o700)
         pipe = artifacts / "command"
         try:
             os.mkfifo(pipe, 0o600)

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from slurmscale.models import RunOptions
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus
@@ -77,7 +76,8 @@ def test_a_cancel_ends_the_modules_on_the_nodes(scaling, lab):
     assert took < 5
 
 
-def test_what_a_killed_process_left_on_the_nodes_is_ended_by_the_next(scaling, config, lab, tmp_path):
+def test_what_a_killed_process_left_on_the_nodes_is_ended_by_the_next(config, project_dir, lab, tmp_path):
+    (project_dir / "playbooks" / "scale_up.yml").write_text(SLOW)
     script = tmp_path / "victim.py"
     script.write_text(textwrap.dedent(f"""\
         import sys, time

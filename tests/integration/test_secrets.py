@@ -15,6 +15,7 @@ import psutil
 import pytest
 from slurmscale.errors import ClusterError, RefusedError
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
+from slurmscale.processes import events_dir
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus
@@ -117,7 +118,7 @@ def test_a_password_in_the_inventory(scaling, tmp_path, inventory):
     text = Path(inventory).read_text().replace("  vars:\n", f"  vars:\n    ansible_password: {SECRET}\n", 1)
     secret_file.write_text(text)
     run, log = watched_run(scaling, [SECRET], str(secret_file), "n1")
-    assert run.status is RunStatus.COMPLETED
+    assert run.status is RunStatus.COMPLETED, run.error
     assert digest(SECRET) in log
     assert "********" in log
 
@@ -125,7 +126,7 @@ def test_a_password_in_the_inventory(scaling, tmp_path, inventory):
 def test_passwords_among_the_extra_variables(scaling, inventory):
     options = RunOptions(extra_vars={"ansible_password": SECRET, "ansible_become_password": OTHER, "size": 3})
     run, log = watched_run(scaling, [SECRET, OTHER], inventory, "n1", options)
-    assert run.status is RunStatus.COMPLETED
+    assert run.status is RunStatus.COMPLETED, run.error
     assert f"{digest(SECRET)} {digest(OTHER)}" in log
     assert run.secret_names == ("ansible_password", "ansible_become_password")
     assert run.variables == {"size": 3}
@@ -133,10 +134,10 @@ def test_passwords_among_the_extra_variables(scaling, inventory):
 
 def test_a_password_of_one_node_wins_over_the_others(scaling):
     cluster = Cluster("c", controller="127.0.0.1", credentials=Credentials(password=OTHER),
-                      variables={"ansible_connection": "local"})  # fmt: skip
+                      variables={"ansible_connection": "local", "ansible_python_interpreter": sys.executable})  # fmt: skip
     nodes = [NodeSpec("n1", "127.0.0.1", Credentials(password=SECRET)), NodeSpec("n2", "127.0.0.1")]
     run, _ = watched_run(scaling, [SECRET, OTHER], cluster, nodes)
-    assert run.status is RunStatus.COMPLETED
+    assert run.status is RunStatus.COMPLETED, scaling.tasks(run.id)
     for node, secret in (("n1", SECRET), ("n2", OTHER)):
         assert digest(secret) in "\n".join(line.text for line in scaling.log(node, run.id))
 
@@ -215,3 +216,4 @@ def test_nothing_is_left_behind(scaling, inventory):
     run = scaling.scale_up(inventory, "n1").wait(60)
     time.sleep(0.1)
     assert not Path(run.run_dir).exists()
+    assert not events_dir(Path(run.run_dir)).exists()
