@@ -19,7 +19,7 @@ UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message
 
 def test_sinfo_shows_the_old_node_before_and_all_five_after(ctl1: Host, before: dict[str, Any]) -> None:
     assert before["sinfo"] == "batch* mixed ubuntu1"
-    after = sorted(ctl1.check_output("sinfo --noheader --format '%%P %%T %%N'").splitlines())
+    after = sorted(ctl1.check_output("sinfo --noheader --format '%P %T %N'").splitlines())
     assert after == ["batch* idle rocky[1-2],ubuntu[2-3]", "batch* mixed ubuntu1"]
 
 
@@ -84,7 +84,7 @@ def test_ubuntu_nodes_have_packages_from_apphub_only(node: str) -> None:
 def test_rocky_nodes_have_packages_from_apphub_only(node: str) -> None:
     host = lab_host(node)
     sources = host.check_output(
-        "dnf --quiet --disableexcludes=all repoquery --installed --queryformat '%%{name} %%{from_repo}\n'"
+        "dnf --quiet --disableexcludes=all repoquery --installed --queryformat '%{name} %{from_repo}\n'"
         " slurm slurm-slurmd munge"
     )
     found = dict(line.split() for line in sources.splitlines() if line)

@@ -151,5 +151,5 @@ def test_two_runs_at_once_register_both_their_nodes(ctl1: Host) -> None:
     ]
     outputs = [run.communicate(timeout=400)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], "\n".join(outputs)
-    states = ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").splitlines()
+    states = ctl1.check_output("sinfo --noheader --Node --format '%N %T'").splitlines()
     assert {"rocky3 idle", "ubuntu4 idle"} <= {" ".join(line.split()) for line in states}
