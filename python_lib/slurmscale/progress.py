@@ -27,9 +27,6 @@ from slurmscale.verdict import Milestones, Node, verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_INSIDE = 0.95
-"""How far the clock alone may move a node within one task."""
-
 
 class Tracker:
     """Follows one run.
@@ -89,7 +86,7 @@ class Tracker:
             for node in self.nodes.values():
                 if node.going:
                     self._refresh(node, now)
-                    self._remaining = max(self._remaining, self._left(node, now))
+                    self._remaining = max(self._remaining, node.left(self.plan, now))
 
     def abort(self, reason: str, now: float) -> None:
         """Settle a run that ended without statistics: cancelled, timed out, crashed.
@@ -248,32 +245,11 @@ class Tracker:
     def _refresh(self, node: Node, now: float) -> None:
         if node.status not in ACTIVE:
             return
-        percent = max(node.progress, node.floor, self._percent(node, now))
+        percent = max(node.progress, node.floor, node.percent(self.plan, now))
         if percent > node.progress:
             self._active_progress += percent - node.progress
             node.progress = percent
             self._dirty[node.name] = node
-
-    def _percent(self, node: Node, now: float) -> int:
-        if node.position < 0:
-            return 0
-        inner = 0.0
-        if node.passed:
-            inner = 1.0
-        elif self.plan.learned:
-            weight = self.plan.weights[node.position]
-            inner = min(_INSIDE, (now - node.since) / weight) if weight > 0 else 0.0
-        elif node.extra:
-            inner = node.extra / (node.extra + 8)
-        skipped = node.skipped and bool(self.plan.learned)
-        return self.plan.percent(node.done, node.position, max(0.0, inner), skipped=skipped)
-
-    def _left(self, node: Node, now: float) -> float:
-        if node.position < 0:
-            return self.plan.ahead[0]
-        weight = self.plan.weights[node.position]
-        inside = weight if node.passed else min(weight, max(0.0, now - node.since))
-        return self.plan.ahead[node.position + 1] + weight - inside
 
     def _begin(self, node: Node, now: float) -> None:
         if node.status is TaskStatus.PENDING:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from slurmscale.models import Run, when
 from slurmscale.schema import ACTIVE_SQL, runs, tasks
@@ -126,26 +126,9 @@ def scaling_status(
             for name in ("total", "active", "success", "failed", "active_progress")
         )
     ).where(in_window)
-    silent = (
-        select(tasks)
-        .where(text(ACTIVE_SQL), tasks.c.status != "pending", tasks.c.updated_at < now - stalled_after)
-        .order_by(tasks.c.updated_at)
-        .limit(_MOST_STALLED)
-    )
     with store.explained("read"), store.engine.connect() as connection:
         total, active, success, failed, active_progress = map(int, connection.execute(sums).one())
-        stalled = [
-            StalledTask(
-                row.task_id,
-                row.run_id,
-                row.node,
-                row.progress,
-                row.step,
-                when(row.updated_at),
-                int(now - row.updated_at),
-            )
-            for row in connection.execute(silent)
-        ]
+        stalled = _stalled(connection, now, stalled_after)
     return ScalingStatus(
         active=active > 0,
         active_tasks=active,
@@ -156,6 +139,27 @@ def scaling_status(
         recent_operations=[_view(run) for run in store.runs(limit=recent)],
         stalled_tasks=stalled,
     )
+
+
+def _stalled(connection: Connection, now: float, after: float) -> list[StalledTask]:
+    silent = (
+        select(tasks)
+        .where(text(ACTIVE_SQL), tasks.c.status != "pending", tasks.c.updated_at < now - after)
+        .order_by(tasks.c.updated_at)
+        .limit(_MOST_STALLED)
+    )
+    return [
+        StalledTask(
+            row.task_id,
+            row.run_id,
+            row.node,
+            row.progress,
+            row.step,
+            when(row.updated_at),
+            int(now - row.updated_at),
+        )
+        for row in connection.execute(silent)
+    ]
 
 
 def _view(run: Run) -> OperationView:

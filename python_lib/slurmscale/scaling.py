@@ -12,18 +12,14 @@ Example::
 from __future__ import annotations
 
 import dataclasses
-import os
-import secrets
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from slurmscale import clusters, project, settings, vault
-from slurmscale import inventory as inventories
-from slurmscale.database import owner
+from slurmscale import clusters, settings
 from slurmscale.errors import NotFoundError, RefusedError
-from slurmscale.inventory import Inventory, Redactor
-from slurmscale.models import Cluster, Counts, LogLine, Run, RunOptions, Task
+from slurmscale.models import Cluster, LogLine, Run, RunOptions, Task
 from slurmscale.notices import Hub, Subscription
+from slurmscale.prepare import Prepared, Request, prepare
 from slurmscale.progress import Tracker
 from slurmscale.reconcile import reconcile
 from slurmscale.recorder import Recorder
@@ -149,55 +145,15 @@ class Scaling:
         options = options or RunOptions()
         reconcile(self.store)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
-        specs = clusters.node_specs(nodes)
-        content = project.find(self.settings.project_dir)
-        playbook = content.playbook(operation)
-        environment = content.environment() | settings.blanked_environment()
-        known = self._inventory(cluster, environment, options)
-        new = {name for name, spec in specs.items() if spec.host}
-        if cluster.inventory is not None:
-            inventories.check_nodes([name for name in specs if name not in new], known, cluster)
-        plain_vars, secret_vars = inventories.split_secrets(options.extra_vars)
-        run = Run(
-            id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}",
-            cluster=cluster.name,
-            operation=operation,
-            status=RunStatus.PENDING,
-            nodes=tuple(specs),
-            counts=Counts(total=len(specs), active=len(specs)),
-            created_at=time.time(),
-            inventory=cluster.inventory,
-            forks=options.forks or self.settings.forks,
-            check=options.check,
-            variables=plain_vars,
-            secret_names=tuple(secret_vars),
-            retry_of=retry_of,
-            **owner(),
-        )
-        launch = Launch(
-            playbook=playbook,
-            environment=environment,
-            inventory=(cluster.inventory,) if cluster.inventory else (),
-            added=inventories.additions(
-                cluster, specs, specs, known,
-                (cluster.credentials, options.credentials, self.settings.credentials), secret_vars,
-            ),
-            extra_vars=plain_vars | inventories.references(secret_vars) | {"nodes": ",".join(specs)},
-            forks=run.forks,
-            check=options.check,
-            timeout=options.timeout,
-            verbosity=options.verbosity,
-            vault_password=self._vault_password(options),
-            vault_password_file=options.vault_password_file,
-            report=operation.reports and "report" not in options.extra_vars,
-        )  # fmt: skip
-        return self._start(run, launch, self._redactor(known, launch, secret_vars))
+        request = Request(operation, cluster, clusters.node_specs(nodes), options, retry_of)
+        return self._start(prepare(self.settings, request))
 
-    def _start(self, run: Run, launch: Launch, redactor: Redactor) -> RunHandle:
+    def _start(self, prepared: Prepared) -> RunHandle:
+        run, redactor = prepared.run, prepared.redactor
         tracker = Tracker(run.nodes, self.store.learned(learning_kind(run)))
         ids = self.store.create_run(run)
         try:
-            job = self._make_job(launch)
+            job = self._make_job(prepared.launch)
             self.store.update_run(
                 run.id, status=RunStatus.RUNNING, started_at=time.time(), run_dir=str(job.run_dir or "") or None
             )
@@ -286,25 +242,3 @@ class Scaling:
     def add_cluster(self, cluster: Cluster) -> None:
         """Remember a cluster; see `clusters.add`."""
         clusters.add(self.store, cluster)
-
-    # -- parts of a run
-
-    def _inventory(self, cluster: Cluster, environment: dict[str, str], options: RunOptions) -> Inventory:
-        if cluster.inventory is None:
-            return Inventory()
-        vault = ["--vault-password-file", options.vault_password_file] if options.vault_password_file else []
-        return inventories.read([cluster.inventory], os.environ | environment, vault)
-
-    def _vault_password(self, options: RunOptions) -> str | None:
-        own = self.settings.vault_password
-        return options.vault_password or (own.get_secret_value() if own else None)
-
-    @staticmethod
-    def _redactor(known: Inventory, launch: Launch, secret_vars: dict[str, Any]) -> Redactor:
-        redactor = Redactor()
-        secret = vault.password(launch.vault_password, launch.vault_password_file)
-        redactor.learn(vault.unseal(known.hostvars, secret))
-        redactor.learn(launch.added)
-        redactor.learn(secret_vars)
-        redactor.learn(launch.vault_password or "", "password")
-        return redactor

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FINAL_PLAY = "Settle"
 """The playbooks' last play: a result in it proves that a node came to the end, also where no plan is to be had."""
 
+_INSIDE = 0.95
+"""How far the clock alone may move a node within one task."""
+
 STOPPED = "stopped before it was finished because other nodes failed"
 _NOT_REACHED = "no play ran on this node: is it in the inventory, in the groups that the playbook asks for?"
 _UNCONFIRMED = "its end was not seen: other nodes failed and there is no plan to tell whether this one was finished"
@@ -65,6 +68,29 @@ class Node:
     def going(self) -> bool:
         """Whether the run still works on this node."""
         return self.pending is None and self.status in (TaskStatus.PENDING, TaskStatus.RUNNING)
+
+    def percent(self, plan: Plan, now: float) -> int:
+        """Return the progress that the node's position stands for."""
+        if self.position < 0:
+            return 0
+        inner = 0.0
+        if self.passed:
+            inner = 1.0
+        elif plan.learned:
+            weight = plan.weights[self.position]
+            inner = min(_INSIDE, (now - self.since) / weight) if weight > 0 else 0.0
+        elif self.extra:
+            inner = self.extra / (self.extra + 8)
+        skipped = self.skipped and bool(plan.learned)
+        return plan.percent(self.done, self.position, max(0.0, inner), skipped=skipped)
+
+    def left(self, plan: Plan, now: float) -> float:
+        """Return the seconds that the node is expected to need, where times are known."""
+        if self.position < 0:
+            return plan.ahead[0]
+        weight = plan.weights[self.position]
+        inside = weight if self.passed else min(weight, max(0.0, now - self.since))
+        return plan.ahead[self.position + 1] + weight - inside
 
     def change(self) -> TaskChange:
         """Return the state that is recorded."""

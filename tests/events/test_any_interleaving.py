@@ -12,6 +12,20 @@ from slurmscale.states import ACTIVE, TaskStatus
 STRATEGIES = ("linear", "free", "host_pinned", "")
 
 
+def one_task(draw, events, play, host, task):
+    """Append the events of a task on a host, and return how it ended."""
+    unknown = draw(st.integers(0, 9)) == 0
+    data = {"host": host, "task": task["name"], "play_uuid": play["puuid"], "play": play["play"]}
+    data["task_uuid"] = "included" if unknown else task["uuid"]
+    outcome = draw(st.sampled_from(["ok"] * 8 + ["skipped", "failed", "ignored", "unreachable", "rescued"]))
+    events.append({"event": "playbook_on_task_start", "event_data": {k: data[k] for k in data if k != "host"}})
+    events.append({"event": "runner_on_start", "event_data": data})
+    name = {"ignored": "failed", "rescued": "failed"}.get(outcome, outcome)
+    result = dict(data, res={"msg": "why"}, ignore_errors=outcome == "ignored")
+    events.append({"event": f"runner_on_{name}", "event_data": result})
+    return outcome
+
+
 @st.composite
 def runs(draw):
     """Generate a plan, the events of a run of it in any order that Ansible may emit, and what is learned already."""
@@ -36,18 +50,7 @@ def runs(draw):
         queues = {host: list(tasks) for host in members if host not in dead | failed}
         while any(queues.values()):
             host = draw(st.sampled_from([name for name, queue in queues.items() if queue]))
-            task = queues[host].pop(0)
-            unknown = draw(st.integers(0, 9)) == 0
-            data = {
-                "host": host, "task": task["name"], "play_uuid": play["puuid"], "play": play["play"],
-                "task_uuid": "included" if unknown else task["uuid"],
-            }  # fmt: skip
-            outcome = draw(st.sampled_from(["ok"] * 8 + ["skipped", "failed", "ignored", "unreachable", "rescued"]))
-            events.append({"event": "playbook_on_task_start", "event_data": {k: data[k] for k in data if k != "host"}})
-            events.append({"event": "runner_on_start", "event_data": data})
-            name = {"ignored": "failed", "rescued": "failed"}.get(outcome, outcome)
-            result = dict(data, res={"msg": "why"}, ignore_errors=outcome == "ignored")
-            events.append({"event": f"runner_on_{name}", "event_data": result})
+            outcome = one_task(draw, events, play, host, queues[host].pop(0))
             if outcome in ("failed", "unreachable"):
                 (dead if outcome == "unreachable" else failed).add(host)
                 queues[host] = []

@@ -133,8 +133,8 @@ def test_passwords_among_the_extra_variables(scaling, inventory):
 
 
 def test_a_password_of_one_node_wins_over_the_others(scaling):
-    cluster = Cluster("c", controller="127.0.0.1", credentials=Credentials(password=OTHER),
-                      variables={"ansible_connection": "local", "ansible_python_interpreter": sys.executable})  # fmt: skip
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    cluster = Cluster("c", controller="127.0.0.1", credentials=Credentials(password=OTHER), variables=here)
     nodes = [NodeSpec("n1", "127.0.0.1", Credentials(password=SECRET)), NodeSpec("n2", "127.0.0.1")]
     run, _ = watched_run(scaling, [SECRET, OTHER], cluster, nodes)
     assert run.status is RunStatus.COMPLETED, scaling.tasks(run.id)
