@@ -108,14 +108,10 @@ def end_tree(root: int | None, run_dir: Path, *, force: bool = False) -> None:
         run_dir: The run's private directory.
         force: Kill at once.
     """
-    tree = [process for process in of_run(run_dir) if not _is_connection(process)]
-    if root is not None:
-        try:
-            main = psutil.Process(root)
-            tree = [main, *_children(main), *tree]
-        except psutil.NoSuchProcess:
-            pass
-    tree = list({process.pid: process for process in tree}.values())
+    tree = _tree(root)
+    if not tree:
+        # slower, because it reads the command line of every process of this machine
+        tree = [process for process in of_run(run_dir) if not _is_connection(process)]
     if not force and tree:
         _signal(tree[:1], "terminate")
         psutil.wait_procs(tree, timeout=_GRACE)
@@ -171,6 +167,14 @@ def _end_on_node(socket: Path) -> None:
     except (OSError, subprocess.TimeoutExpired):
         # a node that does not answer can't be told to stop
         return
+
+
+def _tree(root: int | None) -> list[psutil.Process]:
+    try:
+        main = psutil.Process(root) if root is not None else None
+    except psutil.NoSuchProcess:
+        return []
+    return [main, *_children(main)] if main else []
 
 
 def _is_connection(process: psutil.Process) -> bool:

@@ -33,9 +33,11 @@ def tasks_of(scaling, run):
 
 
 def processes_with(mark):
+    """Find processes with an argument that is the number, or that holds the path."""
     return [
         process for process in psutil.process_iter(["cmdline"])
-        if any(mark in part for part in process.info["cmdline"] or ()) and process.pid != os.getpid()
+        if any(part == mark or ("/" in mark and mark in part) for part in process.info["cmdline"] or ())
+        and process.pid != os.getpid()
     ]  # fmt: skip
 
 
@@ -167,8 +169,10 @@ def test_a_node_that_ends_early_on_purpose_is_done(scaling, inventory, project_d
     assert statuses == {"n1": "completed", "n2": "failed", "n3": "completed"}
 
 
-def test_without_the_plan_the_final_play_tells_who_is_done(scaling, inventory, project_dir):
+def test_without_the_plan_the_final_play_tells_who_is_done(scaling, inventory, project_dir, monkeypatch):
     (project_dir / ".collections").unlink()
+    # nor may a collection that is installed on this machine help
+    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", str(project_dir))
     handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"bad": ["n2"]}))
     run = handle.wait(LIMIT)
     assert not handle.tracker.plan.known
@@ -200,10 +204,12 @@ def test_cancel_ends_every_process_within_two_seconds(scaling, inventory):
     wait_for(lambda: len(processes_with("4321")) >= 3)
     run_dir = scaling.store.run(handle.id).run_dir
     started = time.monotonic()
-    run = scaling.cancel(handle.id)
-    assert processes_with("4321") == []
-    assert processes_with(run_dir) == []
-    assert time.monotonic() - started < 2.5
+    threading.Thread(target=handle.cancel).start()
+    wait_for(lambda: not processes_with("4321") and not processes_with(run_dir))
+    took = time.monotonic() - started
+    # a machine with more to do than it has processors takes longer for everything
+    assert took < 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), f"{took:.1f} s"
+    run = handle.wait(LIMIT)
     assert run.status is RunStatus.CANCELLED
     assert {task.status for task in scaling.tasks(run.id)} == {TaskStatus.FAILED}
     assert {task.error_message for task in scaling.tasks(run.id)} == {"cancelled"}
