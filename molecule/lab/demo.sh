@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lab=inventories/lab
+# The record of the demo's runs goes when the lab goes.
+export SLURMSCALE_DATA_DIR=$PWD/$lab/slurmscale
 existing=ubuntu1
 new=rocky1,rocky2,ubuntu2,ubuntu3
 
@@ -36,7 +38,7 @@ controller "for i in 1 2 3 4 5 6 7 8 9 10; do squeue --noheader --job $job --sta
 say 'Before: one node, and a job runs on it'
 controller 'sinfo; squeue'
 say "Scale up: $new"
-play playbooks/scale_up.yml -e nodes=$new
+slurmscale up "$new" --inventory "$lab/hosts.yml" --yes
 say 'After: five nodes, and the old job still runs'
 controller 'sinfo; squeue'
 controller "squeue --noheader --job $job --states RUNNING" | grep -q "$existing" || { echo "The old job $job did not survive." >&2; exit 1; }
@@ -46,7 +48,9 @@ cat <<END
 
 The cluster is yours to look at:
   ssh -i $lab/id_ed25519 -o UserKnownHostsFile=$lab/known_hosts root@$(ansible-inventory --inventory $lab/hosts.yml --host ctl1 | python -c 'import json, sys; print(json.load(sys.stdin)["ansible_host"])')
-Run the same again, and nothing changes:
-  .venv/bin/ansible-playbook -i $lab/hosts.yml playbooks/scale_up.yml -e nodes=$new
+Look back at the run, or run the same again, and nothing changes:
+  export SLURMSCALE_DATA_DIR=$SLURMSCALE_DATA_DIR
+  .venv/bin/slurmscale status; .venv/bin/slurmscale log rocky1
+  .venv/bin/slurmscale up $new --inventory $lab/hosts.yml
 Take it down: make demo-down
 END

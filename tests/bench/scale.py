@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import progress
 import yaml
 
 if TYPE_CHECKING:
@@ -174,6 +175,11 @@ def measure(generation: str, pairs: int) -> dict[str, Any]:
         timed.append((ours, over_ssh()))
         print(f"  6 fresh nodes: {timed[-1][0]:.1f} s, by ssh alone {timed[-1][1]:.1f} s", file=sys.stderr)
     if timed:
+        reset(generation)
+        inventory = str(INVENTORY / "hosts.yml")
+        figures.update(
+            progress.main(["--inventory", inventory, "--learn", "rocky1,ubuntu2", "--watch", "rocky2,ubuntu3"])
+        )
         figures["wall_ratio_to_ssh"] = round(statistics.median(ours / plain for ours, plain in timed), 2)
     return figures
 
