@@ -42,6 +42,7 @@ def follow(handle: RunHandle, *, quiet: bool = False, ask: bool = True) -> Run:
     """
     console = Console(stderr=True, quiet=quiet)
     view = View(handle.id, handle.nodes)
+    view.begin(handle.tracker)
     stopper = _Stopper(handle, console, ask=ask and sys.stdin.isatty() and not quiet)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -65,7 +66,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def _show(handle: RunHandle, view: View, console: Console) -> None:
     with handle.subscribe() as notices:
-        view.begin(handle.tracker)
+        view.catch_up()
         if not console.is_terminal:
             while not handle.finished:
                 notice = notices.get(_REFRESH)

@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("cluster", sa.String(length=255), nullable=False),
         sa.Column("operation", sa.String(length=64), nullable=False),
         sa.Column("status", sa.String(length=32), nullable=False),
-        sa.Column("nodes", sa.JSON(), nullable=False),
+        sa.Column("nodes", sa.Text(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("active", sa.Integer(), nullable=False),
         sa.Column("success", sa.Integer(), nullable=False),
