@@ -25,7 +25,7 @@ from slurmscale.states import ACTIVE, TaskStatus
 from slurmscale.verdict import Milestones, Node, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Tracker:
@@ -34,9 +34,13 @@ class Tracker:
     Args:
         nodes: The nodes of the run.
         learned: Timings by task key from earlier runs of the same kind.
+        redact: Masks the run's secrets in a reason.
     """
 
-    def __init__(self, nodes: Iterable[str], learned: Mapping[str, Timing] | None = None) -> None:
+    def __init__(
+        self, nodes: Iterable[str], learned: Mapping[str, Timing] | None = None, redact: Callable[[str], str] = str
+    ) -> None:
+        self._redact = redact
         self.plan = Plan(learned)
         self.nodes = {name: Node(name) for name in nodes}
         self.dwell = Dwell()
@@ -77,7 +81,7 @@ class Tracker:
         """Take the playbook's own verdict on nodes that it does not fail; to be called before the statistics come."""
         for name, reason in reasons.items():
             if name in self.nodes:
-                self.nodes[name].refused = reason
+                self.nodes[name].refused = self._redact(reason)
 
     def tick(self, now: float) -> None:
         """Let the clock move nodes within tasks whose duration is known."""
@@ -162,7 +166,7 @@ class Tracker:
         node = self._node(event)
         if node is None:
             if event.host and event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
-                self.elsewhere[event.host] = f"{event.host}: {event.step}: {failure_message(event.res)}"
+                self.elsewhere[event.host] = f"{event.host}: {self._reason(event)}"
             return
         position = self.plan.positions.get(event.task_uuid)
         self._judge(node, event, position)
@@ -204,9 +208,12 @@ class Tracker:
             self._dirty[node.name] = node
         return node
 
+    def _reason(self, event: Event) -> str:
+        return self._redact(f"{event.step}: {failure_message(event.res)}")
+
     def _judge(self, node: Node, event: Event, position: int | None) -> None:
         if event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
-            node.pending = node.last_failure = f"{event.step}: {failure_message(event.res)}"
+            node.pending = node.last_failure = self._reason(event)
             node.uncertain = False
         elif node.pending is not None:
             node.uncertain = position is None or self.plan.entries[position].always

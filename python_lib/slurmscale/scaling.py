@@ -150,7 +150,7 @@ class Scaling:
 
     def _start(self, prepared: Prepared) -> RunHandle:
         run, redactor = prepared.run, prepared.redactor
-        tracker = Tracker(run.nodes, self.store.learned(learning_kind(run)))
+        tracker = Tracker(run.nodes, self.store.learned(learning_kind(run)), redactor)
         ids = self.store.create_run(run)
         try:
             job = self._make_job(prepared.launch)

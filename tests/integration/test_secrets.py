@@ -186,7 +186,7 @@ def test_the_command_line_prints_no_password(config, inventory, project_dir):
     }
     command = [sys.executable, "-c", "from slurmscale.cli import main; main()"]
     for arguments in (
-        ["up", "n1", "-i", inventory, "-e", f"ansible_password={SECRET}", "-e", "fails=true", "-vvv"],
+        ["up", "n1", "-i", inventory, "-e", f"ansible_password={SECRET}", "-e", '{"fails": true}', "-vvv"],
         ["tasks", "--json"], ["runs", "--json"], ["log", "n1"], ["status", "--json"],
     ):  # fmt: skip
         done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
