@@ -97,7 +97,9 @@ class Rotation:
         self._remove(TIMES)
         delay = "{0:.3f}".format(max(0.0, at - time.time()))
         words = ["/bin/sh", "-c", SCRIPT, UNIT, self.path, self.service, delay, str(hold), TIMES]
-        result = run(["systemd-run", "--quiet", "--collect", "--unit=" + UNIT, *words], timeout=20)
+        # A stop must not take longer than the others wait for this host.
+        options = ["--quiet", "--collect", "--unit=" + UNIT, "--property=TimeoutStopSec=5"]
+        result = run(["systemd-run", *options, *words], timeout=20)
         if result.rc != 0:
             raise RotationError("systemd-run: {0}".format(result.message))
 
