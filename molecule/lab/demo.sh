@@ -16,10 +16,12 @@ quiet() { # COMMAND...: shows its output only when it fails
     rm -f "$log"
 }
 play() { ansible-playbook --inventory "$lab/hosts.yml" "$@"; }
-controller() { # COMMAND: run on the controller
-    ssh -i "$lab/id_ed25519" -o UserKnownHostsFile="$lab/known_hosts" -o ConnectTimeout=10 \
-        "root@$(ansible-inventory --inventory "$lab/hosts.yml" --host ctl1 | python -c 'import json, sys; print(json.load(sys.stdin)["ansible_host"])')" "$@"
+login() { # prints how to log in to the controller
+    local address
+    address=$(sed -n 's/.*ctl1: { ansible_host: \([^ ]*\) }.*/\1/p' "$lab/hosts.yml")
+    echo "ssh -i $lab/id_ed25519 -o UserKnownHostsFile=$lab/known_hosts -o ConnectTimeout=10 root@$address"
 }
+controller() { $(login) "$@"; } # COMMAND: run on the controller
 
 if [ "$(id -u)" != 0 ]; then
     echo 'make demo makes containers with systemd of their own, which needs root. Run it as root or with sudo.' >&2
@@ -47,7 +49,7 @@ controller "srun --chdir / --nodes 5 --ntasks-per-node 1 --overlap hostname" | s
 cat <<END
 
 The cluster is yours to look at:
-  ssh -i $lab/id_ed25519 -o UserKnownHostsFile=$lab/known_hosts root@$(ansible-inventory --inventory $lab/hosts.yml --host ctl1 | python -c 'import json, sys; print(json.load(sys.stdin)["ansible_host"])')
+  $(login)
 Look back at the run, or run the same again, and nothing changes:
   export SLURMSCALE_DATA_DIR=$SLURMSCALE_DATA_DIR
   .venv/bin/slurmscale status; .venv/bin/slurmscale log rocky1

@@ -41,6 +41,12 @@ class Prepared:
     redactor: Redactor
 
 
+def _fixed_vars(run: Run) -> dict[str, object]:
+    """Return what the library states itself: the nodes, and that somebody has confirmed their removal."""
+    confirmed = {"confirm": True} if run.operation is Operation.SCALE_DOWN else {}
+    return {"nodes": ",".join(run.nodes), **confirmed}
+
+
 def prepare(config: settings.Settings, request: Request) -> Prepared:
     """Check a request against playbooks and inventory, and prepare its run.
 
@@ -66,7 +72,7 @@ def prepare(config: settings.Settings, request: Request) -> Prepared:
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
         added=inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars),
-        extra_vars=plain_vars | inventories.references(secret_vars) | {"nodes": ",".join(run.nodes)},
+        extra_vars=plain_vars | inventories.references(secret_vars) | _fixed_vars(run),
         forks=run.forks,
         check=options.check,
         timeout=options.timeout,
