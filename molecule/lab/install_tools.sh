@@ -12,6 +12,7 @@ need /usr/lib/podman/aardvark-dns aardvark-dns
 if [ "${1:-lab}" = test ]; then
     need '/usr/lib/postgresql/*/bin/initdb' postgresql
     need busybox busybox
+    need gpg gnupg
     need shellcheck shellcheck
 fi
 missing=''
