@@ -152,6 +152,7 @@ class Tracker:
             if node.going and (node.name not in play.hosts or (play.lockstep and node.name in batch)):
                 self._begin(node, event.time)
                 node.step = event.step
+                self._dirty[node.name] = node
                 self._advance(node, position, event.time)
 
     def _on_host_start(self, event: Event) -> None:

@@ -68,9 +68,12 @@ class Watch(threading.Thread):
             for name in ("cmdline", "environ"):
                 self._read(Path(f"/proc/{process.pid}/{name}"), f"{name} of a process")
         for place in (*self.places, *Path(tempfile.gettempdir()).glob("slurmscale-*")):
-            for path in [place] if place.is_file() else place.rglob("*"):
-                if path.is_file():
-                    self._read(path, str(path))
+            if place.is_file():
+                self._read(place, str(place))
+            # unlike rglob, walk goes on when a directory vanishes under it
+            for folder, _, names in os.walk(place):
+                for name in names:
+                    self._read(Path(folder, name), f"{folder}/{name}")
 
     def _read(self, path, what):
         try:

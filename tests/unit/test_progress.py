@@ -77,6 +77,17 @@ def test_plays_of_the_controller_advance_every_node_that_is_still_going():
     assert run.tracker.nodes["b"].status is TaskStatus.FAILED
 
 
+def test_a_step_of_the_controller_is_told_even_where_the_bar_stands_still():
+    run = Playing(["a"], play("prepare", ["a"], ["t"]), play("register", ["ctl"], ["r1", "r2"]))
+    run.play("prepare")
+    run.ok("prepare", "t", "a")
+    # the play's start has already brought the node to the position of its first task
+    run.play("register")
+    run.tracker.drain()
+    run.task("register", "r1")
+    assert [(change.node, change.step) for change in run.tracker.drain()] == [("a", "r1")]
+
+
 def test_in_lockstep_a_task_that_runs_once_moves_all_in_a_free_play_only_its_host():
     for strategy, expected in (("linear", 49), ("free", 0)):
         run = Playing(["a", "b"], play("p", ["a", "b"], ["one", "two"], strategy=strategy))
