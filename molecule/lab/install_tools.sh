@@ -14,6 +14,9 @@ if [ "${1:-lab}" = test ]; then
     need busybox busybox
     need gpg gnupg
     need shellcheck shellcheck
+    need apt-ftparchive apt-utils
+    need createrepo_c createrepo-c
+    need rpmbuild rpm
 fi
 missing=''
 for program in $programs; do command -v "$program" > /dev/null || missing="$missing $program"; done

@@ -54,9 +54,9 @@ class Signer:
         )
         return self.fingerprint()
 
-    def export(self, path: str) -> None:
-        """Write the public key, armored."""
-        self._gpg("--armor", "--output", path, "--export")
+    def public_key(self) -> bytes:
+        """Return the public key, armored."""
+        return self._gpg("--armor", "--export")
 
     def sign(self, path: str, signature: str, *, inline: bool = False) -> None:
         """Sign a file, beside it or around it."""

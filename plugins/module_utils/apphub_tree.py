@@ -87,6 +87,14 @@ class Tree:
                 damaged.add(next((name for folder, name in owner.items() if path.startswith(folder)), ""))
         return damaged
 
+    def key(self) -> bytes:
+        """Return the public key that is served; nothing when there is none."""
+        try:
+            with open(os.path.join(self.served, "apphub.asc"), "rb") as stream:
+                return stream.read()
+        except OSError:
+            return b""
+
     def publish(self, want: apphub_packages.Repositories, signer: apphub_index.Signer, keep: int) -> str:
         """Build the tree anew and serve it.
 
@@ -110,7 +118,8 @@ class Tree:
                 known.update(self._link(name, new))
             else:
                 self._build(name, packages, new, signer)
-        signer.export(os.path.join(new, "apphub.asc"))
+        with open(os.path.join(new, "apphub.asc"), "wb") as stream:
+            stream.write(signer.public_key())
         state = {
             "format": FORMAT,
             "signature": self.signature,

@@ -151,6 +151,9 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
     fingerprint = signer.fingerprint()
     signature = {"fingerprint": fingerprint, "origin": params["origin"], "rpms": params["sign_rpms"]}
     tree = apphub_tree.Tree(params["root"], signature, verify=params["verify"])
+    # A key that was prolonged still has its fingerprint, but clients need it as it is now.
+    if fingerprint and tree.key() != signer.public_key():
+        tree.damaged.add("")
     want = apphub_packages.wanted(apphub_packages.scan(params["sources"]), tree.repositories)
     repositories = fates(want, tree)
     result = {

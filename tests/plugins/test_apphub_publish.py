@@ -61,6 +61,8 @@ class Programs:
             return f"sec:u:3072:1:X:1:::u:::sc:::::::\nfpr:::::::::{self.key}:\n".encode() if self.key else b""
         if "--quick-generate-key" in command:
             self.key = "A" * 40
+        elif "--export" in command:
+            return f"key {self.key}\n".encode()
         elif "--output" in command:
             Path(command[command.index("--output") + 1]).write_text(f"by {self.key}\n")
         return None
