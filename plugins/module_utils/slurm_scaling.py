@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands as slurm
@@ -89,6 +91,7 @@ class _Run:
         application = self._application(seen)
         self._refuse_busy(plan, seen)
         self._refuse_edited(seen, application)
+        self._refuse_nameless(expected, seen)
         self._check_candidate(plan, config)
         if self.check_mode:
             after = (set(seen.nodes) | expected.added) - expected.removed
@@ -178,6 +181,27 @@ class _Run:
             )
         )
 
+    def _refuse_nameless(self, expected: Expected, seen: Seen) -> None:
+        """Refuse to let slurmctld read a node whose address it can't resolve: it drops that node, with its jobs.
+
+        Slurm also tries each for ten seconds, in which it answers nobody. A node that is removed may be nameless.
+        """
+        addresses = {
+            name: node["addr"]
+            for name, node in seen.nodes.items()
+            # Those tell their address themselves.
+            if node["addr"] and not node["dynamic"] and "CLOUD" not in node["state"] and name not in expected.removed
+        }
+        with ThreadPoolExecutor(max_workers=32) as pool:
+            found = list(pool.map(lambda name: (name, _resolves(addresses[name])), addresses))
+        nameless = [name for name, resolved in found if not resolved]
+        if nameless:
+            raise RefusedError(
+                "Nothing was changed, as this host can't resolve the addresses of these nodes: {0}. slurmctld would "
+                "drop them, with the jobs on them, when it reads its configuration. Mend name service or /etc/hosts, "
+                "or take these nodes out, too, then run again.".format(slurm.fold_hosts(nameless, self.options.conf))
+            )
+
     def _check_candidate(self, plan: Plan, config: SlurmConfig) -> None:
         """Let Slurm's own parsers read the changed files. Versions up to 26.05 have no better test."""
         with self.files.candidate(plan.changes, list(config.files)) as candidate:
@@ -221,6 +245,13 @@ class _Run:
             "warnings": warnings + self.controller.warnings,
             "diff": [_diff(path, before, after) for path, (before, after) in sorted(plan.changes.items())],
         }
+
+
+def _resolves(address: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(address, None))
+    except (OSError, UnicodeError):
+        return False
 
 
 def _refuses(result: slurm.CommandResult) -> bool:

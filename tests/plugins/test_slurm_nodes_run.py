@@ -86,7 +86,8 @@ elif name == "scontrol":
         print("HASH_VAL = " + ("Match" if state["loaded"] == text() else "Different Ours=0x1 Slurmctld=0x2"))
     else:
         for n in names(state["loaded"]):
-            print("NodeName=" + n + " CPUAlloc=0 State=" + state["states"].get(n, "IDLE"))
+            address = state["addresses"].get(n, "127.0.0.1")
+            print("NodeName=" + n + " NodeAddr=" + address + " CPUAlloc=0 State=" + state["states"].get(n, "IDLE"))
 """
 
 
@@ -99,7 +100,9 @@ class Fake:
         (home / "bin").mkdir()
         self.conf = home / "etc" / "slurm.conf"
         self.conf.write_text(CONF)
-        self.set(version="22.05.8", loaded=CONF, up=True, pid=100, loads=0, dies=0, states={}, jobs="", slow=0)
+        self.set(
+            version="22.05.8", loaded=CONF, up=True, pid=100, loads=0, dies=0, states={}, jobs="", slow=0, addresses={}
+        )
         program = FAKE.format(python=sys.executable, home=home).replace("\\\\", "\\")
         for name in ("scontrol", "systemctl", "journalctl", "squeue"):
             (home / "bin" / name).write_text(program)
@@ -270,6 +273,16 @@ def test_somebodys_edit_is_a_warning_where_slurm_can_go_back(fake: Fake) -> None
     fake.set(version="24.11.5")
     fake.conf.write_text(CONF + "# later\n")
     assert "become active, too" in fake.run("n2")["warnings"][0]
+
+
+def test_a_node_that_slurmctld_would_lose_for_its_name_is_refused_before_anything_changes(fake: Fake) -> None:
+    fake.run("n2")
+    fake.set(addresses={"n2": "gone.invalid"})
+    before = fake.files()
+    with pytest.raises(RefusedError, match=r"can't resolve the addresses of these nodes: n2\. slurmctld would drop"):
+        fake.run("n3")
+    assert fake.files() == before
+    assert fake.run("n2", state="absent")["removed"] == ["n2"]
 
 
 def test_reconfigure_where_it_would_kill_is_refused(fake: Fake) -> None:
