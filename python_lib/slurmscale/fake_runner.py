@@ -53,6 +53,10 @@ class FakeJob:
         lines, self._plan = self._plan, []
         return lines
 
+    def report(self) -> dict[str, Any]:
+        """Return nothing: a replay has no report."""
+        return {}
+
     def refusals(self) -> dict[str, str]:
         """Return nothing: a replay has no report."""
         return {}

@@ -50,7 +50,15 @@ class Project:
         Raises:
             ProjectError: It is not there.
         """
-        path = self.root / "playbooks" / operation.playbook
+        return self.named(operation.playbook)
+
+    def named(self, playbook: str) -> Path:
+        """Return a playbook by its file name.
+
+        Raises:
+            ProjectError: It is not there.
+        """
+        path = self.root / "playbooks" / playbook
         if not path.is_file():
             raise ProjectError(
                 f"The playbook {path} is missing. Install slurmscale anew, or set SLURMSCALE_PROJECT_DIR."

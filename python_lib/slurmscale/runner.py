@@ -85,8 +85,11 @@ class Job(Protocol):
     def plan_lines(self, wait: float = 0.0) -> list[dict[str, Any]]:
         """Return the plan's lines that are new; wait for the first of them for some seconds at most."""
 
+    def report(self) -> dict[str, Any]:
+        """Return the report that the playbook wrote; empty when it wrote none."""
+
     def refusals(self) -> dict[str, str]:
-        """Return the reasons of the nodes that the playbook's report says no to."""
+        """Return the reasons of the nodes that the report says no to."""
 
     def stop(self, reason: str, *, force: bool = False) -> None:
         """End the work, here and on the nodes."""
@@ -156,15 +159,19 @@ class AnsibleJob:
                 return lines
             time.sleep(0.01)
 
-    def refusals(self) -> dict[str, str]:
-        """Read the playbook's report on the nodes, if it wrote one."""
+    def report(self) -> dict[str, Any]:
+        """Read the playbook's report, if it wrote one."""
         try:
-            report = json.loads(self._report.read_text(encoding="utf-8"))
+            report: dict[str, Any] = json.loads(self._report.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        return report
+
+    def refusals(self) -> dict[str, str]:
+        """Return what the report says of nodes that are not ready."""
         return {
             name: " ".join(str(found[key]) for key in ("reason", "remedy") if found.get(key)) or "not ready"
-            for name, found in report.get("nodes", {}).items()
+            for name, found in self.report().get("nodes", {}).items()
             if not found.get("ready")
         }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console
+from slurmscale import apphub
 from slurmscale.cli import app, common, follow, main, work
 from slurmscale.cli.view import View
 from slurmscale.errors import RefusedError
@@ -38,6 +39,7 @@ class Commands:
         )
         monkeypatch.setenv("SLURMSCALE_DATA_DIR", str(tmp_path / "data"))
         monkeypatch.setattr(work, "Scaling", lambda: Scaling(make_job=self.job))
+        monkeypatch.setattr(apphub, "AnsibleJob", self.job)
         self.launches = []
 
     def job(self, launch):
@@ -176,6 +178,36 @@ def test_clusters_are_kept_by_name(command):
     assert "completed" in shown["recent_runs"][0]
     assert command("cluster", "remove", "lab").exit_code == 0
     assert json.loads(command("cluster", "list", "--json").stdout) == []
+
+
+FINDINGS = [
+    {"where": "http://hub", "check": "server", "subject": "/healthz", "ok": True, "found": "it answers", "remedy": ""},
+    {"where": "http://hub", "check": "files", "subject": "a.deb", "ok": False, "found": "gone", "remedy": "Publish."},
+    {"where": "hub1", "check": "space", "subject": "/srv", "ok": True, "found": "9 MB free", "remedy": ""},
+]
+
+
+def test_doctor_asks_the_playbook_about_the_apphub(command, monkeypatch):
+    monkeypatch.setattr(FakeJob, "report", lambda _: {"findings": FINDINGS})
+    done = command("doctor", "-i", str(command.inventory))
+    assert done.exit_code == 1
+    assert "failed   apphub http://hub: files a.deb: gone. Publish." in done.output
+    assert "ok       apphub hub1: 1 checks, nothing is wrong" in done.output
+    assert command.launches[0].playbook.name == "check_apphub.yml"
+    results = json.loads(command("doctor", "-i", str(command.inventory), "--json").stdout)
+    assert results[-2] == {
+        "check": "apphub http://hub", "state": "failed", "found": "files a.deb: gone.", "remedy": "Publish."
+    }  # fmt: skip
+    monkeypatch.setattr(FakeJob, "report", lambda _: {"findings": FINDINGS[:1]})
+    assert command("doctor", "-i", str(command.inventory)).exit_code == 0
+
+
+def test_doctor_says_why_an_apphub_could_not_be_looked_at(command):
+    failed = {"event": "runner_on_failed", "event_data": {"res": {"msg": "apphub_client_urls is empty."}}}
+    command.events = [failed]
+    done = command("doctor", "-i", str(command.inventory))
+    assert done.exit_code == 1
+    assert "failed   apphub: apphub_client_urls is empty." in done.output
 
 
 def test_doctor_names_what_is_wrong(command, monkeypatch, tmp_path):

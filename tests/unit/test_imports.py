@@ -29,7 +29,7 @@ LAYERS = (
     ("verdict", "inventory", "database"),
     ("progress", "store"),
     ("report", "writer", "runner", "fake_runner", "clusters", "reconcile"),
-    ("recorder", "prepare"),
+    ("recorder", "prepare", "apphub"),
     ("running",),
     ("scaling",),
     ("cli", "service"),

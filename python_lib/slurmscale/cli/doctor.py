@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from slurmscale import apphub, project, settings
 from slurmscale import inventory as inventories
-from slurmscale import project, settings
-from slurmscale.cli import common  # noqa: TC001 - typer reads the annotations
+from slurmscale.cli import common
 from slurmscale.cli.work import common_epilog
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.states import Operation
@@ -25,8 +25,14 @@ _OLDEST_CORE = (2, 17)
 _OK, _WARNING, _FAILED = "ok", "warning", "failed"
 
 
-def doctor(inventory: common.InventoryOption = None) -> None:
-    """Check this machine: Ansible, playbooks, database, ssh, and the inventory when one is named."""
+def doctor(
+    inventory: common.InventoryOption = None,
+    json: common.JsonOption = False,  # noqa: FBT002 - an option
+) -> None:
+    """Check this machine: Ansible, playbooks, database, ssh; and inventory and AppHub when an inventory is named.
+
+    Of the AppHub, every published file is downloaded and compared, as by playbooks/check_apphub.yml.
+    """
     config = settings.load()
     checks: list[tuple[str, Callable[[], str]]] = [
         ("playbooks", lambda: _playbooks(config)),
@@ -38,13 +44,48 @@ def doctor(inventory: common.InventoryOption = None) -> None:
     chosen = inventory or config.inventory
     if chosen:
         checks.append(("inventory", lambda: _inventory(config, chosen)))
-    bad = False
+    results = []
     for name, check in checks:
         state, text = _run(check)
-        bad |= state == _FAILED
-        colour = {_OK: "green", _WARNING: "yellow", _FAILED: "red"}[state]
-        typer.echo(f"{typer.style(f'{state:8}', fg=colour)} {name}: {text}")
-    raise typer.Exit(int(bad))
+        results.append({"check": name, "state": state, "found": text})
+        if not json:
+            _show(name, state, text)
+    # what runs the playbook must be well itself
+    if chosen and all(one["state"] != _FAILED for one in results):
+        for one in _apphub(config, chosen):
+            results.append(one)
+            if not json:
+                _show(one["check"], one["state"], " ".join(filter(None, (one["found"], one.get("remedy")))))
+    if json:
+        common.echo_json(results)
+    raise typer.Exit(int(any(one["state"] == _FAILED for one in results)))
+
+
+def _show(name: str, state: str, text: str) -> None:
+    colour = {_OK: "green", _WARNING: "yellow", _FAILED: "red"}[state]
+    typer.echo(f"{typer.style(f'{state:8}', fg=colour)} {name}: {text}")
+
+
+def _apphub(config: settings.Settings, chosen: str) -> list[dict[str, str]]:
+    """Return what is wrong with each AppHub, or one line for each that is well."""
+    try:
+        findings = apphub.check(config, chosen)
+    except SlurmscaleError as exc:
+        return [{"check": "apphub", "state": _FAILED, "found": str(exc)}]
+    results = []
+    for where in dict.fromkeys(one["where"] for one in findings):
+        own = [one for one in findings if one["where"] == where]
+        results += [
+            {
+                "check": f"apphub {where}",
+                "state": _FAILED,
+                "found": f"{one['check']} {one['subject']}: {one['found']}.",
+                "remedy": one["remedy"],
+            }
+            for one in own
+            if not one["ok"]
+        ] or [{"check": f"apphub {where}", "state": _OK, "found": f"{len(own)} checks, nothing is wrong"}]
+    return results
 
 
 class _Remark(Exception):  # noqa: N818 - not an error: something is missing that only some runs need

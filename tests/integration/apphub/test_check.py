@@ -319,3 +319,23 @@ def test_the_playbook_wants_an_address(playbook):
     assert done.returncode == 2
     assert "apphub_client_urls is empty" in done.stdout
     assert report == {}
+
+
+def test_doctor_says_the_same_as_the_playbook(playbook, hub, serve, tmp_path):
+    (hub.pkgs / hub.find(MUNGE)).unlink()
+    _, report = playbook(serve(hub).url)
+    inventory = json.loads((tmp_path / "hosts.json").read_text())
+    inventory["slurm_controllers"] = {"hosts": {"ctl1": {}}}
+    inventory["all"]["vars"]["apphub_min_free_mb"] = 1
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    command = [sys.executable, "-c", "from slurmscale.cli import main; main()", "doctor", "--json"]
+    done = subprocess.run(
+        [*command, "--inventory", tmp_path / "hosts.json"],
+        cwd=ROOT, env={**os.environ, "SLURMSCALE_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    (said,) = [one for one in json.loads(done.stdout) if one["state"] == "failed"]
+    found = only(report["findings"])
+    assert said["found"] == f"{found['check']} {found['subject']}: {found['found']}."
+    assert said["remedy"] == found["remedy"]
