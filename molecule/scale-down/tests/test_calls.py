@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
-STAYED = {"rocky2", "rocky3", "ubuntu1", "ubuntu3"}
+STAYED = {"rocky2", "ubuntu1", "ubuntu3"}
 
 
 @pytest.mark.parametrize(

@@ -56,31 +56,40 @@ def test_a_kept_node_stays_drained_when_asked(slurm: Slurm, ctl1: Host, playbook
     ctl1.check_output("scontrol update NodeName=rocky2 State=RESUME")
 
 
-def test_a_drain_of_somebody_else_and_its_reason_stay_on_a_kept_node(
-    slurm: Slurm, ctl1: Host, playbook: Playbook
-) -> None:
-    job = slurm.submit("--nodelist=rocky2")
+@pytest.fixture(scope="module")
+def drained_job(slurm: Slurm, ctl1: Host) -> str:
+    """Start a job on a node that somebody else drains then, and return the job's id."""
+    job = slurm.submit("--constraint=rocky")
+    assert slurm.job(job) == "RUNNING rocky2"
     ctl1.check_output("scontrol update NodeName=rocky2 State=DRAIN Reason='disk is failing'")
+    return job
+
+
+def test_a_drain_of_somebody_else_and_its_reason_stay_on_a_kept_node(
+    slurm: Slurm, drained_job: str, playbook: Playbook
+) -> None:
     run = playbook("scale_down", "-e", "nodes=rocky2 confirm=true drain_timeout=3")
-    assert "It stays drained: disk is failing." in words(run.stdout)
+    assert f"still runs jobs {drained_job}. It stays drained: disk is failing." in words(run.stdout)
     assert slurm.state("rocky2") == "draining disk is failing"
-    slurm.cancel(job)
 
 
-def test_a_node_of_a_reservation_is_refused_with_its_name_and_the_others_go_on(
-    slurm: Slurm, ctl1: Host, playbook: Playbook
+def test_a_node_of_a_reservation_is_refused_with_its_name_and_the_others_go_on_with_their_jobs_requeued(
+    slurm: Slurm, ctl1: Host, drained_job: str, playbook: Playbook
 ) -> None:
     reserved = "ReservationName=upkeep Users=root Nodes=ubuntu3 StartTime=now+1hour Duration=60"
     ctl1.check_output(f"scontrol create reservation {reserved}")
-    run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=60")
+    run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=60 jobs=requeue")
+    ctl1.check_output("scontrol delete ReservationName=upkeep")
     assert run.returncode != 0
     assert "ubuntu3 belongs to the reservation upkeep" in words(run.stdout)
     assert "1 of 2 nodes are removed, 1 kept, 0 failed." in run.stdout
-    assert slurm.nodes() == {"rocky3", "ubuntu1", "ubuntu3"}
+    assert slurm.nodes() == {"ubuntu1", "ubuntu3"}
     assert slurm.state("ubuntu3").startswith("idle")
     # The drain that an administrator had set on rocky2 did not hinder it.
     assert "with reason 'disk is failing'" in words(run.stdout)
-    ctl1.check_output("scontrol delete ReservationName=upkeep")
+    # No other node is as it wants.
+    assert slurm.job(drained_job).startswith("PENDING")
+    slurm.cancel(drained_job)
 
 
 def test_slurmd_of_a_node_that_left_is_stopped_for_good_and_its_packages_stay() -> None:
@@ -88,17 +97,6 @@ def test_slurmd_of_a_node_that_left_is_stopped_for_good_and_its_packages_stay() 
     assert not service.is_running
     assert not service.is_enabled
     assert lab_host("rocky2").package("slurm-slurmd").is_installed
-
-
-def test_a_requeued_job_waits_for_another_node(slurm: Slurm, playbook: Playbook) -> None:
-    # Only there: ubuntu1 has a job, and rocky3 is none.
-    job = slurm.submit("--exclusive", "--constraint=ubuntu")
-    assert slurm.job(job) == "RUNNING ubuntu3"
-    run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=60 jobs=requeue")
-    assert run.returncode == 0, run.stdout
-    assert slurm.nodes() == {"rocky3", "ubuntu1"}
-    assert slurm.job(job).startswith("PENDING")
-    slurm.cancel(job)
 
 
 def test_a_node_in_somebodys_file_is_refused_with_file_and_line(ctl1: Host, playbook: Playbook, tmp_path: Path) -> None:
@@ -116,14 +114,15 @@ def test_a_node_in_somebodys_file_is_refused_with_file_and_line(ctl1: Host, play
 
 
 def test_an_unreachable_node_is_busy_until_somebody_calls_it_dead(slurm: Slurm, playbook: Playbook) -> None:
-    job = slurm.submit("--constraint=rocky")
-    assert slurm.job(job) == "RUNNING rocky3"
-    podman("stop", "--time", "1", f"slurmscale-{os.environ.get('LAB_PREFIX', 'lab-test')}-rocky3")
-    run = playbook("scale_down", "-e", "nodes=rocky3 confirm=true drain_timeout=120")
+    # Only there: another job has all of ubuntu1.
+    job = slurm.submit("--exclusive")
+    assert slurm.job(job) == "RUNNING ubuntu3"
+    podman("stop", "--time", "1", f"slurmscale-{os.environ.get('LAB_PREFIX', 'lab-test')}-ubuntu3")
+    run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=120")
     assert run.returncode != 0
     assert "it counts as busy. When the machine is dead: -e force=true" in words(run.stdout)
-    assert slurm.nodes() == {"rocky3", "ubuntu1"}
-    run = playbook("scale_down", "-e", "nodes=rocky3 confirm=true drain_timeout=120 force=true uninstall=true")
+    assert slurm.nodes() == {"ubuntu1", "ubuntu3"}
+    run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=120 force=true uninstall=true")
     assert run.returncode == 0, run.stdout
     assert "can not be reached, so nothing was stopped or uninstalled there" in words(run.stdout)
     assert slurm.nodes() == {"ubuntu1"}
