@@ -59,7 +59,7 @@ options:
   interval:
     description: Seconds between looks at the jobs.
     type: float
-    default: 1
+    default: 0.5
   conf:
     description: A slurm.conf in place of Slurm's default one.
     type: path
@@ -140,7 +140,7 @@ ARGUMENTS = {
     "time_limit": {"type": "int", "default": 2},
     "busy_is_proof": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 120},
-    "interval": {"type": "float", "default": 1},
+    "interval": {"type": "float", "default": 0.5},
     "conf": {"type": "path"},
 }
 

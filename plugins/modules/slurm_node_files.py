@@ -8,17 +8,24 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: slurm_node_files
-short_description: Writes any number of files in one module run
+short_description: Writes any number of files, and makes their owners, in one module run
 version_added: "0.1.0"
 description:
   - Makes directories, writes files and removes paths on the managed host, all in one module run. Each
     M(ansible.builtin.copy) or M(ansible.builtin.template) costs two module runs per file, which adds up when many
     nodes are made at once.
-  - Everything stated is checked before the first change. Then directories are made, files are written, and paths are
-    removed, in this order and in the order of each list.
+  - Accounts are made first, because files may belong to them. What else is stated is checked before it is changed. Then
+    directories are made, files are written, and paths are removed, in this order and in the order of each list.
   - A file is written beside its target with its final owner and mode and then renamed, so that nobody ever reads half
     of it, nor a secret with a wrong mode.
 options:
+  sysusers:
+    description:
+      - Lines in the format of sysusers.d for accounts that must exist, each with a name. They are made with
+        systemd-sysusers, which leaves an account that exists as it is.
+    type: list
+    elements: str
+    default: []
   directories:
     description: Directories that must exist. Missing parents are made with mode V(0755).
     type: list
@@ -88,8 +95,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Place the munge key and slurmd's options
+- name: Make the account munge, and place its key and slurmd's options
   ai_infra.slurm.slurm_node_files:
+    sysusers:
+      - g munge 991
+      - u munge 991:991
     directories:
       - {path: /etc/munge, mode: "0700", owner: munge, group: munge}
       - {path: /etc/systemd/system/slurmd.service.d}
@@ -117,6 +127,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+accounts:
+  description: Names of users and groups of O(sysusers) that were missing.
+  returned: always
+  type: list
+  elements: str
+  sample: [munge]
 files:
   description: For each path of O(files) whether it was changed.
   returned: always
@@ -139,7 +155,7 @@ import os
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import file_options, node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils import accounts, file_options, node_files
 
 _ATTRIBUTES = {
     "path": {"type": "path", "required": True},
@@ -148,6 +164,7 @@ _ATTRIBUTES = {
     "group": {"type": "str"},
 }
 ARGUMENTS = {
+    "sysusers": {"type": "list", "elements": "str", "default": []},
     "directories": {"type": "list", "elements": "dict", "default": [], "options": _ATTRIBUTES},
     "files": {
         "type": "list",
@@ -208,6 +225,21 @@ def _naming(path: str) -> Iterator[None]:
         raise file_options.FileError("can't change {0}: {1}".format(path, error.strerror or error)) from None
 
 
+def make_accounts(module: AnsibleModule, result: Dict[str, Any]) -> None:
+    """Make the accounts that are missing, and note their names in the result.
+
+    Raises:
+        file_options.FileError: A line is malformed, or systemd-sysusers refuses it.
+    """
+    missing = accounts.missing(module.params["sysusers"])
+    if missing and not module.check_mode:
+        code, _out, problem = module.run_command(["systemd-sysusers", "--inline", *missing])
+        if code:
+            raise file_options.FileError("systemd-sysusers can't make {0}: {1}".format(missing, problem.strip()))
+    result["accounts"] = sorted({accounts.name_in(line) for line in missing})
+    result["changed"] = bool(missing)
+
+
 def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
     """Carry the plan out and note each change in the result.
 
@@ -244,8 +276,16 @@ def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    result: Dict[str, Any] = {"changed": False, "diff": [], "files": {}, "directories": {}, "absent": {}}
+    result: Dict[str, Any] = {
+        "changed": False,
+        "diff": [],
+        "accounts": [],
+        "files": {},
+        "directories": {},
+        "absent": {},
+    }
     try:
+        make_accounts(module, result)
         apply(module, plan(module.params, check_mode=module.check_mode), result)
     except file_options.FileError as error:
         module.fail_json(msg=str(error), **result)

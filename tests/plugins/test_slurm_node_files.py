@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils import node_files
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_node_files
 
@@ -254,3 +255,32 @@ def test_own_names_resolve(files: Runner, tmp_path: Path) -> None:
     }
     assert files(files=[item])["changed"] is True
     assert files(files=[item])["changed"] is False
+
+
+def test_accounts_that_are_there_are_left_alone(files: Runner) -> None:
+    result = files(sysusers=["g root 4711", "u root 4711:4711"])
+    assert (result["changed"], result["accounts"]) == (False, [])
+
+
+def test_missing_accounts_are_made_before_the_files_that_belong_to_them(
+    files: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for systemd-sysusers: the real one would make accounts on the machine that runs the tests."""
+    called = []
+    monkeypatch.setattr(AnsibleModule, "run_command", lambda _self, command: called.append(command) or (0, "", ""))
+    lines = ["g slurmscale-test 4711", "u slurmscale-test 4711:4711"]
+    planned = files(sysusers=lines, check=True)
+    assert (planned["changed"], planned["accounts"], called) == (True, ["slurmscale-test"], [])
+    result = files(sysusers=["u root 0:0", *lines], files=[{"path": str(tmp_path / "f"), "content": "x"}])
+    assert result["accounts"] == ["slurmscale-test"]
+    assert called == [["systemd-sysusers", "--inline", *lines]]
+
+
+def test_what_systemd_sysusers_refuses_stops_before_any_file(
+    files: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AnsibleModule, "run_command", lambda _self, _command: (1, "", "Conflict: no"))
+    result = files(sysusers=["u slurmscale-test 1"], files=[{"path": str(tmp_path / "f"), "content": "x"}])
+    assert "Conflict: no" in result["msg"]
+    assert not (tmp_path / "f").exists()
+    assert "'munge'" in files(sysusers=["munge"])["msg"]
