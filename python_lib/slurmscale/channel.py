@@ -30,7 +30,7 @@ class Channel:
 
     Args:
         run_dir: The run's private directory.
-        inventory: Dynamic inventory, as Ansible's script plugin wants it.
+        inventory: Dynamic inventory, as Ansible's script plugin wants it; empty when there is nothing to add.
         vault_password: Password of Ansible Vault.
     """
 
@@ -40,7 +40,8 @@ class Channel:
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
         self._server.listen()
-        self.inventory_script = self._script(run_dir / "inventory.sh", path, "inventory")
+        # Ansible looks for variables beside every source of the inventory, for every task on every host
+        self.inventory_script = self._script(run_dir / "inventory.sh", path, "inventory") if inventory else None
         self.vault_script = self._script(run_dir / "vault.sh", path, "vault") if vault_password else None
         threading.Thread(target=self._serve, name="channel", daemon=True).start()
 

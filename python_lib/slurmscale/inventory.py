@@ -125,7 +125,7 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
         secret_vars: Secret extra variables.
 
     Returns:
-        The inventory as Ansible's script plugin wants it.
+        The inventory as Ansible's script plugin wants it; empty when there is nothing to add.
     """
     levels = list(levels)
     hostvars: dict[str, dict[str, Any]] = {}
@@ -148,15 +148,17 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
     everywhere: dict[str, Any] = dict(cluster.variables)
     if secret_vars:
         everywhere[SECRETS_VARIABLE] = dict(secret_vars)
-    result: dict[str, Any] = {"_meta": {"hostvars": hostvars}, "all": {"vars": everywhere}}
+    groups: dict[str, Any] = {}
     if cluster.inventory is None:
-        result["slurm_controllers"] = {"hosts": [CONTROLLER]}
+        groups["slurm_controllers"] = {"hosts": [CONTROLLER]}
         if cluster.apphub_urls:
             everywhere["apphub_client_urls"] = list(cluster.apphub_urls)
     new = [name for name in specs if name not in inventory.hosts]
     if new:
-        result["slurm_nodes"] = {"hosts": new}
-    return result
+        groups["slurm_nodes"] = {"hosts": new}
+    if not (hostvars or everywhere or groups):
+        return {}
+    return {"_meta": {"hostvars": hostvars}, "all": {"vars": everywhere}} | groups
 
 
 def _variables(credentials: Credentials) -> dict[str, Any]:

@@ -211,6 +211,7 @@ class AnsibleJob:
     def _arguments(self) -> dict[str, Any]:
         launch = self._launch
         arguments = ["--check"] if launch.check else []
+        added = self._channel.inventory_script
         vault = self._channel.vault_script or launch.vault_password_file
         if vault:
             arguments += ["--vault-password-file", f"'{vault}'"]
@@ -220,7 +221,7 @@ class AnsibleJob:
             "artifact_dir": str(processes.events_dir(self.run_dir)),
             "playbook": str(launch.playbook),
             "project_dir": str(Path.cwd()),
-            "inventory": [*launch.inventory, str(self._channel.inventory_script)],
+            "inventory": [*launch.inventory, *([str(added)] if added else [])],
             "extravars": launch.extra_vars | ({"report": str(self._report)} if launch.report else {}),
             "envvars": launch.environment
             | {

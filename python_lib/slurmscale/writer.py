@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _INTERVAL = 0.5
 _BATCH = 5_000
-_MOST_WAITING = 50_000
+_MOST_WAITING = 15_000
 _RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
     python tests/bench/progress.py --inventory inventories/lab/hosts.yml --learn rocky1,ubuntu1 --watch rocky2,ubuntu2
 
-Prints, and adds to .bench/results.json, by how many percentage points the nodes' progress is off the part of the time
+Prints by how many percentage points the nodes' progress is off the part of the time
 that has really passed, on average over the watched run. The nodes to watch must not be compute nodes yet.
 """
 
@@ -18,7 +18,6 @@ from pathlib import Path
 from slurmscale import RunStatus, Scaling
 from slurmscale.settings import Settings
 
-RESULTS = Path(__file__).resolve().parents[2] / ".bench" / "results.json"
 _SAMPLE_SECONDS = 0.2
 _FEWEST_VALUES = 8
 
@@ -73,8 +72,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    figures = main()
-    print(json.dumps(figures, indent=2))
-    RESULTS.parent.mkdir(exist_ok=True)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(known | figures, indent=2, sort_keys=True) + "\n")
+    print(json.dumps(main(), indent=2))

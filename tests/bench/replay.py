@@ -3,7 +3,7 @@
     python tests/bench/replay.py [--nodes 10000] [--tasks 30] [--records 1000000]
 
 Every event is shaped like ansible-runner's and made while it is replayed, which counts as part of the time. Each
-measurement runs in a process of its own, so that its memory is its own. Results go into .bench/results.json.
+measurement runs in a process of its own, so that its memory is its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -37,7 +36,6 @@ from sqlalchemy import insert, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULTS = Path(__file__).resolve().parents[2] / ".bench" / "results.json"
 _NODES_PER_RUN = 10_000
 _ACTIVE_IN_RECORDS = 1_000
 
@@ -204,16 +202,10 @@ def measure(node_count: int, task_count: int, small: int, large: int) -> dict[st
         return {
             "events_per_second": round(replayed["events_per_second"]),
             "replay_peak_rss_mb": round(replayed["replay_peak_rss_mb"], 1),
+            "replay_rss_growth_mb": round(replayed["rss_last_third_mb"] - replayed["rss_first_third_mb"], 1),
             "status_ms_10k_tasks": round(_apart(status_query, directory, small), 2),
             "status_ms_1m_tasks": round(_apart(status_query, directory, large), 2),
         }
-
-
-def merge(results: dict[str, float], path: Path = RESULTS) -> None:
-    """Add keys to the results file, leaving those of other benchmarks."""
-    path.parent.mkdir(exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | results, indent=2, sort_keys=True) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
@@ -228,5 +220,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    figures = main()
-    merge(figures)
+    print(json.dumps(main(), indent=2))

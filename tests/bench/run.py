@@ -13,19 +13,24 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ("scale", "replay", "wrapper")
 
 
+def add(figures: dict[str, float], path: Path) -> dict[str, float]:
+    """Add figures to the results file, leaving those of other benchmarks; return all."""
+    path.parent.mkdir(exist_ok=True)
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | figures, indent=2, sort_keys=True) + "\n")
+    return known | figures
+
+
 def main() -> None:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, epilog="Example: python tests/bench/run.py scale")
     parser.add_argument("benchmark", nargs="*", default=list(BENCHMARKS), metavar="|".join(BENCHMARKS))
-    results = ROOT / ".bench" / "results.json"
-    results.parent.mkdir(exist_ok=True)
-    figures = json.loads(results.read_text()) if results.exists() else {}
+    figures: dict[str, float] = {}
     for name in parser.parse_args().benchmark:
         if name not in BENCHMARKS:
             parser.error(f"{name} is none of {', '.join(BENCHMARKS)}")
         print(f"== {name}", file=sys.stderr)
-        figures.update(importlib.import_module(name).main([]))
-        results.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+        figures = add(importlib.import_module(name).main([]), ROOT / ".bench" / "results.json")
     width = max(map(len, figures))
     for key, value in sorted(figures.items()):
         print(f"{key.ljust(width)}  {value}")

@@ -3,7 +3,7 @@
     python tests/bench/wrapper.py [--hosts 200] [--tasks 20] [--repeat 2]
 
 The three take turns, so that whatever else the machine does hits all of them; CPU time is that of the whole process
-tree, start of the library included. Results go into .bench/results.json.
+tree, start of the library included.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / ".bench" / "results.json"
 _LIBRARY = """
 import sys
 from slurmscale import RunStatus, Scaling
@@ -102,13 +101,6 @@ def _library(directory: Path, inventory: Path, hosts: int, forks: int) -> tuple[
     return [sys.executable, "-c", _LIBRARY, str(inventory), nodes, str(forks)], environment
 
 
-def merge(results: dict[str, float], path: Path = RESULTS) -> None:
-    """Add keys to the results file, leaving those of other benchmarks."""
-    path.parent.mkdir(exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | results, indent=2, sort_keys=True) + "\n")
-
-
 def main(arguments: list[str] | None = None) -> dict[str, float]:
     """Measure and return the keys of the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,5 +113,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    figures = main()
-    merge(figures)
+    print(json.dumps(main(), indent=2))

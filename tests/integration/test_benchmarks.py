@@ -40,10 +40,10 @@ def test_the_wrapper_is_compared_with_plain_ansible_and_ara():
 
 
 def test_results_are_merged_with_those_of_others(tmp_path):
-    replay = load("replay")
+    run = load("run")
     path = tmp_path / ".bench" / "results.json"
-    replay.merge({"a": 1, "b": 1}, path)
-    replay.merge({"b": 2}, path)
+    run.add({"a": 1, "b": 1}, path)
+    assert run.add({"b": 2}, path) == {"a": 1, "b": 2}
     assert json.loads(path.read_text()) == {"a": 1, "b": 2}
 
 

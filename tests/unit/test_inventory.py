@@ -187,3 +187,7 @@ def test_missing_playbooks_are_said_to_be_missing(tmp_path):
 def test_a_refusal_for_overlap_names_the_first_few_nodes():
     text = str(OverlapError("r1", tuple(f"n{i}" for i in range(9))))
     assert "n4 and 4 more" in text
+
+
+def test_a_run_on_known_nodes_without_credentials_adds_no_source():
+    assert inventory.additions(Cluster("c", inventory="x"), {}, ["a"], Inventory({"slurm_nodes": ["a"]}), (), {}) == {}
