@@ -11,8 +11,12 @@ need /usr/lib/podman/netavark netavark
 need /usr/lib/podman/aardvark-dns aardvark-dns
 if [ "${1:-lab}" = test ]; then
     need '/usr/lib/postgresql/*/bin/initdb' postgresql
+    need apt-ftparchive apt-utils
     need busybox busybox
+    need createrepo_c createrepo-c
+    need dnf 'dnf dnf-plugins-core'
     need gpg gnupg
+    need rpmbuild rpm
     need shellcheck shellcheck
     need apt-ftparchive apt-utils
     need createrepo_c createrepo-c

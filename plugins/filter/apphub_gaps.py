@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub_versions import is_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,19 +75,13 @@ def apphub_gaps(
         elif not fitting:
             there = _join({found for entry in versions.values() for found in _archs(entry)})
             gaps.append(f"{repository} has {name} not for {own}, only for {there}.")
-        elif name.startswith("slurm") and not any(_is_version(found, version) for found in fitting):
+        elif name.startswith("slurm") and version and not any(is_version(found, version) for found in fitting):
             gaps.append(f"{repository} has no {name} {version}; there are {_join(fitting)}.")
     return gaps
 
 
 def _archs(entry: Mapping[str, Any]) -> set[str]:
     return {entry["arch"], *(other["arch"] for other in entry.get("others", []))}
-
-
-def _is_version(found: str, wanted: str) -> bool:
-    """Whether a version is the wanted one or begins with it, at the border of a part: 24.1 is not 24.11."""
-    bare = found.partition(":")[2] or found
-    return not wanted or wanted == found or bool(re.match(re.escape(wanted) + r"(?![0-9a-zA-Z])", bare))
 
 
 def _join(names: Iterable[str]) -> str:

@@ -14,7 +14,11 @@ import tarfile
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Iterator, List
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_bundle_contents, apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils import (
+    apphub_bundle_contents,
+    apphub_packages,
+    apphub_versions,
+)
 
 # Packages that have the commands: Debian's and Ubuntu's, and SchedMD's own.
 CLIENTS = ("slurm-client", "slurm-smd-client")
@@ -76,11 +80,12 @@ def _stamp(parts: Iterable[Any]) -> str:
     return hashlib.sha256(repr(sorted(parts, key=repr)).encode("utf-8")).hexdigest()
 
 
-def from_packages(sources: Iterable[str]) -> List[Origin]:
+def from_packages(sources: Iterable[str], absent: Iterable[str] = ()) -> List[Origin]:
     """Find the apt repositories among source folders.
 
     Args:
         sources: The folders, as apphub_publish takes them.
+        absent: Versions of Slurm to leave out.
 
     Returns:
         One origin for each repository; no package has been opened yet.
@@ -92,19 +97,23 @@ def from_packages(sources: Iterable[str]) -> List[Origin]:
     for file in apphub_packages.scan(sources):
         if file.repository.startswith("deb/"):
             repositories.setdefault(file.repository, []).append(file)
+    absent = sorted(absent)
     return [
         Origin(
-            name, _stamp((file.name, file.size, file.mtime_ns) for file in files), functools.partial(_debs, name, files)
+            name,
+            _stamp([*((file.name, file.size, file.mtime_ns) for file in files), *absent]),
+            functools.partial(_debs, name, files, absent),
         )
         for name, files in sorted(repositories.items())
     ]
 
 
-def _debs(repository: str, files: List[apphub_packages.SourceFile]) -> List[Source]:
+def _debs(repository: str, files: List[apphub_packages.SourceFile], absent: List[str]) -> List[Source]:
     debs = [_read(file.path) for file in files]
     result = []
     for client in debs:
-        if client.name in CLIENTS:
+        is_absent = any(apphub_versions.is_version(client.version, version) for version in absent)
+        if client.name in CLIENTS and not is_absent:
             stock = apphub_bundle_contents.Stock(map(_deb_entries, _closure(client, debs)))
             where = "{0} {1} {2} of {3}".format(client.name, client.version, client.arch, repository)
             result.append(Source(upstream(client.version), "glibc", where, stock))

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from typing import Any, Dict, Iterable, List, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils import (
@@ -23,9 +22,10 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils import (
     apphub_bundle_sources,
     apphub_index,
     apphub_packages,
+    apphub_tree,
 )
 
-# Raised whenever the same sources give other bundles, or the state is written otherwise.
+# Raised whenever the same sources give other bundles.
 FORMAT = 1
 FOLDERS = {"glibc": "slurm-client", "musl": "slurm-apk"}
 
@@ -54,22 +54,14 @@ class Store:
         self.scripts = scripts
         made_by = json.dumps([FORMAT, sorted(scripts.items())])
         self._made = {"by": hashlib.sha256(made_by.encode("utf-8")).hexdigest(), "signed_by": fingerprint}
-        self._state = self._load()
+        self._state = apphub_tree.load(os.path.join(root, "current"))
         self._origins: Dict[str, Any] = {}
         self.served: Bundles = {path: info for path, info in self._known().items() if self._is_whole(path, info)}
         self.wanted: Bundles = {}
         self.fresh: Dict[str, bytes] = {}
 
-    def _load(self) -> Dict[str, Any]:
-        try:
-            with open(os.path.join(self.root, "current", "state.json"), encoding="utf-8") as stream:
-                state = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return state if isinstance(state, dict) and state.get("format") == FORMAT else {}
-
     def _known(self) -> Bundles:
-        bundles: Bundles = self._state.get("bundles", {})
+        bundles: Bundles = self._state.get("manifest", {})
         return bundles
 
     def _is_whole(self, path: str, info: Dict[str, Any]) -> bool:
@@ -166,24 +158,21 @@ class Store:
         Returns:
             Path of the new tree.
         """
-        building = os.path.join(self.root, "generations", ".building")
-        # An interrupted run left it.
-        shutil.rmtree(building, ignore_errors=True)
-        pkgs = os.path.join(building, "pkgs")
-        texts: Bundles = {}
-        for folder in sorted(FOLDERS.values()):
-            os.makedirs(os.path.join(pkgs, folder))
-            for path in self._fill(pkgs, folder, signer):
-                texts[path] = {"sha256": apphub_packages.sha256(os.path.join(pkgs, path))}
-        state = {
-            "format": FORMAT,
-            "made": self._made,
-            "origins": self._origins,
-            "bundles": self.wanted,
-            "texts": texts,
-        }
-        _write(os.path.join(building, "state.json"), json.dumps(state).encode("utf-8"))
-        return _switch(self.root, building, keep)
+        with apphub_tree.building(self.root) as folder:
+            pkgs = os.path.join(folder, "pkgs")
+            texts: Bundles = {}
+            for part in sorted(FOLDERS.values()):
+                os.makedirs(os.path.join(pkgs, part))
+                for path in self._fill(pkgs, part, signer):
+                    texts[path] = {"sha256": apphub_packages.sha256(os.path.join(pkgs, path))}
+            state = {
+                "format": apphub_tree.FORMAT,
+                "made": self._made,
+                "origins": self._origins,
+                "manifest": self.wanted,
+                "texts": texts,
+            }
+            return apphub_tree.serve(self.root, folder, state, keep)
 
     def remember(self) -> None:
         """Note that the origins were looked at, when they gave nothing new."""
@@ -238,21 +227,6 @@ def latest(bundles: Bundles) -> Dict[str, str]:
 def listing(bundles: Bundles) -> str:
     """Return the bundles as text, for a diff."""
     return "".join("{0} {1}\n".format(path, info["sha256"]) for path, info in sorted(bundles.items()))
-
-
-def _switch(root: str, building: str, keep: int) -> str:
-    generations = os.path.dirname(building)
-    numbers = sorted(int(name) for name in os.listdir(generations) if re.match(r"^[0-9]+$", name))
-    target = os.path.join(generations, str(numbers[-1] + 1 if numbers else 1))
-    os.rename(building, target)
-    link = os.path.join(root, "current.new")
-    if os.path.lexists(link):
-        os.unlink(link)
-    os.symlink(os.path.relpath(target, root), link)
-    os.replace(link, os.path.join(root, "current"))
-    for number in numbers[: max(0, len(numbers) - keep)]:
-        shutil.rmtree(os.path.join(generations, str(number)))
-    return target
 
 
 def _write(path: str, content: bytes) -> None:

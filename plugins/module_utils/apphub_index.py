@@ -15,6 +15,9 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_packa
 
 # Debian's and RPM's words for packages of every architecture, and what to serve when there are only such.
 _ANY = {"deb": ("all", "amd64"), "rpm": ("noarch", "x86_64")}
+# Where clients begin: files that have new content under an old name. All others are named by what is in them.
+_APT_ENTRIES = ("InRelease", "Release", "Release.gpg", "Packages", "Packages.gz")
+_ENTRIES = (*_APT_ENTRIES, "repomd.xml", "repomd.xml.asc", "SHA256SUMS", "apphub.asc", "catalog.json")
 
 
 class Signer:
@@ -72,6 +75,21 @@ class Signer:
         defines = [word for macro in macros.items() for word in ("--define", "{0} {1}".format(*macro))]
         apphub_packages.run(["rpmsign", *defines, "--addsign", *paths], env={"GNUPGHOME": self.home})
 
+    def check(self) -> None:
+        """Make sure that the key signs.
+
+        Raises:
+            apphub_packages.PublishError: It has a passphrase, or has expired.
+        """
+        try:
+            # Not --output /dev/null: a gpg that fails removes it, and root may.
+            self._gpg("--pinentry-mode", "loopback", "--passphrase", "", "--output", "-", "--detach-sign", os.devnull)
+        except apphub_packages.PublishError as error:
+            raise apphub_packages.PublishError(
+                "the key in {0} can't be used: {1}. It must not have expired, and needs to be without a passphrase, "
+                "because nobody is there to enter it".format(self.home, error)
+            ) from None
+
     def close(self) -> None:
         """End the agent that gpg leaves behind."""
         if os.path.isdir(self.home):
@@ -94,11 +112,15 @@ def folders(repository: str) -> List[str]:
 
 
 def paths(repository: str, package: apphub_packages.Package, archs: List[str]) -> List[str]:
-    """Return where a package of a repository goes, relative to the tree that is served."""
+    """Return where a package of a repository goes, relative to the tree that is served.
+
+    A package that is built anew has another path, so that what an older index names stays what it was.
+    """
+    place = "{0}/{1}".format(package.sha256[:8], package.name)
     if repository.startswith("deb/"):
-        return ["{0}/{1}".format(folders(repository)[1], package.name)]
+        return ["{0}/{1}".format(folders(repository)[1], place)]
     wanted = archs if package.arch == _ANY["rpm"][0] else [package.arch]
-    return ["{0}/{1}/packages/{2}".format(repository, arch, package.name) for arch in wanted]
+    return ["{0}/{1}/packages/{2}".format(repository, arch, place) for arch in wanted]
 
 
 def index_deb(root: str, repository: str, archs: List[str], signer: Signer, origin: str) -> None:
@@ -123,6 +145,7 @@ def index_deb(root: str, repository: str, archs: List[str], signer: Signer, orig
         _write(os.path.join(folder, "Packages"), listed)
         _write(os.path.join(folder, "Packages.gz"), gzip.compress(listed, mtime=0))
     fields = {
+        "Acquire-By-Hash": "yes",
         "Origin": origin,
         "Label": origin,
         "Suite": codename,
@@ -131,9 +154,13 @@ def index_deb(root: str, repository: str, archs: List[str], signer: Signer, orig
         "Architectures": " ".join(archs),
     }
     options = ["-oAPT::FTPArchive::Release::{0}={1}".format(*field) for field in fields.items()]
+    # apt asks for the indexes by the strongest checksum there is.
+    options += ["-oAPT::FTPArchive::{0}=false".format(name) for name in ("MD5", "SHA1", "SHA512")]
     top = os.path.join(root, dists)
     release = apphub_packages.run(["apt-ftparchive", *options, "release", top])
     _write(os.path.join(top, "Release"), release)
+    for path in sorted(tree(os.path.join(top, "main"))):
+        _link_by_hash(os.path.join(top, "main", path))
     signer.sign(os.path.join(top, "Release"), os.path.join(top, "Release.gpg"))
     signer.sign(os.path.join(top, "Release"), os.path.join(top, "InRelease"), inline=True)
 
@@ -199,6 +226,18 @@ def finish(root: str, repositories: apphub_packages.Repositories, known: Dict[st
     _write(os.path.join(root, "SHA256SUMS"), sums.encode("utf-8"))
     files["SHA256SUMS"] = {"sha256": "", "size": len(sums)}
     return files
+
+
+def is_entry(path: str) -> bool:
+    """Whether a published file may have other content in the next tree."""
+    return os.path.basename(path) in _ENTRIES
+
+
+def _link_by_hash(path: str) -> None:
+    """Let a client that has read the Release of this index still find it after the next one took its place."""
+    folder = os.path.join(os.path.dirname(path), "by-hash", "SHA256")
+    os.makedirs(folder, exist_ok=True)
+    os.link(path, os.path.join(folder, apphub_packages.sha256(path)))
 
 
 def tree(root: str) -> Set[str]:

@@ -15,10 +15,12 @@ _REPOSITORY = {
     ".deb": (re.compile(r"^(deb/[a-z]+/[a-z]+)/"), "deb/DISTRIBUTION/CODENAME, such as deb/ubuntu/noble"),
     ".rpm": (re.compile(r"^(rpm/el[0-9]+)/"), "rpm/elMAJOR, such as rpm/el9"),
 }
-_ARCHITECTURE = re.compile(r"^[a-z0-9_]+$")
+# What is served, in each format's words.
+_ARCHITECTURES = {".deb": ("amd64", "arm64", "ppc64el", "all"), ".rpm": ("x86_64", "aarch64", "ppc64le", "noarch")}
 # What a client needs to know a package by; the file name tells nothing for certain.
 _DEB_FORMAT = "--showformat=${Package}\t${Version}\t${Architecture}"
-_RPM_FORMAT = "%{NAME}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\t%{ARCH}"
+# An RPM of sources names the architecture that it was made on.
+_RPM_FORMAT = "%{NAME}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\t%|SOURCEPACKAGE?{src}:{%{ARCH}}|"
 
 
 class PublishError(Exception):
@@ -196,9 +198,26 @@ def read(file: SourceFile, checksum: str) -> Package:
     except PublishError as error:
         raise PublishError("{0} is broken, nothing was published: {1}".format(file.path, error)) from None
     package, version, arch = fields.decode("utf-8", "replace").split("\t")
-    if not _ARCHITECTURE.match(arch):
-        raise PublishError("{0} has no sensible architecture: {1!r}".format(file.path, arch))
+    _refuse_wrong_architecture(file, arch)
     return Package(file.name, file.size, file.mtime_ns, checksum, package, version, arch, file.path, [], "")
+
+
+def _refuse_wrong_architecture(file: SourceFile, arch: str) -> None:
+    stem, suffix = os.path.splitext(file.name)
+    served = _ARCHITECTURES[suffix]
+    if arch not in served:
+        raise PublishError(
+            "{0} is for {1}, nothing was published: take it away, an AppHub serves {2}".format(
+                file.path, "building (src)" if arch == "src" else arch, ", ".join(served)
+            )
+        )
+    # The name is what apt-ftparchive goes by.
+    ending = ("_" if suffix == ".deb" else ".") + arch
+    if not stem.endswith(ending):
+        raise PublishError(
+            "{0} is for {1}, but its name does not end in {2}{3}, nothing was published: see where it comes from, "
+            "then take it away or give it the name it was built with".format(file.path, arch, ending, suffix)
+        )
 
 
 def wanted(files: Iterable[SourceFile], published: Repositories) -> Repositories:

@@ -50,6 +50,11 @@ options:
         C(slurm.conf.example) and C(version.conf). Role apphub has them.
     type: dict
     required: true
+  absent_versions:
+    description: Versions of Slurm, as M(ai_infra.slurm.apphub_publish) takes them, of which there is to be no bundle.
+    type: list
+    elements: str
+    default: []
   root:
     description: Where to publish. A web server serves C(current/pkgs/slurm-client) and C(current/pkgs/slurm-apk) of it.
     type: path
@@ -101,7 +106,6 @@ tree:
   sample: /srv/apphub/bundles/generations/3
 """
 
-import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
@@ -123,6 +127,7 @@ ARGUMENTS = {
         "options": {"path": {"type": "path", "required": True}, "version": {"type": "str", "required": True}},
     },
     "scripts": {"type": "dict", "required": True},
+    "absent_versions": {"type": "list", "elements": "str", "default": []},
     "root": {"type": "path", "default": "/srv/apphub/bundles"},
     "gnupg_home": {"type": "path", "default": "/var/lib/apphub/gnupg"},
     "keep": {"type": "int", "default": 2},
@@ -148,7 +153,7 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
         raise apphub_packages.PublishError("scripts lacks {0}".format(", ".join(missing)))
     origins = apphub_bundle_sources.from_trees(params["trees"])
     if params["sources"]:
-        origins += apphub_bundle_sources.from_packages(params["sources"])
+        origins += apphub_bundle_sources.from_packages(params["sources"], params["absent_versions"])
     store = apphub_bundle_store.Store(params["root"], params["scripts"], signer.fingerprint())
     store.collect(origins)
     fates = store.fates()
@@ -174,21 +179,7 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    # The web server's user has to read what is written, whatever the login user's habits are.
-    os.umask(0o022)
-    signer = apphub_index.Signer(module.params["gnupg_home"])
-    try:
-        if module.check_mode:
-            result = publish(module.params, signer, check_mode=True)
-        else:
-            with apphub_tree.lock(module.params["root"]):
-                result = publish(module.params, signer, check_mode=False)
-    except (apphub_packages.PublishError, OSError) as error:
-        module.fail_json(msg=str(error))
-    finally:
-        signer.close()
-    module.exit_json(**result)
+    apphub_tree.run(AnsibleModule(ARGUMENTS, supports_check_mode=True), publish)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ findings:
   sample:
     - where: http://apphub:8081
       check: files
-      subject: deb/ubuntu/pool/noble/munge_0.5.16-1_amd64.deb
+      subject: deb/ubuntu/pool/noble/1a2b3c4d/munge_0.5.16-1_amd64.deb
       ok: false
       found: HTTP 404 Not Found
       remedy: Publish again with playbooks/publish_apphub.yml, which puts lost files back.

@@ -18,7 +18,9 @@ description:
     client never sees an index without its packages.
   - A repository, a package or a version that is in no source folder any more is published no more.
   - Files that went missing from the published tree are put back.
-  - A package that is broken, or that lies where no repository is, is refused by name, before anything is published.
+  - Clients in the middle of a download go on. Files of the trees served before stay, and no index names them any more.
+  - A package that is broken, for an architecture that is not served, of another one than its name says, or that lies
+    where no repository is, is refused by name, before anything is published.
 requirements:
   - On the host C(apt-ftparchive) (apt-utils), C(createrepo_c), C(dpkg-deb), C(gpg), C(rpm) and C(rpmsign).
 options:
@@ -29,6 +31,13 @@ options:
     type: list
     elements: path
     required: true
+  absent_versions:
+    description:
+      - Versions of Slurm, whole or their beginning such as V(23.11), that are not published although O(sources) have
+        them. Refused when a repository would be left without any Slurm.
+    type: list
+    elements: str
+    default: []
   root:
     description: Where to publish. A web server serves C(current/pkgs) below it.
     type: path
@@ -100,14 +109,19 @@ tree:
   sample: /srv/apphub/generations/3
 """
 
-import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_index, apphub_packages, apphub_tree
+from ansible_collections.ai_infra.slurm.plugins.module_utils import (
+    apphub_index,
+    apphub_packages,
+    apphub_tree,
+    apphub_versions,
+)
 
 ARGUMENTS = {
     "sources": {"type": "list", "elements": "path", "required": True},
+    "absent_versions": {"type": "list", "elements": "str", "default": []},
     "root": {"type": "path", "default": "/srv/apphub"},
     "gnupg_home": {"type": "path", "default": "/var/lib/apphub/gnupg"},
     "key_name": {"type": "str", "default": "AppHub", "no_log": False},
@@ -154,7 +168,8 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
     # A key that was prolonged still has its fingerprint, but clients need it as it is now.
     if fingerprint and tree.key() != signer.public_key():
         tree.damaged.add("")
-    want = apphub_packages.wanted(apphub_packages.scan(params["sources"]), tree.repositories)
+    found = apphub_packages.wanted(apphub_packages.scan(params["sources"]), tree.repositories)
+    want = apphub_versions.without_versions(found, params["absent_versions"])
     repositories = fates(want, tree)
     result = {
         "changed": bool(tree.damaged) or any(fate["state"] != "unchanged" for fate in repositories.values()),
@@ -170,27 +185,14 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
     if result["changed"] and not check_mode:
         if not fingerprint:
             result["fingerprint"] = signature["fingerprint"] = signer.make(params["key_name"])
+        signer.check()
         result["tree"] = tree.publish(want, signer, params["keep"])
     return result
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    # The web server's user has to read what is written, whatever the login user's habits are.
-    os.umask(0o022)
-    signer = apphub_index.Signer(module.params["gnupg_home"])
-    try:
-        if module.check_mode:
-            result = publish(module.params, signer, check_mode=True)
-        else:
-            with apphub_tree.lock(module.params["root"]):
-                result = publish(module.params, signer, check_mode=False)
-    except (apphub_packages.PublishError, OSError) as error:
-        module.fail_json(msg=str(error))
-    finally:
-        signer.close()
-    module.exit_json(**result)
+    apphub_tree.run(AnsibleModule(ARGUMENTS, supports_check_mode=True), publish)
 
 
 if __name__ == "__main__":
