@@ -100,6 +100,9 @@ def run(command: List[str], cwd: Optional[str] = None, env: Optional[Dict[str, s
         ) from None
     if done.returncode:
         said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
+        # apt tells on one what it can't do and on the other why.
+        if command[0] == "apt-get":
+            said = "{0}\n{1}".format(said, done.stdout.decode("utf-8", "replace").strip())
         raise PublishError("{0} failed: {1}".format(command[0], said[-2000:]))
     return done.stdout
 

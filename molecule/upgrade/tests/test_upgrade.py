@@ -48,6 +48,19 @@ def test_slurmd_runs_the_new_program(node: str) -> None:
     assert "deleted" not in program
 
 
+@pytest.mark.parametrize("node", NODES)
+def test_upgrade_of_the_system_does_not_move_slurm(node: str) -> None:
+    if node.startswith("rocky"):
+        answer = lab_host(node).check_output("dnf --assumeyes --refresh upgrade")
+        assert "Nothing to do" in answer
+        # There is something that it could be moved to.
+        assert "+new2" in lab_host(node).check_output("dnf --disableexcludes=main repoquery slurm")
+    else:
+        lab_host(node).check_output("DEBIAN_FRONTEND=noninteractive apt-get --yes upgrade")
+        assert "+new2" in lab_host(node).check_output("apt-cache madison slurmd")
+    assert revisions(node) == {f"{SLURM}-4+new1"}
+
+
 def test_apt_keeps_no_pin_of_the_upgrade() -> None:
     assert "00apphub-version.pref" not in lab_host("ubuntu1").file("/etc/apt/preferences.d").listdir()
 
