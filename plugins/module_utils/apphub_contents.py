@@ -10,6 +10,8 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_versions
+
 # What clients take from AppHub and from nowhere else; the role apphub-client has the same as patterns.
 _OURS = re.compile(r"^(slurm|munge|libslurm|libmunge|libpam-slurm|pam_slurm)")
 _COMMON = "{http://linux.duke.edu/metadata/common}"
@@ -140,7 +142,7 @@ def lacking(entries: Iterable[Entry], names: Iterable[str], version: str) -> Lis
     gaps = ["no package {0}".format(name) for name, versions in there.items() if not versions]
     slurm = {name: versions for name, versions in there.items() if name.startswith("slurm") and versions}
     versions = sorted(set().union(*slurm.values()))
-    fitting = [found for found in versions if is_version(found, version)]
+    fitting = [found for found in versions if not version or apphub_versions.is_version(found, version)]
     if versions and not fitting:
         gaps.append("no Slurm {0}, only {1}".format(version, ", ".join(versions)))
     gaps += [
@@ -150,12 +152,6 @@ def lacking(entries: Iterable[Entry], names: Iterable[str], version: str) -> Lis
         if found not in slurm[name]
     ]
     return gaps
-
-
-def is_version(found: str, wanted: str) -> bool:
-    """Whether a version is the wanted one or begins with it, at the border of a part: 24.1 is not 24.11."""
-    bare = found.partition(":")[2] or found
-    return not wanted or wanted == found or bool(re.match(re.escape(wanted) + r"(?![0-9a-zA-Z])", bare))
 
 
 def unmet(entries: Iterable[Entry]) -> List[str]:

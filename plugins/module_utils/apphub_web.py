@@ -4,25 +4,23 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import http.client
-import os
 import socket
 import ssl
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 # The options that every module which talks to an AppHub has; see Server.
 ARGUMENTS = {
     "url": {"type": "str"},
     "timeout": {"type": "int", "default": 10},
-    "ca_path": {"type": "path", "default": ""},
-    "username": {"type": "str", "default": ""},
-    "password": {"type": "str", "default": "", "no_log": True},
+    "ca": {"type": "str", "default": ""},
+    # Encoded, because Ansible masks secrets in all that a module returns: a plain "slurm" would spoil the catalog.
+    "login": {"type": "str", "default": "", "no_log": True},
     "proxy": {"type": "str", "default": ""},
 }
 # A download may take longer than an answer, but not for ever: what is slower than this hangs.
@@ -43,6 +41,21 @@ class WebError(Exception):
         self.kind = kind
 
 
+class _Through(urllib.request.BaseHandler):
+    """Sends every request through a proxy; urllib's own handler lets the environment name exceptions."""
+
+    handler_order = 100
+
+    def __init__(self, proxy: str) -> None:
+        self._host = urllib.parse.urlsplit(proxy).netloc
+
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        request.set_proxy(self._host, "http")
+        return request
+
+    https_request = http_request
+
+
 class Server:
     """An AppHub's address and how to get there."""
 
@@ -50,26 +63,23 @@ class Server:
         """Take the options in ARGUMENTS.
 
         Raises:
-            WebError: The address has a password in it, or the file with the certificate authorities can't be read.
+            WebError: An address has a password in it, or the certificates of the authorities can't be read.
         """
         self.url = params["url"].rstrip("/")
         if "@" in urllib.parse.urlsplit(self.url).netloc or "@" in urllib.parse.urlsplit(params["proxy"]).netloc:
             raise WebError("login", "an address must not have a name and a password in it, because it is shown")
         self._timeout = params["timeout"]
         self._headers = {"User-Agent": "slurmscale"}
-        if params["username"]:
-            login = "{username}:{password}".format(**params).encode("utf-8")
-            self._headers["Authorization"] = "Basic " + base64.b64encode(login).decode("ascii")
-        proxies = {"http": params["proxy"], "https": params["proxy"]} if params["proxy"] else {}
+        if params["login"]:
+            self._headers["Authorization"] = "Basic " + params["login"]
+        handlers: List[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if params["proxy"]:
+            handlers.append(_Through(params["proxy"]))
         try:
-            trust = ssl.create_default_context(cafile=os.path.expanduser(params["ca_path"]) or None)
-        except OSError as error:
-            raise WebError(
-                "certificate", "{0} can't be read: {1}".format(params["ca_path"], error.strerror or error)
-            ) from None
-        self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust)
-        )
+            trust = ssl.create_default_context(cadata=params["ca"] or None)
+        except (ssl.SSLError, ValueError):
+            raise WebError("certificate", "what should be certificates of authorities are none") from None
+        self._opener = urllib.request.build_opener(*handlers, urllib.request.HTTPSHandler(context=trust))
 
     def _blocks(self, path: str) -> Iterator[bytes]:
         request = urllib.request.Request("{0}/{1}".format(self.url, path))  # noqa: S310 - the scheme was checked

@@ -29,11 +29,19 @@ options:
   timeout:
     description: Seconds after which the server is given up.
     type: int
-    default: 5
-  use_proxy:
-    description: Whether to use the proxy that the environment names.
-    type: bool
-    default: false
+    default: 10
+  ca:
+    description: Certificates of the authorities to trust instead of the system's, as PEM.
+    type: str
+    default: ""
+  login:
+    description: NAME:PASSWORD in base64, for a server that asks for them.
+    type: str
+    default: ""
+  proxy:
+    description: Address of a proxy on the way. When empty, none is used, whatever the environment says.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Changes nothing in any case.
@@ -64,20 +72,17 @@ indexes:
 
 import json
 import os
-import shutil
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import fetch_url
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_signature, apphub_web
 
-ARGUMENTS = {
-    "url": {"type": "str", "required": True},
-    "key": {"type": "str", "default": "", "no_log": False},
-    "timeout": {"type": "int", "default": 5},
-    "use_proxy": {"type": "bool", "default": False},
-}
+ARGUMENTS = dict(
+    apphub_web.ARGUMENTS,
+    url={"type": "str", "required": True},
+    key={"type": "str", "default": "", "no_log": False},
+)
 FOLDERS = ("slurm-client", "slurm-apk")
-OK = 200
 
 
 class UnusableIndexError(Exception):
@@ -90,14 +95,13 @@ def fetch(module: AnsibleModule, path: str) -> bytes:
     Raises:
         UnusableIndexError: It can't be fetched.
     """
-    url = "{0}/pkgs/{1}".format(module.params["url"].rstrip("/"), path)
-    response, info = fetch_url(module, url, timeout=module.params["timeout"], use_proxy=module.params["use_proxy"])
-    if response is None or info["status"] != OK:
+    try:
+        return apphub_web.Server(module.params).get("pkgs/" + path)
+    except apphub_web.WebError as error:
         raise UnusableIndexError(
-            "{0} can't be fetched: {1}. Publish client bundles with playbooks/publish_apphub.yml and "
-            "apphub_bundles".format(url, info["msg"])
-        )
-    return bytes(response.read())
+            "{0}/pkgs/{1} can't be fetched: {2}. Publish client bundles with playbooks/publish_apphub.yml and "
+            "apphub_bundles".format(module.params["url"].rstrip("/"), path, error)
+        ) from None
 
 
 def verify(module: AnsibleModule, path: str, data: bytes) -> None:
@@ -106,26 +110,15 @@ def verify(module: AnsibleModule, path: str, data: bytes) -> None:
     Raises:
         UnusableIndexError: It did not.
     """
-    gpg = shutil.which("gpg")
-    if gpg is None:
-        raise UnusableIndexError(
-            "gpg is needed to check AppHub's signature, but it is not on this machine: install gnupg"
-        )
-    home = os.path.join(module.tmpdir, "gnupg")
-    os.makedirs(home, mode=0o700, exist_ok=True)
-    signature, signed = os.path.join(home, "signature"), os.path.join(home, "signed")
-    for name, content in ((signature, fetch(module, path + ".asc")), (signed, data)):
-        with open(name, "wb") as stream:
-            stream.write(content)
-    command = [gpg, "--homedir", home, "--batch", "--no-autostart", "--status-fd", "1"]
-    module.run_command([*command, "--import"], data=module.params["key"], check_rc=True)
-    status, said, complaint = module.run_command([*command, "--verify", signature, signed])
-    if status or "[GNUPG:] VALIDSIG " not in said:
+    try:
+        keyring = apphub_signature.Keyring(os.path.join(module.tmpdir, "gnupg"), module.params["key"].encode("utf-8"))
+    except (apphub_signature.NoGpgError, apphub_signature.NoKeyError) as error:
+        raise UnusableIndexError(str(error)) from None
+    verdict = keyring.verify(data, fetch(module, path + ".asc"))
+    if verdict.problem:
         raise UnusableIndexError(
             "the signature of {0}/pkgs/{1} is not by the AppHub key that was given, so that nothing of it is used: "
-            "{2}. If the server has a new key, tell it to the clients".format(
-                module.params["url"], path, complaint.strip()
-            )
+            "{2}. If the server has a new key, tell it to the clients".format(module.params["url"], path, verdict.found)
         )
 
 

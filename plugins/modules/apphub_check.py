@@ -27,16 +27,12 @@ options:
     description: Seconds after which a server that does not answer is given up.
     type: int
     default: 10
-  ca_path:
-    description: File with the certificate authorities to trust, instead of the system's.
-    type: path
-    default: ""
-  username:
-    description: User name for a server that asks for one.
+  ca:
+    description: Certificates of the authorities to trust instead of the system's, as PEM.
     type: str
     default: ""
-  password:
-    description: Password that belongs to O(username).
+  login:
+    description: NAME:PASSWORD in base64, for a server that asks for them.
     type: str
     default: ""
   proxy:

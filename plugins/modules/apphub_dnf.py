@@ -45,6 +45,20 @@ options:
     description: Where to put it.
     type: path
     default: /etc/pki/rpm-gpg/RPM-GPG-KEY-apphub
+  ca:
+    description: Certificates of the authorities that the repository's server is trusted by, as PEM; none when empty.
+    type: str
+    default: ""
+  ca_path:
+    description: Where to put them. O(repository) has to name it as C(sslcacert).
+    type: path
+    default: /etc/pki/tls/certs/apphub-ca.pem
+  login:
+    description:
+      - NAME:PASSWORD in base64, for a server that asks for them. The repository file then has them, can be read by root
+        only, and is not shown in a diff.
+    type: str
+    default: ""
   conf:
     description: dnf's main configuration.
     type: path
@@ -91,6 +105,7 @@ files:
   sample: {"/etc/dnf/dnf.conf": true, "/etc/yum.repos.d/apphub.repo": true}
 """
 
+import base64
 import hashlib
 import os
 from typing import Any, Dict, List
@@ -105,37 +120,56 @@ ARGUMENTS = {
     "repository_path": {"type": "path", "default": "/etc/yum.repos.d/apphub.repo"},
     "key": {"type": "str", "no_log": False},
     "key_path": {"type": "path", "default": "/etc/pki/rpm-gpg/RPM-GPG-KEY-apphub", "no_log": False},
+    "ca": {"type": "str", "default": ""},
+    "ca_path": {"type": "path", "default": "/etc/pki/tls/certs/apphub-ca.pem"},
+    "login": {"type": "str", "default": "", "no_log": True},
     "conf": {"type": "path", "default": "/etc/dnf/dnf.conf"},
 }
 STAMP = "# sha256 of {0}: {1}\n"
 _LEFT = {"mode": None, "owner": None, "group": None, "uid": None, "gid": None}
 
 
+def content_of(path: str) -> str:
+    """Return the content of a file; nothing when there is none."""
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        return stream.read()
+
+
 def wanted(params: Dict[str, Any]) -> List[file_options.WantedFile]:
     """Return the files as they must be, the configuration first."""
     conf = params["conf"]
-    text = ""
-    if os.path.exists(conf):
-        with open(conf, encoding="utf-8", errors="surrogateescape") as stream:
-            text = stream.read()
+    text = content_of(conf)
     attributes = file_options.Attributes(**dict(_LEFT, mode=0o644))
     if params["state"] == "absent":
         content = apphub_dnf_conf.include(text, params["exclude"]).encode("utf-8", "surrogateescape")
         return [file_options.WantedFile(conf, content, attributes, secret=False)] if text else []
     content = apphub_dnf_conf.exclude(text, params["exclude"]).encode("utf-8", "surrogateescape")
     stamp = STAMP.format(conf, hashlib.sha256(content).hexdigest())
+    secret = bool(params["login"])
+    name, _, password = base64.b64decode(params["login"]).decode("utf-8").partition(":")
+    login = "username={0}\npassword={1}\n".format(name, password) if secret else ""
+    authority = file_options.WantedFile(params["ca_path"], params["ca"].encode("utf-8"), attributes, secret=False)
     return [
         file_options.WantedFile(conf, content, attributes, secret=False),
         file_options.WantedFile(params["key_path"], params["key"].encode("utf-8"), attributes, secret=False),
+        *([authority] if params["ca"] else []),
         file_options.WantedFile(
-            params["repository_path"], (params["repository"] + stamp).encode("utf-8"), attributes, secret=False
+            params["repository_path"],
+            (params["repository"] + login + stamp).encode("utf-8"),
+            file_options.Attributes(**dict(_LEFT, mode=0o600)) if secret else attributes,
+            # One that was there before is not shown either.
+            secret=secret or "\npassword=" in content_of(params["repository_path"]),
         ),
     ]
 
 
 def unwanted(params: Dict[str, Any]) -> List[str]:
     """Return the files that must not be there."""
-    return [params["repository_path"], params["key_path"]] if params["state"] == "absent" else []
+    if params["state"] == "absent":
+        return [params["repository_path"], params["key_path"], params["ca_path"]]
+    return [] if params["ca"] else [params["ca_path"]]
 
 
 def main() -> None:

@@ -46,10 +46,18 @@ options:
     description: Seconds after which a download that does not go on is given up.
     type: int
     default: 30
-  use_proxy:
-    description: Whether to use the proxy that the environment names.
-    type: bool
-    default: false
+  ca:
+    description: Certificates of the authorities to trust instead of the system's, as PEM.
+    type: str
+    default: ""
+  login:
+    description: NAME:PASSWORD in base64, for a server that asks for them.
+    type: str
+    default: ""
+  proxy:
+    description: Address of a proxy on the way. When empty, none is used, whatever the environment says.
+    type: str
+    default: ""
   state:
     description: Whether the commands shall be there.
     type: str
@@ -105,18 +113,16 @@ import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import fetch_url
-from ansible_collections.ai_infra.slurm.plugins.module_utils import client_bundle
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web, client_bundle
 
 ARGUMENTS = {
-    "url": {"type": "str"},
+    **apphub_web.ARGUMENTS,
     "indexes": {"type": "dict"},
     "version": {"type": "str", "default": ""},
     "prefix": {"type": "path", "default": "/usr/local/slurm"},
     "root": {"type": "path", "default": ""},
     "controller": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 30},
-    "use_proxy": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 CONFIG = "/etc/slurm/slurm.conf"
@@ -128,15 +134,12 @@ def download(module: AnsibleModule, bundle: Dict[str, Any]) -> bytes:
     Raises:
         client_bundle.BundleError: It can't be fetched.
     """
-    url = "{0}/pkgs/{1}".format(module.params["url"].rstrip("/"), bundle["path"])
-    response, info = fetch_url(module, url, timeout=module.params["timeout"], use_proxy=module.params["use_proxy"])
+    path = "pkgs/" + bundle["path"]
     try:
-        data = response.read() if response is not None and info["status"] == 200 else None  # noqa: PLR2004 - HTTP's OK
-    except OSError as error:
-        raise client_bundle.BundleError("{0} broke off: {1}".format(url, error)) from None
-    if data is None:
-        raise client_bundle.BundleError("{0} can't be fetched: {1}".format(url, info["msg"]))
-    return bytes(data)
+        return apphub_web.Server(module.params).get(path)
+    except apphub_web.WebError as error:
+        url = module.params["url"].rstrip("/")
+        raise client_bundle.BundleError("{0}/{1} can't be fetched: {2}".format(url, path, error)) from None
 
 
 def script(module: AnsibleModule, path: str, *arguments: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_bundle_index
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         f"http://hub/pkgs/{folder}/index.json": json.dumps(INDEX).encode() for folder in ("slurm-client", "slurm-apk")
     }
 
-    def fetch_url(_module: Any, url: str, **_: Any) -> tuple[Any, dict[str, Any]]:
-        if url not in files:
-            return None, {"status": 404, "msg": "Not Found"}
-        return io.BytesIO(files[url]), {"status": 200, "msg": "OK"}
+    def get(server: apphub_web.Server, path: str) -> bytes:
+        if f"{server.url}/{path}" not in files:
+            raise apphub_web.WebError("missing", "HTTP 404 Not Found")
+        return files[f"{server.url}/{path}"]
 
-    monkeypatch.setattr(apphub_bundle_index, "fetch_url", fetch_url)
+    monkeypatch.setattr(apphub_web.Server, "get", get)
     return files
 
 
@@ -78,7 +78,9 @@ def test_both_indexes_are_read(served: dict[str, bytes], run_module: Runner) -> 
 def test_an_apphub_without_bundles_says_how_to_publish_them(served: dict[str, bytes], run_module: Runner) -> None:
     served.clear()
     said = run_module(apphub_bundle_index, url="http://hub")["msg"]
-    assert "http://hub/pkgs/slurm-client/index.json can't be fetched: Not Found. Publish client bundles" in said
+    assert (
+        "http://hub/pkgs/slurm-client/index.json can't be fetched: HTTP 404 Not Found. Publish client bundles" in said
+    )
 
 
 def test_a_damaged_index_is_refused(served: dict[str, bytes], run_module: Runner) -> None:

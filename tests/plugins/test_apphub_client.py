@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.filter.apphub_answer import apphub_answer
 from ansible_collections.ai_infra.slurm.plugins.filter.apphub_gaps import apphub_gaps
 from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_dnf_conf
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_dnf
@@ -60,6 +61,7 @@ def dnf(run_module: Runner, tmp_path: Path) -> Runner:
     paths = {
         "conf": str(tmp_path / "dnf.conf"),
         "key_path": str(tmp_path / "keys" / "KEY"),
+        "ca_path": str(tmp_path / "keys" / "CA"),
         "repository_path": str(tmp_path / "repos" / "apphub.repo"),
     }
 
@@ -70,7 +72,9 @@ def dnf(run_module: Runner, tmp_path: Path) -> Runner:
 
 
 def test_one_run_writes_all_and_a_second_nothing(dnf: Runner, tmp_path: Path) -> None:
-    assert all(dnf()["files"].values())
+    assert [os.path.basename(path) for path, changed in dnf()["files"].items() if changed] == [  # noqa: PTH119
+        "dnf.conf", "KEY", "apphub.repo"
+    ]  # fmt: skip
     assert (tmp_path / "keys" / "KEY").read_text() == "K\n"
     second = dnf()
     assert second["changed"] is False
@@ -141,33 +145,6 @@ def test_what_is_missing_is_named_with_what_is_there(asked: tuple[Any, ...], gap
     assert gap in found
 
 
-HEALTH = {"status": 200, "url": "http://a/healthz", "content": "ok\n"}
-INDEX = {"status": 200, "url": "http://a/pkgs/catalog.json", "json": {"format": 1, "repositories": {}}}
-KEY = {"status": 200, "url": "http://a/pkgs/apphub.asc", "content": "K\n"}
-REFUSED = "Status code was -1 and not [200]: Request failed: <urlopen error [Errno 111] Connection refused>"
-NOT_FOUND = "Status code was 404 and not [200]: HTTP Error 404: Not Found"
-KEY_SHA256 = hashlib.sha256(b"K\n").hexdigest()
-
-
-@pytest.mark.parametrize("key_sha256", ["", KEY_SHA256, KEY_SHA256.upper()])
-def test_server_that_answers_in_full_is_used(key_sha256: str) -> None:
-    assert apphub_answer([HEALTH, INDEX, KEY], key_sha256) == "ok"
-
-
-@pytest.mark.parametrize(
-    ("responses", "reason"),
-    [
-        ([{"status": -1, "url": "http://a/healthz", "msg": REFUSED}], "http://a/healthz: Connection refused"),
-        ([HEALTH, {"status": 404, "url": "http://a/c", "msg": NOT_FOUND}, KEY], "http://a/c: HTTP Error 404"),
-        ([HEALTH, {"status": 200, "content": "<html>"}, KEY], "it serves no catalog"),
-        ([HEALTH, {"status": 200, "json": {"format": 2, "repositories": {}}}, KEY], "has format 2, but"),
-        ([HEALTH, INDEX, {**KEY, "content": "another"}], "its key has the checksum"),
-    ],
-)
-def test_server_that_can_not_be_used_says_why(responses: list[dict[str, Any]], reason: str) -> None:
-    assert reason in apphub_answer(responses, KEY_SHA256)
-
-
 def test_what_was_set_up_is_taken_back_without_a_trace(dnf: Runner, tmp_path: Path) -> None:
     conf = tmp_path / "dnf.conf"
     conf.write_text("[main]\nbest=True\n")
@@ -177,3 +154,28 @@ def test_what_was_set_up_is_taken_back_without_a_trace(dnf: Runner, tmp_path: Pa
     assert not (tmp_path / "repos" / "apphub.repo").exists()
     assert not (tmp_path / "keys" / "KEY").exists()
     assert not dnf(state="absent", key=None, repository=None)["changed"]
+
+
+LOGIN = base64.b64encode(b"node:p@ss w%rd").decode()
+
+
+def test_a_password_can_be_read_by_root_only_and_is_not_shown(dnf: Runner, tmp_path: Path) -> None:
+    dnf()
+    result = dnf(login=LOGIN, ca="CA\n")
+    repository = tmp_path / "repos" / "apphub.repo"
+    assert "username=node\npassword=p@ss w%rd\n" in repository.read_text()
+    assert repository.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "keys" / "CA").read_text() == "CA\n"
+    assert "p@ss" not in str(result)
+    assert LOGIN not in str(result)
+    assert dnf(login=LOGIN, ca="CA\n")["changed"] is False
+
+
+def test_a_password_and_an_authority_that_are_no_more_needed_go(dnf: Runner, tmp_path: Path) -> None:
+    dnf(login=LOGIN, ca="CA\n")
+    result = dnf()
+    assert "p@ss" not in (tmp_path / "repos" / "apphub.repo").read_text()
+    assert (tmp_path / "repos" / "apphub.repo").stat().st_mode & 0o777 == 0o644
+    assert not (tmp_path / "keys" / "CA").exists()
+    assert result["changed"]
+    assert "p@ss" not in str(result), "what was there is not shown either"

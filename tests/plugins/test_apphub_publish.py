@@ -63,7 +63,7 @@ class Programs:
             self.key = "A" * 40
         elif "--export" in command:
             return f"key {self.key}\n".encode()
-        elif "--output" in command:
+        elif "--output" in command and "-" not in command:
             Path(command[command.index("--output") + 1]).write_text(f"by {self.key}\n")
         return None
 

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils import (
     apphub_bundle_archive,
     apphub_bundle_contents,
+    apphub_web,
     client_bundle,
 )
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_client_bundle
@@ -98,7 +99,7 @@ class Client:
         self.broken = ""
         self._run = run_module
         self._machine = client_bundle.Machine.this()
-        monkeypatch.setattr(slurm_client_bundle, "fetch_url", self._fetch)
+        monkeypatch.setattr(apphub_web.Server, "get", self._fetch)
 
     def publish(self, version: str, says: str = "") -> None:
         command = f"#!/bin/sh\necho slurm {says or version}\n".encode()
@@ -118,13 +119,12 @@ class Client:
             "sums": hashlib.sha256(files["SHA256SUMS"][0]).hexdigest(),
         }
 
-    def _fetch(self, _module: Any, url: str, **options: Any) -> tuple[Any, dict[str, Any]]:
-        assert options["timeout"] > 0
-        self.fetched.append(url)
+    def _fetch(self, path: str) -> bytes:
+        self.fetched.append(f"http://hub/{path}")
         if self.broken == "server":
-            return None, {"status": -1, "msg": "Connection refused"}
-        data = self.archives[url]
-        return io.BytesIO(data[:-1] if self.broken == "line" else data), {"status": 200, "msg": "OK"}
+            raise apphub_web.WebError("refused", "Connection refused")
+        data = self.archives[self.fetched[-1]]
+        return data[:-1] if self.broken == "line" else data
 
     def run(self, **options: Any) -> dict[str, Any]:
         if options.get("state") != "absent":

@@ -89,8 +89,8 @@ class Hub:
 
     def publish(self, **options):
         """Publish what is in the folder, by the module's own code."""
-        params = {"sources": [str(self.sources)], "root": str(self.root), "gnupg_home": str(self.home)}
-        params |= {"key_name": "AppHub", "origin": "AppHub", "sign_rpms": True, "verify": False, "keep": 2, **options}
+        params = {name: option.get("default") for name, option in apphub_publish.ARGUMENTS.items()}
+        params |= {"sources": [str(self.sources)], "root": str(self.root), "gnupg_home": str(self.home), **options}
         return apphub_publish.publish(params, self.signer, check_mode=False)
 
     def publish_bundle(self):

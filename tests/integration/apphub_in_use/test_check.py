@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 NOBLE, EL9 = "deb/ubuntu/noble", "rpm/el9"
 MUNGE = "deb/ubuntu/pool/noble/**/munge_*.deb"
 NEEDED = {"deb": ["munge", "slurmd", "slurm-client"], "rpm": ["munge", "slurm", "slurm-slurmd"]}
-WEB = {"timeout": 2, "ca_path": "", "username": "", "password": "", "proxy": ""}
+WEB = {"timeout": 2, "ca": "", "login": "", "proxy": ""}
 
 
 @pytest.fixture

@@ -1,0 +1,353 @@
+"""How clients get to an AppHub: failover, ends to every wait, own authorities, passwords, proxies; by real servers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.server
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import jinja2
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web, network_probe
+from ansible_collections.ai_infra.slurm.plugins.modules import apphub_select
+
+TEMPLATES = Path(__file__).parents[3] / "roles/apphub-client/templates"
+WEB = {"timeout": 1, "ca": "", "login": "", "proxy": ""}
+NAME, PASSWORD = "node", "s3cret$%&#'"
+LOGIN = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
+
+
+def choose(*urls, **options):
+    return apphub_select.choose({**WEB, "urls": urls, "key_sha256": "", **options})
+
+
+def server(url, **options):
+    return apphub_web.Server({**WEB, "url": url, **options})
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """An authority of our own, and a certificate of it for localhost."""
+    base = tmp_path_factory.mktemp("ca")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=base, check=True, capture_output=True, timeout=60)
+
+    key = ("-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Our own authority",
+            "-addext", "keyUsage=critical,keyCertSign")  # fmt: skip
+    openssl("req", *key, "-keyout", "hub.key", "-out", "hub.csr", "-subj", "/CN=localhost")
+    (base / "ext").write_text("subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\n")
+    openssl("x509", "-req", "-in", "hub.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "ext", "-out", "hub.pem")  # fmt: skip
+    return base
+
+
+@pytest.fixture
+def tls(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "hub.pem", authority / "hub.key")
+    return context
+
+
+@pytest.fixture
+def silent():
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://localhost:{listening.getsockname()[1]}"
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """A proxy that notes what it was asked for."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self.path, timeout=5) as answer:
+            content = answer.read()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_CONNECT(self):
+        self.server.asked.append(self.path)
+        host, _, port = self.path.partition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as there:
+            self.send_response(200)
+            self.end_headers()
+            back = threading.Thread(target=self.pump, args=(there, self.connection))
+            back.start()
+            self.pump(self.connection, there)
+            back.join()
+
+    @staticmethod
+    def pump(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def proxy():
+    """A proxy; `asked` has what went through it."""
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    listening.daemon_threads = True
+    listening.asked = []
+    listening.url = f"http://localhost:{listening.server_port}"
+    threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield listening
+    listening.shutdown()
+    listening.server_close()
+
+
+def test_the_first_that_can_be_used_is_chosen_and_the_others_say_why_not(hub, serve, silent, tls, tmp_path):
+    stopped, dripping, locked, trusted, empty = serve(hub), serve(hub), serve(hub), serve(hub, context=tls), serve(hub)
+    stopped.stop()
+    dripping.drip = True
+    locked.ask_for(NAME, PASSWORD)
+    empty.root = tmp_path
+    good, spare = serve(hub), serve(hub)
+    urls = [stopped.url, silent, dripping.url, locked.url, trusted.url, empty.url, "http://no-such-host.invalid"]
+    begun = time.monotonic()
+    result = choose(*urls, good.url + "/", spare.url)
+    assert time.monotonic() - begun < 8
+    assert result["url"] == good.url
+    assert result["key"] == (hub.pkgs / "apphub.asc").read_text()
+    assert "rpm/el9" in result["catalog"]["repositories"]
+    said = [one["answer"] for one in result["tried"]]
+    assert said[0] == "/healthz: connection refused"
+    assert said[1] == "/healthz: no answer within 1 s"
+    assert said[2].startswith("/healthz: not finished within 1")
+    assert said[3] == "/healthz: HTTP 401 Unauthorized"
+    assert "certificate" in said[4]
+    assert said[5] == "/pkgs/catalog.json: HTTP 404 File not found"
+    assert "Name or service not known" in said[6] or "resolution" in said[6]
+    assert said[7:] == ["ok"]
+    assert spare.asked == [], "an address behind the first good one is left alone"
+
+
+def test_the_next_server_takes_over_when_the_first_stops(hub, serve):
+    first, second = serve(hub), serve(hub)
+    assert choose(first.url, second.url)["url"] == first.url
+    first.stop()
+    assert choose(first.url, second.url)["url"] == second.url
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("<html>", "it serves no catalog of packages"),
+        ("[]", "it serves no catalog of packages"),
+        ('{"format": 2, "repositories": {}}', "has format 2, but this version reads format 1"),
+    ],
+)
+def test_a_server_that_is_no_apphub_is_not_used(hub, serve, content, said):
+    hub.break_open("catalog.json").write_text(content)
+    result = choose(serve(hub).url)
+    assert result["url"] == ""
+    assert said in result["tried"][0]["answer"]
+
+
+def test_only_a_server_with_the_right_key_is_used(hub, serve):
+    checksum = hashlib.sha256((hub.pkgs / "apphub.asc").read_bytes()).hexdigest()
+    assert choose(serve(hub).url, key_sha256=checksum.upper())["url"]
+    result = choose(serve(hub).url, key_sha256="0" * 64)
+    assert result["url"] == ""
+    assert f"its key has the checksum {checksum}" in result["tried"][0]["answer"]
+
+
+def test_a_server_is_trusted_by_the_authority_that_is_named(hub, serve, tls, authority):
+    url = serve(hub, context=tls).url
+    ours = (authority / "ca.pem").read_text()
+    assert server(url, ca=ours).get("healthz") == b"ok\n"
+    with pytest.raises(apphub_web.WebError, match="certificate") as refused:
+        server(url).get("healthz")
+    assert refused.value.kind == "certificate"
+    with pytest.raises(apphub_web.WebError, match="not valid for") as refused:
+        server(url.replace("localhost", "127.0.0.1"), ca=ours).get("healthz")
+    assert refused.value.kind == "certificate"
+    with pytest.raises(apphub_web.WebError, match="are none"):
+        server(url, ca="no certificate")
+
+
+def test_a_server_that_asks_gets_the_password_and_another_one_does_not(hub, serve):
+    locked, other = serve(hub), serve(hub)
+    locked.ask_for(NAME, PASSWORD)
+    other.ask_for(NAME, PASSWORD)
+    assert server(locked.url, login=LOGIN).get("healthz") == b"ok\n"
+    with pytest.raises(apphub_web.WebError, match="HTTP 401") as refused:
+        server(locked.url, login="Ym9iOmJvYg==").get("healthz")
+    assert refused.value.kind == "login"
+    locked.redirect = other.url
+    with pytest.raises(apphub_web.WebError, match="HTTP 401"):
+        server(locked.url, login=LOGIN).get("pkgs/catalog.json")
+    assert other.asked == ["/pkgs/catalog.json"], "it was asked, but without the password"
+
+
+def test_a_password_in_an_address_is_refused(hub, serve):
+    del hub, serve
+    for options in ({"url": "http://a:b@hub"}, {"url": "http://hub", "proxy": "http://a:b@proxy"}):
+        with pytest.raises(apphub_web.WebError, match="must not have a name and a password in it"):
+            server(**options)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_is_used_when_named_and_ignored_when_not(  # noqa: PLR0913, PLR0917 - fixtures come by name
+    hub, serve, tls, authority, proxy, monkeypatch, scheme
+):
+    served = serve(hub, context=tls if scheme == "https" else None)
+    ours = {"ca": (authority / "ca.pem").read_text()}
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    assert server(served.url, **ours).get("healthz") == b"ok\n"
+    assert proxy.asked == [], "what the environment says is for others"
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name)
+    # What is told wins over what the environment excepts.
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert server(served.url, proxy=proxy.url, **ours).get("healthz") == b"ok\n"
+    assert proxy.asked == [served.url + "/healthz" if scheme == "http" else served.url.removeprefix("https://")]
+
+
+def test_a_download_that_breaks_off_is_noticed(hub, serve):
+    served = serve(hub)
+    path = hub.find("deb/ubuntu/pool/noble/**/munge_*.deb")
+
+    def half(self, source, target):
+        target.write(source.read()[:100])
+        self.close_connection = True
+
+    served.RequestHandlerClass.func.copyfile, kept = half, served.RequestHandlerClass.func.copyfile
+    try:
+        with pytest.raises(apphub_web.WebError, match="broke off"):
+            server(served.url).get("pkgs/" + path)
+    finally:
+        served.RequestHandlerClass.func.copyfile = kept
+
+
+def test_a_machine_may_ask_for_health_before_it_knows_authority_and_password(hub, serve, tls):
+    served = serve(hub, context=tls)
+    assert network_probe.fetch(served.url + "/healthz", 2) == {"ok": True, "message": "HTTP 200"}
+    served.ask_for(NAME, PASSWORD)
+    assert network_probe.fetch(served.url + "/healthz", 2) == {"ok": True, "message": "HTTP 401 Unauthorized"}
+
+
+class Apt:
+    """A real apt with folders of its own, configured by the role's templates."""
+
+    def __init__(self, base, hub):
+        self.base = base
+        # Its downloads run as another user.
+        base.chmod(0o755)
+        for folder in ("state/lists/partial", "cache/archives/partial", "keyrings", "sources.list.d", "auth.conf.d"):
+            (base / folder).mkdir(parents=True)
+        (base / "status").touch()
+        shutil.copy(hub.pkgs / "apphub.asc", base / "keyrings/apphub.asc")
+
+    def configure(self, url, ca="", proxy="", login=""):
+        """Do as the role does."""
+        filters = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True)  # noqa: S701 - no HTML
+        filters.filters |= {"dirname": os.path.dirname, "basename": os.path.basename}
+        variables = {
+            "__apphub_client_url": url,
+            "__apphub_client_host": "localhost",
+            "__apphub_client_os": {"repository": "deb/ubuntu/noble"},
+            "apphub_client_ca": ca,
+            "apphub_client_proxy": proxy,
+        }
+        made = {}
+        for name in ("apt.conf.d/90apphub", "sources.list.d/apphub.sources"):
+            template = filters.from_string((TEMPLATES / f"etc/apt/{name}.j2").read_text())
+            made[name] = template.render(variables).replace("/etc/apt/", f"{self.base}/")
+        (self.base / "sources.list.d/apphub.sources").write_text(made["sources.list.d/apphub.sources"])
+        (self.base / "apt.conf").write_text(
+            made["apt.conf.d/90apphub"]
+            + f'Dir::Etc "{self.base}"; Dir::State "{self.base}/state"; Dir::Cache "{self.base}/cache";'
+            f' Dir::State::status "{self.base}/status"; Dir::Etc::netrcparts "{self.base}/auth.conf.d";'
+            ' Dir::Etc::parts "/nowhere"; APT::Architecture "amd64"; Acquire::Languages "none";\n'
+        )
+        if ca:
+            shutil.copy(ca, self.base / "keyrings/apphub-ca.pem")
+        auth = self.base / "auth.conf.d/apphub.conf"
+        auth.unlink(missing_ok=True)
+        if login:
+            auth.touch(0o600)
+            auth.write_text(f"machine {url} login {NAME} password {login}\n")
+
+    def run(self, *arguments, **environment):
+        done = subprocess.run(
+            ["apt-get", "--quiet", "--option=APT::Update::Error-Mode=any", *arguments],
+            env={"PATH": os.environ["PATH"], "APT_CONFIG": str(self.base / "apt.conf"), "LC_ALL": "C", **environment},
+            cwd=self.base, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def apt(hub):
+    if shutil.which("apt-get") is None:
+        pytest.skip("needs apt")
+    # Pytest's own folders are closed to the user as whom apt downloads.
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        yield Apt(Path(base), hub)
+
+
+def fetches(apt):
+    """Update and download a package; what apt said when it failed."""
+    for arguments in (["update"], ["download", "munge"]):
+        status, said = apt.run(*arguments)
+        if status:
+            return said
+    assert list(apt.base.glob("munge_*.deb"))
+    return ""
+
+
+def test_apt_trusts_the_authority_that_the_role_brings_and_no_other(apt, hub, serve, tls, authority):
+    url = serve(hub, context=tls).url
+    apt.configure(url)
+    assert "certificate" in fetches(apt)
+    apt.configure(url, ca=str(authority / "ca.pem"))
+    assert fetches(apt) == ""
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_apt_gives_the_password_from_a_file_that_only_root_reads(  # noqa: PLR0913, PLR0917 - fixtures come by name
+    apt, hub, serve, tls, authority, secure
+):
+    served = serve(hub, context=tls if secure else None)
+    served.ask_for(NAME, PASSWORD)
+    ca = str(authority / "ca.pem") if secure else ""
+    apt.configure(served.url, ca=ca)
+    assert "401" in fetches(apt)
+    apt.configure(served.url, ca=ca, login=PASSWORD)
+    assert fetches(apt) == ""
+
+
+def test_apt_uses_a_proxy_when_told_and_no_other(apt, hub, serve, proxy):
+    url = serve(hub).url
+    apt.configure(url)
+    (apt.base / "apt.conf").open("a").write(f'Acquire::http::Proxy "{proxy.url}";\n')
+    status, said = apt.run("update", http_proxy=proxy.url)
+    assert status == 0, said
+    assert proxy.asked == []
+    apt.configure(url, proxy=proxy.url)
+    assert fetches(apt) == ""
+    assert any(path.startswith(f"{url}/pkgs/deb/ubuntu/dists/noble/") for path in proxy.asked)
+    assert any("munge_" in path for path in proxy.asked)
