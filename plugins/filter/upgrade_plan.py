@@ -7,8 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness_checks import MAJORS
+from ansible_collections.ai_infra.slurm.plugins.filter.version_window import numbers, version_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -60,10 +59,10 @@ def upgrade_plan(node: Mapping[str, Any], version: str, controller: str, catalog
     """Return what an upgrade of one node means."""
     before = {name: found for name, found in (node.get("packages") or {}).items() if name.startswith("slurm")}
     plan: dict[str, Any] = {"packages": sorted(before), "version": "", "before": before, "needed": False, "problem": ""}
-    problem = window_problem(version, controller)
+    problem = version_window(version, controller)
     if not node.get("slurm_version"):
         problem = "it has no slurmd; scale_up makes nodes"
-    elif _numbers(version) < _numbers(node["slurm_version"])[: len(_numbers(version))]:
+    elif numbers(version) < numbers(node["slurm_version"])[: len(numbers(version))]:
         problem = f"it has {node['slurm_version']}, and {version} would be a step back"
     system = node["os"]
     repository = (
@@ -75,24 +74,6 @@ def upgrade_plan(node: Mapping[str, Any], version: str, controller: str, catalog
     plan["problem"] = problem
     plan["needed"] = not problem and any(_bare(found) != plan["version"] for found in before.values())
     return plan
-
-
-def window_problem(version: str, controller: str) -> str:
-    """Return why nodes of a version can't work with this controller; empty when they can."""
-    if not re.match(r"\d+\.\d+(\.\d+)?(?![0-9a-zA-Z])", version):
-        raise AnsibleFilterError(f"slurm_version must be a version such as 24.11.5 or 24.11.5-4, but is {version!r}.")
-    wanted, limit = _numbers(version), _numbers(controller)
-    if wanted > limit[: len(wanted)]:
-        return f"{version} is newer than slurmctld, which is {controller}; upgrade the controller first"
-    majors = [".".join(text.split(".")[:2]) for text in (version, controller)]
-    if not all(major in MAJORS for major in majors):
-        return ""
-    # Two earlier majors up to 24.05, three from 24.11 (Slurm's upgrade guide).
-    window = 3 if MAJORS.index(majors[1]) >= MAJORS.index("24.11") else 2
-    if MAJORS.index(majors[1]) - MAJORS.index(majors[0]) > window:
-        oldest = MAJORS[max(0, MAJORS.index(majors[1]) - window)]
-        return f"slurmctld {controller} works with slurmd {oldest} and later, not with {version}"
-    return ""
 
 
 def _choose(wanted: str, names: Iterable[str], published: Mapping[str, Any], repository: str) -> tuple[str, str]:
@@ -115,10 +96,6 @@ def _choose(wanted: str, names: Iterable[str], published: Mapping[str, Any], rep
 def _bare(version: str) -> str:
     """Return a version without the epoch, which says nothing about Slurm."""
     return version.partition(":")[2] or version
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", version.partition("-")[0])[:3]]
 
 
 class FilterModule:

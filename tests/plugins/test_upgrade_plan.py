@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
 from ansible_collections.ai_infra.slurm.plugins.filter.upgrade_plan import upgrade_plan
+from ansible_collections.ai_infra.slurm.plugins.filter.version_window import version_window
 
 ROCKY = {"id": "rocky", "family": "RedHat", "major": 9, "codename": ""}
 UBUNTU = {"id": "ubuntu", "family": "Debian", "major": 24, "codename": "noble"}
@@ -88,5 +88,23 @@ def test_a_machine_without_slurmd_is_refused() -> None:
 
 
 def test_something_that_is_no_version_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="slurm_version"):
-        upgrade_plan(node(UBUNTU, "24.05.2-1"), "newest", "24.11.5", CATALOG)
+    problem = upgrade_plan(node(UBUNTU, "24.05.2-1"), "newest", "24.11.5", CATALOG)["problem"]
+    assert problem == "slurm_version must be a version such as 24.11.5 or 24.11.5-4, but is 'newest'"
+
+
+@pytest.mark.parametrize("version", ["24.11", "24.11.5", "24.11.5-4+deb13u1", "24.05", "23.02.7-1"])
+def test_nodes_may_be_as_old_as_the_window(version: str) -> None:
+    assert version_window(version, "24.11.5") == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("25.05", "newer than slurmctld, which is 24.11.5"),
+        ("24.11.6-1", "newer"),
+        ("22.05", "23.02 and later"),
+        ("new", "must be"),
+    ],
+)
+def test_version_outside_of_the_window_is_refused(version: str, words: str) -> None:
+    assert words in version_window(version, "24.11.5")
