@@ -12,7 +12,7 @@ short_description: Fetches packages and what they need from a distribution into 
 version_added: "0.1.0"
 description:
   - Asks apt which packages an empty machine would need, leaves out what every machine has (the essential packages, apt,
-    systemd, adduser and what these need), and downloads the rest into C(FOLDER/packages/REPOSITORY), from where
+    and what these need), and downloads the rest into C(FOLDER/packages/REPOSITORY), from where
     M(ai_infra.slurm.apphub_publish) takes them.
   - apt verifies what it downloads by the signature of the distribution. It has lists of its own here, in C(FOLDER/apt),
     and neither looks at what is installed nor installs anything.
@@ -145,9 +145,11 @@ class Apt:
         }
 
     def base(self) -> Dict[str, str]:
-        """Return the packages that every machine with systemd has, as far as the sources have them."""
-        names = ["?exact-name({0})".format(name) for name in ("adduser", "apt", "systemd-sysv")]
-        return self.closure(["?or(?essential, {0})".format(", ".join(names))])
+        """Return the packages that every machine has, as far as the sources have them.
+
+        systemd is not among them: client bundles are made of these packages, for machines that lack its libraries.
+        """
+        return self.closure(["?or(?essential, ?exact-name(apt))"])
 
 
 def check(params: Dict[str, Any]) -> None:
