@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 RUN_DIR_PREFIX = "slurmscale-"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is private
 _GRACE = 1.0
+_POLL = 0.02
 _CLOCK_STEPS = 2.0
 """Start times are derived from the boot time, which moves a little when the clock is set."""
 _NODE_TIMEOUT = 4.0
@@ -83,7 +85,7 @@ def alive(pid: int | None, started: float | None) -> bool:
         return False
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - started) < _CLOCK_STEPS and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - started) < _CLOCK_STEPS and _lives(process)
     except psutil.Error:
         return False
 
@@ -114,11 +116,11 @@ def end_tree(root: int | None, run_dir: Path, *, force: bool = False) -> None:
         tree = [process for process in of_run(run_dir) if not _is_connection(process)]
     if not force and tree:
         _signal(tree[:1], "terminate")
-        psutil.wait_procs(tree, timeout=_GRACE)
+        _wait(tree)
     late = [child for process in tree for child in _children(process)]
-    left = [process for process in {p.pid: p for p in (*tree, *late)}.values() if process.is_running()]
+    left = [process for process in {p.pid: p for p in (*tree, *late)}.values() if _lives(process)]
     _signal(left, "kill")
-    psutil.wait_procs(left, timeout=_GRACE)
+    _wait(left)
 
 
 def end_on_nodes(control_dir: Path) -> None:
@@ -134,7 +136,7 @@ def close_connections(control_dir: Path) -> None:
     """Close the ssh connections that were kept open for later tasks of a run."""
     masters = [process for process in of_run(control_dir) if _is_connection(process)]
     _signal(masters, "terminate")
-    psutil.wait_procs(masters, timeout=_GRACE)
+    _wait(masters)
 
 
 def remove_run_dir(run_dir: Path) -> None:
@@ -189,6 +191,22 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.Error:
         return []
+
+
+def _wait(processes: Iterable[psutil.Process]) -> None:
+    """Wait until processes are gone, for the grace period at most; what only has to be reaped by its parent is gone."""
+    left, deadline = list(processes), time.monotonic() + _GRACE
+    while left := [process for process in left if _lives(process)]:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _signal(processes: Iterable[psutil.Process], method: str) -> None:
