@@ -8,11 +8,12 @@ import hashlib
 import http.client
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 # The options that every module which talks to an AppHub has; see Server.
 ARGUMENTS = {
@@ -89,7 +90,7 @@ class Server:
         begun = time.monotonic()
         received = 0
         try:
-            with self._opener.open(request, timeout=self._timeout) as answer:
+            with _within(2 * self._timeout, lambda: self._opener.open(request, timeout=self._timeout)) as answer:
                 while True:
                     # read1 returns what is there; read would wait for a whole block, however long that takes.
                     block = answer.read1(_BLOCK)
@@ -123,6 +124,27 @@ class Server:
             digest.update(block)
             size += len(block)
         return digest.hexdigest(), size
+
+
+def _within(seconds: float, begin: Callable[[], Any]) -> Any:
+    """Begin an answer in a thread: neither a resolver nor a server that sends its head bit by bit keeps time."""
+    outcome: List[Tuple[Any, Optional[Exception]]] = []
+
+    def work() -> None:
+        try:
+            outcome.append((begin(), None))
+        except Exception as error:  # noqa: BLE001 - it is raised where it was waited for
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise socket.timeout
+    answer, error = outcome[0]
+    if error is not None:
+        raise error
+    return answer
 
 
 def _said(error: Exception, timeout: float) -> WebError:

@@ -6,7 +6,9 @@ import base64
 import contextlib
 import hashlib
 import http.server
+import importlib.util
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -22,7 +24,8 @@ import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web, network_probe
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_select
 
-TEMPLATES = Path(__file__).parents[3] / "roles/apphub-client/templates"
+ROOT = Path(__file__).parents[3]
+TEMPLATES = ROOT / "roles/apphub-client/templates"
 WEB = {"timeout": 1, "ca": "", "login": "", "proxy": ""}
 NAME, PASSWORD = "node", "s3cret$%&#'"
 LOGIN = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
@@ -66,6 +69,26 @@ def silent():
     """The address of a server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://localhost:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def stammering():
+    """The address of a server that sends the head of its answer bit by bit."""
+    ended = threading.Event()
+
+    def work(listening):
+        with contextlib.suppress(OSError):
+            connection, _ = listening.accept()
+            with connection:
+                while not ended.wait(0.2):
+                    connection.sendall(b"X")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=work, args=(listening,), daemon=True)
+        thread.start()
+        yield f"http://localhost:{listening.getsockname()[1]}"
+        ended.set()
+        thread.join(5)
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
@@ -141,6 +164,12 @@ def test_the_first_that_can_be_used_is_chosen_and_the_others_say_why_not(hub, se
     assert "Name or service not known" in said[6] or "resolution" in said[6]
     assert said[7:] == ["ok"]
     assert spare.asked == [], "an address behind the first good one is left alone"
+
+
+def test_a_server_that_never_ends_the_head_of_its_answer_is_given_up(stammering):
+    begun = time.monotonic()
+    assert choose(stammering)["tried"][0]["answer"] == "/healthz: no answer within 1 s"
+    assert time.monotonic() - begun < 4
 
 
 def test_the_next_server_takes_over_when_the_first_stops(hub, serve):
@@ -351,3 +380,26 @@ def test_apt_uses_a_proxy_when_told_and_no_other(apt, hub, serve, proxy):
     assert fetches(apt) == ""
     assert any(path.startswith(f"{url}/pkgs/deb/ubuntu/dists/noble/") for path in proxy.asked)
     assert any("munge_" in path for path in proxy.asked)
+
+
+def test_apt_gives_a_server_up_that_does_not_answer(apt, silent):
+    """By the options with which the role reads the list, with a tenth of their seconds."""
+    options = re.findall(r"--option=Acquire::\S+", (TEMPLATES.parent / "tasks/refresh.yml").read_text())
+    assert len(options) == 3
+    apt.configure(silent)
+    begun = time.monotonic()
+    status, said = apt.run(*(option.replace("=10", "=1") for option in options), "update")
+    assert status != 0
+    assert "Connection failed" in said or "timed out" in said
+    assert time.monotonic() - begun < 15
+
+
+def test_the_benchmark_counts_clients_that_fail(hub, serve):
+    spec = importlib.util.spec_from_file_location("bench_apphub", ROOT / "tests/bench/apphub.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    measured = bench.measure(serve(hub).url, clients=2, pairs=1)
+    assert measured["apphub_2_clients_errors"] == 0
+    assert measured["apphub_2_clients_ratio_to_curl"] > 0
+    hub.flip(hub.find("deb/ubuntu/pool/noble/**/munge_*.deb"))
+    assert bench.measure(serve(hub).url, clients=2, pairs=1)["apphub_2_clients_errors"] == 2
