@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each has main(argv), which measures and returns a dict of results.
-BENCHMARKS = ("scale", "replay", "wrapper")
+BENCHMARKS = ("scale", "apphub", "replay", "wrapper")
 
 
 def add(figures: dict[str, float], path: Path) -> dict[str, float]:
