@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import filecmp
 import json
 import os
 import shutil
@@ -84,9 +85,11 @@ def write_atomically(path: str, text: str, like: str) -> None:
             os.utime(temporary)
             os.fsync(stream.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as problem:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(problem, OSError) and not problem.filename:
+            raise OSError(problem.errno, problem.strerror, path) from problem
         raise
     _sync_directory(os.path.dirname(target))
 
@@ -161,6 +164,9 @@ class FileSet:
             if saved is not None:
                 copy = os.path.join(backup, saved)
                 target = os.path.realpath(path)
+                # One that was not replaced is left alone: there may be no room for it on a full disk.
+                if os.path.exists(target) and filecmp.cmp(copy, target, shallow=False):
+                    continue
                 temporary = target + ".slurmscale-restore"
                 shutil.copy2(copy, temporary)
                 status = os.stat(copy)

@@ -171,6 +171,8 @@ restored:
   type: bool
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_apply import ProofError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_change import ApplyError, InterruptedBySignal
@@ -196,7 +198,7 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 60},
     "lock_timeout": {"type": "int", "default": 300},
 }
-REFUSALS = (RefusedError, ProofError, SlurmCommandError, SlurmConfigError, CannotApplyError, BusyError, OSError)
+REFUSALS = (RefusedError, ProofError, SlurmCommandError, SlurmConfigError, CannotApplyError, BusyError)
 
 
 def main() -> None:
@@ -210,6 +212,9 @@ def main() -> None:
         module.fail_json(msg="{0}; the configuration of before is back.".format(stopped), restored=True)
     except REFUSALS as problem:
         module.fail_json(msg=str(problem))
+    except OSError as problem:
+        told = "Nothing was changed, as a file can't be read or written: {0}. Mend that, then run again: df -h {1}"
+        module.fail_json(msg=told.format(problem, os.path.dirname(module.params["conf"])))
     for warning in result.pop("warnings"):
         module.warn(warning)
     module.exit_json(**result)

@@ -76,6 +76,20 @@ def test_a_restore_after_half_a_replacement_works_too(etc: pathlib.Path) -> None
     assert snapshot(etc) == before
 
 
+def test_a_full_disk_hinders_no_restore_of_what_was_not_replaced(
+    etc: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = snapshot(etc)
+    files = FileSet(str(etc / "slurm.conf"))
+    backup = files.back_up(changes_of(etc))
+    monkeypatch.setattr(slurm_files.shutil, "copy2", refuse)
+    files.restore(backup)
+    assert snapshot(etc) == before
+
+
 def test_a_link_is_followed_and_stays_a_link(tmp_path: pathlib.Path) -> None:
     (tmp_path / "shared.conf").write_text("A=1\n")
     link = tmp_path / "slurm.conf"
@@ -91,7 +105,7 @@ def test_nothing_is_left_when_a_file_cannot_be_written(etc: pathlib.Path, monkey
 
     before = snapshot(etc)
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/slurm\.conf'"):
         slurm_files.write_atomically(str(etc / "slurm.conf"), "A=2\n", like=str(etc / "slurm.conf"))
     assert snapshot(etc) == before
 
