@@ -242,7 +242,8 @@ def main() -> None:
         )
         settlement.run(wanted["timeout"], wanted["interval"])
     except slurm_commands.SlurmCommandError as error:
-        module.fail_json(msg="{0}. The controller must answer before nodes can be drained or resumed.".format(error))
+        told = "{0}. The controller must answer before nodes can be drained or resumed: systemctl status slurmctld"
+        module.fail_json(msg=told.format(error))
     module.exit_json(**result_of(settlement))
 
 
