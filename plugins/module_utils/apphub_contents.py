@@ -154,8 +154,31 @@ def lacking(entries: Iterable[Entry], names: Iterable[str], version: str) -> Lis
     return gaps
 
 
-def unmet(entries: Iterable[Entry]) -> List[str]:
-    """Say which packages can't be installed, for want of a package of Slurm or munge that only AppHub could have."""
+def _with_needs(entries: List[Entry], names: Iterable[str]) -> List[Entry]:
+    """Return the packages of these names and what they depend on; nobody installs the others."""
+    offering: Dict[str, List[Entry]] = {}
+    for entry in entries:
+        for name in {entry.name, *(name for name, _version in entry.provides)}:
+            offering.setdefault(name, []).append(entry)
+    ahead, seen = list(names), set()
+    found: Dict[int, Entry] = {}
+    while ahead:
+        name = ahead.pop()
+        if name not in seen:
+            seen.add(name)
+            for entry in offering.get(name, []):
+                found[id(entry)] = entry
+                ahead += [need for group in entry.needs for need, _version in group]
+    return list(found.values())
+
+
+def unmet(entries: Iterable[Entry], names: Iterable[str]) -> List[str]:
+    """Say which packages can't be installed, for want of a package of Slurm or munge that only AppHub could have.
+
+    Args:
+        entries: The repository's packages for one architecture.
+        names: Names of the packages that a node needs.
+    """
     entries = list(entries)
     offered: Set[Need] = set()
     for entry in entries:
@@ -165,7 +188,7 @@ def unmet(entries: Iterable[Entry]) -> List[str]:
     return sorted(
         {
             "{0} {1} needs {2}".format(entry.name, entry.version, " or ".join(" ".join(need).strip() for need in group))
-            for entry in entries
+            for entry in _with_needs(entries, names)
             for group in entry.needs
             if all(_OURS.match(name) for name, _version in group) and not offered.intersection(group)
         }

@@ -177,7 +177,7 @@ def _packages(
     entries = [entry for _path, entry in packages]
     needed = params["needed"].get(name[:3], [])
     gaps = apphub_contents.lacking(entries, needed, params["version"])
-    gaps += [gap + ", which is not there" for gap in apphub_contents.unmet(entries)]
+    gaps += [gap + ", which is not there" for gap in apphub_contents.unmet(entries, needed)]
     for gap in gaps:
         evidence.note("packages", subject, gap, _bring("what is missing", name))
     if not gaps:

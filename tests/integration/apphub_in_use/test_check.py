@@ -201,6 +201,12 @@ def test_a_missing_package_is_named_with_where_to_put_it(look, hub, gone, subjec
     assert all(one["remedy"].startswith(f"Put what is missing into {subject.split()[0]} below") for one in found)
 
 
+def test_what_no_node_needs_may_lack_something(look, hub):
+    hub.add(NOBLE, "slurm-wlm", depends="slurmctld")
+    hub.publish()
+    assert wrong(look()) == []
+
+
 def test_a_version_that_is_there_only_in_part(look, hub):
     hub.add(NOBLE, "slurmd", "25.05.1-1")
     hub.publish()
