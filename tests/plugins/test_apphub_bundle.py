@@ -409,6 +409,21 @@ def test_each_release_and_architecture_gets_its_own_bundle(hub: Hub, packages: P
     assert arm["from_host"] == ["libmunge.so.2", "libreadline.so.8"]
 
 
+def test_an_absent_version_has_no_bundle_and_a_client_that_knew_of_it_still_gets_it(
+    hub: Hub, packages: Packages
+) -> None:
+    packages.release("deb/ubuntu/noble", "23.02.1-1", "2.35")
+    old = "slurm-client/slurm-client-23.02.1-linux-amd64.tar.gz"
+    assert old in hub.publish(sources=[str(packages.folder)])["bundles"]
+    result = hub.publish(sources=[str(packages.folder)], absent_versions=["23.02"])
+    assert result["removed"] == [old]
+    pkgs = hub.root / "current/pkgs"
+    assert old.rpartition("/")[2] not in (pkgs / "slurm-client/index.json").read_text()
+    # It read the index before.
+    assert (pkgs / old).is_file()
+    assert not hub.publish(sources=[str(packages.folder)], absent_versions=["23.02"])["changed"]
+
+
 def test_of_two_repositories_with_one_version_the_older_system_gives_the_bundle(hub: Hub, packages: Packages) -> None:
     packages.release("deb/ubuntu/jammy", "24.11.5-1~backport", "2.35")
     first = hub.publish(sources=[str(packages.folder)])
