@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.server
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -392,6 +393,51 @@ def test_apt_gives_a_server_up_that_does_not_answer(apt, silent):
     assert status != 0
     assert "Connection failed" in said or "timed out" in said
     assert time.monotonic() - begun < 15
+
+
+def select(**variables):
+    """Run the role's choice on this machine; its exit code and output."""
+    done = subprocess.run(
+        ["ansible", "localhost", "-m", "ansible.builtin.include_role", "-a", "name=apphub-client tasks_from=select",
+         "-e", json.dumps({"apphub_client_timeout": 1, **variables}), "-vvv"],
+        cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_role_takes_the_next_address_and_shows_no_password(hub, serve, tls, authority):
+    first, second = serve(hub), serve(hub, context=tls)
+    first.stop()
+    second.ask_for(NAME, PASSWORD)
+    login = {"apphub_client_username": NAME, "apphub_client_password": PASSWORD}
+    status, said = select(
+        apphub_client_urls=[first.url, second.url], apphub_client_ca=str(authority / "ca.pem"), **login
+    )
+    assert status == 0, said
+    assert f"apphub_client_url: {second.url}" in said
+    assert PASSWORD not in said
+    assert LOGIN not in said
+
+
+def test_the_role_says_what_each_address_answered(hub, serve, silent):
+    stopped = serve(hub)
+    stopped.stop()
+    status, said = select(apphub_client_urls=[stopped.url, silent])
+    assert status != 0
+    assert f"{stopped.url}: /healthz: connection refused" in said
+    assert f"{silent}: /healthz: no answer within 1 s" in said
+    assert "Nothing was changed" in said
+
+
+@pytest.mark.parametrize("name", ["apphub_client_urls", "apphub_client_proxy"])
+def test_the_role_refuses_a_password_in_an_address(name):
+    url = f"http://{NAME}:hunter2@localhost:1"
+    variables = {"apphub_client_urls": ["http://localhost:1"], name: [url] if name.endswith("urls") else url}
+    status, said = select(**variables)
+    assert status != 0
+    assert "must not stand in apphub_client_urls or apphub_client_proxy" in said
+    assert "hunter2" not in said
 
 
 def test_the_benchmark_counts_clients_that_fail(hub, serve):
