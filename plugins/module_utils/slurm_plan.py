@@ -139,7 +139,9 @@ class Planner:
                 gres[wish.name] = wish.gres_lines
         added = [name for name in nodes if name not in self.old]
         updated = [
-            name for name, old in self.old.items() if nodes[name] != old or gres.get(name) != self.old_gres.get(name)
+            name
+            for name, old in self.old.items()
+            if nodes[name] != old or gres.get(name, []) != self.old_gres.get(name, [])
         ]
         shared = own.shared_place(
             {**{name: line.params for name, line in self.lines.items()}, **nodes}, added + updated

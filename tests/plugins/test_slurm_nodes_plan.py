@@ -63,6 +63,12 @@ def test_a_node_that_is_as_wished_changes_nothing() -> None:
     assert (plan.added, plan.updated) == ([], [])
 
 
+def test_a_node_without_gres_is_not_updated_because_another_one_comes() -> None:
+    text = text_of(add(planner(), node("n2", CPUs=4, gres_lines=[])))
+    plan = add(planner(nodes=text), node("n2", CPUs=4, gres_lines=[]), node("n3", CPUs=4, gres_lines=[]))
+    assert (plan.added, plan.updated) == (["n3"], [])
+
+
 def test_a_later_node_touches_only_our_file() -> None:
     text = text_of(add(planner(), node("n2", CPUs=4)))
     plan = add(planner(nodes=text), node("n10", CPUs=4), node("n3", CPUs=4))
