@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
-NODES = ["rocky1", "rocky2", "ubuntu1", "ubuntu2"]
+NODES = ["rocky1", "ubuntu1", "ubuntu2"]
 SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24.11")]
 
 
