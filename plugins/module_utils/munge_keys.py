@@ -20,19 +20,23 @@ TIMES = "/run/slurmscale-munge-rotation"
 #: munged refuses a shorter key.
 MIN_SIZE = 32
 #: The unit's work. The old key is linked before the new one takes its place, so that there is a key at any moment.
+#: systemd itself would replace ${...}. With the trap, the shell ends after its sleep does: systemd keeps a unit of which
+#: a process remains, and would refuse the next rotation.
 SCRIPT = """
 set -eu
+trap 'exit 0' TERM
 key=$1 service=$2 delay=$3 hold=$4 times=$5
 back() {
     if [ -e "$key.old" ]; then mv -f "$key.old" "$key"; systemctl restart "$service"; fi
 }
 sleep "$delay"
 ln -f "$key" "$key.old"
+deadline=$(($(date +%s) + 20))
 began=$(date +%s.%N)
 mv -f "$key.new" "$key"
 systemctl restart "$service" || { back; exit 1; }
 until munge -n > /dev/null 2>&1; do
-    [ "$(date +%s)" -lt "$(( ${began%.*} + 20 ))" ] || { back; exit 1; }
+    [ "$(date +%s)" -lt "$deadline" ] || { back; exit 1; }
     sleep 0.05
 done
 echo "$began $(date +%s.%N)" > "$times.part"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -182,11 +184,13 @@ def test_check_mode_does_nothing(host: FakeSystemd, run_module: Runner, state: s
     assert not host.active
 
 
-@pytest.mark.parametrize(
-    ("munged", "content", "left"), [("exit 0", OLD, ["munge.key", "times"]), ("exit 1", OLD, ["munge.key"])]
-)
-def test_the_unit_itself_brings_the_old_key_back(tmp_path: Path, munged: str, content: bytes, left: list[str]) -> None:
-    """Once after the time is over, and once because munged refuses the new key."""
+def test_systemd_hands_the_script_over_as_it_is() -> None:
+    """It would replace ${...} in the words of a command, whatever quotes are around."""
+    assert "${" not in munge_keys.SCRIPT
+
+
+def unit_script(tmp_path: Path, munged: str, delay: str, hold: str) -> tuple[Path, list[str], dict[str, str]]:
+    """Return the key's directory, and command and environment of the unit, with a munge that answers."""
     work, programs = tmp_path / "work", tmp_path / "bin"
     work.mkdir()
     programs.mkdir()
@@ -196,13 +200,39 @@ def test_the_unit_itself_brings_the_old_key_back(tmp_path: Path, munged: str, co
     (programs / "munge").write_text("#!/bin/sh\nexit 0\n")
     for program in programs.iterdir():
         program.chmod(0o755)
-    arguments = [str(work / "munge.key"), "munge", "0.1", "1", str(work / "times")]
-    subprocess.run(
-        ["/bin/sh", "-c", munge_keys.SCRIPT, "unit", *arguments],
-        env={"PATH": f"{programs}:/usr/bin:/bin"},
-        check=False,
-        timeout=20,
-    )
+    arguments = [str(work / "munge.key"), "munge", delay, hold, str(work / "times")]
+    return work, ["-c", munge_keys.SCRIPT, "unit", *arguments], {"PATH": f"{programs}:/usr/bin:/bin"}
+
+
+@pytest.mark.parametrize(
+    ("munged", "content", "left"), [("exit 0", OLD, ["munge.key", "times"]), ("exit 1", OLD, ["munge.key"])]
+)
+def test_the_unit_itself_brings_the_old_key_back(tmp_path: Path, munged: str, content: bytes, left: list[str]) -> None:
+    """Once after the time is over, and once because munged refuses the new key."""
+    work, arguments, environment = unit_script(tmp_path, munged, "0.1", "1")
+    subprocess.run(["/bin/sh", *arguments], env=environment, check=False, timeout=20)
     assert (work / "munge.key").read_bytes() == content
     assert sorted(path.name for path in work.iterdir()) == left
     assert (tmp_path / "started").read_bytes() == NEW + OLD
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize(
+    ("delay", "left"), [("60", ["munge.key", "munge.key.new"]), ("0", ["munge.key", "munge.key.old", "times"])]
+)
+def test_a_unit_that_is_stopped_does_no_more_and_outlives_its_sleep(
+    tmp_path: Path, shell: str, delay: str, left: list[str]
+) -> None:
+    work, arguments, environment = unit_script(tmp_path, "exit 0", delay, "60")
+    unit = subprocess.Popen([shell, *arguments], env=environment, start_new_session=True)
+    deadline = time.monotonic() + 10
+    while sorted(path.name for path in work.iterdir()) != left and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    # As systemd does: to all of the unit's processes.
+    os.killpg(unit.pid, signal.SIGTERM)
+    assert unit.wait(timeout=10) == 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(unit.pid, 0)
+    assert (work / "munge.key").read_bytes() == (NEW if delay == "0" else OLD)
+    assert sorted(path.name for path in work.iterdir()) == left
