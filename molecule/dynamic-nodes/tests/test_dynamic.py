@@ -77,7 +77,7 @@ def test_dynamic_nodes_leave_for_good(ctl1: Host, playbook: Playbook) -> None:
 def test_a_second_removal_changes_nothing(playbook: Playbook) -> None:
     run = playbook("scale_down", "-e", "nodes=rocky1,ubuntu2 confirm=true")
     assert run.returncode == 0, run.stdout
-    assert "changed=1" not in run.stdout
+    assert not re.search(r"changed=[1-9]", run.stdout)
 
 
 def test_one_comes_back_as_a_dynamic_node(ctl1: Host, playbook: Playbook) -> None:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 
 def test_a_cluster_without_room_is_refused(ctl1: Host, playbook: Playbook) -> None:
+    answers = "for i in $(seq 60); do scontrol ping | grep -q UP && exit; sleep 0.5; done; exit 1"
     edit = "s/^MaxNodeCount=.*/MaxNodeCount=2/"
     ctl1.check_output("sed -i.before %s /etc/slurm/slurm.conf && systemctl restart slurmctld", edit)
     try:
-        ctl1.check_output("for i in $(seq 60); do scontrol ping | grep -q UP && exit; sleep 0.5; done; exit 1")
+        ctl1.check_output(answers)
         run = playbook("scale_up", "-e", "nodes=rocky1 slurm_node_registration=dynamic")
     finally:
         ctl1.check_output("mv /etc/slurm/slurm.conf.before /etc/slurm/slurm.conf && systemctl restart slurmctld")
+        ctl1.check_output(answers)
     assert run.returncode != 0
     wanted = "need a MaxNodeCount in slurm.conf above the number of all nodes, at least 3; it is 2."
     assert wanted in " ".join(run.stdout.split())

@@ -35,27 +35,6 @@ def cluster_is_unharmed(slurm: Slurm, ctl1: Host, before: dict[str, Any]) -> Ite
     assert slurm.job(before["job"]) == "RUNNING ubuntu1"
 
 
-def test_a_busy_node_is_kept_with_its_job_named_and_takes_jobs_again(slurm: Slurm, playbook: Playbook) -> None:
-    job = slurm.submit("--nodelist=rocky2")
-    run = playbook("scale_down", "-e", "nodes=rocky2 confirm=true drain_timeout=3")
-    assert run.returncode != 0
-    assert f"after 3 s: still runs jobs {job}. Our drain was taken back." in words(run.stdout)
-    assert "0 of 1 nodes are removed, 1 kept, 0 failed." in run.stdout
-    assert slurm.job(job) == "RUNNING rocky2"
-    assert slurm.state("rocky2").startswith("mixed")
-    slurm.cancel(job)
-
-
-def test_a_kept_node_stays_drained_when_asked(slurm: Slurm, ctl1: Host, playbook: Playbook) -> None:
-    job = slurm.submit("--nodelist=rocky2")
-    run = playbook("scale_down", "-e", "nodes=rocky2 confirm=true drain_timeout=3 keep_drained=true")
-    assert "It stays drained: slurmscale: scale down." in words(run.stdout)
-    assert slurm.state("rocky2") == "draining slurmscale: scale down"
-    assert slurm.job(job) == "RUNNING rocky2"
-    slurm.cancel(job)
-    ctl1.check_output("scontrol update NodeName=rocky2 State=RESUME")
-
-
 @pytest.fixture(scope="module")
 def drained_job(slurm: Slurm, ctl1: Host) -> str:
     """Start a job on a node that somebody else drains then, and return the job's id."""
@@ -65,12 +44,33 @@ def drained_job(slurm: Slurm, ctl1: Host) -> str:
     return job
 
 
-def test_a_drain_of_somebody_else_and_its_reason_stay_on_a_kept_node(
-    slurm: Slurm, drained_job: str, playbook: Playbook
+@pytest.fixture(scope="module")
+def plain_job(slurm: Slurm) -> str:
+    """Start a job on a node that nobody drained, and return its id."""
+    return slurm.submit("--nodelist=ubuntu3")
+
+
+def test_busy_nodes_are_kept_with_their_jobs_named_and_only_our_drain_is_taken_back(
+    slurm: Slurm, drained_job: str, plain_job: str, playbook: Playbook
 ) -> None:
-    run = playbook("scale_down", "-e", "nodes=rocky2 confirm=true drain_timeout=3")
-    assert f"still runs jobs {drained_job}. It stays drained: disk is failing." in words(run.stdout)
+    run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=3")
+    assert run.returncode != 0
+    assert "0 of 2 nodes are removed, 2 kept, 0 failed." in run.stdout
+    assert f"after 3 s: still runs jobs {plain_job}. Our drain was taken back." in words(run.stdout)
+    assert slurm.job(plain_job) == "RUNNING ubuntu3"
+    assert slurm.state("ubuntu3").startswith("mixed")
+    assert f"after 3 s: still runs jobs {drained_job}. It stays drained: disk is failing." in words(run.stdout)
+    assert slurm.job(drained_job) == "RUNNING rocky2"
     assert slurm.state("rocky2") == "draining disk is failing"
+
+
+def test_a_kept_node_stays_drained_when_asked(slurm: Slurm, ctl1: Host, plain_job: str, playbook: Playbook) -> None:
+    run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=3 keep_drained=true")
+    assert "It stays drained: slurmscale: scale down." in words(run.stdout)
+    assert slurm.state("ubuntu3") == "draining slurmscale: scale down"
+    assert slurm.job(plain_job) == "RUNNING ubuntu3"
+    slurm.cancel(plain_job)
+    ctl1.check_output("scontrol update NodeName=ubuntu3 State=RESUME")
 
 
 def test_a_node_of_a_reservation_is_refused_with_its_name_and_the_others_go_on_with_their_jobs_requeued(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def test_a_second_run_changes_nothing_and_says_why(playbook: Playbook) -> None:
     run = playbook("scale_down", "-e", "nodes=ubuntu1,ubuntu2 confirm=true")
     assert run.returncode == 0, run.stdout
     assert run.stdout.count("is not in the cluster") >= 2
-    assert "changed=1" not in run.stdout
+    assert not re.search(r"changed=[1-9]", run.stdout)
 
 
-def test_machines_that_left_come_back(slurm: Slurm, playbook: Playbook) -> None:
-    run = playbook("scale_up", "-e", "nodes=ubuntu1,ubuntu2", timeout=500)
+def test_a_machine_that_left_comes_back(slurm: Slurm, playbook: Playbook) -> None:
+    run = playbook("scale_up", "-e", "nodes=ubuntu2", timeout=500)
     assert run.returncode == 0, run.stdout
-    assert slurm.nodes() == {"ubuntu1", "ubuntu2"}
-    assert slurm.state("ubuntu1,ubuntu2").startswith("idle")
+    assert slurm.nodes() == {"ubuntu2"}
+    assert slurm.state("ubuntu2").startswith("idle")
