@@ -20,8 +20,8 @@ TIMES = "/run/slurmscale-munge-rotation"
 #: munged refuses a shorter key.
 MIN_SIZE = 32
 #: The unit's work. The old key is linked before the new one takes its place, so that there is a key at any moment.
-#: systemd itself would replace ${...}. With the trap, the shell ends after its sleep does: systemd keeps a unit of which
-#: a process remains, and would refuse the next rotation.
+#: systemd itself would replace ${...}. With the trap, the shell ends after its sleep does: systemd may keep a unit of
+#: which a process remains, and would refuse the next rotation.
 SCRIPT = """
 set -eu
 trap 'exit 0' TERM
