@@ -24,7 +24,7 @@ SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24
 def revisions(node: str) -> set[str]:
     """Return the revisions of all packages of Slurm on a node, without the mark of the system."""
     if node.startswith("rocky"):
-        answer = lab_host(node).check_output("rpm -qa --queryformat '%%{VERSION}-%%{RELEASE}\\n' 'slurm*'")
+        answer = lab_host(node).check_output("rpm -qa --queryformat '%{VERSION}-%{RELEASE}\\n' 'slurm*'")
     else:
         answer = lab_host(node).check_output("dpkg-query -W -f '${Version}\\n' 'slurm*' | grep .")
     return {re.sub(r"\.el\d+$", "", line) for line in answer.splitlines()}
