@@ -187,7 +187,8 @@ def _packages(
 
 def _bundles(evidence: apphub_evidence.Evidence, folder: str, *, wanted: bool) -> None:
     path = folder + "/index.json"
-    if not evidence.is_there(path):
+    # Where one of its two lists is, bundles were published, and the other one is missing.
+    if not evidence.is_there(path) and not evidence.is_there(folder + "/SHA256SUMS"):
         if wanted:
             evidence.note("bundle", folder, "none is published", PUBLISH + " -e apphub_bundles=true.")
         return
