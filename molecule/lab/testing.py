@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import testinfra
@@ -27,15 +29,34 @@ def lab_host(name: str) -> testinfra.host.Host:
     return testinfra.get_host(f"ssh://root@{address}?ssh_identity_file={INVENTORY}/id_ed25519", ssh_extra_args=extra)
 
 
+def nodes() -> list[str]:
+    """Return the names of the lab's machines for nodes."""
+    inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
+    return list(inventory["all"]["children"]["slurm_nodes"]["hosts"])
+
+
+def words(text: str) -> str:
+    """Return the text with every run of white space as one blank: long messages are wrapped."""
+    return " ".join(text.split())
+
+
 def run_playbook(name: str, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run one of the playbooks and return its exit code and all its output."""
-    command = [
-        "ansible-playbook",
-        "-i",
-        str(INVENTORY / "hosts.yml"),
-        str(ROOT / "playbooks" / f"{name}.yml"),
-        *arguments,
-    ]
+    return _run(str(ROOT / "playbooks" / f"{name}.yml"), *arguments, timeout=timeout)
+
+
+def run_roles(host: str, *roles: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Run roles on a host from a plain playbook; ROLE/ENTRY names another entry point than main."""
+    parts = [role.partition("/") for role in roles]
+    tasks = [{"ansible.builtin.import_role": {"name": name, "tasks_from": entry or "main"}} for name, _, entry in parts]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        json.dump([{"hosts": host, "gather_facts": False, "vars": variables, "tasks": tasks}], file)
+        file.flush()
+        return _run(file.name, "--diff", timeout=300)
+
+
+def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    command = ["ansible-playbook", "-i", str(INVENTORY / "hosts.yml"), *arguments]
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),

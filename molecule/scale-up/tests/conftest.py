@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, ROOT, ctl1, lab_host, playbook, run_playbook
+from testing import ctl1, lab_host, playbook, words
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-__all__ = ["INVENTORY", "ROOT", "ctl1", "lab_host", "playbook", "run_playbook"]
+__all__ = ["ctl1", "lab_host", "playbook", "words"]
 
 
 @pytest.fixture(scope="session")

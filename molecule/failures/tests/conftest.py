@@ -1,0 +1,80 @@
+"""The cluster that must go on whatever happens, and ways to let things happen."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
+from testing import INVENTORY, ROOT, ctl1, lab_host, playbook, run_playbook, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from testinfra.host import Host
+
+__all__ = ["GENERATION", "INVENTORY", "ROOT", "ctl1", "lab_host", "playbook", "run_playbook", "words"]
+
+GENERATION = os.environ.get("LAB_SLURM", "24.11")
+CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
+PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
+
+
+def row(run: subprocess.CompletedProcess[str], node: str) -> str:
+    """Return what the table at the end of a run says of a node."""
+    (found,) = re.findall(rf"^ +({node} +(?:done|unchanged|failed) .*)$", run.stdout, re.MULTILINE)
+    return words(found)
+
+
+def inside(host: str, command: str) -> str:
+    """Return the shell command that runs a command in a host, also when sshd or the network is what is struck."""
+    return f"{PODMAN} exec --privileged slurmscale-{INVENTORY.name}-{host} sh -c {shlex.quote(command)}"
+
+
+def do(command: str) -> None:
+    """Run a shell command on this machine."""
+    subprocess.run(command, shell=True, check=True, timeout=60, stdout=subprocess.DEVNULL)  # noqa: S602 - our own
+
+
+@pytest.fixture(scope="session")
+def before(ctl1: Host) -> dict[str, Any]:
+    """Return what prepare.yml wrote down."""
+    content: dict[str, Any] = json.loads(ctl1.check_output("cat /var/tmp/before.json"))
+    return content
+
+
+@pytest.fixture(autouse=True)
+def cluster_is_unharmed(ctl1: Host, before: dict[str, Any]) -> Iterator[None]:
+    """After every test: the controller answers, and the old node and its job go on."""
+    yield
+    assert "is UP" in ctl1.check_output("scontrol ping")
+    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
+    assert (
+        lab_host("ubuntu1").check_output("systemctl show --property InvocationID --value slurmd")
+        == before["slurmd_start"]
+    )
+
+
+@pytest.fixture
+def struck(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs scale_up and lets a shell command run when a task of it begins."""
+
+    def run(task: str, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            patch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(Path(__file__).parents[1] / "callback_plugins"))
+            patch.setenv("STRIKE_TASK", task)
+            patch.setenv("STRIKE_COMMAND", command)
+            done = run_playbook("scale_up", "--diff", *arguments)
+        # Killed is how it should end when the command kills it.
+        assert "STRUCK" in done.stdout or done.returncode < 0, done.stdout
+        return done
+
+    return run

@@ -1,0 +1,72 @@
+"""Wrong calls have a clear answer, and a node that went wrong is mended by another run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import lab_host, words
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
+
+
+@pytest.fixture(autouse=True)
+def cluster_is_unharmed(ctl1: Host, before: dict[str, Any]) -> Iterator[None]:
+    """After every test: the controller answers, and the old node and its job go on."""
+    yield
+    assert "is UP" in ctl1.check_output("scontrol ping")
+    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
+    assert (
+        lab_host("ubuntu1").check_output("systemctl show --property InvocationID --value slurmd")
+        == before["slurmd_start"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-e", "nodes=rocky3,rocky9"], "rocky9, which the inventory does not know"),
+        (["-e", "nodes=rocky3,rocky3"], "names rocky3 twice"),
+        (["-e", "nodes="], "nodes selects no host"),
+        (["-e", "nodes=rocky3", "--limit", "rocky3"], "--limit (rocky3) leaves out"),
+        (["-e", "nodes=rocky3", "--limit", "rocky3,ctl1"], "--limit (rocky3,ctl1) leaves out"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_touched(
+    ctl1: Host, playbook: Playbook, arguments: list[str], message: str
+) -> None:
+    configuration = ctl1.check_output(CONFIGURATION)
+    run = playbook("scale_up", *arguments)
+    assert run.returncode != 0
+    assert message in words(run.stdout)
+    assert "changed=0" in run.stdout
+    assert ctl1.check_output(CONFIGURATION) == configuration
+    assert not lab_host("rocky3").package("munge").is_installed
+
+
+def test_memory_above_what_the_node_has_is_refused_before_anything_is_installed(playbook: Playbook) -> None:
+    stated = json.dumps({"nodes": "rocky3", "slurmd_parameters": {"RealMemory": 9999999}})
+    run = playbook("scale_up", "-e", stated)
+    assert run.returncode != 0
+    assert "RealMemory=9999999 is stated, but the node has" in words(run.stdout)
+    assert not lab_host("rocky3").package("munge").is_installed
+
+
+def test_a_wrong_munge_key_on_a_node_is_mended(ctl1: Host, playbook: Playbook) -> None:
+    node = lab_host("rocky2")
+    node.check_output(
+        "dd if=/dev/urandom of=/etc/munge/munge.key bs=128 count=1 status=none && systemctl restart munge"
+    )
+    run = playbook("scale_up", "-e", "nodes=rocky2")
+    assert run.returncode == 0, run.stdout
+    assert node.file("/etc/munge/munge.key").sha256sum == ctl1.file("/etc/munge/munge.key").sha256sum
+    assert "1 of 1 nodes are well" in run.stdout
