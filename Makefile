@@ -32,7 +32,7 @@ lint: $(VENV)/.test ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/ansible-lint --strict
 
 unit: $(VENV)/.test ## Tests without a lab
-	$(BIN)/pytest tests -m 'not lab'
+	$(BIN)/pytest tests
 
 # Each scenario in turn, also on both Slurm generations where it asks for them: make molecule S=scale-up
 S ?= scale-up

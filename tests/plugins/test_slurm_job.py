@@ -36,7 +36,7 @@ def test_one_job_per_node_followed_in_one_call_per_interval(prove: Runner, slurm
     for name in ("n1", "n2", "n3"):
         slurm.node(name)
     clock.at(3, lambda: end_jobs(slurm))
-    result = prove(nodes=["n[1-3]"])
+    result = prove(nodes=["n[1-3]"], interval=1)
     assert result["jobs"]["n1"] == {
         "ok": True,
         "job_id": "101",
