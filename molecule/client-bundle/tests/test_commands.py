@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from conftest import lab_host, run_playbook
 
@@ -15,6 +17,24 @@ def test_every_command_is_the_controllers_version(machine: str) -> None:
     version = lab_host("ctl1").check_output("sinfo --version")
     for command in COMMANDS:
         assert host.check_output(f"{command} --version") == version
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_older_version_was_replaced_on_a_machine_without_sources(machine: str) -> None:
+    host = lab_host(machine)
+    assert host.check_output("cat /usr/local/slurm/VERSION").startswith("24.11.")
+    assert host.check_output("ls -A /etc/apt/sources.list.d /etc/yum.repos.d 2>/dev/null | grep -v : || true") == ""
+
+
+def test_apphub_serves_both_versions_and_a_link_to_the_newest() -> None:
+    fetch = (
+        "import hashlib, json, urllib.request as u; get = lambda name: "
+        "u.urlopen('http://127.0.0.1:8081/pkgs/slurm-client/' + name).read(); index = json.loads(get('index.json')); "
+        "(link, name), = index['latest'].items(); "
+        "print(len(index['bundles']), name, hashlib.sha256(get(link)).hexdigest() == index['bundles'][name]['sha256'])"
+    )
+    answer = lab_host("apphub").check_output("python3 -c %s", fetch)
+    assert re.fullmatch(r"2 slurm-client-24\.11\.\d+-linux-amd64\.tar\.gz True", answer)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
