@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from typing import TYPE_CHECKING
@@ -59,7 +60,8 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     finally:
         ctl1.check_output("rm -r %s && systemctl daemon-reload", dropin)
     assert run.returncode != 0
-    assert "slurmctld ended after it got the configuration" in row(run, "rocky1")
+    # Which of its looks finds the daemon gone is a matter of moments; that it was killed is in the journal.
+    assert re.search("SIGKILL|status=9/KILL", row(run, "rocky1"))
     assert "The configuration of before is back and slurmctld answers with it" in row(run, "rocky1")
     assert ctl1.check_output(CONFIGURATION) == configuration
 
