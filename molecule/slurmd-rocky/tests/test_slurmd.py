@@ -1,0 +1,72 @@
+"""slurmd on one machine. The tests of slurmd-rocky and of slurmd-ubuntu are the same; what differs is in SYSTEMS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from conftest import MACHINE, lab_host, run_roles, words
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+
+class System(NamedTuple):
+    """What differs."""
+
+    role: str
+    other_role: str
+    packages: tuple[str, ...]
+    options: str
+
+
+SYSTEM = {
+    "rocky1": System("slurmd-rocky", "slurmd-ubuntu", ("munge", "slurm", "slurm-slurmd"), "/etc/sysconfig/slurmd"),
+    "ubuntu1": System("slurmd-ubuntu", "slurmd-rocky", ("munge", "slurmd", "slurm-client"), "/etc/default/slurmd"),
+}[MACHINE]
+
+
+@pytest.fixture(scope="module")
+def node() -> Host:
+    return lab_host(MACHINE)
+
+
+def test_packages_are_there_without_a_controllers(node: Host) -> None:
+    assert all(node.package(name).is_installed for name in SYSTEM.packages)
+    assert not node.exists("slurmctld")
+
+
+def test_slurmd_has_the_controllers_version(ctl1: Host, node: Host) -> None:
+    assert node.check_output("slurmd -V") == ctl1.check_output("sinfo --version")
+
+
+def test_slurmd_runs_now_and_after_a_boot(node: Host) -> None:
+    assert node.service("slurmd").is_running
+    assert node.service("slurmd").is_enabled
+
+
+def test_configuration_comes_from_the_controller_alone(node: Host) -> None:
+    assert "--conf-server ctl1:6817" in node.file(SYSTEM.options).content_string
+    assert not node.file("/etc/slurm/slurm.conf").exists
+
+
+def test_a_job_runs_on_it(ctl1: Host) -> None:
+    assert ctl1.check_output("cd / && timeout 60 srun --nodelist %s hostname", MACHINE) == MACHINE
+
+
+def test_the_other_systems_role_refuses_it_and_names_this_one() -> None:
+    run = run_roles(MACHINE, SYSTEM.other_role)
+    assert run.returncode != 0
+    assert f"Use the role {SYSTEM.role} if it fits" in words(run.stdout)
+
+
+def test_a_slurmd_that_the_controller_does_not_know_is_told_with_its_own_words(ctl1: Host, node: Host) -> None:
+    run = run_roles(MACHINE, SYSTEM.role, slurmd_node_name="stranger")
+    assert run.returncode != 0
+    said = words(run.stdout)
+    assert "slurmd does not start. Its last words:" in said
+    assert "fatal:" in said[said.index("Its last words:") :]
+    again = run_roles(MACHINE, SYSTEM.role)
+    assert again.returncode == 0, again.stdout
+    assert node.service("slurmd").is_running
+    assert ctl1.check_output("cd / && timeout 60 srun --nodelist %s hostname", MACHINE) == MACHINE
