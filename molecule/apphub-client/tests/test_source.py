@@ -1,0 +1,78 @@
+"""AppHub as the only source of Slurm and munge."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import lab_host, run_roles, words
+
+MACHINES = ["rocky1", "ubuntu1"]
+FILES = {
+    "rocky1": ["/etc/yum.repos.d/apphub.repo", "/etc/pki/rpm-gpg/RPM-GPG-KEY-apphub"],
+    "ubuntu1": [
+        "/etc/apt/apt.conf.d/90apphub",
+        "/etc/apt/keyrings/apphub.asc",
+        "/etc/apt/preferences.d/apphub.pref",
+        "/etc/apt/sources.list.d/apphub.sources",
+    ],
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_nothing_is_installed_by_naming_the_source(machine: str) -> None:
+    host = lab_host(machine)
+    assert all(host.file(path).exists for path in FILES[machine])
+    assert not host.package("munge").is_installed
+
+
+def test_apt_takes_nothing_of_slurm_from_elsewhere_not_even_a_newer_one() -> None:
+    host = lab_host("ubuntu1")
+    control = "Package: munge\nVersion: 99\nArchitecture: all\nMaintainer: none <none@none>\nDescription: none\n"
+    host.check_output(
+        "mkdir -p /opt/other/munge/DEBIAN && cd /opt/other && printf %s > munge/DEBIAN/control"
+        " && dpkg-deb --build munge . && { cat munge/DEBIAN/control; echo Filename: ./munge_99_all.deb;"
+        " echo Size: $(wc -c < munge_99_all.deb);"
+        " echo SHA256: $(sha256sum < munge_99_all.deb | cut -d ' ' -f 1); } > Packages"
+        " && echo 'deb [trusted=yes] file:/opt/other ./' > /etc/apt/sources.list.d/other.list && apt-get update -qq",
+        control,
+    )
+    try:
+        policy = host.check_output("apt-cache policy munge")
+        candidate = re.search(r"Candidate: (\S+)", policy)
+        assert candidate
+        assert candidate.group(1) != "99"
+        assert re.search(r"^ +99 -1$", policy, re.MULTILINE)
+        assert ":8081/pkgs/deb/ubuntu" in host.check_output("apt-get install --print-uris -y munge | grep munge_")
+    finally:
+        host.check_output("rm -r /opt/other /etc/apt/sources.list.d/other.list && apt-get update -qq")
+
+
+def test_the_first_address_that_answers_is_used(apphub_url: str) -> None:
+    run = run_roles("ubuntu1", "apphub-client", apphub_client_urls=["http://127.0.0.1:9", apphub_url])
+    assert run.returncode == 0, run.stdout
+    assert (
+        f"URIs: {apphub_url}/pkgs/" in lab_host("ubuntu1").file("/etc/apt/sources.list.d/apphub.sources").content_string
+    )
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_version_that_apphub_lacks_is_refused_with_what_there_is(machine: str) -> None:
+    run = run_roles(machine, "preflight/probe", "apphub-client/install", apphub_client_slurm_version="99.1")
+    assert run.returncode != 0
+    assert re.search(r"lacks packages for .*99\.1.* Nothing was changed on this machine", words(run.stdout))
+    assert "publish_apphub.yml" in run.stdout
+    assert not lab_host(machine).package("munge").is_installed
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_installed_from_apphub_and_removed_without_a_trace(machine: str) -> None:
+    host = lab_host(machine)
+    installed = run_roles(machine, "apphub-client", "apphub-client/install", apphub_client_packages=["munge"])
+    assert installed.returncode == 0, installed.stdout
+    assert host.package("munge").is_installed
+    removed = run_roles(machine, "preflight/probe", "apphub-client/remove")
+    assert removed.returncode == 0, removed.stdout
+    assert not host.package("munge").is_installed
+    assert not any(host.file(path).exists for path in FILES[machine])
+    assert "slurm" not in host.run("cat /etc/dnf/dnf.conf").stdout
