@@ -34,9 +34,10 @@ lint: $(VENV)/.test ## ruff, mypy, yamllint, ansible-lint
 unit: $(VENV)/.test ## Tests without a lab
 	$(BIN)/pytest tests
 
-# Each scenario in turn, also on both Slurm generations where it asks for them: make molecule S=scale-up
-S ?= scale-up
-molecule: $(VENV)/.test ## Molecule scenarios against real daemons; S=NAME runs one of them
+# Each scenario in turn, also on both Slurm generations where it asks for them. Unless told otherwise, those that together
+# take some half an hour; one of them: make molecule S=scale-up, all: make molecule S=
+S ?= scale-up munge slurmctld slurmd-rocky apphub library upgrade dynamic-nodes
+molecule: $(VENV)/.test ## Molecule scenarios against real daemons; S=NAME runs one of them, S= all
 	molecule/lab/run_scenarios.sh $(S)
 
 bench: $(VENV)/.test ## Measure; prints a table and writes .bench/results.json

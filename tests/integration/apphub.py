@@ -106,7 +106,7 @@ class Hub:
     def apt(self, arch: str, *command: str, ok: bool = True) -> str:
         """Run apt on a machine of an architecture, with nothing installed and no source but this."""
         home = self.base / f"apt-{arch}"
-        for folder in ("etc/apt.conf.d", "etc/preferences.d", "lists/partial", "cache/archives/partial", "work"):
+        for folder in ("etc/apt.conf.d", "etc/preferences.d", "lists/partial", "cache/archives/partial", "fetched"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
         (home / "key.asc").write_bytes(self.get("apphub.asc"))
@@ -123,12 +123,12 @@ class Hub:
             "Dir::Cache": f"{home}/cache",
         }
         words = [word for setting in settings.items() for word in ("-o", "{}={}".format(*setting))]
-        return run(command[0], *words, *command[1:], ok=ok, cwd=home / "work")
+        return run(command[0], *words, *command[1:], ok=ok, cwd=home / "fetched")
 
     def dnf(self, arch: str, *command: str) -> str:
         """Run dnf on a machine of an architecture, with nothing installed and no source but this."""
         home = self.base / f"dnf-{arch}"
-        (home / "work").mkdir(parents=True, exist_ok=True)
+        (home / "fetched").mkdir(parents=True, exist_ok=True)
         (home / "key.asc").write_bytes(self.get("apphub.asc"))
         conf = home / "dnf.conf"
         conf.write_text(
@@ -137,7 +137,7 @@ class Hub:
         )
         return run(
             "dnf", "--config", conf, "--installroot", home / "root", "--releasever", "9", "--forcearch", arch,
-            "--disableplugin=local", "--assumeyes", "--refresh", *command, cwd=home / "work",
+            "--disableplugin=local", "--assumeyes", "--refresh", *command, cwd=home / "fetched",
         )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def test_apt_gets_every_version_for_its_architecture(both: Hub, arch: str) -> No
     assert re.findall(r"(slurm\S+) \| +(\S+)", listed) == [("slurmd", NEW), ("slurmd", OLD), ("slurm-doc", NEW)]
     for version in (OLD, NEW):
         both.apt(arch, "apt-get", "download", f"slurmd={version}")
-        assert (both.base / f"apt-{arch}/work/slurmd_{version}_{arch}.deb").is_file()
+        assert (both.base / f"apt-{arch}/fetched/slurmd_{version}_{arch}.deb").is_file()
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
@@ -72,7 +72,7 @@ def test_dnf_gets_every_version_for_its_architecture(both: Hub, arch: str) -> No
     wanted = {f"slurm-slurmd-{version}.{arch}" for version in (OLD, NEW)} | {f"slurm-doc-{NEW}.noarch"}
     assert set(re.findall(r"(?m)^slurm\S+$", listed)) == wanted
     both.dnf(arch, "download", f"slurm-slurmd-{OLD}")
-    package = both.base / f"dnf-{arch}/work/slurm-slurmd-{OLD}.{arch}.rpm"
+    package = both.base / f"dnf-{arch}/fetched/slurm-slurmd-{OLD}.{arch}.rpm"
     keys = both.base / f"dnf-{arch}/keys"
     keys.mkdir()
     run("rpmkeys", "--dbpath", keys, "--import", both.base / f"dnf-{arch}/key.asc")
