@@ -36,7 +36,7 @@ unit: $(VENV)/.test ## Tests without a lab
 
 # Each scenario in turn, also on both Slurm generations where it asks for them. Unless told otherwise, those that together
 # take some half an hour; one of them: make molecule S=scale-up, all: make molecule S=
-S ?= scale-up munge slurmctld slurmd-rocky apphub library upgrade dynamic-nodes
+S ?= scale-up munge slurmctld slurmd-rocky apphub upgrade dynamic-nodes
 molecule: $(VENV)/.test ## Molecule scenarios against real daemons; S=NAME runs one of them, S= all
 	molecule/lab/run_scenarios.sh $(S)
 
