@@ -14,7 +14,7 @@ import testinfra
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
@@ -82,6 +82,23 @@ def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="session")
 def ctl1() -> testinfra.host.Host:
     return lab_host("ctl1")
+
+
+@pytest.fixture(scope="session")
+def before(ctl1: testinfra.host.Host) -> dict[str, Any]:
+    """Return what prepare.yml wrote down."""
+    content: dict[str, Any] = json.loads(ctl1.check_output("cat /var/tmp/before.json"))
+    return content
+
+
+@pytest.fixture
+def cluster_is_unharmed(ctl1: testinfra.host.Host, before: dict[str, Any]) -> Iterator[None]:
+    """After the test: the controller answers, and the old node and its job go on."""
+    yield
+    assert "is UP" in ctl1.check_output("scontrol ping")
+    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
+    started = lab_host("ubuntu1").check_output("systemctl show --property InvocationID --value slurmd")
+    assert started == before["slurmd_start"]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host
+from conftest import lab_host, words
 
 if TYPE_CHECKING:
     import subprocess
@@ -58,7 +58,7 @@ def test_a_job_spans_static_and_dynamic_nodes(ctl1: Host) -> None:
 def test_a_node_does_not_change_its_kind(ctl1: Host, playbook: Playbook, arguments: str, message: str) -> None:
     run = playbook("scale_up", "-e", arguments)
     assert run.returncode != 0
-    assert message in " ".join(run.stdout.split())
+    assert message in words(run.stdout)
     assert nodes(ctl1) == {"rocky1", "ubuntu1", "ubuntu2"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conftest import lab_host
+from conftest import lab_host, words
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,7 +27,7 @@ def test_a_cluster_without_room_is_refused(ctl1: Host, playbook: Playbook) -> No
         ctl1.check_output(answers)
     assert run.returncode != 0
     wanted = "need a MaxNodeCount in slurm.conf above the number of all nodes, at least 3; it is 2."
-    assert wanted in " ".join(run.stdout.split())
+    assert wanted in words(run.stdout)
     assert not lab_host("rocky1").service("slurmd").is_running
 
 

@@ -1,27 +1,35 @@
-"""The cluster that must go on whatever happens, and ways to let things happen."""
+"""Ways to let things happen."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, ROOT, ctl1, lab_host, playbook, run_playbook, words
+from testing import INVENTORY, ROOT, before, cluster_is_unharmed, ctl1, lab_host, playbook, run_playbook, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from testinfra.host import Host
-
-__all__ = ["GENERATION", "INVENTORY", "ROOT", "ctl1", "lab_host", "playbook", "run_playbook", "words"]
+__all__ = [
+    "GENERATION",
+    "INVENTORY",
+    "ROOT",
+    "before",
+    "cluster_is_unharmed",
+    "ctl1",
+    "lab_host",
+    "playbook",
+    "run_playbook",
+    "words",
+]
 
 GENERATION = os.environ.get("LAB_SLURM", "24.11")
 CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
@@ -42,25 +50,6 @@ def inside(host: str, command: str) -> str:
 def do(command: str) -> None:
     """Run a shell command on this machine."""
     subprocess.run(command, shell=True, check=True, timeout=60, stdout=subprocess.DEVNULL)  # noqa: S602 - our own
-
-
-@pytest.fixture(scope="session")
-def before(ctl1: Host) -> dict[str, Any]:
-    """Return what prepare.yml wrote down."""
-    content: dict[str, Any] = json.loads(ctl1.check_output("cat /var/tmp/before.json"))
-    return content
-
-
-@pytest.fixture(autouse=True)
-def cluster_is_unharmed(ctl1: Host, before: dict[str, Any]) -> Iterator[None]:
-    """After every test: the controller answers, and the old node and its job go on."""
-    yield
-    assert "is UP" in ctl1.check_output("scontrol ping")
-    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
-    assert (
-        lab_host("ubuntu1").check_output("systemctl show --property InvocationID --value slurmd")
-        == before["slurmd_start"]
-    )
 
 
 @pytest.fixture

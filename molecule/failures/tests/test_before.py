@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.skipif(GENERATION == "22.05", reason="the same on every Slurm; seen on the newer one")
+pytestmark = [
+    pytest.mark.skipif(GENERATION == "22.05", reason="the same on every Slurm; seen on the newer one"),
+    pytest.mark.usefixtures("cluster_is_unharmed"),
+]
 
 # What is said of the cause and of the remedy, by machine.
 REFUSED = {

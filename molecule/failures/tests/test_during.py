@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.skipif(GENERATION == "22.05", reason="the same on every Slurm; seen on the newer one")
+pytestmark = [
+    pytest.mark.skipif(GENERATION == "22.05", reason="the same on every Slurm; seen on the newer one"),
+    pytest.mark.usefixtures("cluster_is_unharmed"),
+]
 
 NODES = ("-e", "nodes=rocky2,ubuntu2")
 LOST = "the connection was lost before the node was done; run again when it answers"

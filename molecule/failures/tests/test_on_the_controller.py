@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
+pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
+
 REGISTER = "Bring the configuration to the wanted set of nodes"
 MARKER = "/etc/slurm/slurmscale-backup/unproven.json"
 

@@ -1,33 +1,20 @@
-"""Jobs to submit, and what the preparation wrote down; hosts and playbooks come from the lab."""
+"""Jobs to submit; hosts and playbooks come from the lab."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, ROOT, ctl1, lab_host, playbook, run_playbook
+from testing import INVENTORY, ROOT, before, ctl1, lab_host, playbook, run_playbook, words
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-__all__ = ["INVENTORY", "ROOT", "ctl1", "lab_host", "playbook", "run_playbook", "words"]
-
-
-def words(text: str) -> str:
-    """Return the text with every run of white space as one blank: long messages are wrapped."""
-    return " ".join(text.split())
-
-
-@pytest.fixture(scope="session")
-def before(ctl1: Host) -> dict[str, Any]:
-    """Return what prepare.yml wrote down."""
-    content: dict[str, Any] = json.loads(ctl1.check_output("cat /var/tmp/before.json"))
-    return content
+__all__ = ["INVENTORY", "ROOT", "before", "ctl1", "lab_host", "playbook", "run_playbook", "words"]
 
 
 class Slurm:

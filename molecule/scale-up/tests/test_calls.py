@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import lab_host, words
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from testinfra.host import Host
 
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
-
-
-@pytest.fixture(autouse=True)
-def cluster_is_unharmed(ctl1: Host, before: dict[str, Any]) -> Iterator[None]:
-    """After every test: the controller answers, and the old node and its job go on."""
-    yield
-    assert "is UP" in ctl1.check_output("scontrol ping")
-    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
-    assert (
-        lab_host("ubuntu1").check_output("systemctl show --property InvocationID --value slurmd")
-        == before["slurmd_start"]
-    )
+pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
 
 
 @pytest.mark.parametrize(
