@@ -65,6 +65,17 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def read_fragment(name: str) -> dict[str, Any]:
+    """Return the documentation that plugins share under a name such as ai_infra.slurm.apphub."""
+    path = ROOT / "plugins/doc_fragments" / f"{name.rpartition('.')[2]}.py"
+    (text,) = (
+        ast.literal_eval(statement.value)
+        for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(statement, ast.Assign)
+    )
+    return yaml.safe_load(text)
+
+
 def read_plugin(path: Path) -> dict[str, Any]:
     """Return what a plugin says about itself, without importing it."""
     blocks = {
@@ -75,6 +86,8 @@ def read_plugin(path: Path) -> dict[str, Any]:
         and statement.targets[0].id in {"DOCUMENTATION", "EXAMPLES", "RETURN"}
     }
     documentation = yaml.safe_load(blocks["DOCUMENTATION"])
+    for name in documentation.get("extends_documentation_fragment", []):
+        documentation["options"].update(read_fragment(name)["options"])
     returned = {name: value for name, value in (yaml.safe_load(blocks.get("RETURN", "")) or {}).items() if value}
     return {
         **documentation,

@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List
 from ansible_collections.ai_infra.slurm.plugins.module_utils import (
     apphub_bundle_contents,
     apphub_packages,
-    apphub_versions,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_versions import is_version
 
 # Packages that have the commands: Debian's and Ubuntu's, and SchedMD's own.
 CLIENTS = ("slurm-client", "slurm-smd-client")
@@ -112,7 +112,7 @@ def _debs(repository: str, files: List[apphub_packages.SourceFile], absent: List
     debs = [_read(file.path) for file in files]
     result = []
     for client in debs:
-        is_absent = any(apphub_versions.is_version(client.version, version) for version in absent)
+        is_absent = any(is_version(client.version, version) for version in absent)
         if client.name in CLIENTS and not is_absent:
             stock = apphub_bundle_contents.Stock(map(_deb_entries, _closure(client, debs)))
             where = "{0} {1} {2} of {3}".format(client.name, client.version, client.arch, repository)

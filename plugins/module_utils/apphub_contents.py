@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_versions
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_versions import is_version
 
 # What clients take from AppHub and from nowhere else; the role apphub-client has the same as patterns.
 _OURS = re.compile(r"^(slurm|munge|libslurm|libmunge|libpam-slurm|pam_slurm)")
@@ -142,7 +142,7 @@ def lacking(entries: Iterable[Entry], names: Iterable[str], version: str) -> Lis
     gaps = ["no package {0}".format(name) for name, versions in there.items() if not versions]
     slurm = {name: versions for name, versions in there.items() if name.startswith("slurm") and versions}
     versions = sorted(set().union(*slurm.values()))
-    fitting = [found for found in versions if not version or apphub_versions.is_version(found, version)]
+    fitting = [found for found in versions if not version or is_version(found, version)]
     if versions and not fitting:
         gaps.append("no Slurm {0}, only {1}".format(version, ", ".join(versions)))
     gaps += [

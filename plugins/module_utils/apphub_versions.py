@@ -1,19 +1,13 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Versions of Slurm on an AppHub: which are meant, and which are taken away."""
+"""Takes versions of Slurm away from an AppHub."""
 
 from __future__ import annotations
 
-import re
 from typing import Iterable
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_packages
-
-
-def is_version(found: str, wanted: str) -> bool:
-    """Whether a package's version is the one meant, or begins with it at the border of a part: 24.1 is not 24.11."""
-    bare = found.partition(":")[2] or found
-    return wanted == found or bool(re.match(re.escape(wanted) + r"(?![0-9a-zA-Z])", bare))
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_versions import is_version
 
 
 def without_versions(repositories: apphub_packages.Repositories, absent: Iterable[str]) -> apphub_packages.Repositories:

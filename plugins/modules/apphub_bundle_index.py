@@ -30,18 +30,7 @@ options:
     description: Seconds after which the server is given up.
     type: int
     default: 10
-  ca:
-    description: Certificates of the authorities to trust instead of the system's, as PEM.
-    type: str
-    default: ""
-  login:
-    description: NAME:PASSWORD in base64, for a server that asks for them.
-    type: str
-    default: ""
-  proxy:
-    description: Address of a proxy on the way. When empty, none is used, whatever the environment says.
-    type: str
-    default: ""
+extends_documentation_fragment: [ai_infra.slurm.apphub]
 attributes:
   check_mode:
     description: Changes nothing in any case.

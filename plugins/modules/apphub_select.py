@@ -24,22 +24,11 @@ options:
     description: Seconds after which an address that does not answer is given up.
     type: int
     default: 10
-  ca:
-    description: Certificates of the authorities to trust instead of the system's, as PEM.
-    type: str
-    default: ""
-  login:
-    description: NAME:PASSWORD in base64, for a server that asks for them.
-    type: str
-    default: ""
-  proxy:
-    description: Address of a proxy on the way. When empty, none is used, whatever the environment says.
-    type: str
-    default: ""
   key_sha256:
     description: SHA-256 checksum that C(/pkgs/apphub.asc) must have; empty when any key will do.
     type: str
     default: ""
+extends_documentation_fragment: [ai_infra.slurm.apphub]
 attributes:
   check_mode:
     description: Changes nothing in any case.

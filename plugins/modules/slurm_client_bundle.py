@@ -46,23 +46,12 @@ options:
     description: Seconds after which a download that does not go on is given up.
     type: int
     default: 30
-  ca:
-    description: Certificates of the authorities to trust instead of the system's, as PEM.
-    type: str
-    default: ""
-  login:
-    description: NAME:PASSWORD in base64, for a server that asks for them.
-    type: str
-    default: ""
-  proxy:
-    description: Address of a proxy on the way. When empty, none is used, whatever the environment says.
-    type: str
-    default: ""
   state:
     description: Whether the commands shall be there.
     type: str
     choices: [present, absent]
     default: present
+extends_documentation_fragment: [ai_infra.slurm.apphub]
 attributes:
   check_mode:
     description: Tells what would change and changes nothing.

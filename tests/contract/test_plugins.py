@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OLDEST = (3, 8)
 OURS = "ansible_collections.ai_infra.slurm.plugins.module_utils"
+FRAGMENTS = "ansible_collections.ai_infra.slurm.plugins.doc_fragments"
 
 
 def parsed(path: Path) -> ast.Module:
@@ -25,14 +26,18 @@ def parsed(path: Path) -> ast.Module:
 
 
 def documented(path: Path) -> dict[str, Any]:
-    """Return the YAML blocks of a plugin."""
-    return {
+    """Return the YAML blocks of a plugin, with the options that it shares with others."""
+    blocks = {
         statement.targets[0].id: yaml.safe_load(ast.literal_eval(statement.value))
         for statement in parsed(path).body
         if isinstance(statement, ast.Assign)
         and isinstance(statement.targets[0], ast.Name)
         and statement.targets[0].id in {"DOCUMENTATION", "EXAMPLES", "RETURN"}
     }
+    for name in blocks["DOCUMENTATION"].get("extends_documentation_fragment", []):
+        fragment = importlib.import_module(name.replace("ai_infra.slurm", FRAGMENTS))
+        blocks["DOCUMENTATION"]["options"].update(yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"])
+    return blocks
 
 
 def imported(path: Path) -> Iterator[str]:

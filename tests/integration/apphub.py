@@ -105,13 +105,19 @@ class Hub:
 
     def apt(self, arch: str, *command: str, ok: bool = True) -> str:
         """Run apt on a machine of an architecture, with nothing installed and no source but this."""
+        settings = self.apt_settings(arch)
+        words = [word for setting in settings.items() for word in ("-o", "{}={}".format(*setting))]
+        return run(command[0], *words, *command[1:], ok=ok, cwd=self.base / f"apt-{arch}/fetched")
+
+    def apt_settings(self, arch: str) -> dict[str, str]:
+        """Make the machine and return what apt must be told to be there."""
         home = self.base / f"apt-{arch}"
         for folder in ("etc/apt.conf.d", "etc/preferences.d", "lists/partial", "cache/archives/partial", "fetched"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
         (home / "key.asc").write_bytes(self.get("apphub.asc"))
         (home / "etc/sources.list").write_text(f"deb [signed-by={home}/key.asc] {self.url}/deb/ubuntu noble main\n")
-        settings = {
+        return {
             "APT::Architecture": arch,
             "APT::Architectures": arch,
             "APT::Sandbox::User": "root",
@@ -122,8 +128,6 @@ class Hub:
             "Dir::State::status": f"{home}/status",
             "Dir::Cache": f"{home}/cache",
         }
-        words = [word for setting in settings.items() for word in ("-o", "{}={}".format(*setting))]
-        return run(command[0], *words, *command[1:], ok=ok, cwd=home / "fetched")
 
     def dnf(self, arch: str, *command: str) -> str:
         """Run dnf on a machine of an architecture, with nothing installed and no source but this."""

@@ -16,13 +16,15 @@ import jinja2
 import pytest
 import yaml
 from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_index, apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
 
 from .apphub import EL9, MISSING, NOBLE, ROOT, Hub, deb, rpm, run, served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    Prepare = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 OLD, NEW = "24.11.5-4", "25.05.1-1"
@@ -320,10 +322,69 @@ def test_upgrade_of_the_system_does_not_move_slurm(node: Hub, command: str) -> N
     assert moved(node, command) == {("slurmd", NEW), ("slurm-client", NEW)}
 
 
-def test_run_for_another_version_moves_slurm_to_it(node: Hub) -> None:
-    version = node.base / "apt-amd64/etc/preferences.d/00apphub-version.pref"
-    version.write_text(f"Package: slurm* libslurm*\nPin: version {NEW}\nPin-Priority: 995\n")
+@pytest.fixture
+def prepare(node: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Return a function that runs apphub_apt on the node, with its apt; nothing is cut off there, as dpkg would say."""
+    home = node.base / "apt-amd64"
+    settings = node.apt_settings("amd64").items()
+    (home / "apt.conf").write_text("".join(f'{name} "{value}";\n' for name, value in settings))
+    monkeypatch.setenv("APT_CONFIG", str(home / "apt.conf"))
+    monkeypatch.setattr(apphub_apt, "finish", lambda _exclusive: [])
+    monkeypatch.setattr(apphub_apt, "give_back", list)
+    stated = {
+        "url": node.url.removesuffix("/pkgs"),
+        "source": str(home / "etc/sources.list"),
+        "preferences": str(home / "etc/preferences.d/00apphub-version.pref"),
+        "exclusive": ["slurm*"],
+        "package": "slurmd",
+        "version": "",
+    }
+
+    def run_it(*, check: bool = False, **options: str) -> dict[str, Any]:
+        return apphub_apt.run({**stated, **options}, check_mode=check)
+
+    return run_it
+
+
+@pytest.mark.parametrize(("stated", "meant"), [("25", NEW), ("25.05", NEW), (NEW, NEW), ("24.11", OLD), (OLD, OLD)])
+def test_a_run_for_a_version_makes_it_the_candidate(node: Hub, prepare: Prepare, stated: str, meant: str) -> None:
+    (node.base / "apt-amd64/status").write_text("")
+    assert prepare(version=stated, check=True)["changed"]
+    assert moved(node, "install", "slurmd") == {("slurmd", NEW)}
+    assert prepare(version=stated)["version"] == meant
+    assert moved(node, "install", "slurm-client") == {("slurmd", meant), ("slurm-client", meant)}
+    assert not prepare(version=stated)["changed"]
+
+
+def test_a_run_for_another_version_moves_slurm_to_it_and_no_upgrade_moves_it_on(node: Hub, prepare: Prepare) -> None:
+    prepare(version=NEW)
     assert moved(node, "install", f"slurm-client={NEW}") == {("slurmd", NEW), ("slurm-client", NEW)}
+    status = node.base / "apt-amd64/status"
+    status.write_text(status.read_text().replace(OLD, NEW))
+    newest = "25.05.2-1"
+    for name, needs in (("slurmd", {}), ("slurm-client", {"Depends": f"slurmd (= {newest})"})):
+        deb(node.source / NOBLE, name, newest, "amd64", **needs)
+    node.publish()
+    assert prepare(version=NEW)["changed"] is False
+    assert moved(node, "dist-upgrade") == set()
+    assert prepare(version="")["changed"]
+    assert moved(node, "install", f"slurm-client={newest}", f"slurmd={newest}") == {
+        ("slurmd", newest),
+        ("slurm-client", newest),
+    }
+
+
+def test_a_version_that_apphub_does_not_have_is_refused_with_those_that_it_has(node: Hub, prepare: Prepare) -> None:
+    with pytest.raises(apphub_apt.AptError, match=rf"has no slurmd 24\.1 for this machine, but {NEW}, {OLD}\."):
+        prepare(version="24.1")
+    assert not (node.base / "apt-amd64/etc/preferences.d/00apphub-version.pref").exists()
+
+
+def test_a_list_that_cannot_be_read_is_an_error_that_names_it(node: Hub, prepare: Prepare) -> None:
+    for index in (node.root / "current").rglob("noble/*Release"):
+        index.write_text("broken")
+    with pytest.raises(apphub_apt.AptError, match=r"the list of http://\S+/pkgs/deb can't be read: .*Release"):
+        prepare()
 
 
 def test_what_is_not_installed_comes_from_apphub_only(node: Hub) -> None:

@@ -61,8 +61,8 @@ def test_upgrade_of_the_system_does_not_move_slurm(node: str) -> None:
     assert revisions(node) == {f"{SLURM}-4+new1"}
 
 
-def test_apt_keeps_no_pin_of_the_upgrade() -> None:
-    assert "00apphub-version.pref" not in lab_host("ubuntu1").file("/etc/apt/preferences.d").listdir()
+def test_apt_keeps_the_stated_version_as_its_candidate() -> None:
+    assert f"Candidate: {SLURM}-4+new1" in lab_host("ubuntu1").check_output("apt-cache policy slurmd")
 
 
 def test_the_controller_has_its_old_version(ctl1: Host) -> None:

@@ -9,7 +9,6 @@ import http.server
 import importlib.util
 import json
 import os
-import re
 import shutil
 import socket
 import ssl
@@ -23,7 +22,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web, network_probe
-from ansible_collections.ai_infra.slurm.plugins.modules import apphub_select
+from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt, apphub_select
 
 ROOT = Path(__file__).parents[3]
 TEMPLATES = ROOT / "roles/apphub-client/templates"
@@ -384,8 +383,8 @@ def test_apt_uses_a_proxy_when_told_and_no_other(apt, hub, serve, proxy):
 
 
 def test_apt_gives_a_server_up_that_does_not_answer(apt, silent):
-    """By the options with which the role reads the list, with a tenth of their seconds."""
-    options = re.findall(r"--option=Acquire::\S+", (TEMPLATES.parent / "tasks/refresh.yml").read_text())
+    """By the options with which the list is read, with a tenth of their seconds."""
+    options = [option for option in apphub_apt.UPDATE if option.startswith("--option=Acquire::")]
     assert len(options) == 3
     apt.configure(silent)
     begun = time.monotonic()

@@ -1,0 +1,34 @@
+"""Every playbook in check mode: it goes through on hosts, and the cluster is afterwards as it was."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import ROOT, run_playbook
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24.11")]
+# What a playbook must be told; each gets the nodes that were made before.
+NEEDED = {
+    "repair_cluster": ("-e", "action=fix"),
+    "scale_down": ("-e", "confirm=true"),
+    "upgrade_nodes": ("-e", f"slurm_version={SLURM}"),
+}
+LOOKED_AT = (
+    "sha256sum /etc/slurm/*.conf /etc/munge/munge.key; sinfo --noheader --Node --format '%N %T';"
+    " systemctl show --property InvocationID munge slurmctld"
+)
+
+pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml")))
+def test_a_playbook_in_check_mode_goes_through_and_changes_nothing(ctl1: Host, name: str) -> None:
+    before = ctl1.check_output(LOOKED_AT.replace("%", "%%"))
+    run = run_playbook(name, "--check", "--diff", "-e", "nodes=rocky1,ubuntu2", *NEEDED.get(name, ()))
+    assert run.returncode == 0, run.stdout
+    assert ctl1.check_output(LOOKED_AT.replace("%", "%%")) == before

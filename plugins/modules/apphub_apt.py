@@ -1,0 +1,229 @@
+#!/usr/bin/python
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the module apphub_apt."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: apphub_apt
+short_description: Makes a machine with apt ready to install from AppHub
+version_added: "0.1.0"
+description:
+  - Reads AppHub's list, and no other. All lists of a distribution take longer than everything else.
+  - Finishes an installation that was cut off, by a cancel for instance; apt would refuse to go on. A package of which
+    only a half was unpacked is taken away for that, as apt finds no archive of what its pin calls installed, and what
+    depends on it gets it back.
+  - With O(version), makes exactly one version of Slurm apt's candidate, and leaves it so. An upgrade of the system does
+    therefore not move it, whatever AppHub has later.
+options:
+  url:
+    description: Address of the AppHub.
+    type: str
+    required: true
+  source:
+    description: File that names the AppHub as a source of apt.
+    type: path
+    default: /etc/apt/sources.list.d/apphub.sources
+  exclusive:
+    description: Patterns of the names of packages that come from AppHub. Only such are taken away.
+    type: list
+    elements: str
+    required: true
+  version:
+    description: Version of Slurm, whole or its beginning, such as V(24.11), of which the newest is taken.
+    type: str
+    default: ""
+  package:
+    description: A package of Slurm that is going to be installed; its versions are looked at.
+    type: str
+    default: slurmd
+  preferences:
+    description: File with the candidate. It is removed when no O(version) is stated.
+    type: path
+    default: /etc/apt/preferences.d/00apphub-version.pref
+attributes:
+  check_mode:
+    description: Reads AppHub's list, tells what would change and changes nothing else.
+    support: full
+  diff_mode:
+    description: Shows the file with the candidate before and after.
+    support: full
+author:
+  - The slurmscale authors
+"""
+
+EXAMPLES = r"""
+- name: Read AppHub's list
+  ai_infra.slurm.apphub_apt:
+    url: http://apphub:8081
+    exclusive: ["slurm*", "libslurm*", "munge*", "libmunge*"]
+    version: "24.11"
+    package: slurmd
+  register: apphub_apt
+
+- name: Install from it
+  ansible.builtin.apt:
+    name: [munge, "slurmd={{ apphub_apt.version }}"]
+"""
+
+RETURN = r"""
+version:
+  description: The whole version that is the candidate; empty when O(version) is.
+  returned: success
+  type: str
+  sample: 24.11.5-4
+mended:
+  description: What was done about an installation that was cut off.
+  returned: success
+  type: list
+  elements: str
+  sample: ["dpkg --configure --pending --force-confold"]
+"""
+
+import os
+from typing import Any, Dict, List
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils import file_options, node_files, slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_versions import is_version
+
+ARGUMENTS = {
+    "url": {"type": "str", "required": True},
+    "source": {"type": "path", "default": "/etc/apt/sources.list.d/apphub.sources"},
+    "exclusive": {"type": "list", "elements": "str", "required": True},
+    "version": {"type": "str", "default": ""},
+    "package": {"type": "str", "default": "slurmd"},
+    "preferences": {"type": "path", "default": "/etc/apt/preferences.d/00apphub-version.pref"},
+}
+CANDIDATE = """\
+# Managed by the role apphub-client.
+Explanation: the version that the last run stated; another one by playbooks/upgrade_nodes.yml
+Package: slurm* libslurm*
+Pin: version {0}
+Pin-Priority: 995
+"""
+# dpkg works on while a run that began it is gone; half an hour is more than the slowest disk needs.
+_DPKG_SECONDS = 1800
+# Left to itself, apt tries a server that does not answer for four minutes.
+UPDATE = (
+    "apt-get", "update", "--quiet",
+    "--option=Dir::Etc::sourceparts=-",
+    "--option=APT::Get::List-Cleanup=false",
+    "--option=APT::Update::Error-Mode=any",
+    "--option=DPkg::Lock::Timeout=120",
+    "--option=Acquire::http::Timeout=10",
+    "--option=Acquire::https::Timeout=10",
+    "--option=Acquire::Retries=1",
+)  # fmt: skip
+
+
+class AptError(Exception):
+    """AppHub's list can't be read, or lacks what is needed; the message says why and what to do."""
+
+
+def finish(exclusive: List[str]) -> List[str]:
+    """Finish what an installation left that was cut off.
+
+    Args:
+        exclusive: Patterns of the packages that may be taken away.
+
+    Returns:
+        The commands that this took; none when nothing was left.
+    """
+    done = []
+    listed = slurm_commands.run(["dpkg-query", "--show", "--showformat", "${db:Status-Eflag} ${Package}\n", *exclusive])
+    half = [line.split()[1] for line in listed.stdout.splitlines() if line.startswith("reinstreq ")]
+    if half:
+        done.append(["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *half])
+    if slurm_commands.run(["dpkg", "--audit"]).stdout:
+        done.append(["dpkg", "--configure", "--pending", "--force-confold"])
+    for command in done:
+        slurm_commands.run(command, timeout=_DPKG_SECONDS)
+    return [" ".join(command) for command in done]
+
+
+def give_back() -> List[str]:
+    """Give packages back what they depend on, if nothing has to go for it; return the commands that this took."""
+    if slurm_commands.run(["apt-get", "check", "--quiet"]).rc == 0:
+        return []
+    command = ["apt-get", "install", "--quiet", "--yes", "--fix-broken", "--no-remove", "--no-install-recommends"]
+    slurm_commands.run(command, timeout=_DPKG_SECONDS)
+    return [" ".join(command)]
+
+
+def read_list(url: str, source: str) -> None:
+    """Read AppHub's list.
+
+    Raises:
+        AptError: It can't be read.
+    """
+    answer = slurm_commands.run([*UPDATE, "--option=Dir::Etc::sourcelist={0}".format(source)], timeout=300)
+    if answer.rc:
+        raise AptError(
+            "the list of {0}/pkgs/deb can't be read: {1} If it is damaged, publish again.".format(url, answer.message)
+        )
+
+
+def candidate(url: str, package: str, version: str) -> str:
+    """Return the newest version of a package on AppHub that is the one meant.
+
+    Raises:
+        AptError: There is none.
+    """
+    lines = slurm_commands.run(["apt-cache", "madison", package]).stdout.splitlines()
+    columns = [[column.strip() for column in line.split("|")] for line in lines]
+    # Newest first. Other sources, and what is only installed, don't count.
+    there = [found for _name, found, origin in columns if origin.startswith(url + "/")]
+    if version in there:
+        return version
+    fitting = [found for found in there if is_version(found, version)]
+    if not fitting:
+        raise AptError(
+            "{0} has no {1} {2} for this machine, but {3}. Publish it, or state another slurm_version.".format(
+                url, package, version, ", ".join(there) or "none at all"
+            )
+        )
+    return fitting[0]
+
+
+def prefer(path: str, version: str, *, check_mode: bool) -> node_files.Change:
+    """Make a version the candidate, or none when it is empty."""
+    if not version:
+        return node_files.remove(path, check_mode=check_mode)
+    attributes = file_options.Attributes(mode=0o644, owner=None, group=None, uid=None, gid=None)
+    content = CANDIDATE.format(version).encode("utf-8")
+    wanted = file_options.WantedFile(path, content, attributes, secret=False)
+    return node_files.put_file(wanted, lambda _temporary, _path: None, check_mode=check_mode)
+
+
+def run(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
+    """Do all of it and return what the module returns.
+
+    Raises:
+        AptError: AppHub's list can't be read, or lacks the version.
+        file_options.FileError: The file with the candidate can't be written.
+    """
+    url = params["url"].rstrip("/")
+    mended = [] if check_mode else finish(params["exclusive"])
+    read_list(url, params["source"])
+    version = candidate(url, params["package"], params["version"]) if params["version"] else ""
+    change = prefer(params["preferences"], version, check_mode=check_mode)
+    if not check_mode:
+        mended += give_back()
+    return {"changed": change.changed or bool(mended), "diff": change.diffs, "version": version, "mended": mended}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    try:
+        module.exit_json(**run(module.params, check_mode=module.check_mode))
+    except (AptError, file_options.FileError, OSError) as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
