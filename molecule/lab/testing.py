@@ -45,12 +45,21 @@ def run_playbook(name: str, *arguments: str, timeout: float = 300) -> subprocess
     return _run(str(ROOT / "playbooks" / f"{name}.yml"), *arguments, timeout=timeout)
 
 
-def run_roles(host: str, *roles: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+def run_roles(
+    host: str, *roles: str, environment: dict[str, str] | None = None, **variables: Any
+) -> subprocess.CompletedProcess[str]:
     """Run roles on a host from a plain playbook; ROLE/ENTRY names another entry point than main."""
     parts = [role.partition("/") for role in roles]
     tasks = [{"ansible.builtin.import_role": {"name": name, "tasks_from": entry or "main"}} for name, _, entry in parts]
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
-        json.dump([{"hosts": host, "gather_facts": False, "vars": variables, "tasks": tasks}], file)
+        play = {
+            "hosts": host,
+            "gather_facts": False,
+            "environment": environment or {},
+            "vars": variables,
+            "tasks": tasks,
+        }
+        json.dump([play], file)
         file.flush()
         return _run(file.name, "--diff", timeout=300)
 

@@ -41,8 +41,8 @@ options:
   reach:
     description: >-
       How the controller sees the machine - name (the one it knows it by), network (what
-      M(ai_infra.slurm.slurm_cluster_info) returns), own (whether both are one machine), and state, when the
-      machine is a node that works already, which proves all of this.
+      M(ai_infra.slurm.slurm_cluster_info) returns), own (whether both are one machine), problem (why the
+      controller could not be asked), and state, when the machine is a node that works already, which proves all this.
     type: dict
     default: {}
 """

@@ -216,6 +216,10 @@ def node_from_controller(node: Mapping[str, Any], reach: Mapping[str, Any]) -> I
     if reach.get("state"):
         yield entry("seen by the controller", True, "found and reached", f"registered, {reach['state']}", "")  # noqa: FBT003
         return
+    if reach.get("problem"):
+        remedy = "See that the controller answers over ssh, then run again."
+        said = f"it can't be asked: {reach['problem']}"
+        yield entry("seen by the controller", False, "found and reached", said, remedy)  # noqa: FBT003 - a record
     if name not in (network.get("resolve") or {}):
         return
     addresses = network["resolve"][name]

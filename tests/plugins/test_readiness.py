@@ -89,6 +89,12 @@ def test_the_controller_may_be_a_node_itself() -> None:
     assert failed(node, {"name": "ctl1", "own": True, "network": {"resolve": {"ctl1": ["127.0.1.1"]}}}) == {}
 
 
+def test_a_controller_that_cannot_be_asked_makes_no_machine_ready() -> None:
+    found = failed(machine(), {"name": "n07", "network": {}, "problem": "Connection refused"})
+    assert list(found) == ["seen by the controller"]
+    assert "Connection refused" in found["seen by the controller"]
+
+
 def test_a_machine_without_a_name_is_refused() -> None:
     assert "hostnamectl" in failed({**machine(), "hostname": "localhost"})["host name"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from conftest import lab_host, run_roles, words
@@ -17,6 +18,22 @@ FILES = {
         "/etc/apt/sources.list.d/apphub.sources",
     ],
 }
+
+PROXY = """
+import http.server, urllib.request
+class Proxy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        with open("/opt/asked", "a") as file:
+            print(self.path, file=file)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        content = opener.open(self.path, timeout=10).read()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+http.server.ThreadingHTTPServer(("127.0.0.1", 3128), Proxy).serve_forever()
+"""
+NO_PROXY_THERE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -54,6 +71,43 @@ def test_the_first_address_that_answers_is_used(apphub_url: str) -> None:
     assert (
         f"URIs: {apphub_url}/pkgs/" in lab_host("ubuntu1").file("/etc/apt/sources.list.d/apphub.sources").content_string
     )
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_server_that_does_not_answer_the_machine_is_given_up(machine: str, apphub_url: str) -> None:
+    """The control machine reaches AppHub, the machine does not: its packets to there come to nothing."""
+    host = lab_host(machine)
+    address = lab_host("apphub").backend.hostname
+    assert run_roles(machine, "apphub-client").returncode == 0
+    host.check_output("ip route add blackhole %s", address)
+    begun = time.monotonic()
+    try:
+        run = run_roles(machine, "apphub-client", "apphub-client/install", apphub_client_packages=["munge"])
+    finally:
+        host.check_output("ip route del blackhole %s", address)
+    assert run.returncode != 0
+    assert time.monotonic() - begun < 90
+    assert re.search(rf"This machine can't install munge from {apphub_url}: .*Then run again", words(run.stdout))
+    assert not host.package("munge").is_installed
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_only_a_proxy_that_is_stated_is_used(machine: str, apphub_url: str) -> None:
+    """A proxy on the machine writes down what it is asked for; the environment names another, which does not exist."""
+    host = lab_host(machine)
+    host.check_output("printf %%s %s > /opt/proxy.py", PROXY)
+    host.check_output("systemd-run --quiet --unit proxy python3 /opt/proxy.py")
+    try:
+        for proxy in ("", "http://127.0.0.1:3128"):
+            run = run_roles(
+                machine, "apphub-client", "apphub-client/install", "apphub-client/remove",
+                apphub_client_packages=["munge"], apphub_client_proxy=proxy, environment=NO_PROXY_THERE,
+            )  # fmt: skip
+            assert run.returncode == 0, run.stdout
+            asked = host.run("cat /opt/asked").stdout
+            assert (f"{apphub_url}/pkgs/" in asked) is bool(proxy), asked
+    finally:
+        host.check_output("systemctl stop proxy; rm -f /opt/proxy.py /opt/asked")
 
 
 @pytest.mark.parametrize("machine", MACHINES)

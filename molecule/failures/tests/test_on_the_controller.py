@@ -68,6 +68,30 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     assert ctl1.check_output(CONFIGURATION) == configuration
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("Look at the machines from the controller", "it can't be asked"),
+        ("Decode the nodes' credentials on the controller", "ctl1 can't decode a credential"),
+    ],
+)
+def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
+    ctl1: Host, struck: Playbook, task: str, said: str
+) -> None:
+    """Its Slurm goes on, but nobody can log in any more: no node is to blame for that."""
+    configuration = ctl1.check_output(CONFIGURATION)
+    ctl1.check_output("scontrol update NodeName=rocky1 State=DRAIN Reason=test")  # else there is nothing to ask
+    vanish = "systemctl stop ssh.socket ssh; pkill sshd || true"
+    try:
+        run = struck(task, inside("ctl1", vanish), "-e", "nodes=rocky1")
+    finally:
+        do(inside("ctl1", "systemctl start ssh"))
+        ctl1.check_output("scontrol update NodeName=rocky1 State=RESUME")
+    assert run.returncode != 0
+    assert said in row(run, "rocky1"), run.stdout
+    assert ctl1.check_output(CONFIGURATION) == configuration
+
+
 def test_a_controller_that_is_gone_when_nodes_are_to_be_registered(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
     try:
