@@ -19,7 +19,10 @@ destroy() { # PREFIX
 scenario() { # NAME GENERATION
     local begun=$SECONDS log=$logs/$1-$2.log end=passed
     export LAB_PREFIX=$LAB_PREFIX-$LANE LAB_SLURM=$2 MOLECULE_EPHEMERAL_DIRECTORY=$PWD/$logs/lane-$LANE/state
-    if ! timeout --kill-after 60 1500 molecule test --scenario-name "$1" > "$log" 2>&1 < /dev/null; then
+    # timeout makes a process group of its own, which an end of the lane's does not reach.
+    timeout --kill-after 60 1500 molecule test --scenario-name "$1" > "$log" 2>&1 < /dev/null &
+    trap 'kill $!; wait $!; exit 143' TERM
+    if ! wait $!; then
         end=FAILED
         destroy "$LAB_PREFIX"
     fi
