@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
 INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
+
+
+def inside(host: str, command: str) -> str:
+    """Return the shell command that runs a command in a host, also when sshd or the network is what is struck."""
+    return f"{PODMAN} exec --privileged slurmscale-{INVENTORY.name}-{host} sh -c {shlex.quote(command)}"
+
+
+def do(command: str) -> None:
+    """Run a shell command on this machine."""
+    subprocess.run(command, shell=True, check=True, timeout=60, stdout=subprocess.DEVNULL)  # noqa: S602 - our own
 
 
 def lab_host(name: str) -> testinfra.host.Host:

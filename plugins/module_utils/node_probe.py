@@ -256,8 +256,7 @@ def probe(
 
     release = _read("/etc/os-release") or _read("/usr/lib/os-release") or b""
     system = node_system.os_facts(release.decode("utf-8", "replace"), platform.machine())
-    # dpkg-query returns 1 when one of the patterns matches nothing.
-    packages = ask(package_query(system["family"]), (0, 1))
+    packages = ask(package_query(system["family"]), (0, 1))  # 1 from dpkg-query: a pattern matches nothing
     services = parse_services(ask(_SHOW) or "")
     hardware, problem = slurm_hardware.measure(timeout)
     if problem:
@@ -266,6 +265,7 @@ def probe(
     return {
         "os": system,
         "python": platform.python_version(),
+        "no_proxy": os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "",
         "uid": os.geteuid(),
         "hostname": socket.gethostname(),
         "fqdn": _fqdn(2),

@@ -107,6 +107,10 @@ node:
       description: Version of the Python that ran this.
       type: str
       sample: "3.9.18"
+    no_proxy:
+      description: Hosts that the machine's environment wants to reach without a proxy.
+      type: str
+      sample: "localhost,.example.org"
     uid:
       description: Effective uid; 0 is root.
       type: int

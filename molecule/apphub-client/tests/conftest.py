@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import lab_host, run_roles, words
+from testing import do, inside, lab_host, run_roles, words
 
-__all__ = ["lab_host", "run_roles", "words"]
+__all__ = ["do", "inside", "lab_host", "run_roles", "words"]
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +11,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, ROOT, before, cluster_is_unharmed, ctl1, lab_host, playbook, run_playbook, words
+from testing import (
+    INVENTORY,
+    ROOT,
+    before,
+    cluster_is_unharmed,
+    ctl1,
+    do,
+    inside,
+    lab_host,
+    playbook,
+    run_playbook,
+    words,
+)
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
 __all__ = [
@@ -25,6 +36,8 @@ __all__ = [
     "before",
     "cluster_is_unharmed",
     "ctl1",
+    "do",
+    "inside",
     "lab_host",
     "playbook",
     "run_playbook",
@@ -33,23 +46,12 @@ __all__ = [
 
 GENERATION = os.environ.get("LAB_SLURM", "24.11")
 CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
-PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
 
 
 def row(run: subprocess.CompletedProcess[str], node: str) -> str:
     """Return what the table at the end of a run says of a node."""
     (found,) = re.findall(rf"^ +({node} +(?:done|unchanged|failed) .*)$", run.stdout, re.MULTILINE)
     return words(found)
-
-
-def inside(host: str, command: str) -> str:
-    """Return the shell command that runs a command in a host, also when sshd or the network is what is struck."""
-    return f"{PODMAN} exec --privileged slurmscale-{INVENTORY.name}-{host} sh -c {shlex.quote(command)}"
-
-
-def do(command: str) -> None:
-    """Run a shell command on this machine."""
-    subprocess.run(command, shell=True, check=True, timeout=60, stdout=subprocess.DEVNULL)  # noqa: S602 - our own
 
 
 @pytest.fixture

@@ -91,7 +91,6 @@ def put_down(ctl1: Host, node: str, reason: str) -> None:
     pytest.fail(f"{node} came back ten times")
 
 
-
 @pytest.mark.parametrize("action", [[], ["-e", "action=mend"]])
 def test_without_one_of_the_three_actions_nothing_happens_and_they_are_explained(action: list[str]) -> None:
     run = run_playbook("repair_cluster", *action)
