@@ -80,7 +80,7 @@ def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
 ) -> None:
     """Its Slurm goes on, but nobody can log in any more: no node is to blame for that."""
     configuration = ctl1.check_output(CONFIGURATION)
-    ctl1.check_output("scontrol update NodeName=rocky1 State=DRAIN Reason=test")  # else there is nothing to ask
+    ctl1.check_output("scontrol update NodeName=rocky1 State=DOWN Reason=test")  # of a node that works nothing is asked
     vanish = "systemctl stop ssh.socket ssh; pkill sshd || true"
     try:
         run = struck(task, inside("ctl1", vanish), "-e", "nodes=rocky1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,3 +60,11 @@ def test_a_wrong_munge_key_on_a_node_is_mended(ctl1: Host, playbook: Playbook) -
     assert run.returncode == 0, run.stdout
     assert node.file("/etc/munge/munge.key").sha256sum == ctl1.file("/etc/munge/munge.key").sha256sum
     assert "1 of 1 nodes are well" in run.stdout
+
+
+def test_a_package_that_was_lost_on_a_node_is_brought_back(playbook: Playbook) -> None:
+    lab_host("rocky2").check_output("rpm --erase --nodeps slurm")
+    run = playbook("scale_up", "-e", "nodes=rocky2")
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"^ +rocky2 +done ", run.stdout, re.MULTILINE)
+    assert lab_host("rocky2").package("slurm").is_installed

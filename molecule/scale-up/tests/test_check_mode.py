@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24.11")]
-# What a playbook must be told; each gets the nodes that were made before.
-NEEDED = {
-    "repair_cluster": ("-e", "action=fix"),
-    "scale_down": ("-e", "confirm=true"),
-    "upgrade_nodes": ("-e", f"slurm_version={SLURM}"),
+# What a playbook is told; the others get the nodes that were made before.
+NODES = ("-e", "nodes=rocky1,ubuntu2")
+TOLD = {
+    "repair_cluster": (*NODES, "-e", "action=fix"),
+    "rotate_munge_key": (),
+    "scale_down": (*NODES, "-e", "confirm=true"),
+    "upgrade_nodes": (*NODES, "-e", f"slurm_version={SLURM}"),
 }
 LOOKED_AT = (
     "sha256sum /etc/slurm/*.conf /etc/munge/munge.key; sinfo --noheader --Node --format '%N %T';"
@@ -29,6 +31,6 @@ pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml")))
 def test_a_playbook_in_check_mode_goes_through_and_changes_nothing(ctl1: Host, name: str) -> None:
     before = ctl1.check_output(LOOKED_AT.replace("%", "%%"))
-    run = run_playbook(name, "--check", "--diff", "-e", "nodes=rocky1,ubuntu2", *NEEDED.get(name, ()))
+    run = run_playbook(name, "--check", "--diff", *TOLD.get(name, NODES))
     assert run.returncode == 0, run.stdout
     assert ctl1.check_output(LOOKED_AT.replace("%", "%%")) == before
