@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # What a task may say beside the module that it calls.
 TASK_KEYWORDS = re.compile(
     r"name|action|args|async|become\w*|block|rescue|always|changed_when|check_mode|delay|delegate_\w+|diff|environment|failed_when"
-    r"|ignore_unreachable|listen|loop\w*|no_log|notify|poll|register|retries|run_once|tags|throttle|timeout|until|vars|when"
+    r"|ignore_errors|ignore_unreachable|listen|loop\w*|no_log|notify|poll|register|retries|run_once|tags|throttle|timeout|until|vars|when"
 )
 
 
