@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs Molecule scenarios, each on the Slurm generations that its molecule.yml names in a line "# generations: ...".
+# Runs Molecule scenarios, each on Slurm 24.11 or on what its molecule.yml names in a line "# generations: ...".
 # Two lanes run side by side, each with a lab of its own: a scenario alone waits half of its time.
 # Scenarios of one lane and generation share an AppHub with what it has published; a molecule.yml can ask for one of its own by
 # LAB_KEEP_APPHUB: "".
@@ -50,7 +50,7 @@ clean_up
 rm -f "$logs/results"
 
 wanted=() builds=()
-for generation in ${LAB_SLURM:-24.11 22.05}; do
+for generation in ${LAB_SLURM:-22.05 24.11}; do
     for name; do
         theirs=$(sed -n 's/^# generations: //p' "molecule/$name/molecule.yml")
         if [[ " ${LAB_SLURM:-${theirs:-24.11}} " = *" $generation "* ]]; then wanted+=("$name $generation"); fi
