@@ -6,9 +6,11 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import os
 import re
 import shutil
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -383,6 +385,8 @@ def test_a_version_that_apphub_does_not_have_is_refused_with_those_that_it_has(n
 def test_a_list_that_cannot_be_read_is_an_error_that_names_it(node: Hub, prepare: Prepare) -> None:
     for index in (node.root / "current").rglob("noble/*Release"):
         index.write_text("broken")
+        # apt has read it within the same second, and asks only for what is newer.
+        os.utime(index, (time.time() + 60,) * 2)
     with pytest.raises(apphub_apt.AptError, match=r"the list of http://\S+/pkgs/deb can't be read: .*Release"):
         prepare()
 

@@ -81,7 +81,10 @@ class Watch(threading.Thread):
         except OSError:
             return
         self.looked_at.add(path.name)
-        if any(secret in content for secret in self.secrets):
+        # The careless task's own program, for a moment; its node is this machine.
+        if any(secret in content for secret in self.secrets) and not content.startswith(
+            (b"echo\0", b"/usr/bin/echo\0")
+        ):
             self.found.add(what)
 
 
