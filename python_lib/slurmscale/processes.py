@@ -26,6 +26,7 @@ RUN_DIR_PREFIX = "slurmscale-"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is private
 _GRACE = 1.0
 _POLL = 0.02
+_SWEEPS = 5
 _CLOCK_STEPS = 2.0
 """Start times are derived from the boot time, which moves a little when the clock is set."""
 _NODE_TIMEOUT = 4.0
@@ -121,6 +122,13 @@ def end_tree(root: int | None, run_dir: Path, *, force: bool = False) -> None:
     left = [process for process in {p.pid: p for p in (*tree, *late)}.values() if _lives(process)]
     _signal(left, "kill")
     _wait(left)
+    # What a worker started a moment before it ended belongs to no tree any more, and may start something itself.
+    for _ in range(_SWEEPS):
+        strays = _strays(run_dir)
+        if not strays:
+            return
+        _signal(strays, "kill")
+        _wait(strays)
 
 
 def end_on_nodes(control_dir: Path) -> None:
@@ -177,6 +185,21 @@ def _tree(root: int | None) -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         return []
     return [main, *_children(main)] if main else []
+
+
+def _strays(run_dir: Path) -> list[psutil.Process]:
+    """Find what a run has started, except ssh connections, by the private directory in its inherited environment."""
+    mark, own = str(run_dir), os.getpid()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            marked = any(mark in value for value in process.environ().values())
+        except psutil.Error:
+            # somebody else's, or gone meanwhile
+            continue
+        if marked and process.pid != own and not _is_connection(process) and _lives(process):
+            found.append(process)
+    return found
 
 
 def _is_connection(process: psutil.Process) -> bool:

@@ -180,10 +180,7 @@ class AnsibleJob:
         if self._done.is_set():
             return
         self.stopped = self.stopped or reason
-        with self._stopping:
-            # right after the start there may be no process yet; runner's cancel callback ends what comes up later
-            processes.end_tree(self.pid, self.run_dir, force=force)
-            processes.end_on_nodes(self._control)
+        self._end(force=force)
 
     def close(self) -> None:
         """Remove the private directory and close the connections."""
@@ -197,6 +194,11 @@ class AnsibleJob:
             self._channel.close()
             processes.remove_run_dir(self.run_dir)
 
+    def _end(self, *, force: bool) -> None:
+        with self._stopping:
+            processes.end_tree(self.pid, self.run_dir, force=force)
+            processes.end_on_nodes(self._control)
+
     def _work(self) -> None:
         try:
             result = ansible_runner.run(**self._arguments())
@@ -205,6 +207,9 @@ class AnsibleJob:
         except Exception as exc:  # noqa: BLE001 - whatever runner raises must end up in the run's record
             self.error = f"ansible-runner: {type(exc).__name__}: {exc}"
         finally:
+            if self.stopped:
+                # Right after the start there was no process yet; of what came up later runner ends only the main one.
+                self._end(force=True)
             self._done.set()
             self._events.put(_END)
 

@@ -216,8 +216,11 @@ def test_cancel_ends_every_process_within_two_seconds(scaling, inventory):
     scaling.scale_up(inventory, "n[1-3]").wait(LIMIT)
 
 
-def test_cancel_right_after_the_start(scaling, inventory):
+@pytest.mark.parametrize("seconds", [0, 0.5, 1, 1.5])
+def test_cancel_right_after_the_start(scaling, inventory, seconds):
+    """Before there is a process, while it reads the playbook, and about when the first module begins."""
     handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4322}))
+    time.sleep(seconds)
     handle.cancel()
     run = handle.wait(20)
     assert run.status is RunStatus.CANCELLED
