@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ def nodes() -> list[str]:
     """Return the names of the lab's machines for nodes."""
     inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
     return list(inventory["all"]["children"]["slurm_nodes"]["hosts"])
+
+
+def put_down(ctl1: testinfra.host.Host, node: str, reason: str) -> None:
+    """Set a node DOWN until it stays so: its next registration brings it back, and one follows each reconfigure."""
+    for _ in range(10):
+        ctl1.check_output("scontrol update NodeName=%s State=DOWN Reason=%s", node, reason)
+        time.sleep(5)
+        if ctl1.check_output("sinfo --noheader --nodes %s --format '%%T'", node).startswith("down"):
+            return
+    pytest.fail(f"{node} came back ten times")
 
 
 def words(text: str) -> str:

@@ -21,6 +21,7 @@ from testing import (
     inside,
     lab_host,
     playbook,
+    put_down,
     run_playbook,
     words,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "inside",
     "lab_host",
     "playbook",
+    "put_down",
     "run_playbook",
     "words",
 ]

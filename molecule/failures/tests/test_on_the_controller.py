@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import CONFIGURATION, INVENTORY, ROOT, do, inside, row
+from conftest import CONFIGURATION, INVENTORY, ROOT, do, inside, put_down, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,13 +80,15 @@ def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
 ) -> None:
     """Its Slurm goes on, but nobody can log in any more: no node is to blame for that."""
     configuration = ctl1.check_output(CONFIGURATION)
-    ctl1.check_output("scontrol update NodeName=rocky1 State=DOWN Reason=test")  # of a node that works nothing is asked
+    # Of a node that works nothing is asked.
+    put_down(ctl1, "rocky1", "test")
     vanish = "systemctl stop ssh.socket ssh; pkill sshd || true"
     try:
         run = struck(task, inside("ctl1", vanish), "-e", "nodes=rocky1")
     finally:
         do(inside("ctl1", "systemctl start ssh"))
-        ctl1.check_output("scontrol update NodeName=rocky1 State=RESUME")
+        # Refused when the node has come back by itself.
+        ctl1.run("scontrol update NodeName=rocky1 State=RESUME")
     assert run.returncode != 0
     assert said in row(run, "rocky1"), run.stdout
     assert ctl1.check_output(CONFIGURATION) == configuration

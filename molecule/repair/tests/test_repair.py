@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host, run_playbook, words
+from conftest import lab_host, put_down, run_playbook, words
 
 if TYPE_CHECKING:
     import subprocess
@@ -79,16 +79,6 @@ def wait_for(ctl1: Host, node: str, state: str) -> None:
             return
         time.sleep(1)
     pytest.fail(f"{node} is {states(ctl1)[node]}, not {state}")
-
-
-def put_down(ctl1: Host, node: str, reason: str) -> None:
-    """Set a node DOWN until it stays so: its next registration brings it back, and one follows each reconfigure."""
-    for _ in range(10):
-        ctl1.check_output("scontrol update NodeName=%s State=DOWN Reason=%s", node, reason)
-        time.sleep(5)
-        if ctl1.check_output("sinfo --noheader --nodes %s --format '%%T'", node).startswith("down"):
-            return
-    pytest.fail(f"{node} came back ten times")
 
 
 @pytest.mark.parametrize("action", [[], ["-e", "action=mend"]])
