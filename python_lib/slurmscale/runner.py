@@ -207,11 +207,13 @@ class AnsibleJob:
         except Exception as exc:  # noqa: BLE001 - whatever runner raises must end up in the run's record
             self.error = f"ansible-runner: {type(exc).__name__}: {exc}"
         finally:
-            if self.stopped:
-                # Right after the start there was no process yet; of what came up later runner ends only the main one.
-                self._end(force=True)
-            self._done.set()
-            self._events.put(_END)
+            try:
+                if self.stopped:
+                    # Right after the start there was no process yet; of what came later runner ends only the main one.
+                    self._end(force=True)
+            finally:
+                self._done.set()
+                self._events.put(_END)
 
     def _arguments(self) -> dict[str, Any]:
         launch = self._launch
