@@ -366,6 +366,7 @@ def test_a_run_for_another_version_moves_slurm_to_it_and_no_upgrade_moves_it_on(
     newest = "25.05.2-1"
     for name, needs in (("slurmd", {}), ("slurm-client", {"Depends": f"slurmd (= {newest})"})):
         deb(node.source / NOBLE, name, newest, "amd64", **needs)
+    time.sleep(1.1)  # apt asks only for what is newer, in whole seconds
     node.publish()
     assert prepare(version=NEW)["changed"] is False
     assert moved(node, "dist-upgrade") == set()
