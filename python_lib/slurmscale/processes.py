@@ -92,11 +92,16 @@ def alive(pid: int | None, started: float | None) -> bool:
 
 
 def of_run(run_dir: Path) -> list[psutil.Process]:
-    """Find the processes of a run: its private directory stands in their command lines; then their descendants."""
+    """Find the processes of a run, and their descendants, by its private directory.
+
+    It stands in their command lines or in their environment, which those inherit that belong to no tree any more.
+    """
     mark = str(run_dir)
     found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter(["cmdline"]):
-        if any(mark in part for part in process.info["cmdline"] or ()):
+    # what can't be read is somebody else's, or gone meanwhile
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        texts = (*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values())
+        if any(mark in text for text in texts):
             for one in (process, *_children(process)):
                 found[one.pid] = one
     found.pop(psutil.Process().pid, None)
@@ -111,24 +116,17 @@ def end_tree(root: int | None, run_dir: Path, *, force: bool = False) -> None:
         run_dir: The run's private directory.
         force: Kill at once.
     """
-    tree = _tree(root)
-    if not tree:
-        # slower, because it reads the command line of every process of this machine
-        tree = [process for process in of_run(run_dir) if not _is_connection(process)]
+    tree = _tree(root) or _at_work(run_dir)
     if not force and tree:
         _signal(tree[:1], "terminate")
         _wait(tree)
-    late = [child for process in tree for child in _children(process)]
-    left = [process for process in {p.pid: p for p in (*tree, *late)}.values() if _lives(process)]
-    _signal(left, "kill")
-    _wait(left)
-    # What a worker started a moment before it ended belongs to no tree any more, and may start something itself.
+    # A worker may have started something a moment before it ended, and that may start something itself.
     for _ in range(_SWEEPS):
-        strays = _strays(run_dir)
-        if not strays:
+        left = [one for one in {one.pid: one for one in (*tree, *_at_work(run_dir))}.values() if _lives(one)]
+        if not left:
             return
-        _signal(strays, "kill")
-        _wait(strays)
+        _signal(left, "kill")
+        _wait(left)
 
 
 def end_on_nodes(control_dir: Path) -> None:
@@ -187,19 +185,8 @@ def _tree(root: int | None) -> list[psutil.Process]:
     return [main, *_children(main)] if main else []
 
 
-def _strays(run_dir: Path) -> list[psutil.Process]:
-    """Find what a run has started, except ssh connections, by the private directory in its inherited environment."""
-    mark, own = str(run_dir), os.getpid()
-    found = []
-    for process in psutil.process_iter():
-        try:
-            marked = any(mark in value for value in process.environ().values())
-        except psutil.Error:
-            # somebody else's, or gone meanwhile
-            continue
-        if marked and process.pid != own and not _is_connection(process) and _lives(process):
-            found.append(process)
-    return found
+def _at_work(run_dir: Path) -> list[psutil.Process]:
+    return [process for process in of_run(run_dir) if not _is_connection(process)]
 
 
 def _is_connection(process: psutil.Process) -> bool:

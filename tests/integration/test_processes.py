@@ -12,9 +12,10 @@ from slurmscale import processes
 def test_what_belongs_to_no_tree_any_more_is_ended_and_nothing_else():
     run_dir = processes.make_run_dir()
     command = ["sleep", "600"]
+    stubborn = ["env", "--ignore-signal=TERM", *command]
     with contextlib.ExitStack() as stack:
         inherited = {"SLURMSCALE_PLAN_FILE": f"{run_dir}/plan.jsonl"}
-        stray = stack.enter_context(subprocess.Popen(command, env=inherited, start_new_session=True))
+        stray = stack.enter_context(subprocess.Popen(stubborn, env=inherited, start_new_session=True))
         other = stack.enter_context(subprocess.Popen(command, start_new_session=True))
         stack.callback(other.kill)
         stack.callback(stray.kill)

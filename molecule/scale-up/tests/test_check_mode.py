@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT, run_playbook
+from conftest import ROOT, SLURM, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24.11")]
 # What a playbook is told; the others get the nodes that were made before.
 NODES = ("-e", "nodes=rocky1,ubuntu2")
 TOLD = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import lab_host
+from conftest import SLURM, lab_host
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 NODES = ["rocky1", "ubuntu1", "ubuntu2"]
-SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24.11")]
 
 
 def revisions(node: str) -> set[str]:
