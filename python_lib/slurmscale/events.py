@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,8 @@ _OUTCOMES = {
     "runner_on_skipped": Outcome.SKIPPED,
     "runner_on_unreachable": Outcome.UNREACHABLE,
 }
+_WELL = frozenset({"runner_on_ok", "runner_item_on_ok"})
+_ASIDE = frozenset({"changed", "failed", "warnings", "deprecations", "invocation", "item", "ansible_loop_var"})
 
 
 @dataclass(slots=True)
@@ -116,8 +119,20 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
         changed=bool(res and res.get("changed")) if isinstance(res, dict) else False,
         res=res if isinstance(res, dict) else {},
         data=data,
-        text=raw.get("stdout") or "",
+        text=raw.get("stdout") or (_said(data) if name in _WELL else ""),
     )
+
+
+def _said(data: dict[str, Any]) -> str:
+    """Say what Ansible's own text would say of a result that changed nothing; no run lets it make one."""
+    res = data.get("res")
+    if not isinstance(res, dict) or res.get("changed"):
+        return ""
+    warnings = [f"[WARNING]: {warning}" for warning in res.get("warnings") or ()]
+    item = f" => (item={res['_ansible_item_label']})" if "_ansible_item_label" in res else ""
+    shown = {key: value for key, value in res.items() if not key.startswith("_") and key not in _ASIDE}
+    said = f" => {json.dumps(shown, default=str)}" if res.get("_ansible_verbose_always") else ""
+    return "\n".join([*warnings, f"ok: [{data.get('host')}]{item}{said}"])
 
 
 def _time(created: str) -> float:

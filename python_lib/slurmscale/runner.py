@@ -1,8 +1,8 @@
 """Runs a playbook through ansible-runner, the only module that imports it.
 
-ansible-runner's traps are kept in here: the event handler does nothing but queue, no event file is written, nothing
-secret reaches the disk, and stopping is done by `processes`, because runner's own cancel leaves Ansible's workers
-alive.
+ansible-runner's traps are kept in here: the event handler does nothing but queue, and pause so that runner reads some
+events at once; no event file is written, nothing secret reaches the disk, and stopping is done by `processes`, because
+runner's own cancel leaves Ansible's workers alive.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 _IDENT = "run"
 _END = None
 _ENOUGH = b"enough"
+_PACE = 0.05
+"""Seconds between two looks at the queue of events."""
+_PAUSE = 0.02
+_READING = 0.005
+"""Seconds for which events are left to gather, and for which they are then read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class AnsibleJob:
         self._done = threading.Event()
         self._stopping = threading.Lock()
         self._plan_offset = 0
+        self._read_until = 0.0
         self._timer: threading.Timer | None = None
         self._command: int | None = None
         self.pid: int | None = None
@@ -134,21 +140,21 @@ class AnsibleJob:
             self._timer.start()
 
     def stream(self, tick: float) -> Iterator[dict[str, Any] | None]:
-        """Yield events as they come, None whenever nothing came for `tick` seconds or an interval passed."""
+        """Yield events soon after they come, None whenever an interval of `tick` seconds passed."""
         due = time.monotonic() + tick
         while True:
-            try:
-                event = self._events.get(timeout=max(0.0, due - time.monotonic()))
-            except queue.Empty:
+            if time.monotonic() >= due:
                 due = time.monotonic() + tick
                 yield None
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                # to be woken by each event costs more than to take some at once
+                time.sleep(_PACE)
                 continue
             if event is _END:
                 return
             yield event
-            if time.monotonic() > due:
-                due = time.monotonic() + tick
-                yield None
 
     def plan_lines(self, wait: float = 0.0) -> list[dict[str, Any]]:
         """Return new lines of the plan callback's file."""
@@ -231,6 +237,8 @@ class AnsibleJob:
             "inventory": [*launch.inventory, *([str(added)] if added else [])],
             "extravars": launch.extra_vars | ({"report": str(self._report)} if launch.report else {}),
             "envvars": launch.environment
+            # Of what is as it should be events say enough; text of it is some 2 % of a run's CPU, and for readers only.
+            | ({} if launch.verbosity else {"ANSIBLE_DISPLAY_OK_HOSTS": "false"})
             | {
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
                 "SLURMSCALE_PLAN_FILE": str(self._plan),
@@ -249,6 +257,11 @@ class AnsibleJob:
         if self.pid is None and event.get("pid"):
             self.pid = event["pid"]
         self._events.put(event)
+        if time.monotonic() > self._read_until:
+            # What Ansible prints meanwhile is read at once; the terminal in between holds 4 KiB, some 30 events. Woken
+            # by each of them, this thread would take a tenth of the CPU of the whole run.
+            time.sleep(_PAUSE)
+            self._read_until = time.monotonic() + _READING
         return False
 
     def _read_plan(self) -> list[dict[str, Any]]:
