@@ -208,11 +208,35 @@ def _all_saw_a_change(seen: dict[str, list[str]]) -> bool:
     return all(len(set(indexes)) > 1 for indexes in seen.values())
 
 
-def test_clients_that_never_rest_always_get_what_the_index_names(both: Hub) -> None:
-    both.publish()
-    seen: dict[str, list[str]] = {"apt's way": [], "dnf's way": [], "apt": []}
+@contextlib.contextmanager
+def _clients(fetches: dict[str, Callable[[], str]]) -> Iterator[dict[str, list[str]]]:
+    """Let each client fetch without rest; gives the indexes that each saw."""
+    seen: dict[str, list[str]] = {kind: [] for kind in fetches}
     stop = threading.Event()
     errors: list[Exception] = []
+
+    def never_rest(kind: str) -> None:
+        while not stop.is_set():
+            try:
+                seen[kind].append(fetches[kind]())
+            except Exception as error:  # noqa: BLE001 - the test's thread tells it
+                errors.append(error)
+                return
+
+    clients = [threading.Thread(target=never_rest, args=[kind]) for kind in fetches]
+    for client in clients:
+        client.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+    assert not errors, errors
+
+
+def test_clients_that_never_rest_always_get_what_the_index_names(both: Hub) -> None:
+    both.publish()
 
     def follow(way: Any) -> str:
         files = way(both)
@@ -224,29 +248,13 @@ def test_clients_that_never_rest_always_get_what_the_index_names(both: Hub) -> N
         both.apt("arm64", "apt-get", "download", f"slurmd={NEW}")
         return both.apt("arm64", "apt-cache", "madison", "slurmd")
 
-    def never_rest(kind: str, fetch: Any) -> None:
-        while not stop.is_set():
-            try:
-                seen[kind].append(fetch())
-            except Exception as error:  # noqa: BLE001 - the test's thread tells it
-                errors.append(error)
-                return
-
-    fetches = (functools.partial(follow, _apt_files), functools.partial(follow, _dnf_files), apt)
-    clients = [threading.Thread(target=never_rest, args=client) for client in zip(seen, fetches, strict=True)]
-    for client in clients:
-        client.start()
-    try:
+    ways = {"apt's way": functools.partial(follow, _apt_files), "dnf's way": functools.partial(follow, _dnf_files)}
+    with _clients(ways | {"apt": apt}) as seen:
         turn = 0
         # at first apt may be in step with every other turn
         while turn < 8 or (turn < 40 and not _all_saw_a_change(seen)):
             assert both.publish(absent_versions=[OLD] if turn % 2 else [])["changed"] is bool(turn)
             turn += 1
-    finally:
-        stop.set()
-        for client in clients:
-            client.join()
-    assert not errors, errors
     for kind, indexes in seen.items():
         # Each was there all the time, and saw more than one tree.
         assert len(indexes) > 5, (kind, len(indexes))
