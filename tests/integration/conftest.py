@@ -12,6 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from slurmscale.settings import Settings
 from slurmscale.store import Store
@@ -32,6 +33,16 @@ def _initdb() -> Path:
             f" or set {_NO_POSTGRESQL}=1 to leave these tests out."
         )
     return candidates[-1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_agent_stays(tmp_path_factory):
+    """End the agents that gpg and dnf started for keys in the tests' own directories."""
+    yield
+    for process in psutil.process_iter(["name", "cmdline"]):
+        mine = str(tmp_path_factory.getbasetemp()) in " ".join(process.info["cmdline"] or ())
+        if process.info["name"] == "gpg-agent" and mine:
+            process.terminate()
 
 
 @pytest.fixture(scope="session")
