@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-# The version of Slurm that the lab's packages have.
-SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[os.environ.get("LAB_SLURM", "24.11")]
+# Slurm's generation, and the version that the lab's packages have.
+GENERATION = os.environ.get("LAB_SLURM", "24.11")
+SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[GENERATION]
 PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
 INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
 

@@ -119,20 +119,21 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
         changed=bool(res and res.get("changed")) if isinstance(res, dict) else False,
         res=res if isinstance(res, dict) else {},
         data=data,
-        text=raw.get("stdout") or (_said(data) if name in _WELL else ""),
+        text=raw.get("stdout") or (_said(get("host"), res) if name in _WELL and isinstance(res, dict) else ""),
     )
 
 
-def _said(data: dict[str, Any]) -> str:
+def _said(host: str | None, res: dict[str, Any]) -> str:
     """Say what Ansible's own text would say of a result that changed nothing; no run lets it make one."""
-    res = data.get("res")
-    if not isinstance(res, dict) or res.get("changed"):
+    if res.get("changed"):
         return ""
-    warnings = [f"[WARNING]: {warning}" for warning in res.get("warnings") or ()]
-    item = f" => (item={res['_ansible_item_label']})" if "_ansible_item_label" in res else ""
-    shown = {key: value for key, value in res.items() if not key.startswith("_") and key not in _ASIDE}
-    said = f" => {json.dumps(shown, default=str)}" if res.get("_ansible_verbose_always") else ""
-    return "\n".join([*warnings, f"ok: [{data.get('host')}]{item}{said}"])
+    said = f"ok: [{host}]"
+    if "_ansible_item_label" in res:
+        said += f" => (item={res['_ansible_item_label']})"
+    if res.get("_ansible_verbose_always"):
+        shown = {key: value for key, value in res.items() if not key.startswith("_") and key not in _ASIDE}
+        said += f" => {json.dumps(shown, default=str)}"
+    return "\n".join([*(f"[WARNING]: {warning}" for warning in res.get("warnings") or ()), said])
 
 
 def _time(created: str) -> float:

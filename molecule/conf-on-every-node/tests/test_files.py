@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host
+from conftest import GENERATION, lab_host
 
 if TYPE_CHECKING:
     import subprocess
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 NODES = ["rocky1", "ubuntu1", "ubuntu2"]
 FILES = ["slurm.conf", "slurmscale-nodes.conf", "cgroup.conf", "acct_gather.conf"]
-GENERATION = os.environ.get("LAB_SLURM", "24.11")
 UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message "Started ..."
 
 

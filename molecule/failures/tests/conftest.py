@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 from testing import (
+    GENERATION,
     INVENTORY,
     ROOT,
     before,
@@ -46,7 +46,6 @@ __all__ = [
     "words",
 ]
 
-GENERATION = os.environ.get("LAB_SLURM", "24.11")
 CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host
+from conftest import GENERATION, lab_host
 
 if TYPE_CHECKING:
     from conftest import Slurm
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 GONE = ["rocky1", "ubuntu2"]
 STAYED = {"rocky2", "ubuntu1", "ubuntu3"}
-GENERATION = os.environ.get("LAB_SLURM", "24.11")
 UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message "Started ..."
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host
+from conftest import GENERATION, lab_host
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 NEW = ["rocky1", "rocky2", "ubuntu2", "ubuntu3"]
-GENERATION = os.environ.get("LAB_SLURM", "24.11")
 UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message "Started ..."
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import run_roles, words
+from conftest import GENERATION, run_roles, words
 
 if TYPE_CHECKING:
     import subprocess
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
     from testinfra.host import Host
 
-GENERATION = os.environ.get("LAB_SLURM", "24.11")
 CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
 
 
