@@ -20,7 +20,7 @@ scenario() { # NAME GENERATION
     local begun=$SECONDS log=$logs/$1-$2.log end=passed
     export LAB_PREFIX=$LAB_PREFIX-$LANE LAB_SLURM=$2 MOLECULE_EPHEMERAL_DIRECTORY=$PWD/$logs/lane-$LANE/state
     # timeout makes a process group of its own, which an end of the lane's does not reach.
-    timeout --kill-after 60 1500 molecule test --scenario-name "$1" > "$log" 2>&1 < /dev/null &
+    COLUMNS=300 timeout --kill-after 60 1500 molecule test --no-command-borders --scenario-name "$1" > "$log" 2>&1 < /dev/null &
     trap 'kill $!; wait $!; exit 143' TERM
     if ! wait $!; then
         end=FAILED
@@ -74,7 +74,11 @@ while read -r name _ generation _; do
     printf '\nthe last lines of %s:\n' "$logs/$name-$generation.log"
     tail -n 150 "$logs/$name-$generation.log"
 done < <(grep FAILED "$logs/results")
-grep FAILED "$logs/results"
+# Once more in short, as the end is what a CI server shows.
+while read -r name _ generation rest; do
+    printf '\n%s on Slurm %s %s\n' "$name" "$generation" "$rest"
+    grep -E '^(FAILED|ERROR|fatal:|failed:) ' "$logs/$name-$generation.log" | cut --characters=-300 | tail -n 5
+done < <(grep FAILED "$logs/results")
 passed=$(grep -c passed "$logs/results")
 echo "$passed of ${#wanted[@]} passed"
 [ "$passed" = ${#wanted[@]} ]
