@@ -51,6 +51,13 @@ def nodes() -> list[str]:
     return list(inventory["all"]["children"]["slurm_nodes"]["hosts"])
 
 
+def controller_starts(ctl1: testinfra.host.Host, since: str) -> int:
+    """Return how often systemd has started slurmctld since a time in seconds."""
+    # The id of systemd's message "Started ...".
+    started = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf UNIT=slurmctld.service"
+    return int(ctl1.check_output(f"journalctl --since @%s --output cat {started} | wc -l", since))
+
+
 def put_down(ctl1: testinfra.host.Host, node: str, reason: str) -> None:
     """Set a node DOWN until it stays so: its next registration brings it back, and one follows each reconfigure."""
     for _ in range(10):

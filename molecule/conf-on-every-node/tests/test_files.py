@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import GENERATION, lab_host
+from conftest import GENERATION, controller_starts, lab_host
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 NODES = ["rocky1", "ubuntu1", "ubuntu2"]
 FILES = ["slurm.conf", "slurmscale-nodes.conf", "cgroup.conf", "acct_gather.conf"]
-UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message "Started ..."
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -56,12 +55,7 @@ def test_the_old_job_still_runs(ctl1: Host, before: dict[str, Any]) -> None:
 def test_the_controller_was_restarted_once_at_most_and_not_at_all_where_reconfigure_is_enough(
     ctl1: Host, before: dict[str, Any]
 ) -> None:
-    started = ctl1.check_output(
-        "journalctl --unit slurmctld --since @%s --output cat MESSAGE_ID=%s UNIT=slurmctld.service | wc -l",
-        before["time"],
-        UNIT_STARTED,
-    )
-    assert int(started) == (0 if GENERATION == "24.11" else 1)
+    assert controller_starts(ctl1, before["time"]) == (0 if GENERATION == "24.11" else 1)
 
 
 def test_edits_that_are_not_active_are_not_made_active(ctl1: Host, playbook: Playbook) -> None:

@@ -9,12 +9,34 @@ from typing import TYPE_CHECKING
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import GENERATION, INVENTORY, ROOT, before, ctl1, lab_host, playbook, run_playbook, words
+from testing import (
+    GENERATION,
+    INVENTORY,
+    ROOT,
+    before,
+    controller_starts,
+    ctl1,
+    lab_host,
+    playbook,
+    run_playbook,
+    words,
+)
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-__all__ = ["GENERATION", "INVENTORY", "ROOT", "before", "ctl1", "lab_host", "playbook", "run_playbook", "words"]
+__all__ = [
+    "GENERATION",
+    "INVENTORY",
+    "ROOT",
+    "before",
+    "controller_starts",
+    "ctl1",
+    "lab_host",
+    "playbook",
+    "run_playbook",
+    "words",
+]
 
 
 class Slurm:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import GENERATION, lab_host
+from conftest import GENERATION, controller_starts, lab_host
 
 if TYPE_CHECKING:
     from conftest import Slurm
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 GONE = ["rocky1", "ubuntu2"]
 STAYED = {"rocky2", "ubuntu1", "ubuntu3"}
-UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message "Started ..."
 
 
 def test_the_controller_knows_exactly_the_nodes_that_stayed(slurm: Slurm, ctl1: Host) -> None:
@@ -32,12 +31,7 @@ def test_the_job_of_another_node_still_runs(slurm: Slurm, before: dict[str, Any]
 
 
 def test_the_controller_was_restarted_only_where_reconfigure_is_not_enough(ctl1: Host, before: dict[str, Any]) -> None:
-    started = ctl1.check_output(
-        "journalctl --unit slurmctld --since @%s --output cat MESSAGE_ID=%s UNIT=slurmctld.service | wc -l",
-        before["time"],
-        UNIT_STARTED,
-    )
-    assert int(started) == (0 if GENERATION == "24.11" else 1)
+    assert controller_starts(ctl1, before["time"]) == (0 if GENERATION == "24.11" else 1)
 
 
 @pytest.mark.parametrize("node", GONE)

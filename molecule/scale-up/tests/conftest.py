@@ -6,7 +6,19 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import GENERATION, ROOT, SLURM, before, cluster_is_unharmed, ctl1, lab_host, playbook, run_playbook, words
+from testing import (
+    GENERATION,
+    ROOT,
+    SLURM,
+    before,
+    cluster_is_unharmed,
+    controller_starts,
+    ctl1,
+    lab_host,
+    playbook,
+    run_playbook,
+    words,
+)
 
 __all__ = [
     "GENERATION",
@@ -14,6 +26,7 @@ __all__ = [
     "SLURM",
     "before",
     "cluster_is_unharmed",
+    "controller_starts",
     "ctl1",
     "lab_host",
     "playbook",

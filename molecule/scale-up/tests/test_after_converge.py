@@ -6,13 +6,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import GENERATION, lab_host
+from conftest import GENERATION, controller_starts, lab_host
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
 NEW = ["rocky1", "rocky2", "ubuntu2", "ubuntu3"]
-UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's id of the message "Started ..."
 
 
 def test_sinfo_shows_the_old_node_before_and_all_five_after(ctl1: Host, before: dict[str, Any]) -> None:
@@ -36,12 +35,7 @@ def test_a_job_was_completed_on_every_new_node(ctl1: Host, node: str) -> None:
 def test_the_controller_was_restarted_at_most_once_and_not_at_all_where_reconfigure_is_enough(
     ctl1: Host, before: dict[str, Any]
 ) -> None:
-    started = ctl1.check_output(
-        "journalctl --unit slurmctld --since @%s --output cat MESSAGE_ID=%s UNIT=slurmctld.service | wc -l",
-        before["time"],
-        UNIT_STARTED,
-    )
-    assert int(started) == (0 if GENERATION == "24.11" else 1)
+    assert controller_starts(ctl1, before["time"]) == (0 if GENERATION == "24.11" else 1)
 
 
 def test_slurmd_of_the_old_node_was_not_touched(before: dict[str, Any]) -> None:
