@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import lab_host, run_playbook
+from conftest import GENERATION, lab_host, run_playbook
 
 MACHINES = ["rocky1", "ubuntu1"]
 COMMANDS = ["sacct", "sacctmgr", "salloc", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun"]
+# The lab of 22.05 has the packages of the release whose Slurm is mirrored.
+two_versions = pytest.mark.skipif(GENERATION == "22.05", reason="needs a newer version beside 22.05")
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -19,6 +21,7 @@ def test_every_command_is_the_controllers_version(machine: str) -> None:
         assert host.check_output(f"{command} --version") == version
 
 
+@two_versions
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_older_version_was_replaced_on_a_machine_without_sources(machine: str) -> None:
     host = lab_host(machine)
@@ -26,6 +29,7 @@ def test_the_older_version_was_replaced_on_a_machine_without_sources(machine: st
     assert host.check_output("ls -A /etc/apt/sources.list.d /etc/yum.repos.d 2>/dev/null | grep -v : || true") == ""
 
 
+@two_versions
 def test_apphub_serves_both_versions_and_a_link_to_the_newest() -> None:
     fetch = (
         "import hashlib, json, urllib.request as u; get = lambda name: "
