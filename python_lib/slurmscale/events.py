@@ -101,8 +101,9 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
     data = raw.get("event_data") or {}
     name = raw.get("event", "")
     created = raw.get("created")
-    res = data.get("res")
     get = data.get
+    res = get("res")
+    res = res if isinstance(res, dict) else None
     return Event(
         kind=_KINDS.get(name, Kind.BEAT),
         name=name,
@@ -116,10 +117,10 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
         play_uuid=get("play_uuid") or "",
         outcome=_OUTCOMES.get(name),
         ignored=bool(get("ignore_errors")),
-        changed=bool(res and res.get("changed")) if isinstance(res, dict) else False,
-        res=res if isinstance(res, dict) else {},
+        changed=bool(res and res.get("changed")),
+        res=res or {},
         data=data,
-        text=raw.get("stdout") or (_said(get("host"), res) if name in _WELL and isinstance(res, dict) else ""),
+        text=raw.get("stdout") or (_said(get("host"), res) if name in _WELL and res is not None else ""),
     )
 
 
