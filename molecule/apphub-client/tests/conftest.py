@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import do, inside, lab_host, run_roles, words
-
-__all__ = ["do", "inside", "lab_host", "run_roles", "words"]
+from testing import lab_host
 
 
 @pytest.fixture(scope="session")

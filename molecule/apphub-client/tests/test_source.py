@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from conftest import do, inside, lab_host, run_roles, words
+from testing import do, inside, lab_host, run_roles, words
 
 MACHINES = ["rocky1", "ubuntu1"]
 FILES = {

@@ -6,6 +6,3 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, lab_host, run_playbook
-
-__all__ = ["INVENTORY", "lab_host", "run_playbook"]

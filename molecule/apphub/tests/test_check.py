@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import INVENTORY, lab_host, run_playbook
+from testing import INVENTORY, lab_host, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable

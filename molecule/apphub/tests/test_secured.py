@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from conftest import INVENTORY, lab_host, run_playbook
+from testing import INVENTORY, lab_host, run_playbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,6 +6,3 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import GENERATION, INVENTORY, ctl1, lab_host, playbook, run_playbook
-
-__all__ = ["GENERATION", "INVENTORY", "ctl1", "lab_host", "playbook", "run_playbook"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import GENERATION, lab_host, run_playbook
+from testing import GENERATION, lab_host, run_playbook
 
 MACHINES = ["rocky1", "ubuntu1"]
 COMMANDS = ["sacct", "sacctmgr", "salloc", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun"]

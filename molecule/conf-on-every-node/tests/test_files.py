@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import GENERATION, controller_starts, lab_host
+from testing import GENERATION, controller_starts, lab_host
 
 if TYPE_CHECKING:
     import subprocess

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conftest import lab_host, words
+from testing import lab_host, words
 
 if TYPE_CHECKING:
     import subprocess

@@ -10,41 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import (
-    GENERATION,
-    INVENTORY,
-    ROOT,
-    before,
-    cluster_is_unharmed,
-    ctl1,
-    do,
-    inside,
-    lab_host,
-    playbook,
-    put_down,
-    run_playbook,
-    words,
-)
+from testing import before, cluster_is_unharmed, ctl1, playbook, run_playbook, words
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-__all__ = [
-    "GENERATION",
-    "INVENTORY",
-    "ROOT",
-    "before",
-    "cluster_is_unharmed",
-    "ctl1",
-    "do",
-    "inside",
-    "lab_host",
-    "playbook",
-    "put_down",
-    "run_playbook",
-    "words",
-]
+__all__ = ["before", "cluster_is_unharmed", "ctl1", "playbook"]
 
 CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
 

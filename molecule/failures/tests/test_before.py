@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import CONFIGURATION, GENERATION, do, inside, lab_host, run_playbook, words
+from conftest import CONFIGURATION
+from testing import GENERATION, do, inside, lab_host, run_playbook, words
 
 if TYPE_CHECKING:
     import subprocess

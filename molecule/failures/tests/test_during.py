@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import CONFIGURATION, GENERATION, do, inside, row, words
+from conftest import CONFIGURATION, row
+from testing import GENERATION, do, inside, words
 
 if TYPE_CHECKING:
     import subprocess

@@ -10,7 +10,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import CONFIGURATION, INVENTORY, ROOT, do, inside, put_down, row
+from conftest import CONFIGURATION, row
+from testing import INVENTORY, ROOT, do, inside, put_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable

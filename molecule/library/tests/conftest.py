@@ -11,12 +11,12 @@ from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, ROOT, ctl1, lab_host
+from testing import ROOT, ctl1
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["INVENTORY", "ROOT", "ctl1", "lab_host"]
+__all__ = ["ctl1"]
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conftest import INVENTORY, ROOT, lab_host
 from slurmscale.models import RunOptions
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
+from testing import INVENTORY, ROOT, lab_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable

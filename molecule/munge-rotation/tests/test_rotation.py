@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host
+from testing import lab_host
 
 if TYPE_CHECKING:
     import subprocess

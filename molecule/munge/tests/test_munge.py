@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import lab_host, run_roles, words
+from testing import lab_host, run_roles, words
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, ctl1, lab_host, playbook, run_playbook
+from testing import ctl1
 
-__all__ = ["INVENTORY", "ctl1", "lab_host", "playbook", "run_playbook"]
+__all__ = ["ctl1"]

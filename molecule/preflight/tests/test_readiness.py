@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host, run_playbook
+from testing import lab_host, run_playbook
 
 if TYPE_CHECKING:
     import subprocess

@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import ctl1, lab_host, playbook, put_down, run_playbook, words
+from testing import ctl1
 
-__all__ = ["ctl1", "lab_host", "playbook", "put_down", "run_playbook", "words"]
+__all__ = ["ctl1"]

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import lab_host, put_down, run_playbook, words
+from testing import lab_host, put_down, run_playbook, words
 
 if TYPE_CHECKING:
     import subprocess

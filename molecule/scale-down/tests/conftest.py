@@ -9,34 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import (
-    GENERATION,
-    INVENTORY,
-    ROOT,
-    before,
-    controller_starts,
-    ctl1,
-    lab_host,
-    playbook,
-    run_playbook,
-    words,
-)
+from testing import before, ctl1, playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-__all__ = [
-    "GENERATION",
-    "INVENTORY",
-    "ROOT",
-    "before",
-    "controller_starts",
-    "ctl1",
-    "lab_host",
-    "playbook",
-    "run_playbook",
-    "words",
-]
+__all__ = ["before", "ctl1", "playbook"]
 
 
 class Slurm:

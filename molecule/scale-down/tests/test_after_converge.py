@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import GENERATION, controller_starts, lab_host
+from testing import GENERATION, controller_starts, lab_host
 
 if TYPE_CHECKING:
     from conftest import Slurm

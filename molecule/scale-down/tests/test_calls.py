@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
-from conftest import INVENTORY, ROOT, words
+from testing import INVENTORY, ROOT, words
 
 if TYPE_CHECKING:
     import subprocess

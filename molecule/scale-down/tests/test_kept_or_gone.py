@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import ROOT, lab_host, words
+from testing import ROOT, lab_host, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

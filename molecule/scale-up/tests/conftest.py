@@ -6,30 +6,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import (
-    GENERATION,
-    ROOT,
-    SLURM,
-    before,
-    cluster_is_unharmed,
-    controller_starts,
-    ctl1,
-    lab_host,
-    playbook,
-    run_playbook,
-    words,
-)
+from testing import before, cluster_is_unharmed, ctl1, playbook
 
-__all__ = [
-    "GENERATION",
-    "ROOT",
-    "SLURM",
-    "before",
-    "cluster_is_unharmed",
-    "controller_starts",
-    "ctl1",
-    "lab_host",
-    "playbook",
-    "run_playbook",
-    "words",
-]
+__all__ = ["before", "cluster_is_unharmed", "ctl1", "playbook"]

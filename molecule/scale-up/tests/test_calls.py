@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import lab_host, words
+from testing import lab_host, words
 
 if TYPE_CHECKING:
     import subprocess

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT, SLURM, run_playbook
+from testing import ROOT, SLURM, run_playbook
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import GENERATION, run_roles, words
+from testing import GENERATION, run_roles, words
 
 if TYPE_CHECKING:
     import subprocess

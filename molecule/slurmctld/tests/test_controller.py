@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conftest import run_roles, words
+from testing import run_roles, words
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import GENERATION, ctl1, lab_host, nodes, run_roles, words
+from testing import ctl1, nodes
 
-__all__ = ["GENERATION", "MACHINE", "ctl1", "lab_host", "run_roles", "words"]
+__all__ = ["ctl1"]
 
 (MACHINE,) = nodes()

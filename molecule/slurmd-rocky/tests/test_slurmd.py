@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from conftest import GENERATION, MACHINE, lab_host, run_roles, words
+from conftest import MACHINE
+from testing import GENERATION, lab_host, run_roles, words
 
 if TYPE_CHECKING:
     from testinfra.host import Host

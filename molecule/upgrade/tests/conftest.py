@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import SLURM, ctl1, lab_host, playbook
+from testing import ctl1, playbook
 
-__all__ = ["SLURM", "ctl1", "lab_host", "playbook"]
+__all__ = ["ctl1", "playbook"]

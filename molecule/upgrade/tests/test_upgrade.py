@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import SLURM, lab_host
+from testing import SLURM, lab_host
 
 if TYPE_CHECKING:
     import subprocess
