@@ -86,8 +86,10 @@ import os
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import file_options, node_files, slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_versions import is_version
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
 ARGUMENTS = {
     "url": {"type": "str", "required": True},

@@ -109,14 +109,12 @@ tree:
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import (
-    apphub_bundle_archive,
-    apphub_bundle_sources,
-    apphub_bundle_store,
-    apphub_index,
-    apphub_packages,
-    apphub_tree,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import sources as apphub_bundle_sources
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import store as apphub_bundle_store
 
 ARGUMENTS = {
     "sources": {"type": "list", "elements": "path", "default": []},

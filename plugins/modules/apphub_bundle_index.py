@@ -64,7 +64,8 @@ import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_signature, apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import gpg as apphub_signature
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
 
 ARGUMENTS = dict(
     apphub_web.ARGUMENTS,

@@ -107,7 +107,9 @@ import os
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_evidence, apphub_inspection, apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import evidence as apphub_evidence
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import inspection as apphub_inspection
 
 ARGUMENTS = dict(
     apphub_web.ARGUMENTS,

@@ -111,7 +111,9 @@ import os
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_dnf_conf, file_options, node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import dnf_conf as apphub_dnf_conf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
 
 ARGUMENTS = {
     "exclude": {"type": "list", "elements": "str", "required": True},

@@ -84,7 +84,7 @@ import tempfile
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
 
 ARGUMENTS = {
     "repository": {"type": "str", "required": True},

@@ -112,12 +112,10 @@ tree:
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import (
-    apphub_index,
-    apphub_packages,
-    apphub_tree,
-    apphub_versions,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import versions as apphub_versions
 
 ARGUMENTS = {
     "sources": {"type": "list", "elements": "path", "required": True},

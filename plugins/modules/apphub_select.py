@@ -76,7 +76,7 @@ import json
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
 
 ARGUMENTS = dict(
     apphub_web.ARGUMENTS,

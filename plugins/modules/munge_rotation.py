@@ -101,7 +101,7 @@ credential:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.munge_keys import Rotation, RotationError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.rotation import Rotation, RotationError
 
 
 def main() -> None:

@@ -102,7 +102,8 @@ import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web, client_bundle
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import client as client_bundle
 
 ARGUMENTS = {
     **apphub_web.ARGUMENTS,

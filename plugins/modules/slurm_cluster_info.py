@@ -177,9 +177,9 @@ cluster:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.network_probe import Look
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_cluster import MUNGE_KEY, describe
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_credentials import decode
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import MUNGE_KEY, describe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.credentials import decode
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import Look
 
 
 def main() -> None:

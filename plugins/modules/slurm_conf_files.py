@@ -70,9 +70,9 @@ edited:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_conf_set import collect
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_config import SlurmConfigError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.shared_conf_files import collect
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfigError
 
 
 def main() -> None:

@@ -153,12 +153,10 @@ failed_nodes:
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import (
-    slurm_commands,
-    slurm_jobs,
-    slurm_settle,
-    slurm_states,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter as slurm_settle
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
 
 ARGUMENTS = {
     "nodes": {"type": "list", "elements": "str", "required": True},

@@ -127,7 +127,8 @@ failed_nodes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_proof
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 
 ARGUMENTS = {
     "nodes": {"type": "list", "elements": "str", "required": True},

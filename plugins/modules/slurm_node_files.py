@@ -155,7 +155,9 @@ import os
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import accounts, file_options, node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
 
 _ATTRIBUTES = {
     "path": {"type": "path", "required": True},

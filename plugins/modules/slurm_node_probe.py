@@ -204,7 +204,8 @@ node:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import network_probe, node_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import facts as node_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network as network_probe
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "default": []},

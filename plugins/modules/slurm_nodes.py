@@ -174,14 +174,17 @@ restored:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_apply import ProofError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_change import ApplyError, InterruptedBySignal
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_commands import SlurmCommandError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_config import SlurmConfigError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_daemon import CannotApplyError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_files import BusyError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_plan import RefusedError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_scaling import Options, run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import BusyError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import (
+    ApplyError,
+    InterruptedBySignal,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import ProofError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import CannotApplyError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfigError
 
 NODE = {
     "name": {"type": "str", "required": True},

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness_checks
 
 if TYPE_CHECKING:

@@ -96,7 +96,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "role_tasks": sorted(ROOT.glob("roles/*/tasks/*.yml")) + sorted(ROOT.glob("roles/*/handlers/*.yml")),
         "module": sorted(ROOT.glob("plugins/modules/*.py")),
         "filter_plugin": sorted(ROOT.glob("plugins/filter/*.py")),
-        "on_managed_host": sorted(ROOT.glob("plugins/modules/*.py")) + sorted(ROOT.glob("plugins/module_utils/*.py")),
+        "on_managed_host": [
+            path
+            for folder in ("modules", "module_utils")
+            for path in sorted(ROOT.glob(f"plugins/{folder}/**/*.py"))
+            if path.name != "__init__.py"
+        ],
     }
     for name, values in sources.items():
         if name in metafunc.fixturenames:

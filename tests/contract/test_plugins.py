@@ -147,7 +147,7 @@ def test_uses_only_what_the_oldest_python_has(tree: Tree) -> None:
     vermin = pytest.importorskip("vermin", reason="vermin is one of the test tools: pip install '.[test]'")
     too_new = []
     for folder in ("modules", "module_utils"):
-        for path in sorted((tree.root / "plugins" / folder).glob("*.py")):
+        for path in sorted((tree.root / "plugins" / folder).rglob("*.py")):
             _, newest = vermin.detect(path.read_text(encoding="utf-8"))
             if newest and newest > OLDEST:
                 too_new.append(f"{path.name} needs {'.'.join(map(str, newest))}")

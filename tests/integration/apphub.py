@@ -13,7 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_index, apphub_tree
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_mirror
 
 from .apphub import MISSING, NOBLE, Hub, deb, served

@@ -17,7 +17,8 @@ from xml.etree import ElementTree as ET
 import jinja2
 import pytest
 import yaml
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_index, apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
 
 from .apphub import EL9, MISSING, NOBLE, ROOT, Hub, deb, rpm, run, served

@@ -11,7 +11,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_bundle_archive, apphub_bundle_contents
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
 
 SCRIPTS = Path(__file__).parents[2] / "roles/apphub/files/client-bundle"
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -9,7 +9,9 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_proof, slurm_settle
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter as slurm_settle
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import (
-    apphub_bundle_archive,
-    apphub_bundle_contents,
-    apphub_bundle_elf,
-    apphub_bundle_sources,
-    apphub_bundle_store,
-    apphub_packages,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import elf as apphub_bundle_elf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import sources as apphub_bundle_sources
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import store as apphub_bundle_store
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_bundle
 
 if TYPE_CHECKING:

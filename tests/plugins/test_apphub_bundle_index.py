@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_bundle_index
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.apphub_gaps import apphub_gaps
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_dnf_conf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import dnf_conf as apphub_dnf_conf
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_dnf
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_index, apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.cluster_hosts import cluster_hosts
 from ansible_collections.ai_infra.slurm.plugins.filter.conf_files_in import conf_files_in
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_conf_files
 
 if TYPE_CHECKING:

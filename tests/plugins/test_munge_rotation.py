@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import munge_keys
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_commands import CommandResult
+from ansible_collections.ai_infra.slurm.plugins.module_utils.munge import rotation as munge_keys
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import CommandResult
 from ansible_collections.ai_infra.slurm.plugins.modules import munge_rotation
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import network_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network as network_probe
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_cluster_info
 
 if TYPE_CHECKING:

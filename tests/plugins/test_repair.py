@@ -9,7 +9,7 @@ from ansible_collections.ai_infra.slurm.plugins.filter.cluster_findings import c
 from ansible_collections.ai_infra.slurm.plugins.filter.partition_results import partition_results
 from ansible_collections.ai_infra.slurm.plugins.filter.partition_tests import partition_tests
 from ansible_collections.ai_infra.slurm.plugins.filter.repair_report import repair_report
-from ansible_collections.ai_infra.slurm.plugins.module_utils import node_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import facts as node_probe
 
 KEY = "/etc/munge/munge.key"
 CACHE = "/var/spool/slurmd/conf-cache"

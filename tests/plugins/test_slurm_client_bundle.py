@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import (
-    apphub_bundle_archive,
-    apphub_bundle_contents,
-    apphub_web,
-    client_bundle,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import client as client_bundle
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_client_bundle
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_cluster import describe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import describe
 
 Host = tuple[pathlib.Path, Callable[[str, str], None]]
 DATA = pathlib.Path(__file__).parent / "data"

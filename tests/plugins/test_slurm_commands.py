@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands as slurm
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm
 
 DATA = pathlib.Path(__file__).parent / "data"
 GENERATIONS = ["22.05", "24.11"]

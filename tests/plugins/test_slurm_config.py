@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_config as conf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import conf_file as conf
 
 FILES = {
     "/etc/slurm/slurm.conf": """# a comment with NodeName=x

@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_daemon as daemon
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_commands import version_text
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service as daemon
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import version_text
 
 
 @pytest.mark.parametrize(

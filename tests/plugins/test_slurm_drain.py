@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_jobs, slurm_states
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_states import Action
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import Action
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_drain
 
 if TYPE_CHECKING:

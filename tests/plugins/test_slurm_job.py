@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_commands, slurm_jobs, slurm_proof
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_job
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils import node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_node_files
 
 if TYPE_CHECKING:

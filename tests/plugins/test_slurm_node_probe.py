@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from ansible_collections.ai_infra.slurm.plugins.module_utils import (
-    node_probe,
-    node_system,
-    slurm_commands,
-    slurm_hardware,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import facts as node_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import hardware as slurm_hardware
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import operating_system as node_system
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_node_probe
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import pathlib
 import stat
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_files
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_files import BusyError, FileSet, lock
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import config_files as slurm_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import BusyError, FileSet, lock
 
 
 @pytest.fixture

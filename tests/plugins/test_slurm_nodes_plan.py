@@ -3,15 +3,15 @@
 import re
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_node_file as own
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_config import SlurmConfig
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_plan import (
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import managed_nodes_conf as own
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import (
     Plan,
     Planner,
     RefusedError,
     Tools,
     read_wishes,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig
 
 CONF = "/etc/slurm/slurm.conf"
 NODES = "/etc/slurm/slurmscale-nodes.conf"

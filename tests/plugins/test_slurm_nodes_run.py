@@ -15,11 +15,13 @@ import textwrap
 import time
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_apply, slurm_change, slurm_scaling
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_change import ApplyError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_daemon import CannotApplyError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_plan import RefusedError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_scaling import Options, run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import config_transaction as slurm_change
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import register_nodes as slurm_scaling
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_control as slurm_apply
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import ApplyError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import CannotApplyError
 
 CONF = "ClusterName=t\nSlurmctldParameters=enable_configless\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
 FAKE = """#!{python}
@@ -308,9 +310,9 @@ def test_a_node_with_jobs_is_not_removed(fake: Fake) -> None:
 
 PROGRAM = """
 import sys
-from ansible_collections.ai_infra.slurm.plugins.module_utils import slurm_scaling
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import register_nodes as slurm_scaling
 slurm_scaling.LOCK_FILE = {lock!r}
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm_change import InterruptedBySignal
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import InterruptedBySignal
 try:
     slurm_scaling.run(slurm_scaling.Options(*{options!r}), check_mode=False)
 except InterruptedBySignal as stopped:

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_bundle_store, apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import store as apphub_bundle_store
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
 
 NOBLE = "deb/ubuntu/noble"

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_inspection, apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import inspection as apphub_inspection
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_check
 
 ROOT = Path(__file__).parents[3]

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils import apphub_web, network_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network as network_probe
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt, apphub_select
 
 ROOT = Path(__file__).parents[3]

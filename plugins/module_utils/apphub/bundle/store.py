@@ -1,0 +1,232 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The client bundles that an AppHub serves, with their index, checksums and `latest` links.
+
+root/current -> generations/N              what is served
+root/generations/N/pkgs/slurm-client/      bundles for glibc
+root/generations/N/pkgs/slurm-apk/         bundles for Alpine
+root/generations/N/state.json              what the next run compares with; not served
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from typing import Any, Dict, Iterable, List, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import sources as apphub_bundle_sources
+
+# Raised whenever the same sources give other bundles.
+FORMAT = 1
+FOLDERS = {"glibc": "slurm-client", "musl": "slurm-apk"}
+
+Bundles = Dict[str, Dict[str, Any]]
+
+
+class Store:
+    """What is served below a root folder, and what is to be.
+
+    Attributes:
+        served: The bundles that are served whole, by their path below /pkgs.
+        wanted: Those that are to be served, after collect().
+        fresh: Content of those that had to be made.
+    """
+
+    def __init__(self, root: str, scripts: Dict[str, str], fingerprint: str) -> None:
+        """Load what is served.
+
+        Args:
+            root: The root folder; it need not exist.
+            scripts: The files that go into each bundle.
+            fingerprint: Key that signs the checksums; empty for none.
+        """
+        self.root = root
+        self.pkgs = os.path.join(root, "current", "pkgs")
+        self.scripts = scripts
+        made_by = json.dumps([FORMAT, sorted(scripts.items())])
+        self._made = {"by": hashlib.sha256(made_by.encode("utf-8")).hexdigest(), "signed_by": fingerprint}
+        self._state = apphub_tree.load(os.path.join(root, "current"))
+        self._origins: Dict[str, Any] = {}
+        self.served: Bundles = {path: info for path, info in self._known().items() if self._is_whole(path, info)}
+        self.wanted: Bundles = {}
+        self.fresh: Dict[str, bytes] = {}
+
+    def _known(self) -> Bundles:
+        bundles: Bundles = self._state.get("manifest", {})
+        return bundles
+
+    def _is_whole(self, path: str, info: Dict[str, Any]) -> bool:
+        try:
+            return apphub_packages.sha256(os.path.join(self.pkgs, path)) == info["sha256"]
+        except OSError:
+            return False
+
+    def collect(self, origins: Iterable[apphub_bundle_sources.Origin]) -> None:
+        """Find out what is to be served, and make what is not there yet.
+
+        Args:
+            origins: The repositories and trees.
+
+        Raises:
+            apphub_packages.PublishError: A bundle can't be made.
+        """
+        origins = list(origins)
+        before = self._state.get("origins", {}) if self._made["by"] == self._state.get("made", {}).get("by") else {}
+        same = {origin.name for origin in origins if before.get(origin.name, {}).get("stamp") == origin.stamp}
+        for origin in origins:
+            paths = before[origin.name]["bundles"] if origin.name in same else []
+            # A bundle that two origins have is made of one of them.
+            if origin.name in same and all(self.served.get(path, {}).get("origin") in same for path in paths):
+                bundles = {path: (self.served[path], b"") for path in paths}
+            else:
+                bundles = dict(self._make(source, origin.name) for source in origin.read())
+            self._origins[origin.name] = {"stamp": origin.stamp, "bundles": sorted(bundles)}
+            for path, (info, data) in bundles.items():
+                self._take(path, info, data)
+
+    def _make(self, source: apphub_bundle_sources.Source, origin: str) -> Tuple[str, Tuple[Dict[str, Any], bytes]]:
+        contents = apphub_bundle_contents.pick(source.stock, source.where)
+        if contents.libc not in (source.kind, "static"):
+            raise apphub_packages.PublishError(
+                "{0} is linked with {1}, but this bundle is for {2}".format(source.where, contents.libc, source.kind)
+            )
+        files = apphub_bundle_archive.layout(contents, source.version, source.kind, self.scripts)
+        data = apphub_bundle_archive.pack(files)
+        info = apphub_bundle_archive.facts(contents, source.version, source.kind)
+        info.update(
+            from_host=contents.from_host,
+            libraries=sorted(contents.libraries),
+            origin=origin,
+            sha256=hashlib.sha256(data).hexdigest(),
+            # What an installation is known by.
+            sums=hashlib.sha256(files["SHA256SUMS"][0]).hexdigest(),
+            size=len(data),
+        )
+        name = apphub_bundle_archive.file_name(source.version, contents.arch, source.kind)
+        return "{0}/{1}".format(FOLDERS[source.kind], name), (info, data)
+
+    def _take(self, path: str, info: Dict[str, Any], data: bytes) -> None:
+        """Want a bundle; of two with one name, the one that runs on older systems."""
+        other = self.wanted.get(path)
+        if other is not None and info["libc"] == "musl":
+            raise apphub_packages.PublishError(
+                "{0} and {1} both give {2}: remove one".format(other["origin"], info["origin"], os.path.basename(path))
+            )
+        if other is not None and _age(other) <= _age(info):
+            return
+        self.wanted[path] = info
+        self.fresh.pop(path, None)
+        if data:
+            self.fresh[path] = data
+
+    @property
+    def changed(self) -> bool:
+        """Whether something else is to be served than what is."""
+        lost = not all(self._is_whole(path, info) for path, info in self._state.get("texts", {}).items())
+        damaged = len(self.served) < len(self._known())
+        return lost or damaged or self.wanted != self.served or self._made != self._state.get("made")
+
+    def fates(self) -> Dict[str, str]:
+        """Return for each bundle whether it is new, rebuilt, unchanged or removed."""
+        result = {}
+        for path in sorted(set(self.wanted) | set(self._known())):
+            if path not in self.wanted:
+                result[path] = "removed"
+            elif path not in self._known():
+                result[path] = "new"
+            else:
+                same = self.wanted[path]["sha256"] == self.served.get(path, {}).get("sha256")
+                result[path] = "unchanged" if same else "rebuilt"
+        return result
+
+    def publish(self, signer: apphub_index.Signer, keep: int) -> str:
+        """Build the tree anew and serve it.
+
+        Args:
+            signer: Signs the checksums, when it has a key.
+            keep: How many of the trees served before stay, for clients in the middle of a download.
+
+        Returns:
+            Path of the new tree.
+        """
+        with apphub_tree.building(self.root) as folder:
+            pkgs = os.path.join(folder, "pkgs")
+            texts: Bundles = {}
+            for part in sorted(FOLDERS.values()):
+                os.makedirs(os.path.join(pkgs, part))
+                for path in self._fill(pkgs, part, signer):
+                    texts[path] = {"sha256": apphub_packages.sha256(os.path.join(pkgs, path))}
+            state = {
+                "format": apphub_tree.FORMAT,
+                "made": self._made,
+                "origins": self._origins,
+                "manifest": self.wanted,
+                "texts": texts,
+            }
+            return apphub_tree.serve(self.root, folder, state, keep)
+
+    def remember(self) -> None:
+        """Note that the origins were looked at, when they gave nothing new."""
+        if self._state and self._origins != self._state.get("origins"):
+            path = os.path.join(self.root, "current", "state.json")
+            _write(path + ".new", json.dumps(dict(self._state, origins=self._origins)).encode("utf-8"))
+            os.replace(path + ".new", path)
+
+    def _fill(self, pkgs: str, folder: str, signer: apphub_index.Signer) -> List[str]:
+        """Put the bundles of a folder in place, with what describes them; return the paths of the latter."""
+        bundles = {os.path.basename(path): info for path, info in self.wanted.items() if path.startswith(folder + "/")}
+        for name, info in bundles.items():
+            path = "{0}/{1}".format(folder, name)
+            if info == self.served.get(path):
+                os.link(os.path.join(self.pkgs, path), os.path.join(pkgs, path))
+            else:
+                _write(os.path.join(pkgs, path), self.fresh[path])
+        newest = latest(bundles)
+        for link, name in newest.items():
+            os.symlink(name, os.path.join(pkgs, folder, link))
+        # Where something came from is nobody's business but the server's.
+        public = {name: {key: info[key] for key in info if key != "origin"} for name, info in bundles.items()}
+        index = {"format": 1, "bundles": public, "latest": newest}
+        sums = "".join("{0}  {1}\n".format(info["sha256"], name) for name, info in sorted(bundles.items()))
+        texts = {"index.json": json.dumps(index, indent=1, sort_keys=True) + "\n", "SHA256SUMS": sums}
+        for name, text in texts.items():
+            _write(os.path.join(pkgs, folder, name), text.encode("utf-8"))
+        if self._made["signed_by"]:
+            for name in list(texts):
+                path = os.path.join(pkgs, folder, name)
+                signer.sign(path, path + ".asc")
+                texts[name + ".asc"] = ""
+        return ["{0}/{1}".format(folder, name) for name in texts]
+
+
+def _age(info: Dict[str, Any]) -> Tuple[Any, ...]:
+    return (_numbers(info["glibc"]), info["origin"])
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    return tuple(map(int, re.findall("[0-9]+", version)))
+
+
+def latest(bundles: Bundles) -> Dict[str, str]:
+    """Return the links to the newest bundle of each architecture."""
+    result: Dict[str, str] = {}
+    for name, info in sorted(bundles.items(), key=lambda item: _numbers(item[1]["version"])):
+        result[apphub_bundle_archive.file_name("latest", info["arch"], info["libc"])] = name
+    return result
+
+
+def listing(bundles: Bundles) -> str:
+    """Return the bundles as text, for a diff."""
+    return "".join("{0} {1}\n".format(path, info["sha256"]) for path, info in sorted(bundles.items()))
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as stream:
+        stream.write(content)

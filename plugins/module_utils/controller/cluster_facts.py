@@ -1,0 +1,223 @@
+# Apache License 2.0 (see LICENSE)
+"""Describes a cluster from its controller: what slurmctld answers, and what files and systemd tell when it doesn't."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import re
+import socket
+import stat
+import time
+from typing import Any, Dict, List, Optional
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import last_words, look
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import reservations as slurm_reservations
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
+    SlurmConfig,
+    SlurmConfigError,
+    nodes_of,
+    partitions_of,
+)
+
+#: Where slurm.conf is looked for; Debian before 11 and Ubuntu before 22.04 use the second.
+CONF_FILES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf")
+MUNGE_KEY = "/etc/munge/munge.key"
+#: Settings that other steps decide on. Those of the database's password are left out on purpose.
+CONFIG_KEYS = (
+    "AccountingStorageType", "AuthType", "ClusterName", "CommunicationParameters", "CredType", "GresTypes", "HASH_VAL",
+    "JobAcctGatherType", "LaunchParameters", "MaxNodeCount", "MpiDefault", "MessageTimeout", "PluginDir",
+    "PlugStackConfig", "PrologFlags", "ProctrackType", "ReturnToService", "SchedulerType", "SelectType",
+    "SelectTypeParameters", "SlurmUser", "SlurmctldParameters", "SlurmctldPort", "SlurmctldTimeout",
+    "SlurmdParameters", "SlurmdPidFile", "SlurmdPort", "SlurmdSpoolDir", "SlurmdTimeout", "SlurmdUser",
+    "SrunPortRange", "StateSaveLocation", "SwitchType", "TaskPlugin", "TopologyPlugin", "TreeWidth",
+    "UnkillableStepTimeout",
+)  # fmt: skip
+_CONF_NAME = re.compile(r"^[\w.-]+\.(conf|yaml)$")
+# These hold passwords, and nodes never need them.
+_PRIVATE = frozenset(("slurmdbd.conf",))
+
+
+def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) -> Dict[str, Any]:
+    """Return the description of the cluster whose controller this host is; nothing is changed."""
+    daemon = look(service)
+    conf = conf or _conf_of(daemon["args"]) or next(filter(os.path.exists, CONF_FILES), CONF_FILES[0])
+    asked = _ask(conf, timeout)
+    defined = _defined(conf) if asked["nodes"] else {}
+    for name, node in asked["nodes"].items():
+        node["defined_in"] = defined.get(name, "")
+    settings = asked["config"] or _settings_from_files(conf, asked)
+    slurm_user = re.sub(r"\(.*", "", settings.get("SlurmUser", "root" if settings else "slurm"))
+    cluster = {
+        "answering": asked["answering"],
+        "message": _message(conf, daemon, asked),
+        "version": asked["config"].get("SLURM_VERSION") or slurm.installed_version("slurmctld") or "",
+        "name": settings.get("ClusterName", ""),
+        "conf_file": conf,
+        "conf_dir": os.path.dirname(os.path.realpath(conf)),
+        "configless": "enable_configless" in settings.get("SlurmctldParameters", "").lower(),
+        "port": _port(settings, "SlurmctldPort", 6817),
+        "slurmd_port": _port(settings, "SlurmdPort", 6818),
+        "controllers": asked["controllers"],
+        "config": {key: settings[key] for key in CONFIG_KEYS if key in settings},
+        "nodes": asked["nodes"],
+        "partitions": asked["partitions"],
+        "reservations": asked["reservations"],
+        "users": {"slurm": _user(slurm_user), "munge": _user("munge")},
+        "munge_key": dict(_file(munge_key), path=munge_key),
+        "daemon": daemon,
+        "time": time.time(),
+        "addresses": _addresses(),
+        "files": _conf_files(os.path.dirname(os.path.realpath(conf))),
+    }
+    # On many clusters SlurmUser isn't called slurm: `slurm` is whoever slurmctld runs as.
+    cluster["slurm_user"] = slurm_user
+    return cluster
+
+
+def _ask(conf: str, timeout: float) -> Dict[str, Any]:
+    """Ask slurmctld. One question that it doesn't answer ends the asking, as each waits for its own time-out."""
+    asked: Dict[str, Any] = {"config": {}, "nodes": {}, "partitions": {}, "controllers": [], "problem": ""}
+    asked["reservations"] = {}
+    ping = slurm.run(["scontrol", "ping"], timeout=timeout, conf=conf)
+    asked["controllers"] = slurm.parse_ping(ping.stdout)
+    asked["answering"] = any(one["up"] for one in asked["controllers"])
+    if not asked["answering"]:
+        asked["problem"] = "" if asked["controllers"] else ping.message
+        return asked
+    try:
+        asked["config"] = slurm.show_config(timeout, conf)
+        asked["nodes"] = slurm.show_nodes(timeout, conf)
+        asked["partitions"] = slurm.show_partitions(timeout, conf)
+        asked["reservations"] = slurm_reservations.show(timeout, conf)
+    except slurm.SlurmCommandError as problem:
+        asked.update(answering=False, problem=str(problem))
+    return asked
+
+
+def _defined(conf: str) -> Dict[str, str]:
+    """Tell for each node in which file and line it is defined; nothing for dynamic nodes, which are in none."""
+    try:
+        lines = nodes_of(SlurmConfig.load(conf), slurm.expand_hosts)
+    except (SlurmConfigError, slurm.SlurmCommandError, OSError):
+        return {}
+    return {name: line.statement.where for name, line in lines.items()}
+
+
+def _settings_from_files(conf: str, asked: Dict[str, Any]) -> Dict[str, str]:
+    """Read the settings, controllers and partitions that slurm.conf tells when slurmctld doesn't."""
+    try:
+        config = SlurmConfig.load(conf)
+    except SlurmConfigError as problem:
+        asked["problem"] = asked["problem"] or str(problem)
+        return {}
+    hosts = [line.get("SlurmctldHost") for line in config.settings("SlurmctldHost")]
+    hosts = hosts or [config.value("ControlMachine")] * bool(config.value("ControlMachine"))
+    asked["controllers"] = asked["controllers"] or [
+        {"host": host.partition("(")[0], "mode": "backup" if index else "primary", "up": False}
+        for index, host in enumerate(hosts)
+    ]
+    asked["partitions"] = {
+        name: {
+            "nodes": found["nodes"],
+            "default": found["statement"].get("Default").upper() == "YES",
+            "state": found["statement"].get("State", "UP").upper(),
+            "total_nodes": None,
+        }
+        for name, found in partitions_of(config).items()
+    }
+    return {key: config.value(key) for key in CONFIG_KEYS if config.settings(key)}
+
+
+def _message(conf: str, daemon: Dict[str, Any], asked: Dict[str, Any]) -> str:
+    if asked["answering"]:
+        return ""
+    unit = "{0}.service".format(daemon["unit"])
+    if daemon["load"] != "loaded" and not daemon["main_pid"]:
+        return (
+            "no slurmctld is here: systemd has no unit {0} and no process of that name runs. Point the group "
+            "slurm_controllers at the host that runs slurmctld, or set one up by playbooks/setup_controller.yml."
+        ).format(unit)
+    if not os.path.exists(conf):
+        return "slurmctld is installed, but {0} is missing. Set the cluster up, or name its slurm.conf.".format(conf)
+    state = "runs as process {0}".format(daemon["main_pid"]) if daemon["main_pid"] else "is not running"
+    problem = " Slurm says: {0}.".format(asked["problem"].rstrip(".")) if asked["problem"] else ""
+    words = last_words(daemon["unit"], 8)
+    return "slurmctld does not answer: it {0}, {1} is {2}/{3}.{4} Mend or start it, then run again.{5}".format(
+        state, unit, daemon["active"], daemon["sub"], problem, "\nIts last journal lines:\n" + words if words else ""
+    )
+
+
+def _conf_of(args: List[str]) -> Optional[str]:
+    """Return the file that slurmctld was started with by -f."""
+    if "-f" in args[1:-1]:
+        return args[args.index("-f") + 1]
+    return None
+
+
+def _port(settings: Dict[str, str], key: str, default: int) -> int:
+    """Return a port; of a range such as 6817-6820 the first."""
+    found = re.match(r"\d+", settings.get(key, ""))
+    return int(found.group()) if found else default
+
+
+def _user(name: str) -> Optional[Dict[str, Any]]:
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+    except KeyError:
+        return None
+    try:
+        group = grp.getgrgid(entry.pw_gid).gr_name
+    except KeyError:
+        group = str(entry.pw_gid)
+    return {"uid": entry.pw_uid, "gid": entry.pw_gid, "group": group, "name": entry.pw_name}
+
+
+def _file(path: str) -> Dict[str, Any]:
+    """Return a file's fingerprint and rights, never its content."""
+    found = {"exists": False, "sha256": None, "mode": None, "owner": None, "group": None}  # type: Dict[str, Any]
+    try:
+        status = os.stat(path)
+    except OSError:
+        return found
+    found.update(exists=True, mode="{0:04o}".format(stat.S_IMODE(status.st_mode)))
+    found["owner"] = _name(pwd.getpwuid, status.st_uid)
+    found["group"] = _name(grp.getgrgid, status.st_gid)
+    try:
+        with open(path, "rb") as stream:
+            found["sha256"] = hashlib.sha256(stream.read()).hexdigest()
+    except OSError:
+        found["sha256"] = None
+    return found
+
+
+def _name(lookup: Any, number: int) -> str:
+    try:
+        return str(lookup(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def _conf_files(directory: str) -> Dict[str, Dict[str, Any]]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return {}
+    wanted = (name for name in names if _CONF_NAME.match(name) and name not in _PRIVATE)
+    return {name: _file(os.path.join(directory, name)) for name in wanted}
+
+
+def _addresses() -> Dict[str, Any]:
+    """Return names and addresses under which nodes may reach this host."""
+    host = socket.gethostname()
+    result = slurm.run(["ip", "-o", "addr", "show", "scope", "global"], timeout=10)
+    ips = re.findall(r"\binet6? ([0-9a-fA-F.:]+)/", result.stdout) if result.rc == 0 else []
+    if not ips:
+        try:
+            ips = sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, None)})
+        except OSError:
+            ips = []
+    return {"hostname": host, "fqdn": socket.getfqdn(), "ips": ips}

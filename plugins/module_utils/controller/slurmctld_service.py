@@ -1,0 +1,176 @@
+# Apache License 2.0 (see LICENSE)
+"""Looks at slurmctld as a service: its unit, its process, its last words, and how it takes a new configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import run, version_text
+
+_PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,Result,NRestarts,InvocationID"
+#: From here on `scontrol reconfigure` takes a changed set of nodes; before 23.11 it makes slurmctld exit.
+RECONFIGURES = (24, 11)
+RECONFIGURES_IF_ASKED = (23, 11)
+# Options of slurmctld that are followed by a value.
+_VALUED = "fLn"
+
+
+class CannotApplyError(Exception):
+    """What was asked for can't be applied safely to this slurmctld."""
+
+
+class Application(NamedTuple):
+    """How a new configuration reaches slurmctld.
+
+    Attributes:
+        action: `reconfigure` or `restart`.
+        push: A `scontrol reconfigure` follows the restart, so that configless slurmds get the new files.
+        guarded: Slurm itself keeps the old slurmctld when the new configuration is bad.
+    """
+
+    action: str
+    push: bool
+    guarded: bool
+
+
+def choose_application(
+    version: Tuple[int, ...], daemon: Dict[str, Any], wanted: str, *, configless: bool
+) -> Application:
+    """Choose reconfigure or restart by version and by how slurmctld was started.
+
+    With -D a reconfigure of 24.11 executes the new slurmctld in place: one interruption as with a restart, but its
+    process stays and configless slurmds get their files by it. So it is preferred, without counting as guarded.
+
+    Args:
+        version: Of slurmctld.
+        daemon: From `look`.
+        wanted: `auto`, `reconfigure` or `restart`.
+        configless: Whether slurmds get their configuration from slurmctld.
+
+    Raises:
+        CannotApplyError: `reconfigure` was asked for where it would make slurmctld exit.
+    """
+    modern = version >= RECONFIGURES
+    guarded = version >= RECONFIGURES_IF_ASKED and not daemon["foreground"]
+    if wanted == "reconfigure" and not (modern or guarded):
+        raise CannotApplyError(
+            "apply=reconfigure needs Slurm 23.11 or later{0}, but slurmctld is {1}: a changed set of nodes would make "
+            "it exit. Use apply=auto.".format(
+                "" if modern or not daemon["foreground"] else " (24.11 when it runs with -D)",
+                version_text(version) or "of an unknown version",
+            )
+        )
+    if wanted == "reconfigure" or (wanted == "auto" and modern):
+        return Application("reconfigure", push=False, guarded=guarded)
+    if daemon["load"] != "loaded":
+        raise CannotApplyError(
+            "slurmctld must be restarted, but systemd has no unit {0}.service ({1}). "
+            "Name its unit by the option service.".format(daemon["unit"], daemon["load"] or "systemd doesn't answer")
+        )
+    return Application("restart", push=configless, guarded=False)
+
+
+def look(service: str) -> Dict[str, Any]:
+    """Describe the daemon: what systemd says of the unit and how its main process was started."""
+    unit = unit_properties(service)
+    pid = int(unit.get("MainPID") or 0) or find_process("slurmctld")
+    argv = process_args(pid)
+    foreground, by_systemd = start_mode(argv)
+    return {
+        "unit": service,
+        "load": unit.get("LoadState", ""),
+        "active": unit.get("ActiveState", ""),
+        "sub": unit.get("SubState", ""),
+        "enabled": unit.get("UnitFileState", ""),
+        "fragment": unit.get("FragmentPath", ""),
+        "result": unit.get("Result", ""),
+        "restarts": int(unit.get("NRestarts") or 0),
+        "invocation": unit.get("InvocationID", ""),
+        "main_pid": pid,
+        "args": argv,
+        "foreground": foreground,
+        "systemd": by_systemd,
+        "started": process_start(pid),
+    }
+
+
+def unit_properties(service: str) -> Dict[str, str]:
+    """Return properties of a unit; empty where systemd isn't running."""
+    result = run(["systemctl", "show", "--property=" + _PROPERTIES, service + ".service"], timeout=15)
+    pairs = (line.partition("=") for line in result.stdout.splitlines())
+    return {key: value for key, separator, value in pairs if separator} if result.rc == 0 else {}
+
+
+def find_process(name: str) -> int:
+    """Return the pid of the oldest process of this name on this host, 0 when there is none."""
+    pids = [int(entry) for entry in (os.listdir("/proc") if os.path.isdir("/proc") else []) if entry.isdigit()]
+    found = [
+        (process_start(pid) or 0, pid)
+        for pid in pids
+        if _first_line("/proc/{0}/comm".format(pid)) == name and _namespace(pid) == _namespace("self")
+    ]
+    return min(found)[1] if found else 0
+
+
+def _namespace(pid: Any) -> str:
+    """Name the process's container, so that a host of containers isn't taken for what runs in them."""
+    try:
+        return os.readlink("/proc/{0}/ns/pid".format(pid))
+    except OSError:
+        return ""
+
+
+def process_args(pid: int) -> List[str]:
+    """Return the command line of a process; empty when there is none."""
+    try:
+        with open("/proc/{0}/cmdline".format(pid), "rb") as stream:
+            return stream.read().decode("utf-8", "replace").rstrip("\0").split("\0") if pid else []
+    except OSError:
+        return []
+
+
+def start_mode(argv: Sequence[str]) -> Tuple[bool, bool]:
+    """Tell (-D given, --systemd given) from a command line of slurmctld, with options bundled as in -Dsvv."""
+    foreground = False
+    skip = False
+    for arg in argv[1:]:
+        if skip or arg.startswith("--") or not arg.startswith("-"):
+            skip = False
+            continue
+        valued = re.search("[{0}]".format(_VALUED), arg)
+        flags = arg[1 : valued.start()] if valued else arg[1:]
+        foreground = foreground or "D" in flags
+        skip = bool(valued and valued.end() == len(arg))
+    return foreground, "--systemd" in argv
+
+
+def process_start(pid: int) -> Optional[float]:
+    """Return when a process started, in seconds since the epoch."""
+    try:
+        with open("/proc/{0}/stat".format(pid), encoding="utf-8", errors="replace") as stream:
+            ticks = int(stream.read().rpartition(")")[2].split()[19])
+        with open("/proc/stat", encoding="utf-8") as stream:
+            boot = next(int(line.split()[1]) for line in stream if line.startswith("btime"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+    return round(boot + ticks / os.sysconf("SC_CLK_TCK"), 2)
+
+
+def last_words(service: str, lines: int = 12, since: Optional[float] = None) -> str:
+    """Return the last lines of the unit's journal, for messages."""
+    argv = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--unit=" + service]
+    argv.append("--lines={0}".format(lines))
+    if since is not None:
+        argv.append("--since=@{0:.6f}".format(since))
+    result = run(argv, timeout=15)
+    return result.stdout.strip() if result.rc == 0 else ""
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.readline().strip()
+    except OSError:
+        return ""

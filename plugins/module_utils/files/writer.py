@@ -1,0 +1,203 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes files, directories and removals, each one atomically and only when it differs."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import stat
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import Attributes, FileError, WantedFile
+
+# Ansible's own limit for what is shown in a diff.
+DIFF_LIMIT = 104448
+HIDDEN = "(secret content, not shown)\n"
+
+
+@dataclass
+class Change:
+    """What was (or in check mode would be) done to one path."""
+
+    changed: bool = False
+    diffs: List[Dict[str, Any]] = field(default_factory=list)
+
+
+def _lstat(path: str) -> Optional[os.stat_result]:
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _name_of(kind: str, number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name if kind == "user" else grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def differing(info: os.stat_result, wanted: Attributes) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Compare a path's attributes with the wanted ones.
+
+    Args:
+        info: What is there.
+        wanted: What must be.
+
+    Returns:
+        Before and after, holding only what differs.
+    """
+    before, after = {}, {}
+    mode = stat.S_IMODE(info.st_mode)
+    if wanted.mode is not None and wanted.mode != mode:
+        before["mode"], after["mode"] = "{0:04o}".format(mode), "{0:04o}".format(wanted.mode)
+    if wanted.uid is not None and wanted.uid != info.st_uid:
+        before["owner"], after["owner"] = _name_of("user", info.st_uid), str(wanted.owner)
+    if wanted.gid is not None and wanted.gid != info.st_gid:
+        before["group"], after["group"] = _name_of("group", info.st_gid), str(wanted.group)
+    return before, after
+
+
+def _set_attributes(path: str, wanted: Attributes) -> None:
+    if wanted.uid is not None or wanted.gid is not None:
+        os.chown(path, -1 if wanted.uid is None else wanted.uid, -1 if wanted.gid is None else wanted.gid)
+    if wanted.mode is not None:
+        os.chmod(path, wanted.mode)
+
+
+def _diff(path: str, before: Any, after: Any, what: str = "") -> Dict[str, Any]:
+    header = "{0} ({1})".format(path, what) if what else path
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def _shown(content: Optional[bytes], *, secret: bool) -> str:
+    if content is None:
+        return ""
+    if secret:
+        return HIDDEN
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "(binary content, {0} bytes)\n".format(len(content))
+    return text if len(content) <= DIFF_LIMIT else "({0} bytes, too large to show)\n".format(len(content))
+
+
+def _content_diff(item: WantedFile, old: Optional[bytes]) -> Dict[str, Any]:
+    diff = _diff(item.path, _shown(old, secret=item.secret), _shown(item.content, secret=item.secret))
+    if diff["before"] == diff["after"]:
+        diff["after"] = diff["after"].replace(")\n", ", changed)\n")
+    return diff
+
+
+def put_directory(path: str, wanted: Attributes, *, check_mode: bool) -> Change:
+    """Make a directory, and its parents, with the wanted attributes.
+
+    Args:
+        path: The directory. A link to a directory counts as one.
+        wanted: Its attributes; parents that had to be made are 0755.
+        check_mode: Change nothing.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FileError: Something else is in the way.
+        OSError: It can't be made.
+    """
+    if os.path.isdir(path):
+        before, after = differing(os.stat(path), wanted)
+        change = Change(changed=bool(after), diffs=[_diff(path, before, after, "attributes")] if after else [])
+    elif os.path.lexists(path):
+        raise FileError("{0} must be a directory, but is something else: move it away first".format(path))
+    else:
+        change = Change(changed=True, diffs=[_diff(path, {"state": "absent"}, {"state": "directory"})])
+        if not check_mode:
+            os.makedirs(path, 0o755)
+            os.chmod(path, 0o755 if wanted.mode is None else wanted.mode)
+    if change.changed and not check_mode:
+        _set_attributes(path, wanted)
+    return change
+
+
+def _replace(item: WantedFile, label: Callable[[str, str], None]) -> None:
+    """Write beside the target and rename, so that a reader sees the old or the new file, with its final owner."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(item.path), prefix=".slurmscale-")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(item.content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        _set_attributes(temporary, item.attributes)
+        label(temporary, item.path)
+        os.replace(temporary, item.path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def put_file(item: WantedFile, label: Callable[[str, str], None], *, check_mode: bool) -> Change:
+    """Write a file when its content, mode, owner or group differs.
+
+    Args:
+        item: The file. A link in its place is replaced by the file itself.
+        label: Called with the finished temporary file and the target, to give it its SELinux context.
+        check_mode: Change nothing.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FileError: Something that is no file is in the way.
+        OSError: It can't be read or written.
+    """
+    info = _lstat(item.path)
+    if info is not None and not (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode)):
+        raise FileError("{0} must be a file, but is something else: move it away first".format(item.path))
+    old = None
+    if info is not None and stat.S_ISREG(info.st_mode):
+        with open(item.path, "rb") as handle:
+            old = handle.read()
+    change = Change()
+    if old is not None:
+        before, after = differing(info, item.attributes)
+        if after:
+            change.diffs.append(_diff(item.path, before, after, "attributes"))
+    if old != item.content:
+        change.diffs.append(_content_diff(item, old))
+        if not check_mode:
+            _replace(item, label)
+    elif change.diffs and not check_mode:
+        _set_attributes(item.path, item.attributes)
+    change.changed = old is None or bool(change.diffs)
+    return change
+
+
+def remove(path: str, *, check_mode: bool) -> Change:
+    """Remove a file, a link or an empty directory.
+
+    Args:
+        path: What must be gone.
+        check_mode: Change nothing.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FileError: It is a directory with something in it.
+        OSError: It can't be removed.
+    """
+    info = _lstat(path)
+    if info is None:
+        return Change()
+    directory = stat.S_ISDIR(info.st_mode)
+    if directory and os.listdir(path):
+        raise FileError("{0} is a directory that is not empty: it is not removed".format(path))
+    if not check_mode:
+        os.rmdir(path) if directory else os.unlink(path)
+    return Change(changed=True, diffs=[_diff(path, {"state": "present"}, {"state": "absent"})])

@@ -1,0 +1,287 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at a node: everything that making it a compute node depends on. Reads only; what is missing is None."""
+
+from __future__ import annotations
+
+import glob
+import grp
+import hashlib
+import os
+import platform
+import pwd
+import re
+import socket
+import stat
+import threading
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import hardware as slurm_hardware
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import operating_system as node_system
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+
+SERVICES = ("munge", "slurmd", "slurmctld")
+ACCOUNTS = ("slurm", "munge")
+# Where /proc/PID/stat has the start of the process, counted behind its name.
+_START = 19
+_PACKAGES = ("munge*", "slurm*", "ohpc-slurm*")
+_PROPERTIES = {
+    "LoadState": "load",
+    "ActiveState": "active",
+    "UnitFileState": "enabled",
+    "FragmentPath": "fragment",
+    "MainPID": "main_pid",
+    "Result": "result",
+}
+
+_SHOW = ["systemctl", "show", "--property=Id," + ",".join(_PROPERTIES), *(name + ".service" for name in SERVICES)]
+
+
+def _read(path: str) -> Optional[bytes]:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except OSError:
+        return None
+
+
+def parse_services(text: str) -> Dict[str, Optional[Dict[str, Any]]]:
+    """Read `systemctl show` of several units.
+
+    Args:
+        text: Its output: blocks of KEY=VALUE with an empty line between units.
+
+    Returns:
+        For each of our services its state, or None when systemctl told nothing of it.
+    """
+    services: Dict[str, Optional[Dict[str, Any]]] = dict.fromkeys(SERVICES)
+    for block in re.split(r"\n\s*\n", text):
+        fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        name = fields.get("Id", "").rpartition(".")[0]
+        if name in services:
+            state: Dict[str, Any] = {key: fields.get(source) or None for source, key in _PROPERTIES.items()}
+            state["main_pid"] = int(state["main_pid"] or 0) or None
+            services[name] = state
+    return services
+
+
+def package_query(family: Optional[str]) -> List[str]:
+    """Return the command that lists installed packages of Slurm and munge.
+
+    Args:
+        family: RedHat, Debian or None.
+    """
+    if family == "RedHat":
+        return ["rpm", "-qa", "--queryformat", r"installed\t%{NAME}\t%{VERSION}-%{RELEASE}\n", *_PACKAGES]
+    return ["dpkg-query", "-W", "-f", r"${db:Status-Status}\t${Package}\t${Version}\n", *_PACKAGES]
+
+
+def parse_packages(text: str, family: Optional[str]) -> Dict[str, str]:
+    """Read the answer to package_query().
+
+    Args:
+        text: Lines of status, name and version.
+        family: RedHat, Debian or None.
+
+    Returns:
+        Name and version of what is installed. Debian's package `slurm` is left out: it is a network monitor.
+    """
+    rows = [line.split("\t") for line in text.splitlines() if line.count("\t") == 2]  # noqa: PLR2004 # three columns
+    packages = {name: version for status, name, version in rows if status == "installed"}
+    if family != "RedHat":
+        packages.pop("slurm", None)
+    return packages
+
+
+def account_facts() -> Tuple[Dict[str, Optional[Dict[str, Any]]], Dict[str, Optional[int]]]:
+    """Look the users and groups slurm and munge up.
+
+    Returns:
+        Users with uid, gid, group and home, and the gids of the groups; None for what does not exist.
+    """
+    users: Dict[str, Optional[Dict[str, Any]]] = {}
+    groups: Dict[str, Optional[int]] = {}
+    for name in ACCOUNTS:
+        try:
+            entry = pwd.getpwnam(name)
+            users[name] = {
+                "uid": entry.pw_uid,
+                "gid": entry.pw_gid,
+                "group": _name(grp.getgrgid, entry.pw_gid),
+                "home": entry.pw_dir,
+            }
+        except KeyError:
+            users[name] = None
+        try:
+            groups[name] = grp.getgrnam(name).gr_gid
+        except KeyError:
+            groups[name] = None
+    return users, groups
+
+
+def _name(lookup: Any, number: int) -> Optional[str]:
+    try:
+        name: str = lookup(number)[0]
+    except KeyError:
+        return None
+    return name
+
+
+def file_facts(path: str) -> Dict[str, Any]:
+    """Describe a file, never its content.
+
+    Args:
+        path: The file; links are followed.
+
+    Returns:
+        exists, kind, link, sha256 (of files that can be read), mode, owner, group, uid, gid.
+    """
+    facts: Dict[str, Any] = dict.fromkeys(("kind", "sha256", "mode", "owner", "group", "uid", "gid"))
+    facts.update(exists=False, link=os.path.islink(path))
+    try:
+        info = os.stat(path)
+    except OSError:
+        return facts
+    regular = stat.S_ISREG(info.st_mode)
+    content = _read(path) if regular else None
+    facts.update(
+        exists=True,
+        kind="file" if regular else "directory" if stat.S_ISDIR(info.st_mode) else "other",
+        sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+        mode="{0:04o}".format(stat.S_IMODE(info.st_mode)),
+        owner=_name(pwd.getpwuid, info.st_uid),
+        group=_name(grp.getgrgid, info.st_gid),
+        uid=info.st_uid,
+        gid=info.st_gid,
+    )
+    return facts
+
+
+def free_megabytes(path: str) -> Optional[int]:
+    """Tell the free space where a path is or, as long as it does not exist, would be made.
+
+    Args:
+        path: An absolute path.
+
+    Returns:
+        Megabytes, or None when it can't be told.
+    """
+    while not os.path.exists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    try:
+        info = os.statvfs(path)
+    except OSError:
+        return None
+    return info.f_bavail * info.f_frsize // 2**20
+
+
+def slurmd_args(main_pid: Optional[int], root: str = "/") -> Optional[List[str]]:
+    """Tell how the running slurmd was started.
+
+    Args:
+        main_pid: Its process according to systemd; without one, all processes are looked through.
+        root: Where the file system begins.
+
+    Returns:
+        Its command line, or None when none runs.
+    """
+    pids = [str(main_pid)] if main_pid else [os.path.basename(path) for path in glob.glob(root + "proc/[0-9]*")]
+    for pid in sorted(pids, key=int):
+        if (_read("{0}proc/{1}/comm".format(root, pid)) or b"").strip() == b"slurmd":
+            line = _read("{0}proc/{1}/cmdline".format(root, pid)) or b""
+            return [part.decode("utf-8", "replace") for part in line.rstrip(b"\0").split(b"\0")]
+    return None
+
+
+def steps(root: str = "/") -> List[Dict[str, Any]]:
+    """List the slurmstepd processes that belong to jobs.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        pid, job, step and seconds since the start of each. The one called `infinity` only holds slurmd's cgroup.
+    """
+    found: List[Dict[str, Any]] = []
+    uptime = float((_read(root + "proc/uptime") or b"0").split()[0])
+    for path in sorted(glob.glob(root + "proc/[0-9]*")):
+        if (_read(path + "/comm") or b"").strip() != b"slurmstepd":
+            continue
+        line = (_read(path + "/cmdline") or b"").decode("utf-8", "replace").replace("\0", " ")
+        named = re.match(r"slurmstepd: \[(\d+)\.([^\]]+)\]", line)
+        fields = (_read(path + "/stat") or b"").rpartition(b")")[2].split()
+        if named and len(fields) > _START:
+            seconds = uptime - int(fields[_START]) / os.sysconf("SC_CLK_TCK")
+            found.append(
+                {
+                    "pid": int(os.path.basename(path)),
+                    "job": named.group(1),
+                    "step": named.group(2),
+                    "seconds": int(seconds),
+                }
+            )
+    return found
+
+
+def _fqdn(timeout: float) -> Optional[str]:
+    """Ask for the full name without waiting for a resolver that does not answer."""
+    names: List[str] = []
+    thread = threading.Thread(target=lambda: names.append(socket.getfqdn()), daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return names[0] if names else None
+
+
+def probe(
+    files: List[str], disks: List[str], munge_key: str, *, credential: bool = False, timeout: float = 10
+) -> Dict[str, Any]:
+    """Look at this machine.
+
+    Args:
+        files: Files to describe beside the munge key.
+        disks: Paths whose free space is wanted.
+        munge_key: Where munge's key is.
+        credential: Make a munge credential, for the controller to decode.
+        timeout: Seconds for each command.
+
+    Returns:
+        The node as the module slurm_node_probe documents it.
+    """
+    problems: List[str] = []
+
+    def ask(argv: List[str], accepted: Tuple[int, ...] = (0,)) -> Optional[str]:
+        result = slurm_commands.run(argv, timeout=timeout)
+        if result.rc not in (*accepted, slurm_commands.NOT_FOUND):
+            problems.append("{0}: {1}".format(" ".join(argv[:2]), result.message))
+        return result.stdout if result.rc in accepted else None
+
+    release = _read("/etc/os-release") or _read("/usr/lib/os-release") or b""
+    system = node_system.os_facts(release.decode("utf-8", "replace"), platform.machine())
+    packages = ask(package_query(system["family"]), (0, 1))  # 1 from dpkg-query: a pattern matches nothing
+    services = parse_services(ask(_SHOW) or "")
+    hardware, problem = slurm_hardware.measure(timeout)
+    if problem:
+        problems.append(problem)
+    users, groups = account_facts()
+    return {
+        "os": system,
+        "python": platform.python_version(),
+        "no_proxy": os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "",
+        "uid": os.geteuid(),
+        "hostname": socket.gethostname(),
+        "fqdn": _fqdn(2),
+        "packages": None if packages is None else parse_packages(packages, system["family"]),
+        "services": services,
+        "users": users,
+        "groups": groups,
+        "files": {path: file_facts(path) for path in (munge_key, *files)},
+        "hardware": hardware,
+        "slurm_version": slurm_commands.installed_version("slurmd", timeout),
+        "slurmd_args": slurmd_args((services["slurmd"] or {}).get("main_pid")),
+        "munge_credential": ((ask(["munge", "-n"]) or "").strip() or None) if credential else None,
+        "steps": steps(),
+        "disks": {path: free_megabytes(path) for path in disks},
+        "problems": problems,
+        "time": time.time(),
+    }

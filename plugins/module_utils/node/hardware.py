@@ -1,0 +1,160 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Measures a node's hardware as Slurm counts it: by slurmd itself where it is installed, else from the kernel."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import Any, Dict, List, Optional, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+
+_GRES = re.compile(r"^(?P<name>[^:(]+)(?::(?P<type>[^:(]*[^:(\d][^:(]*))?(?::(?P<count>\d+))?(?:\(.*\))?$")
+
+
+def parse_gres(text: str) -> List[Dict[str, Any]]:
+    """Read a Gres value.
+
+    Args:
+        text: Such as `gpu:a100:4,shard:8`; a count that is not there is 1.
+
+    Returns:
+        For each resource its name, type (or None), count, and an empty list of files.
+    """
+    found = (_GRES.match(part) for part in slurm_commands.split_list(text))
+    return [
+        {"name": part.group("name"), "type": part.group("type"), "count": int(part.group("count") or 1), "files": []}
+        for part in found
+        if part
+    ]
+
+
+def parse_slurmd(text: str) -> Optional[Dict[str, Any]]:
+    """Read what `slurmd -C` prints.
+
+    Args:
+        text: Its output; lines before and after the one that begins with NodeName don't matter.
+
+    Returns:
+        The hardware, or None when the line is missing or incomplete.
+    """
+    records = [record for record in slurm_commands.parse_records(text) if "NodeName" in record]
+    if not records:
+        return None
+    record = records[0]
+    boards = slurm_commands.to_int(record.get("Boards", "")) or 1
+    per_board = slurm_commands.to_int(record.get("SocketsPerBoard", ""))
+    numbers = {
+        "cpus": slurm_commands.to_int(record.get("CPUs", "")),
+        "boards": boards,
+        "sockets": per_board * boards if per_board else slurm_commands.to_int(record.get("Sockets", "")),
+        "cores_per_socket": slurm_commands.to_int(record.get("CoresPerSocket", "")),
+        "threads_per_core": slurm_commands.to_int(record.get("ThreadsPerCore", "")),
+        "real_memory": slurm_commands.to_int(record.get("RealMemory", "")),
+    }
+    if not all(numbers.values()):
+        return None
+    return dict(numbers, source="slurmd", gres=parse_gres(record.get("Gres", "")))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""
+
+
+def _topology(root: str) -> List[Tuple[str, str]]:
+    """Return (package, threads of its core) of each CPU that is online."""
+    found = []
+    for directory in glob.glob(os.path.join(root, "sys/devices/system/cpu/cpu[0-9]*/topology")):
+        # Some virtual and ARM machines have no packages: -1 stands for the only one.
+        package = _read(os.path.join(directory, "physical_package_id")).replace("-1", "0") or "0"
+        siblings = _read(os.path.join(directory, "thread_siblings_list")) or directory
+        found.append((package, siblings))
+    return found
+
+
+def gpu_devices(root: str = "/") -> List[str]:
+    """List NVIDIA's device files.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        Such as /dev/nvidia0, by number; control devices such as /dev/nvidiactl are left out.
+    """
+    names = [path[len(root.rstrip("/")) :] for path in glob.glob(os.path.join(root, "dev/nvidia[0-9]*"))]
+    return sorted((name for name in names if re.match(r"^/dev/nvidia\d+$", name)), key=lambda name: int(name[11:]))
+
+
+def kernel_hardware(root: str = "/") -> Optional[Dict[str, Any]]:
+    """Count sockets, cores, threads and memory as the kernel shows them, in the way slurmd does.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        The hardware, or None when neither /sys nor /proc tells it.
+    """
+    cpus = _topology(root)
+    if not cpus:
+        numbers = re.findall(r"^processor\s*:", _read(os.path.join(root, "proc/cpuinfo")), re.MULTILINE)
+        cpus = [("0", str(index)) for index in range(len(numbers))]
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
+    if not cpus or not memory:
+        return None
+    cores, sockets = len(set(cpus)), len({package for package, _siblings in cpus})
+    return {
+        "source": "kernel",
+        "cpus": len(cpus),
+        "boards": 1,
+        "sockets": sockets,
+        "cores_per_socket": max(1, cores // sockets),
+        "threads_per_core": max(1, len(cpus) // cores),
+        "real_memory": int(memory.group(1)) // 1024,
+        "gres": [],
+    }
+
+
+def add_devices(gres: List[Dict[str, Any]], devices: List[str]) -> List[Dict[str, Any]]:
+    """Join the GPUs that slurmd found with their device files, or make them of the files alone.
+
+    Args:
+        gres: What slurmd told; empty before 24.11 and from the kernel.
+        devices: NVIDIA's device files.
+
+    Returns:
+        The resources. Files are named only where it is certain which GPU they are: all of one type, none missing.
+    """
+    gpus = [item for item in gres if item["name"] == "gpu"]
+    if devices and not gpus:
+        return [*gres, {"name": "gpu", "type": None, "count": len(devices), "files": devices}]
+    if len(gpus) == 1 and gpus[0]["count"] == len(devices):
+        gpus[0]["files"] = devices
+    return gres
+
+
+def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
+    """Measure this machine.
+
+    Args:
+        timeout: Seconds for slurmd.
+        root: Where the kernel's file systems begin.
+
+    Returns:
+        The hardware or None, and why slurmd's own measurement could not be used although slurmd is installed, or None.
+    """
+    result = slurm_commands.run(["slurmd", "-C"], timeout=timeout)
+    hardware = parse_slurmd(result.stdout) if result.rc == 0 else None
+    problem = None
+    if hardware is None:
+        if result.rc != slurm_commands.NOT_FOUND:
+            problem = "slurmd -C: {0}".format(result.message)
+        hardware = kernel_hardware(root)
+    if hardware is not None:
+        hardware["gres"] = add_devices(hardware["gres"], gpu_devices(root))
+    return hardware, problem
