@@ -18,7 +18,7 @@ from slurmscale.errors import (
 )
 from slurmscale.models import Cluster, Credentials, LogLine, NodeSpec, Notice, Run, RunOptions, Task
 from slurmscale.report import ScalingStatus
-from slurmscale.running import RunHandle
+from slurmscale.runs.handle import RunHandle
 from slurmscale.scaling import Scaling
 from slurmscale.states import Operation, RunStatus, TaskStatus
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select, text
 
 from slurmscale.models import Run, when
-from slurmscale.schema import ACTIVE_SQL, runs, tasks
 from slurmscale.states import RUN_ACTIVE
+from slurmscale.store.tables import ACTIVE_SQL, runs, tasks
 
 if TYPE_CHECKING:
-    from slurmscale.store import Store
+    from slurmscale.store.repository import Store
 
 DAY = 24 * 3600.0
 _MOST_STALLED = 100

@@ -15,26 +15,27 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Self
 
-from slurmscale import clusters, settings
+from slurmscale import settings
 from slurmscale.errors import NotFoundError, RefusedError
+from slurmscale.inventory import registry as clusters
 from slurmscale.models import Cluster, LogLine, Run, RunOptions, Task
-from slurmscale.notices import Hub, Subscription
-from slurmscale.prepare import Prepared, Request, prepare
-from slurmscale.progress import Tracker
-from slurmscale.reconcile import reconcile
-from slurmscale.recorder import Recorder
+from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, scaling_status
-from slurmscale.runner import AnsibleJob, Job, Launch
-from slurmscale.running import RunHandle, learning_kind
+from slurmscale.runner.ansible import AnsibleJob, Job, Launch
+from slurmscale.runs.broadcast import Hub, Subscription
+from slurmscale.runs.event_pipeline import Recorder
+from slurmscale.runs.handle import RunHandle, learning_kind
+from slurmscale.runs.launch_builder import Prepared, Request, prepare
+from slurmscale.runs.recovery import reconcile
 from slurmscale.states import FAILED, RUN_ACTIVE, Operation, RunStatus
-from slurmscale.store import Store
-from slurmscale.writer import Writer
+from slurmscale.store.repository import Store
+from slurmscale.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from slurmscale.clusters import Nodes
+    from slurmscale.inventory.registry import Nodes
 
 _CANCEL_WAIT = 15.0
 

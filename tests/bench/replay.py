@@ -20,17 +20,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from slurmscale.database import owner
 from slurmscale.models import Counts, Run
-from slurmscale.notices import Hub
-from slurmscale.progress import Tracker
-from slurmscale.recorder import Recorder
+from slurmscale.progress.tracker import Tracker
 from slurmscale.report import scaling_status
-from slurmscale.rows import run_row
-from slurmscale.schema import runs, tasks
+from slurmscale.runs.broadcast import Hub
+from slurmscale.runs.event_pipeline import Recorder
 from slurmscale.states import Operation, RunStatus, TaskStatus
-from slurmscale.store import Store
-from slurmscale.writer import Writer
+from slurmscale.store.engine import owner
+from slurmscale.store.repository import Store
+from slurmscale.store.rows import run_row
+from slurmscale.store.tables import runs, tasks
+from slurmscale.store.writer import Writer
 from sqlalchemy import insert, text
 
 if TYPE_CHECKING:

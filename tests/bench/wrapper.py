@@ -24,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 _LIBRARY = """
 import sys
-from slurmscale import RunStatus, Scaling
+from slurmscale import RunStatus
+from slurmscale import Scaling
 from slurmscale.models import RunOptions
 with Scaling() as scaling:
     run = scaling.check(sys.argv[1], sys.argv[2], RunOptions(forks=int(sys.argv[3]))).wait()

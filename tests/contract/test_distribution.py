@@ -148,7 +148,7 @@ def test_wheel_carries_nothing_else(wheel: Path) -> None:
 def test_package_finds_its_own_playbooks(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)  # noqa: S202 - built just now from our own files
-    program = "from slurmscale.project import find; print(find().root)"
+    program = "from slurmscale.runner.project import find; print(find().root)"
     root = Path(run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(tmp_path)).strip())
     assert root.is_relative_to(tmp_path)
     assert (root / "playbooks/scale_up.yml").is_file()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slurmscale.events import parse
 from slurmscale.models import Timing
-from slurmscale.progress import Tracker
+from slurmscale.progress.events import parse
+from slurmscale.progress.tracker import Tracker
 from slurmscale.states import ACTIVE, TaskStatus
 
 STRATEGIES = ("linear", "free", "host_pinned", "")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from slurmscale.events import Kind, parse
 from slurmscale.models import Timing
-from slurmscale.plan import Plan
-from slurmscale.progress import Tracker
+from slurmscale.progress.events import Kind, parse
+from slurmscale.progress.task_plan import Plan
+from slurmscale.progress.tracker import Tracker
 from slurmscale.states import ACTIVE, TaskStatus
 
 NODES = ("a", "b", "c", "dead")

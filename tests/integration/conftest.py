@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from slurmscale.settings import Settings
-from slurmscale.store import Store
+from slurmscale.store.repository import Store
 from sqlalchemy import create_engine, text
 
 ROOT = Path(__file__).resolve().parents[2]

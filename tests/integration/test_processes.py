@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 
-from slurmscale import processes
+from slurmscale.runner import processes
 
 
 def test_what_belongs_to_no_tree_any_more_is_ended_and_nothing_else():

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from slurmscale.errors import ClusterError, RefusedError
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
-from slurmscale.processes import events_dir
+from slurmscale.runner.processes import events_dir
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus

@@ -8,14 +8,14 @@ import time
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from slurmscale.database import owner
 from slurmscale.errors import NotFoundError, OverlapError, StoreError
 from slurmscale.models import Cluster, Counts, Run, TaskChange, Timing
 from slurmscale.report import scaling_status
-from slurmscale.schema import metadata
 from slurmscale.states import Operation, RunStatus, TaskStatus
-from slurmscale.store import Store
-from slurmscale.writer import Writer
+from slurmscale.store.engine import owner
+from slurmscale.store.repository import Store
+from slurmscale.store.tables import metadata
+from slurmscale.store.writer import Writer
 from sqlalchemy import text
 
 

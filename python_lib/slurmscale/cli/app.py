@@ -10,7 +10,10 @@ import sys
 import structlog
 import typer
 
-from slurmscale.cli import cluster, doctor, look, work
+from slurmscale.cli import cluster_commands as cluster
+from slurmscale.cli import doctor
+from slurmscale.cli import query_commands as look
+from slurmscale.cli import run_commands as work
 from slurmscale.errors import SlurmscaleError
 
 app = typer.Typer(

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from slurmscale import apphub, project, settings
-from slurmscale import inventory as inventories
-from slurmscale.cli import common
-from slurmscale.cli.work import common_epilog
+from slurmscale import settings
+from slurmscale.cli import options as common
+from slurmscale.cli.run_commands import common_epilog
 from slurmscale.errors import RefusedError, SlurmscaleError
+from slurmscale.inventory import ansible_inventory as inventories
+from slurmscale.runner import project
+from slurmscale.runs import apphub_check as apphub
 from slurmscale.states import Operation
-from slurmscale.store import Store
+from slurmscale.store.repository import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

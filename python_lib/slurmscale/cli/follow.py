@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from slurmscale.cli.view import View
+from slurmscale.cli.live_display import View
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from slurmscale.models import Run
-    from slurmscale.running import RunHandle
+    from slurmscale.runs.handle import RunHandle
 
 _REFRESH = 0.25
 

@@ -1,0 +1,76 @@
+"""Commands that keep clusters: cluster add, list, show, remove."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from slurmscale.cli import options as common
+from slurmscale.cli.run_commands import common_epilog
+from slurmscale.models import Cluster
+from slurmscale.scaling import Scaling
+
+app = typer.Typer(help="Keep clusters by name. No secret is kept with them.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the cluster.")]
+
+
+@app.command(
+    epilog=common_epilog(
+        (
+            "slurmscale cluster add lab --inventory inventories/lab/hosts.yml",
+            "slurmscale cluster add small --controller ctl1.example.org --apphub http://apphub:8081",
+        )
+    )
+)
+def add(
+    name: NameArgument,
+    inventory: common.InventoryOption = None,
+    controller: Annotated[str | None, typer.Option(help="Address of the controller, without an inventory.")] = None,
+    apphub: Annotated[list[str] | None, typer.Option(help="AppHub address, without an inventory; repeatable.")] = None,
+    extra_vars: common.ExtraVarsOption = None,
+) -> None:
+    """Remember a cluster, or change what is remembered."""
+    with Scaling() as scaling:
+        scaling.add_cluster(
+            Cluster(name, inventory, controller, tuple(apphub or ()), variables=common.extra_vars(extra_vars))
+        )
+    typer.echo(f"{name}: added")
+
+
+@app.command("list", epilog=common_epilog(("slurmscale cluster list --json",)))
+def list_(json: common.JsonOption = False) -> None:  # noqa: FBT002 - an option
+    """List the known clusters."""
+    with Scaling() as scaling:
+        found = scaling.store.clusters()
+    if json:
+        common.echo_json([_as_json(cluster) for cluster in found])
+        return
+    table = Table("name", "inventory", "controller", "apphub", box=None)
+    for cluster in found:
+        table.add_row(cluster.name, cluster.inventory or "", cluster.controller or "", " ".join(cluster.apphub_urls))
+    Console().print(table)
+
+
+@app.command(epilog=common_epilog(("slurmscale cluster show lab",)))
+def show(name: NameArgument) -> None:
+    """Show what is kept of a cluster, and its newest runs."""
+    with Scaling() as scaling:
+        cluster = scaling.store.cluster(name)
+        runs = scaling.store.runs(cluster=name, limit=5)
+    common.echo_json(_as_json(cluster) | {"recent_runs": [f"{run.id} {run.status.value}" for run in runs]})
+
+
+@app.command(epilog=common_epilog(("slurmscale cluster remove lab",)))
+def remove(name: NameArgument) -> None:
+    """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
+    with Scaling() as scaling:
+        scaling.store.remove_cluster(name)
+    typer.echo(f"{name}: forgotten")
+
+
+def _as_json(cluster: Cluster) -> dict[str, object]:
+    return {key: value for key, value in dataclasses.asdict(cluster).items() if key != "credentials"}

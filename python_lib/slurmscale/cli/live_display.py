@@ -1,0 +1,146 @@
+"""What a run looks like: a bar per node up to some forty nodes, aggregated above; plain lines without a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from slurmscale.models import Counts, Notice, TaskChange
+from slurmscale.report import overall_progress
+from slurmscale.states import ACTIVE, FAILED, SUCCEEDED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmscale.progress.tracker import Tracker
+
+_MOST_BARS = 40
+_MOST_FAILED = 10
+_MOST_STEPS = 8
+_SLOWEST = 5
+_LINE_SECONDS = 5.0
+_BAR_WIDTH = 24
+
+
+class View:
+    """The state of a run as it is shown; a rich renderable.
+
+    Args:
+        run_id: The run.
+        nodes: Its nodes.
+    """
+
+    def __init__(self, run_id: str, nodes: tuple[str, ...]) -> None:
+        self._run_id = run_id
+        self._tasks: dict[str, TaskChange] = {}
+        self._order = nodes
+        self._counts = Counts(total=len(nodes), active=len(nodes))
+        self._remaining: float | None = None
+        self._started = time.monotonic()
+        self._last_line = 0.0
+        self._told: set[str] = set()
+        self._tracker: Tracker | None = None
+
+    @property
+    def failed(self) -> list[TaskChange]:
+        """The nodes that failed, in the order of the run."""
+        return [task for task in self._ordered() if task.status in FAILED]
+
+    def begin(self, tracker: Tracker) -> None:
+        """Take over what happened before the subscription."""
+        self._tracker = tracker
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take over the state as it is."""
+        if self._tracker is not None:
+            self._tasks = {node.name: node.change() for node in list(self._tracker.nodes.values())}
+            self._counts = self._tracker.counts()
+
+    def update(self, notice: Notice) -> None:
+        """Take over a notice."""
+        self._tasks.update((change.node, change) for change in notice.tasks)
+        self._counts = notice.counts
+        self._remaining = notice.remaining
+
+    def lines(self, notice: Notice) -> Iterator[str]:
+        """Yield plain lines for a notice: nodes that settled, and now and then how far it is."""
+        self.update(notice)
+        yield from self.settled_lines()
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_SECONDS:
+            self._last_line = now
+            steps = Counter(task.step for task in self._tasks.values() if task.status in ACTIVE and task.step)
+            step = steps.most_common(1)[0][0] if steps else ""
+            yield f"{self._overall()} %  {self._times()}  {step}".rstrip()
+
+    def settled_lines(self) -> Iterator[str]:
+        """Yield a plain line for each node that settled since the last call."""
+        for task in self._ordered():
+            if task.status not in ACTIVE and task.node not in self._told:
+                self._told.add(task.node)
+                reason = f": {task.error_message.splitlines()[0]}" if task.error_message else ""
+                yield f"{task.node} {task.status.value}{reason}"
+
+    def __rich__(self) -> RenderableType:
+        """Draw it."""
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            Text(self._run_id, style="bold"),
+            ProgressBar(total=100, completed=self._overall(), width=_BAR_WIDTH * 2),
+            f"{self._overall():3d} %",
+            self._times(),
+        )
+        body = self._bars() if len(self._order) <= _MOST_BARS else self._aggregate()
+        return Group(head, body)
+
+    def _bars(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1))
+        for task in self._ordered():
+            table.add_row(*self._row(task))
+        return table
+
+    def _row(self, task: TaskChange) -> tuple[RenderableType, ...]:
+        style = "red" if task.status in FAILED or task.error_message else "bar.complete"
+        text = task.error_message.splitlines()[0] if task.error_message else task.step
+        return (
+            Text(task.node),
+            ProgressBar(total=100, completed=task.progress, width=_BAR_WIDTH, complete_style=style),
+            f"{task.progress:3d} %",
+            Text(text, style="red" if task.error_message else "dim", no_wrap=True, overflow="ellipsis"),
+        )
+
+    def _aggregate(self) -> RenderableType:
+        tasks = self._ordered()
+        active = [task for task in tasks if task.status in ACTIVE]
+        steps = Table.grid(padding=(0, 1))
+        for step, count in Counter(task.step or "waiting" for task in active).most_common(_MOST_STEPS):
+            steps.add_row(f"{count:6d}", Text(step, style="dim", no_wrap=True, overflow="ellipsis"))
+        steps.add_row(f"{sum(task.status in SUCCEEDED for task in tasks):6d}", Text("done", style="green"))
+        marked = Table.grid(padding=(0, 1))
+        for task in sorted(active, key=lambda task: (task.progress, task.updated_at))[:_SLOWEST]:
+            marked.add_row(*self._row(task))
+        for task in self.failed[:_MOST_FAILED]:
+            marked.add_row(*self._row(task))
+        more = len(self.failed) - _MOST_FAILED
+        return Group(steps, Text("slowest and failed:"), marked, Text(f"and {more} more failed" if more > 0 else ""))
+
+    def _ordered(self) -> list[TaskChange]:
+        return [self._tasks[node] for node in self._order if node in self._tasks]
+
+    def _overall(self) -> int:
+        return overall_progress(self._counts.success, self._counts.active_progress, self._counts.total)
+
+    def _times(self) -> str:
+        elapsed = int(time.monotonic() - self._started)
+        text = f"{elapsed // 60}:{elapsed % 60:02d}"
+        if self._remaining is not None:
+            left = int(self._remaining)
+            text += f", about {left // 60}:{left % 60:02d} left"
+        return text

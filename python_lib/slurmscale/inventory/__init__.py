@@ -1,0 +1,1 @@
+"""Clusters, nodes, logins and secrets."""

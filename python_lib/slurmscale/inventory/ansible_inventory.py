@@ -1,0 +1,216 @@
+"""What the inventory says, what a run adds to it, and which of all that is secret."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurmscale.errors import ClusterError, NodesError
+from slurmscale.runner.secret_socket import SECRETS_VARIABLE
+
+if TYPE_CHECKING:
+    from slurmscale.models import Cluster, Credentials, NodeSpec
+
+_SECRET_NAME = re.compile(
+    r"(pass|passwd|password|passphrase|secret|token|credential|api_?key|private_key)s?$", re.IGNORECASE
+)
+_SHORTEST_SECRET = 4
+_MASK = "********"
+_LIST_TIMEOUT = 120
+CONTROLLER = "controller"
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """An inventory as Ansible reads it."""
+
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    hostvars: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """All hosts."""
+        return frozenset(host for hosts in self.groups.values() for host in hosts)
+
+
+def is_secret(name: str) -> bool:
+    """Say whether a variable holds a secret, by its name."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def read(sources: Iterable[str], environment: Mapping[str, str], vault: Iterable[str] = ()) -> Inventory:
+    """Let Ansible read an inventory.
+
+    Args:
+        sources: Paths of the inventory.
+        environment: Environment for Ansible.
+        vault: Arguments that tell Ansible the vault's password.
+
+    Raises:
+        ClusterError: Ansible can't read it.
+    """
+    sources = list(sources)
+    for source in sources:
+        if "," not in source and not Path(source).exists():
+            raise ClusterError(f"The inventory {source} does not exist. Name one with --inventory.")
+    # what can't be parsed is only warned of otherwise, and would look like an empty inventory
+    strict = dict(environment) | {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
+    command = ["ansible-inventory", "--list", *vault]
+    for source in sources:
+        command += ["-i", source]
+    try:
+        done = subprocess.run(command, env=strict, capture_output=True, text=True, timeout=_LIST_TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise ClusterError(f"ansible-inventory could not be run: {exc}. Is ansible-core installed?") from exc
+    if done.returncode:
+        raise ClusterError(f"Ansible can't read the inventory {', '.join(sources)}: {done.stderr.strip()[-2000:]}")
+    data = json.loads(done.stdout)
+    hostvars = data.pop("_meta", {}).get("hostvars", {})
+    groups = {name: _members(data, name) for name in data}
+    return Inventory({name: hosts for name, hosts in groups.items() if hosts}, hostvars)
+
+
+def _members(data: Mapping[str, Any], group: str) -> list[str]:
+    found = dict.fromkeys(data.get(group, {}).get("hosts", []))
+    for child in data.get(group, {}).get("children", []):
+        found.update(dict.fromkeys(_members(data, child)))
+    return list(found)
+
+
+def check_nodes(nodes: Iterable[str], inventory: Inventory, cluster: Cluster) -> None:
+    """Refuse nodes that Ansible would silently skip.
+
+    Raises:
+        NodesError: A node is not in the inventory.
+        ClusterError: The inventory has no controller.
+    """
+    if not inventory.groups.get("slurm_controllers"):
+        raise ClusterError(
+            f"The inventory of cluster {cluster.name} has no host in the group slurm_controllers, so there is no"
+            " controller to register the nodes with. Add it to the inventory."
+        )
+    missing = [node for node in nodes if node not in inventory.hosts]
+    if missing:
+        known = inventory.groups.get("slurm_nodes", [])
+        raise NodesError(
+            f"Not in the inventory: {', '.join(missing[:10])}. The group slurm_nodes has"
+            f" {', '.join(known[:10]) or 'no host'}{', ...' if len(known) > 10 else ''}."  # noqa: PLR2004 - a readable list
+            " Add the nodes to the inventory, or correct the names."
+        )
+
+
+def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be merged
+    cluster: Cluster,
+    specs: Mapping[str, NodeSpec],
+    nodes: Iterable[str],
+    inventory: Inventory,
+    levels: Iterable[Credentials],
+    secret_vars: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Build the dynamic inventory of a run: nodes that are in no file, and logins that no file gives.
+
+    A node's own credentials win over what the inventory says, that over the cluster's, those over the defaults.
+
+    Args:
+        cluster: The cluster.
+        specs: Nodes with own address or credentials.
+        nodes: All nodes of the run.
+        inventory: What the cluster's inventory says.
+        levels: Credentials from narrow to wide: the cluster's, the run's, the defaults.
+        secret_vars: Secret extra variables.
+
+    Returns:
+        The inventory as Ansible's script plugin wants it; empty when there is nothing to add.
+    """
+    levels = list(levels)
+    hostvars: dict[str, dict[str, Any]] = {}
+    targets = dict.fromkeys([*nodes, *inventory.groups.get("slurm_controllers", [])])
+    if cluster.controller:
+        targets[CONTROLLER] = None
+        hostvars[CONTROLLER] = {"ansible_host": cluster.controller}
+    for name in targets:
+        spec = specs.get(name)
+        own = _variables(spec.credentials) if spec else {}
+        if spec and spec.host:
+            own["ansible_host"] = spec.host
+        known = inventory.hostvars.get(name, {})
+        wider = {key: value for level in reversed(levels) for key, value in _variables(level).items()}
+        # a local connection has no login
+        wider = {} if known.get("ansible_connection") == "local" else wider
+        merged = {key: value for key, value in wider.items() if key not in known} | own
+        if merged:
+            hostvars[name] = hostvars.get(name, {}) | merged
+    everywhere: dict[str, Any] = dict(cluster.variables)
+    if secret_vars:
+        everywhere[SECRETS_VARIABLE] = dict(secret_vars)
+    groups: dict[str, Any] = {}
+    if cluster.inventory is None:
+        groups["slurm_controllers"] = {"hosts": [CONTROLLER]}
+        if cluster.apphub_urls:
+            everywhere["apphub_client_urls"] = list(cluster.apphub_urls)
+    new = [name for name in specs if name not in inventory.hosts]
+    if new:
+        groups["slurm_nodes"] = {"hosts": new}
+    if not (hostvars or everywhere or groups):
+        return {}
+    return {"_meta": {"hostvars": hostvars}, "all": {"vars": everywhere}} | groups
+
+
+def _variables(credentials: Credentials) -> dict[str, Any]:
+    values = {
+        "ansible_user": credentials.user,
+        "ansible_password": credentials.password,
+        "ansible_ssh_private_key_file": credentials.private_key_file,
+        "ansible_become_password": credentials.become_password,
+        "ansible_port": credentials.port,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def split_secrets(extra_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part extra variables into what may be written down and what must stay in memory."""
+    secret = {name: value for name, value in extra_vars.items() if is_secret(name)}
+    return {name: value for name, value in extra_vars.items() if name not in secret}, secret
+
+
+def references(secret_vars: Iterable[str]) -> dict[str, str]:
+    """Return extra variables that point at the secrets in the dynamic inventory."""
+    return {name: f"{{{{ {SECRETS_VARIABLE}['{name}'] }}}}" for name in secret_vars}
+
+
+class Redactor:
+    """Masks the secrets of a run wherever they turn up in a text."""
+
+    def __init__(self) -> None:
+        self._secrets: set[str] = set()
+
+    def learn(self, value: Any, name: str = "") -> None:
+        """Collect secrets.
+
+        Args:
+            value: A variable's value; mappings and lists are searched for variables with secret names.
+            name: The variable's name.
+        """
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                self.learn(item, name if is_secret(name) else str(key))
+        elif isinstance(value, list | tuple):
+            for item in value:
+                self.learn(item, name)
+        elif isinstance(value, str | int) and not isinstance(value, bool) and is_secret(name):
+            text = str(value)
+            # a template is no secret, and masking very short texts would mask the alphabet
+            if len(text) >= _SHORTEST_SECRET and "{{" not in text:
+                self._secrets |= {text, json.dumps(text)[1:-1]}
+
+    def __call__(self, text: str) -> str:
+        """Return the text with all known secrets masked."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, _MASK)
+        return text

@@ -1,0 +1,1 @@
+"""Turns Ansible's events into the progress of every node."""

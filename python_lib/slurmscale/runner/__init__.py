@@ -1,0 +1,1 @@
+"""Runs Ansible, or replays recorded events, and ends what was started."""

@@ -1,0 +1,299 @@
+"""Runs a playbook through ansible-runner, the only module that imports it.
+
+ansible-runner's traps are kept in here: the event handler does nothing but queue, and pause so that runner reads some
+events at once; no event file is written, nothing secret reaches the disk, and stopping is done by `processes`, because
+runner's own cancel leaves Ansible's workers alive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import ansible_runner  # type: ignore[import-untyped] # the package has no types
+
+from slurmscale.errors import RunnerError
+from slurmscale.runner import processes
+from slurmscale.runner.secret_socket import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_IDENT = "run"
+_END = None
+_ENOUGH = b"enough"
+_PACE = 0.05
+"""Seconds between two looks at the queue of events."""
+_PAUSE = 0.02
+_READING = 0.005
+"""Seconds for which events are left to gather, and for which they are then read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is to be run.
+
+    Attributes:
+        playbook: The playbook.
+        environment: Environment for Ansible, without secrets.
+        inventory: Paths of inventories.
+        added: Dynamic inventory that is handed over through memory.
+        extra_vars: Extra variables, without secrets.
+        forks: Hosts worked on at the same time.
+        check: Ansible's check mode.
+        timeout: Seconds after which the run is stopped.
+        verbosity: Number of v's.
+        vault_password: Handed over through memory.
+        vault_password_file: File or program that gives the vault's password.
+        report: The playbook writes its verdict on the nodes into a file, to be named by the variable `report`.
+    """
+
+    playbook: Path
+    environment: dict[str, str]
+    inventory: tuple[str, ...] = ()
+    added: dict[str, Any] = field(default_factory=dict, repr=False)
+    extra_vars: dict[str, Any] = field(default_factory=dict)
+    forks: int = 50
+    check: bool = False
+    timeout: float | None = None
+    verbosity: int = 0
+    vault_password: str | None = field(default=None, repr=False)
+    vault_password_file: str | None = None
+    report: bool = False
+
+
+class Job(Protocol):
+    """A playbook at work; `fake` has another one."""
+
+    pid: int | None
+    stopped: str | None
+    """Why it was stopped from here; None when it was not."""
+    error: str | None
+    """Why ansible-playbook could not be run to its end."""
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The private directory, if there is one."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stream(self, tick: float) -> Iterator[dict[str, Any] | None]:
+        """Yield the events as they come, and None whenever `tick` seconds passed; ends with the playbook."""
+
+    def plan_lines(self, wait: float = 0.0) -> list[dict[str, Any]]:
+        """Return the plan's lines that are new; wait for the first of them for some seconds at most."""
+
+    def report(self) -> dict[str, Any]:
+        """Return the report that the playbook wrote; empty when it wrote none."""
+
+    def refusals(self) -> dict[str, str]:
+        """Return the reasons of the nodes that the report says no to."""
+
+    def stop(self, reason: str, *, force: bool = False) -> None:
+        """End the work, here and on the nodes."""
+
+    def close(self) -> None:
+        """Clean up."""
+
+
+class AnsibleJob:
+    """One ansible-playbook.
+
+    Args:
+        launch: What is to be run.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._done = threading.Event()
+        self._stopping = threading.Lock()
+        self._plan_offset = 0
+        self._read_until = 0.0
+        self._timer: threading.Timer | None = None
+        self._command: int | None = None
+        self.pid: int | None = None
+        self.stopped: str | None = None
+        self.error: str | None = None
+        self.run_dir: Path = processes.make_run_dir()
+        self._control = self.run_dir / "cp"
+        self._plan = self.run_dir / "plan.jsonl"
+        self._report = self.run_dir / "report.json"
+        self._channel = Channel(self.run_dir, launch.added, launch.vault_password)
+
+    def start(self) -> None:
+        """Start ansible-playbook in a thread of its own."""
+        self._control.mkdir(mode=0o700)
+        self._swallow_command_file()
+        threading.Thread(target=self._work, name="ansible-runner", daemon=True).start()
+        if self._launch.timeout:
+            reason = f"the time limit of {self._launch.timeout:g} s was reached"
+            self._timer = threading.Timer(self._launch.timeout, self.stop, [reason])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def stream(self, tick: float) -> Iterator[dict[str, Any] | None]:
+        """Yield events soon after they come, None whenever an interval of `tick` seconds passed."""
+        due = time.monotonic() + tick
+        while True:
+            if time.monotonic() >= due:
+                due = time.monotonic() + tick
+                yield None
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                # to be woken by each event costs more than to take some at once
+                time.sleep(_PACE)
+                continue
+            if event is _END:
+                return
+            yield event
+
+    def plan_lines(self, wait: float = 0.0) -> list[dict[str, Any]]:
+        """Return new lines of the plan callback's file."""
+        deadline = time.monotonic() + wait
+        while True:
+            lines = self._read_plan()
+            if lines or time.monotonic() >= deadline or self._done.is_set():
+                return lines
+            time.sleep(0.01)
+
+    def report(self) -> dict[str, Any]:
+        """Read the playbook's report, if it wrote one."""
+        try:
+            report: dict[str, Any] = json.loads(self._report.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return report
+
+    def refusals(self) -> dict[str, str]:
+        """Return what the report says of nodes that are not ready."""
+        return {
+            name: " ".join(str(found[key]) for key in ("reason", "remedy") if found.get(key)) or "not ready"
+            for name, found in self.report().get("nodes", {}).items()
+            if not found.get("ready")
+        }
+
+    def stop(self, reason: str, *, force: bool = False) -> None:
+        """End ansible-playbook, its workers, and the modules on the nodes."""
+        if self._done.is_set():
+            return
+        self.stopped = self.stopped or reason
+        self._end(force=force)
+
+    def close(self) -> None:
+        """Remove the private directory and close the connections."""
+        if self._timer:
+            self._timer.cancel()
+        if self._command is not None:
+            os.write(self._command, _ENOUGH)
+            self._command = None
+        with self._stopping:
+            processes.close_connections(self._control)
+            self._channel.close()
+            processes.remove_run_dir(self.run_dir)
+
+    def _end(self, *, force: bool) -> None:
+        with self._stopping:
+            processes.end_tree(self.pid, self.run_dir, force=force)
+            processes.end_on_nodes(self._control)
+
+    def _work(self) -> None:
+        try:
+            result = ansible_runner.run(**self._arguments())
+            if result.rc and not self.stopped:
+                self.error = f"ansible-playbook ended with return code {result.rc}"
+        except Exception as exc:  # noqa: BLE001 - whatever runner raises must end up in the run's record
+            self.error = f"ansible-runner: {type(exc).__name__}: {exc}"
+        finally:
+            try:
+                if self.stopped:
+                    # Right after the start there was no process yet; of what came later runner ends only the main one.
+                    self._end(force=True)
+            finally:
+                self._done.set()
+                self._events.put(_END)
+
+    def _arguments(self) -> dict[str, Any]:
+        launch = self._launch
+        arguments = ["--check"] if launch.check else []
+        added = self._channel.inventory_script
+        vault = self._channel.vault_script or launch.vault_password_file
+        if vault:
+            arguments += ["--vault-password-file", f"'{vault}'"]
+        return {
+            "private_data_dir": str(self.run_dir),
+            "ident": _IDENT,
+            "artifact_dir": str(processes.events_dir(self.run_dir)),
+            "playbook": str(launch.playbook),
+            "project_dir": str(Path.cwd()),
+            "inventory": [*launch.inventory, *([str(added)] if added else [])],
+            "extravars": launch.extra_vars | ({"report": str(self._report)} if launch.report else {}),
+            "envvars": launch.environment
+            # Of what is as it should be events say enough; text of it is some 2 % of a run's CPU, and for readers only.
+            | ({} if launch.verbosity else {"ANSIBLE_DISPLAY_OK_HOSTS": "false"})
+            | {
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
+                "SLURMSCALE_PLAN_FILE": str(self._plan),
+            },
+            "cmdline": " ".join(arguments) or None,
+            "forks": launch.forks,
+            "verbosity": launch.verbosity or None,
+            "quiet": True,
+            "settings": {"pexpect_timeout": 1, "suppress_output_file": True},
+            "fact_cache_type": "memory",
+            "event_handler": self._on_event,
+            "cancel_callback": lambda: self.stopped is not None,
+        }
+
+    def _on_event(self, event: dict[str, Any]) -> bool:
+        if self.pid is None and event.get("pid"):
+            self.pid = event["pid"]
+        self._events.put(event)
+        if time.monotonic() > self._read_until:
+            # What Ansible prints meanwhile is read at once; the terminal in between holds 4 KiB, some 30 events. Woken
+            # by each of them, this thread would take a tenth of the CPU of the whole run.
+            time.sleep(_PAUSE)
+            self._read_until = time.monotonic() + _READING
+        return False
+
+    def _read_plan(self) -> list[dict[str, Any]]:
+        try:
+            with self._plan.open("rb") as plan:
+                plan.seek(self._plan_offset)
+                new = plan.read()
+        except FileNotFoundError:
+            return []
+        whole = new[: new.rfind(b"\n") + 1]
+        self._plan_offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def _swallow_command_file(self) -> None:
+        """Runner writes the whole environment into a file `command`; a pipe in its place keeps it off the disk."""
+        events = processes.events_dir(self.run_dir)
+        events.mkdir(mode=0o700)
+        artifacts = events / _IDENT
+        artifacts.mkdir(mode=0o700)
+        pipe = artifacts / "command"
+        try:
+            os.mkfifo(pipe, 0o600)
+        except OSError as exc:
+            raise RunnerError(
+                f"{self.run_dir} takes no pipes: {exc.strerror}. Set TMPDIR to a local directory."
+            ) from exc
+        # opened for both directions, so that neither side waits for the other
+        descriptor = self._command = os.open(pipe, os.O_RDWR)
+
+        def drain() -> None:
+            while not os.read(descriptor, 65536).endswith(_ENOUGH):
+                pass
+            os.close(descriptor)
+
+        threading.Thread(target=drain, name="command-file", daemon=True).start()

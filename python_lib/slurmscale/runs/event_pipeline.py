@@ -1,0 +1,123 @@
+"""Carries a run's events to the tracker, the store and the subscribers.
+
+It knows no Ansible process: live events and replayed ones take the same way.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from slurmscale.models import Counts, Notice
+from slurmscale.progress.events import Event, Kind, Outcome, parse, plain
+from slurmscale.report import overall_progress
+from slurmscale.states import RUN_ACTIVE, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmscale.progress.tracker import Tracker
+    from slurmscale.runs.broadcast import Hub
+    from slurmscale.store.writer import Writer
+
+_LINES_PER_FLUSH = 2_000
+_FLUSH_SECONDS = 0.25
+_TAIL = 30
+_BORING = frozenset({"playbook_on_start", "runner_on_start", "runner_on_async_poll"})
+
+
+class Recorder:
+    """Records one run.
+
+    Args:
+        run_id: The run.
+        tracker: Its progress.
+        writer: Takes it to the store.
+        hub: Takes it to the subscribers.
+        redact: Masks the run's secrets in a text.
+    """
+
+    def __init__(
+        self, run_id: str, tracker: Tracker, writer: Writer, hub: Hub, redact: Callable[[str], str] = str
+    ) -> None:
+        self.tracker = tracker
+        self._run_id = run_id
+        self._writer = writer
+        self._hub = hub
+        self._redact = redact
+        self._lines: list[dict[str, Any]] = []
+        self._counts = Counts()
+        self._flushed = 0.0
+        self._tail: list[str] = []
+        self.has_stats = False
+
+    @property
+    def tail(self) -> str:
+        """What ansible-playbook said last outside of any host: its complaint when it could not start."""
+        return "\n".join(self._tail)
+
+    def event(self, raw: dict[str, Any]) -> None:
+        """Take one raw event."""
+        event = parse(raw, time.time())
+        self.tracker.feed(event)
+        self.has_stats |= event.kind is Kind.STATS
+        if event.text and event.name not in _BORING:
+            self._log(event)
+        if len(self._lines) >= _LINES_PER_FLUSH or event.time - self._flushed > _FLUSH_SECONDS:
+            self.flush(event.time)
+
+    def flush(self, now: float) -> None:
+        """Hand over what changed since the last time."""
+        self._flushed = now
+        changes = self.tracker.drain()
+        for change in changes:
+            if change.error_message:
+                change.error_message = self._redact(change.error_message)
+        if not changes and not self._lines:
+            return
+        counts = self.tracker.counts()
+        settled = (counts.active, counts.success) != (self._counts.active, self._counts.success)
+        self._counts = counts
+        self._writer.put(changes, self._lines, counts, urgent=settled)
+        self._lines = []
+        self._publish(RunStatus.RUNNING, changes)
+
+    def tick(self, now: float) -> None:
+        """Let the clock move the nodes; called every second or so."""
+        self.tracker.tick(now)
+        self.flush(now)
+
+    def finish(self, status: RunStatus, error: str | None, now: float) -> None:
+        """Record how the run ended; nothing may follow."""
+        changes = self.tracker.drain()
+        for change in changes:
+            if change.error_message:
+                change.error_message = self._redact(change.error_message)
+        error = self._redact(error) if error else None
+        self._counts = self.tracker.counts()
+        self._writer.put(changes, self._lines, self._counts, urgent=True, status=status, error=error, completed_at=now)
+        self._lines = []
+        self._publish(status, changes, error)
+
+    def _publish(self, status: RunStatus, changes: list[Any], error: str | None = None) -> None:
+        counts = self._counts
+        progress = overall_progress(counts.success, counts.active_progress, counts.total)
+        remaining = self.tracker.remaining if status in RUN_ACTIVE else None
+        self._hub.publish(Notice(self._run_id, status, progress, counts, tuple(changes), remaining, error))
+
+    def _log(self, event: Event) -> None:
+        text = self._redact(plain(event.text))
+        host = event.host if event.host in self.tracker.nodes else None
+        if event.kind is Kind.OUTPUT or (event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and host is None):
+            self._tail = [*self._tail[1 - _TAIL :], text]
+        self._lines.append(
+            {
+                "run_id": self._run_id,
+                "node": host,
+                "counter": event.counter,
+                "created_at": event.time,
+                "event": event.name,
+                "task": event.step,
+                "text": text,
+            }
+        )

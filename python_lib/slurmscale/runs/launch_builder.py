@@ -1,0 +1,143 @@
+"""Makes of a request what is recorded, what is run, and what must be masked; refuses what can be refused."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slurmscale import settings
+from slurmscale.inventory import ansible_inventory as inventories
+from slurmscale.inventory import vault
+from slurmscale.inventory.ansible_inventory import Inventory, Redactor
+from slurmscale.models import Cluster, Counts, NodeSpec, Run, RunOptions
+from slurmscale.runner import processes, project
+from slurmscale.runner.ansible import Launch
+from slurmscale.runner.secret_socket import Channel
+from slurmscale.states import Operation, RunStatus
+from slurmscale.store.engine import owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked for."""
+
+    operation: Operation
+    cluster: Cluster
+    specs: Mapping[str, NodeSpec]
+    options: RunOptions
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What came of it."""
+
+    run: Run
+    launch: Launch
+    redactor: Redactor
+
+
+def _fixed_vars(run: Run) -> dict[str, object]:
+    """Return what the library states itself: the nodes, and that somebody has confirmed their removal."""
+    confirmed = {"confirm": True} if run.operation is Operation.SCALE_DOWN else {}
+    return {"nodes": ",".join(run.nodes), **confirmed}
+
+
+def prepare(config: settings.Settings, request: Request) -> Prepared:
+    """Check a request against playbooks and inventory, and prepare its run.
+
+    Args:
+        config: Settings.
+        request: What somebody asked for.
+
+    Raises:
+        RefusedError: It can't be run; nothing was changed.
+    """
+    content = project.find(config.project_dir)
+    playbook = content.playbook(request.operation)
+    environment = content.environment() | settings.blanked_environment()
+    own = config.vault_password
+    vault_password = request.options.vault_password or (own.get_secret_value() if own else None)
+    known = _known(request, environment, vault_password)
+    plain_vars, secret_vars = inventories.split_secrets(request.options.extra_vars)
+    run = _run(config, request, plain_vars, secret_vars)
+    cluster, options = request.cluster, request.options
+    levels = (cluster.credentials, options.credentials, config.credentials)
+    launch = Launch(
+        playbook=playbook,
+        environment=environment,
+        inventory=(cluster.inventory,) if cluster.inventory else (),
+        added=inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars),
+        extra_vars=plain_vars | inventories.references(secret_vars) | _fixed_vars(run),
+        forks=run.forks,
+        check=options.check,
+        timeout=options.timeout,
+        verbosity=options.verbosity,
+        vault_password=vault_password,
+        vault_password_file=options.vault_password_file,
+        report=request.operation.reports and "report" not in options.extra_vars,
+    )
+    return Prepared(run, launch, _redactor(known, launch, secret_vars))
+
+
+def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:
+    """Read the cluster's inventory and refuse nodes that are not in it."""
+    cluster = request.cluster
+    if cluster.inventory is None:
+        return Inventory()
+    sources, merged = [cluster.inventory], os.environ | environment
+    if vault_password:
+        directory = processes.make_run_dir()
+        channel = Channel(directory, {}, vault_password)
+        try:
+            known = inventories.read(sources, merged, ["--vault-password-file", str(channel.vault_script)])
+        finally:
+            channel.close()
+            processes.remove_run_dir(directory)
+    else:
+        path = request.options.vault_password_file
+        known = inventories.read(sources, merged, ["--vault-password-file", path] if path else [])
+    new = {name for name, spec in request.specs.items() if spec.host}
+    inventories.check_nodes([name for name in request.specs if name not in new], known, cluster)
+    return known
+
+
+def _run(
+    config: settings.Settings,
+    request: Request,
+    plain_vars: dict[str, object],
+    secret_vars: dict[str, object],
+) -> Run:
+    options = request.options
+    return Run(
+        id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}",
+        cluster=request.cluster.name,
+        operation=request.operation,
+        status=RunStatus.PENDING,
+        nodes=tuple(request.specs),
+        counts=Counts(total=len(request.specs), active=len(request.specs)),
+        created_at=time.time(),
+        inventory=request.cluster.inventory,
+        forks=options.forks or config.forks,
+        check=options.check,
+        variables=plain_vars,
+        secret_names=tuple(secret_vars),
+        retry_of=request.retry_of,
+        **owner(),
+    )
+
+
+def _redactor(known: Inventory, launch: Launch, secret_vars: dict[str, object]) -> Redactor:
+    redactor = Redactor()
+    secret = vault.password(launch.vault_password, launch.vault_password_file)
+    redactor.learn(vault.unseal(known.hostvars, secret))
+    redactor.learn(launch.added)
+    redactor.learn(secret_vars)
+    redactor.learn(launch.vault_password or "", "password")
+    return redactor

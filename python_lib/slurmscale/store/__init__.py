@@ -1,0 +1,1 @@
+"""The database: runs, tasks, logs, clusters and durations."""

@@ -1,0 +1,110 @@
+"""The connection to SQLite or PostgreSQL, its transactions, and errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from slurmscale.errors import StoreError
+from slurmscale.store import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MIGRATION_LOCK = 7_305_811
+_BUSY_SECONDS = 30
+_REMEDY = (
+    "Set SLURMSCALE_DATA_DIR to a directory that can be written, or SLURMSCALE_DATABASE_URL to a database that answers."
+)
+
+
+class Database:
+    """A database whose tables are those of this version.
+
+    Args:
+        url: SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://...`.
+
+    Raises:
+        StoreError: The database can't be opened or written.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        with self.explained("open"), self.begin() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            migrate.upgrade(connection)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that may write; rolled back when the block raises."""
+        with self.engine.connect() as connection:
+            if self.engine.dialect.name == "sqlite":
+                # taking the lock at once: a reader that turns writer halfway would be refused instead of waiting
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def explained(self, action: str) -> Iterator[None]:
+        """Turn errors of the database into a StoreError that says what to do."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as exc:
+            reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
+            raise StoreError(f"Cannot {action} the database {self.shown_url}: {reason}. {_REMEDY}") from exc
+
+
+def _engine(url: str) -> Engine:
+    try:
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as exc:
+        raise StoreError(
+            f"SLURMSCALE_DATABASE_URL is of no use: {exc}. Use sqlite:///PATH, or postgresql+psycopg://USER@HOST/NAME"
+            " with slurmscale[postgresql] installed."
+        ) from exc
+    if engine.dialect.name == "sqlite":
+        path = Path(engine.url.database or ":memory:")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise StoreError(f"Cannot make the database's directory {path.parent}: {exc.strerror}. {_REMEDY}") from exc
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # the driver's own transaction handling would begin too late; `begin` does it
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {_BUSY_SECONDS * 1000}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def owner() -> dict[str, Any]:
+    """Describe this process, so that others can tell whether it still lives."""
+    return {
+        "owner_host": socket.gethostname(),
+        "owner_pid": os.getpid(),
+        "owner_started": psutil.Process().create_time(),
+    }

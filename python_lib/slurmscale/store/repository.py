@@ -1,0 +1,281 @@
+"""Runs, tasks, logs, clusters and timings in SQLite or PostgreSQL.
+
+SQLite (WAL) in the data directory by default, PostgreSQL by URL. Everything is plain SQL over the tables in `schema`;
+`writer` adds the one thread that records a live run.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from slurmscale.errors import NotFoundError, OverlapError, StoreError
+from slurmscale.models import Cluster, Counts, LogLine, Run, Task, Timing
+from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
+from slurmscale.store.engine import Database
+from slurmscale.store.rows import as_cluster, as_log_line, as_run, as_task, run_row
+from slurmscale.store.tables import claims, clusters, log_lines, runs, tasks, timings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_LEARN_FROM = 5
+"""Earlier runs whose timings count; older ones describe machines and roles of the past."""
+
+_UPDATE_TASK = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("b_id"))
+    .values({name: bindparam(name) for name in (
+        "status", "progress", "step", "error_message", "updated_at", "started_at", "completed_at"
+    )})
+)  # fmt: skip
+
+
+class Store(Database):
+    """All records; each method is one transaction.
+
+    Raises:
+        StoreError: From every method, when the database can't be read or written.
+    """
+
+    # -- runs
+
+    def create_run(self, run: Run) -> dict[str, int]:
+        """Record a run, its tasks, and its claim on its nodes, all or nothing.
+
+        Args:
+            run: The run; its status must be pending.
+
+        Returns:
+            The ids of its task records by node.
+
+        Raises:
+            OverlapError: Another run works on some of the nodes.
+            StoreError: The database can't be written.
+        """
+        with self.explained("write"):
+            for _ in range(3):
+                try:
+                    with self.begin() as connection:
+                        return _insert_run(connection, run)
+                except IntegrityError:
+                    self._refuse_overlap(run)
+            raise StoreError("The run could not be recorded: other runs kept claiming its nodes at the same moment.")
+
+    def _refuse_overlap(self, run: Run) -> None:
+        wanted = set(run.nodes)
+        with self.engine.connect() as connection:
+            held = connection.execute(
+                select(claims.c.run_id, claims.c.node).where(claims.c.cluster == run.cluster).order_by(claims.c.node)
+            ).all()
+        overlap = [(run_id, node) for run_id, node in held if node in wanted]
+        if overlap:
+            first = overlap[0][0]
+            raise OverlapError(first, tuple(node for run_id, node in overlap if run_id == first))
+
+    def record(
+        self,
+        run_id: str,
+        changes: Sequence[Mapping[str, Any]],
+        lines: Sequence[Mapping[str, Any]],
+        run: Mapping[str, Any],
+    ) -> None:
+        """Write a batch: changed tasks, new log lines and the run's own columns, in one transaction."""
+        with self.explained("write"), self.begin() as connection:
+            if changes:
+                connection.execute(_UPDATE_TASK, list(changes))
+            if lines:
+                connection.execute(insert(log_lines), list(lines))
+            if run:
+                connection.execute(update(runs).where(runs.c.id == run_id).values(**run))
+                if RunStatus(run.get("status", RunStatus.RUNNING)) not in RUN_ACTIVE:
+                    connection.execute(delete(claims).where(claims.c.run_id == run_id))
+
+    def update_run(self, run_id: str, **values: Any) -> None:
+        """Write single columns of a run at once."""
+        self.record(run_id, (), (), values)
+
+    def end_run(self, run_id: str, status: RunStatus, reason: str) -> None:
+        """End a run from outside: its active tasks become failed with the reason, its nodes are free."""
+        now = time.time()
+        with self.explained("write"), self.begin() as connection:
+            connection.execute(
+                update(tasks)
+                .where(tasks.c.run_id == run_id, tasks.c.status.in_(ACTIVE))
+                .values(status=TaskStatus.FAILED, error_message=reason, completed_at=now, updated_at=now)
+            )
+            counts = _count(connection, run_id)
+            connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id)
+                .values(
+                    status=status, error=reason, completed_at=now, updated_at=now,
+                    active=counts.active, success=counts.success, failed=counts.failed,
+                    active_progress=counts.active_progress,
+                )
+            )  # fmt: skip
+            connection.execute(delete(claims).where(claims.c.run_id == run_id))
+
+    def request_cancel(self, run_id: str) -> None:
+        """Ask the process that owns a run to cancel it."""
+        self.update_run(run_id, cancel_requested=True)
+
+    def cancel_requested(self, run_id: str) -> bool:
+        """Say whether somebody asked for the run to be cancelled."""
+        with self.explained("read"), self.engine.connect() as connection:
+            return bool(connection.scalar(select(runs.c.cancel_requested).where(runs.c.id == run_id)))
+
+    def run(self, run_id: str) -> Run:
+        """Return a run; raises NotFoundError."""
+        with self.explained("read"), self.engine.connect() as connection:
+            row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
+        if row is None:
+            raise NotFoundError(f"There is no run {run_id}. `slurmscale runs` lists the runs there are.")
+        return as_run(row)
+
+    def runs(
+        self, *, limit: int | None = None, since: float | None = None, active: bool = False, cluster: str | None = None
+    ) -> list[Run]:
+        """Return runs, newest first."""
+        query = select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc())
+        if since is not None:
+            query = query.where(runs.c.created_at >= since)
+        if active:
+            query = query.where(runs.c.status.in_(RUN_ACTIVE))
+        if cluster is not None:
+            query = query.where(runs.c.cluster == cluster)
+        with self.explained("read"), self.engine.connect() as connection:
+            return [as_run(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    # -- tasks and logs
+
+    def tasks(self, run_id: str, *, status: Iterable[TaskStatus] | None = None) -> list[Task]:
+        """Return the tasks of a run in the order of its nodes."""
+        query = select(tasks).where(tasks.c.run_id == run_id).order_by(tasks.c.id)
+        if status is not None:
+            query = query.where(tasks.c.status.in_(list(status)))
+        with self.explained("read"), self.engine.connect() as connection:
+            return [as_task(row) for row in connection.execute(query).mappings()]
+
+    def latest_task(self, node: str) -> Task:
+        """Return the newest task of a node; raises NotFoundError."""
+        query = select(tasks).where(tasks.c.node == node).order_by(tasks.c.created_at.desc()).limit(1)
+        with self.explained("read"), self.engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise NotFoundError(f"No run ever worked on node {node}. `slurmscale tasks` lists the nodes of a run.")
+        return as_task(row)
+
+    def log(self, run_id: str, node: str | None = None, *, after: int = 0, limit: int | None = None) -> list[LogLine]:
+        """Return log lines of a node, or with node None those that belong to no node, oldest first."""
+        query = (
+            select(log_lines)
+            .where(log_lines.c.run_id == run_id, log_lines.c.node == node, log_lines.c.id > after)
+            .order_by(log_lines.c.id)
+            .limit(limit)
+        )
+        with self.explained("read"), self.engine.connect() as connection:
+            return [as_log_line(row) for row in connection.execute(query).mappings()]
+
+    # -- what earlier runs teach
+
+    def learned(self, kind: str) -> dict[str, Timing]:
+        """Return the median timing of each task over the latest runs of a kind."""
+        recent = (
+            select(timings.c.run_id)
+            .where(timings.c.kind == kind)
+            .group_by(timings.c.run_id)
+            .order_by(text("max(created_at) DESC"))
+            .limit(_LEARN_FROM)
+        )
+        with self.explained("read"), self.engine.connect() as connection:
+            latest = list(connection.scalars(recent))
+            columns = (timings.c.key, timings.c.seconds, timings.c.share)
+            rows = connection.execute(
+                select(*columns).where(timings.c.kind == kind, timings.c.run_id.in_(latest))
+            ).all()
+        by_key: dict[str, list[Timing]] = {}
+        for key, seconds, share in rows:
+            by_key.setdefault(key, []).append(Timing(seconds, share))
+        return {
+            key: Timing(median(timing.seconds for timing in found), median(timing.share for timing in found))
+            for key, found in by_key.items()
+        }
+
+    def learn(self, kind: str, run_id: str, learned: Mapping[str, Timing]) -> None:
+        """Keep what a run teaches."""
+        now = time.time()
+        rows = [
+            {"kind": kind, "run_id": run_id, "key": key[:512], "created_at": now, **timing._asdict()}
+            for key, timing in learned.items()
+        ]
+        if rows:
+            with self.explained("write"), self.begin() as connection:
+                connection.execute(insert(timings), rows)
+
+    # -- clusters
+
+    def save_cluster(self, cluster: Cluster) -> None:
+        """Add a cluster, or replace the one of that name."""
+        now = time.time()
+        row = {
+            "inventory": cluster.inventory, "controller": cluster.controller,
+            "apphub_urls": list(cluster.apphub_urls), "variables": cluster.variables, "updated_at": now,
+        }  # fmt: skip
+        with self.explained("write"), self.begin() as connection:
+            if not connection.execute(update(clusters).where(clusters.c.name == cluster.name).values(**row)).rowcount:
+                connection.execute(insert(clusters).values(name=cluster.name, created_at=now, **row))
+
+    def clusters(self) -> list[Cluster]:
+        """Return all clusters by name."""
+        with self.explained("read"), self.engine.connect() as connection:
+            return [
+                as_cluster(row) for row in connection.execute(select(clusters).order_by(clusters.c.name)).mappings()
+            ]
+
+    def cluster(self, name: str) -> Cluster:
+        """Return a cluster; raises NotFoundError."""
+        found = next((cluster for cluster in self.clusters() if cluster.name == name), None)
+        if found is None:
+            raise NotFoundError(f"There is no cluster {name}. Add it: slurmscale cluster add {name} --inventory FILE")
+        return found
+
+    def remove_cluster(self, name: str) -> None:
+        """Forget a cluster; its runs stay."""
+        self.cluster(name)
+        with self.explained("write"), self.begin() as connection:
+            connection.execute(delete(clusters).where(clusters.c.name == name))
+
+
+def _insert_run(connection: Connection, run: Run) -> dict[str, int]:
+    connection.execute(insert(runs).values(**run_row(run)))
+    connection.execute(insert(claims), [{"cluster": run.cluster, "node": node, "run_id": run.id} for node in run.nodes])
+    connection.execute(
+        insert(tasks),
+        [
+            {
+                "task_id": f"{run.id}:{node}", "run_id": run.id, "node": node, "task_type": run.operation.task_type,
+                "status": TaskStatus.PENDING, "progress": 0, "step": "", "created_at": run.created_at,
+                "updated_at": run.created_at,
+            }
+            for node in run.nodes
+        ],
+    )  # fmt: skip
+    rows = connection.execute(select(tasks.c.node, tasks.c.id).where(tasks.c.run_id == run.id))
+    return {node: number for node, number in rows}  # noqa: C416 - rows are no pairs to dict()
+
+
+def _count(connection: Connection, run_id: str) -> Counts:
+    rows = connection.execute(
+        text("SELECT status, count(*), sum(progress) FROM tasks WHERE run_id = :run GROUP BY status"), {"run": run_id}
+    ).all()
+    by_status = {TaskStatus(status): (count, progress) for status, count, progress in rows}
+    active = [by_status[status] for status in by_status if status in ACTIVE]
+    success = sum(by_status[s][0] for s in by_status if s in (TaskStatus.COMPLETED, TaskStatus.SUCCESS))
+    total = sum(count for count, _ in by_status.values())
+    active_count = sum(count for count, _ in active)
+    return Counts(total, active_count, success, total - active_count - success, sum(int(p) for _, p in active))

@@ -1,0 +1,316 @@
+"""The command: what it prints, what it asks, and its exit codes. The playbook is a replay of the recorded run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from slurmscale.cli import app, follow, main
+from slurmscale.cli import options as common
+from slurmscale.cli import run_commands as work
+from slurmscale.cli.live_display import View
+from slurmscale.errors import RefusedError
+from slurmscale.models import Counts, NodeSpec, Notice, TaskChange
+from slurmscale.runner.fake import FakeJob
+from slurmscale.runs import apphub_check as apphub
+from slurmscale.scaling import Scaling
+from slurmscale.states import RunStatus, TaskStatus
+from typer.testing import CliRunner
+
+DATA = Path(__file__).resolve().parents[2] / "events" / "data"
+EVENTS = json.loads((DATA / "events.json").read_text())
+PLAN = [json.loads(line) for line in (DATA / "plan.jsonl").read_text().splitlines()]
+GOOD = [
+    {"event": "playbook_on_play_start", "event_data": {"play_uuid": "p"}},
+    *({"event": "runner_on_ok", "stdout": f"ok: [{h}]", "event_data": {"host": h, "task": "t", "task_uuid": "t"}}
+      for h in "ab"),
+    {"event": "playbook_on_stats", "event_data": {"ok": {"a": 1, "b": 1}}},
+]  # fmt: skip
+
+
+class Commands:
+    def __init__(self, monkeypatch, tmp_path):
+        self.events, self.plan, self.speed = GOOD, [], None
+        self.inventory = tmp_path / "hosts.yml"
+        self.inventory.write_text(
+            "slurm_controllers: {hosts: {ctl: }}\nslurm_nodes: {hosts: {a: , b: , c: , dead: }}\n"
+        )
+        monkeypatch.setenv("SLURMSCALE_DATA_DIR", str(tmp_path / "data"))
+        monkeypatch.setattr(work, "Scaling", lambda: Scaling(make_job=self.job))
+        monkeypatch.setattr(apphub, "AnsibleJob", self.job)
+        self.launches = []
+
+    def job(self, launch):
+        self.launches.append(launch)
+        return FakeJob(self.events, self.plan, speed=self.speed)
+
+    def __call__(self, *arguments, **more):
+        return CliRunner().invoke(app, list(arguments), **more)
+
+    def up(self, nodes="a,b", *arguments, **more):
+        return self("up", nodes, "-i", str(self.inventory), *arguments, **more)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    return Commands(monkeypatch, tmp_path)
+
+
+def test_all_nodes_done_is_0(command):
+    done = command.up()
+    assert done.exit_code == 0, done.output
+    assert "a completed" in done.output
+    assert "2 of 2 nodes done" in done.output
+
+
+def test_a_failed_node_is_1_and_its_reason_and_the_next_steps_are_shown(command):
+    command.events, command.plan = EVENTS, PLAN
+    done = command.up("a,b,c,dead")
+    assert done.exit_code == 1
+    for part in ("Connection refused", "hard fail a", "other nodes failed", "slurmscale log a", "slurmscale retry"):
+        assert part in done.output
+
+
+def test_json_is_all_there_is_on_standard_output(command):
+    done = command.up("a,b", "--json")
+    result = json.loads(done.stdout)
+    assert (result["status"], result["success_nodes"], result["nodes"]) == ("completed", 2, ["a", "b"])
+    assert result["completed_at"].endswith("+00:00")
+    assert [task["progress"] for task in result["tasks"]] == [100, 100]
+
+
+def test_what_is_refused_is_2_and_says_what_to_do(command, monkeypatch, capsys):
+    for arguments in (
+        ["up", "zz", "-i", str(command.inventory)],
+        ["up", "n[1", "-i", str(command.inventory)],
+        ["up", "a", "-i", "/nowhere"],
+        ["down", "a", "-i", str(command.inventory)],
+        ["log", "a"],
+        ["tasks"],
+        ["cancel", "no-such-run"],
+        ["cluster", "show", "lab"],
+        ["up", "a", "-i", str(command.inventory), "-e", "no equals sign"],
+        ["up"],
+        ["up", "a", "-i", "x", "-c", "y"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["slurmscale", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2, arguments
+        assert capsys.readouterr().err, arguments
+
+
+def test_removing_nodes_asks_first(command):
+    arguments = ("down", "a,b", "-i", str(command.inventory))
+    assert command(*arguments, "--yes").exit_code == 0
+    assert command(*arguments, "--check").exit_code == 0
+    assert [launch.check for launch in command.launches] == [False, True]
+    assert command.launches[0].playbook.name == "scale_down.yml"
+
+
+def test_options_reach_the_run(command):
+    assert command.up(
+        "a", "-e", "x=1 y='a b'", "-e", '{"z": [1]}', "-f", "7", "--timeout", "9", "-u", "admin", "-k", "-vv",
+        "--host", "a=10.0.0.1:2222", input="secret-password\n",
+    ).exit_code == 0  # fmt: skip
+    launch = command.launches[0]
+    assert {name: launch.extra_vars[name] for name in "xyz"} == {"x": "1", "y": "a b", "z": [1]}
+    assert (launch.forks, launch.timeout, launch.verbosity, launch.extra_vars["nodes"]) == (7, 9, 2, "a")
+    assert launch.added["_meta"]["hostvars"]["a"] == {
+        "ansible_user": "admin", "ansible_password": "secret-password",
+        "ansible_host": "10.0.0.1", "ansible_port": 2222,
+    }  # fmt: skip
+
+
+def test_extra_vars_from_a_file_and_wrong_ones(tmp_path):
+    path = tmp_path / "vars.yml"
+    path.write_text("a: 1\n")
+    assert common.extra_vars([f"@{path}", "b=2"]) == {"a": 1, "b": "2"}
+    for wrong in ("@/nowhere", "{broken", "{[1]}", "word"):
+        with pytest.raises(RefusedError, match="-e:"):
+            common.extra_vars([wrong])
+
+
+def test_addresses_of_nodes():
+    assert common.node_specs(["a", "b"], ["b=fe80::1"])[1] == NodeSpec("b", "fe80::1")
+    with pytest.raises(RefusedError, match="NODE=ADDRESS"):
+        common.node_specs(["a"], ["b=x"])
+
+
+def test_looking_back(command):
+    command.events, command.plan = EVENTS, PLAN
+    command.up("a,b,c,dead")
+    run = json.loads(command("runs", "--json").stdout)[0]
+    assert (run["status"], run["failed_nodes"]) == ("failed", 4)
+    assert "[a-c],dead" in command("runs").output.replace("\n", "") or "a,b,c" in command("runs").output
+    tasks = json.loads(command("tasks", run["id"], "--json").stdout)
+    assert [task["node"] for task in tasks] == ["a", "b", "c", "dead"]
+    assert "hard fail" in command("tasks").output
+    log = command("log", "a").output
+    assert "[hard fail a]" in log
+    assert "\x1b" not in log
+    assert json.loads(command("log", "a", "--run", run["id"], "--json").stdout)[0]["node"] == "a"
+    status = json.loads(command("status", "--json").stdout)
+    assert set(status) == {"active", "active_tasks", "success_nodes", "failed_nodes", "progress", "active_operations",
+                           "recent_operations", "stalled_tasks"}  # fmt: skip
+    assert status["recent_operations"][0]["started_at"].endswith("+00:00")
+    assert "idle: 0 %" in command("status").output
+
+
+def test_retry_runs_what_failed(command):
+    command.events, command.plan = EVENTS, PLAN
+    command.up("a,b,c,dead")
+    run = json.loads(command("runs", "--json").stdout)[0]
+    command.events, command.plan = GOOD, []
+    assert command("retry", run["id"], "--json").exit_code == 1
+    assert command.launches[1].extra_vars["nodes"] == "a,b,c,dead"
+
+
+def test_clusters_are_kept_by_name(command):
+    assert command("cluster", "add", "lab", "--inventory", str(command.inventory), "-e", "x=1").exit_code == 0
+    assert command("up", "a,b").exit_code == 0, "the only cluster needs no name"
+    assert json.loads(command("cluster", "list", "--json").stdout)[0]["variables"] == {"x": "1"}
+    assert "lab" in command("cluster", "list").output
+    shown = json.loads(command("cluster", "show", "lab").stdout)
+    assert "credentials" not in shown
+    assert "completed" in shown["recent_runs"][0]
+    assert command("cluster", "remove", "lab").exit_code == 0
+    assert json.loads(command("cluster", "list", "--json").stdout) == []
+
+
+FINDINGS = [
+    {"where": "http://hub", "check": "server", "subject": "/healthz", "ok": True, "found": "it answers", "remedy": ""},
+    {"where": "http://hub", "check": "files", "subject": "a.deb", "ok": False, "found": "gone", "remedy": "Publish."},
+    {"where": "hub1", "check": "space", "subject": "/srv", "ok": True, "found": "9 MB free", "remedy": ""},
+]
+
+
+def test_doctor_asks_the_playbook_about_the_apphub(command, monkeypatch):
+    monkeypatch.setattr(FakeJob, "report", lambda _: {"findings": FINDINGS})
+    done = command("doctor", "-i", str(command.inventory))
+    assert done.exit_code == 1
+    assert "failed   apphub http://hub: files a.deb: gone. Publish." in done.output
+    assert "ok       apphub hub1: 1 checks, nothing is wrong" in done.output
+    assert command.launches[0].playbook.name == "check_apphub.yml"
+    results = json.loads(command("doctor", "-i", str(command.inventory), "--json").stdout)
+    assert results[-2] == {
+        "check": "apphub http://hub", "state": "failed", "found": "files a.deb: gone.", "remedy": "Publish."
+    }  # fmt: skip
+    monkeypatch.setattr(FakeJob, "report", lambda _: {"findings": FINDINGS[:1]})
+    assert command("doctor", "-i", str(command.inventory)).exit_code == 0
+
+
+def test_doctor_says_why_an_apphub_could_not_be_looked_at(command):
+    failed = {"event": "runner_on_failed", "event_data": {"res": {"msg": "apphub_client_urls is empty."}}}
+    command.events = [failed]
+    done = command("doctor", "-i", str(command.inventory))
+    assert done.exit_code == 1
+    assert "failed   apphub: apphub_client_urls is empty." in done.output
+
+
+def test_doctor_names_what_is_wrong(command, monkeypatch, tmp_path):
+    done = command("doctor", "-i", str(command.inventory))
+    assert "slurm_controllers 1, slurm_nodes 4" in done.output
+    assert "ok       database" in done.output
+    monkeypatch.setenv("SLURMSCALE_PROJECT_DIR", str(tmp_path))
+    done = command("doctor")
+    assert done.exit_code == 1
+    assert "failed   playbooks" in done.output
+
+
+def every_command():
+    group = typer.main.get_command(app)
+    for name, found in group.commands.items():
+        yield from [(name, sub) for sub in found.commands] if hasattr(found, "commands") else [(name,)]
+
+
+@pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+def test_every_command_explains_itself_with_an_example(words):
+    shown = CliRunner().invoke(app, [*words, "--help"])
+    assert shown.exit_code == 0
+    assert f"slurmscale {' '.join(words)}" in shown.output
+
+
+def states(count, failed=0):
+    return tuple(
+        TaskChange(f"n{i}", TaskStatus.FAILED if i < failed else TaskStatus.RUNNING, i % 100, f"step {i % 3}",
+                   "broken [bold]\nmore" if i < failed else None, float(i), None, None)
+        for i in range(count)
+    )  # fmt: skip
+
+
+def drawn(count, failed=0):
+    view = View("r", tuple(f"n{i}" for i in range(count)))
+    view.update(
+        Notice("r", RunStatus.RUNNING, 1, Counts(count, count - failed, 0, failed, 10), states(count, failed), 125.0)
+    )
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115 - only its record is read
+    console.print(view)
+    return console.export_text()
+
+
+def test_a_bar_for_each_node_up_to_forty():
+    text = drawn(40, failed=1)
+    assert all(f"n{i} " in text for i in range(40))
+    assert "broken [bold]" in text
+    assert "about 2:05 left" in text
+
+
+def test_above_forty_steps_are_counted_and_the_slowest_and_the_failed_are_named():
+    text = drawn(500, failed=12)
+    assert "163 step" in text or "162 step" in text
+    assert "n100 " in text
+    assert "n0 " in text
+    assert "and 2 more failed" in text
+    assert "n150 " not in text
+    assert len(text.splitlines()) < 30
+
+
+class AtOnce:
+    """A thread that has run when it is started."""
+
+    def __init__(self, *, target, daemon):
+        assert daemon
+        self.start = target
+
+
+class Interrupted:
+    """A handle whose display is interrupted by Ctrl-C so many times."""
+
+    def __init__(self, times):
+        self.times, self.calls, self.nodes, self.id = times, [], ("a",), "r"
+
+    def cancel(self, *, force=False):
+        self.calls.append("kill" if force else "cancel")
+
+
+@pytest.mark.parametrize(("answer", "calls"), [(True, ["cancel", "kill"]), (False, [])])
+def test_ctrl_c_asks_once_and_a_second_one_kills(monkeypatch, answer, calls):
+    asked = []
+    monkeypatch.setattr(follow.typer, "confirm", lambda *a, **_: asked.append(a) or answer)
+    monkeypatch.setattr(follow.threading, "Thread", AtOnce)
+    handle = Interrupted(2)
+    stopper = follow._Stopper(handle, Console(quiet=True), ask=True)
+    stopper.interrupt()
+    stopper.interrupt()
+    assert handle.calls == calls
+    assert len(asked) == (1 if answer else 2)
+
+
+def test_a_ctrl_c_at_the_question_kills(monkeypatch):
+    def confirm(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow.typer, "confirm", confirm)
+    handle = Interrupted(1)
+    follow._Stopper(handle, Console(quiet=True), ask=True).interrupt()
+    assert handle.calls == ["kill"]
+
+
+@pytest.mark.parametrize(("status", "code"), [("completed", 0), ("failed", 1), ("interrupted", 1), ("cancelled", 130)])
+def test_exit_codes(status, code):
+    assert work.exit_code(type("Run", (), {"status": RunStatus(status)})()) == code

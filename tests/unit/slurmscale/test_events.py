@@ -1,0 +1,40 @@
+"""What an event says to a reader of a node's log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from slurmscale.progress.events import parse
+
+
+def text(name: str, res: dict[str, Any], said: str = "") -> str:
+    return parse({"event": name, "stdout": said, "event_data": {"host": "n1", "res": res}}).text
+
+
+@pytest.mark.parametrize(
+    ("res", "expected"),
+    [
+        ({"changed": False, "rc": 0}, "ok: [n1]"),
+        ({"changed": False, "msg": "hello", "_ansible_verbose_always": True}, 'ok: [n1] => {"msg": "hello"}'),
+        ({"changed": False, "warnings": ["careful"]}, "[WARNING]: careful\nok: [n1]"),
+        (
+            {"item": "x", "_ansible_item_label": "x", "msg": "hello", "_ansible_verbose_always": True},
+            'ok: [n1] => (item=x) => {"msg": "hello"}',
+        ),
+        ({"censored": "the output has been hidden"}, "ok: [n1]"),
+        # a loop, whose items have said it
+        ({"changed": True, "results": []}, ""),
+    ],
+)
+def test_a_result_without_text_is_told_as_ansible_does(res: dict[str, Any], expected: str) -> None:
+    assert text("runner_on_ok", res) == expected
+
+
+def test_ansibles_own_text_stays() -> None:
+    assert text("runner_on_ok", {"changed": True}, "changed: [n1]") == "changed: [n1]"
+
+
+@pytest.mark.parametrize("name", ["runner_on_start", "runner_on_skipped"])
+def test_what_is_no_result_stays_silent(name: str) -> None:
+    assert text(name, {}) == ""

@@ -1,0 +1,273 @@
+"""How a node's position becomes its progress."""
+
+from __future__ import annotations
+
+import pytest
+from slurmscale.models import Timing
+from slurmscale.progress.events import failure_message, parse, plain
+from slurmscale.progress.task_plan import Dwell, Plan
+from slurmscale.progress.tracker import Tracker
+from slurmscale.report import overall_progress
+from slurmscale.states import TaskStatus
+
+
+def play(uuid, hosts, names, *, strategy="linear", sec="block"):
+    tasks = [{"uuid": f"{uuid}-{name}", "name": name, "role": None, "sec": sec} for name in names]
+    return {
+        "kind": "play",
+        "play": uuid,
+        "puuid": uuid,
+        "hosts": hosts,
+        "strategy": strategy,
+        "tasks": tasks,
+    }
+
+
+class Playing:
+    """A tracker and short ways to feed it."""
+
+    def __init__(self, nodes, *plays, learned=None):
+        self.tracker = Tracker(nodes, learned)
+        self.tracker.read_plan({"kind": "outline", "plays": list(plays)})
+        self.clock = 0.0
+
+    def event(self, name, play, task="", host=None, at=None, **data):
+        self.clock = self.clock + 1 if at is None else at
+        data |= {
+            "play_uuid": play,
+            "play": play,
+            "task": task,
+            "task_uuid": f"{play.partition('_')[0]}-{task}",
+            "host": host,
+        }
+        self.tracker.feed(parse({"event": name, "event_data": data}, now=self.clock))
+        return {name: node.progress for name, node in self.tracker.nodes.items()}
+
+    def play(self, uuid, hosts=None, **more):
+        if hosts is not None:
+            self.tracker.read_plan({"kind": "play", "puuid": uuid, "hosts": hosts, "tasks": []})
+        return self.event("playbook_on_play_start", uuid, **more)
+
+    def task(self, play, task, **more):
+        return self.event("playbook_on_task_start", play, task, **more)
+
+    def ok(self, play, task, host, **more):
+        return self.event("runner_on_ok", play, task, host, **more)
+
+    def failed(self, play, task, host, why="why", **more):
+        return self.event("runner_on_failed", play, task, host, res={"msg": why}, **more)
+
+    def stats(self, **data):
+        self.clock += 1
+        self.tracker.feed(parse({"event": "playbook_on_stats", "event_data": data}, now=self.clock))
+        return {name: node.status for name, node in self.tracker.nodes.items()}
+
+
+def test_plays_of_the_controller_advance_every_node_that_is_still_going():
+    run = Playing(["a", "b"], play("prepare", ["a", "b"], ["t"]), play("register", ["ctl"], ["r1", "r2", "r3"]),
+                  play("settle", ["a", "b"], ["s"]))  # fmt: skip
+    run.play("prepare")
+    run.task("prepare", "t")
+    run.ok("prepare", "t", "a")
+    run.failed("prepare", "t", "b")
+    run.play("register")
+    values = [run.task("register", name) for name in ("r1", "r2", "r3")]
+    assert [value["a"] for value in values] == [19, 39, 59]
+    assert {value["b"] for value in values} == {0}
+    assert run.tracker.nodes["b"].status is TaskStatus.FAILED
+
+
+def test_a_step_of_the_controller_is_told_even_where_the_bar_stands_still():
+    run = Playing(["a"], play("prepare", ["a"], ["t"]), play("register", ["ctl"], ["r1", "r2"]))
+    run.play("prepare")
+    run.ok("prepare", "t", "a")
+    # the play's start has already brought the node to the position of its first task
+    run.play("register")
+    run.tracker.drain()
+    run.task("register", "r1")
+    assert [(change.node, change.step) for change in run.tracker.drain()] == [("a", "r1")]
+
+
+def test_in_lockstep_a_task_that_runs_once_moves_all_in_a_free_play_only_its_host():
+    for strategy, expected in (("linear", 49), ("free", 0)):
+        run = Playing(["a", "b"], play("p", ["a", "b"], ["one", "two"], strategy=strategy))
+        run.play("p", ["a", "b"])
+        run.task("p", "one")
+        assert run.task("p", "two")["b"] == expected
+
+
+def test_a_batch_of_serial_is_not_moved_by_the_one_before_it():
+    run = Playing(["a", "b"], play("p", ["a", "b"], ["one", "two"]))
+    run.play("p", ["a"])
+    run.task("p", "one")
+    run.ok("p", "one", "a")
+    run.task("p", "two")
+    assert run.ok("p", "two", "a") == {"a": 49, "b": 0}
+    run.play("p_2", ["b"])
+    run.task("p_2", "one")
+    run.ok("p_2", "one", "b")
+    run.task("p_2", "two")
+    assert run.ok("p_2", "two", "b") == {"a": 49, "b": 49}
+    assert set(run.stats(ok={"a": 2, "b": 2}).values()) == {TaskStatus.COMPLETED}
+
+
+def test_learned_seconds_and_the_clock_move_a_node_within_a_long_task_but_never_past_it():
+    run = Playing(["a"], play("p", ["a"], ["short", "install", "end"]),
+                  learned={"p||short": Timing(10.0), "p||install": Timing(80.0), "p||end": Timing(10.0)})  # fmt: skip
+    run.play("p", ["a"], at=100.0)
+    run.task("p", "short", at=100.0)
+    run.task("p", "install", at=110.0)
+    node = run.tracker.nodes["a"]
+    seen, left = [], []
+    for second in (110, 130, 150, 190, 500):
+        run.tracker.tick(second)
+        seen.append(node.progress)
+        left.append(run.tracker.remaining)
+    assert seen == [9, 29, 49, 85, 85]
+    assert left[2] == pytest.approx(50.0)
+    moved = node.updated_at
+    run.tracker.tick(900)
+    assert node.updated_at == moved, "the clock is no sign of life"
+
+
+def test_tasks_of_a_dynamic_include_move_a_node_in_smaller_and_smaller_steps():
+    run = Playing(["a"], play("p", ["a"], ["include", "end"]))
+    run.play("p", ["a"])
+    run.task("p", "include")
+    values = [run.event("runner_on_ok", "p", "unknown", "a")["a"] for _ in range(40)]
+    assert values == sorted(values)
+    assert len(set(values)) > 8
+    assert values[-1] < 49
+
+
+def test_a_silent_node_counts_as_done_only_when_nobody_failed():
+    for failures, status in (({}, TaskStatus.COMPLETED), ({"b": 1}, TaskStatus.FAILED)):
+        run = Playing(["a", "b"], play("p", ["a", "b"], ["one", "two"], strategy="free"))
+        run.play("p", ["a", "b"])
+        run.ok("p", "one", "a")
+        run.ok("p", "one", "b")
+        assert run.stats(ok={"a": 1, "b": 1}, failures=failures)["a"] is status
+
+
+def test_a_node_that_no_play_ran_on_failed():
+    run = Playing(["a", "b"], play("p", ["a"], ["one"]))
+    run.play("p", ["a"])
+    run.ok("p", "one", "a")
+    assert run.stats(ok={"a": 1}) == {"a": TaskStatus.COMPLETED, "b": TaskStatus.FAILED}
+    assert "in the inventory" in run.tracker.nodes["b"].error
+
+
+def test_always_tasks_do_not_undo_a_failure_rescue_tasks_do():
+    for section, status in (("always", TaskStatus.RUNNING), ("rescue", TaskStatus.RUNNING)):
+        first = play("p", ["a"], ["one"])
+        first["tasks"] += play("p", ["a"], ["after"], sec=section)["tasks"]
+        run = Playing(["a"], first, play("q", ["a"], ["last"]))
+        run.play("p", ["a"])
+        run.failed("p", "one", "a", "broken")
+        run.ok("p", "after", "a")
+        assert run.tracker.nodes["a"].status is status
+        assert (run.tracker.nodes["a"].pending is None) == (section == "rescue")
+    run = Playing(["a"], play("p", ["a"], ["one"]))
+    run.failed("p", "one", "a", "broken")
+    assert run.stats(failures={"a": 1})["a"] is TaskStatus.FAILED
+    assert run.tracker.nodes["a"].error == "one: broken"
+
+
+def test_a_host_that_comes_back_after_it_was_given_up_is_running_again():
+    run = Playing(["a"], play("p", ["a"], ["one"]), play("q", ["a"], ["two"]))
+    run.play("p", ["a"])
+    run.failed("p", "one", "a")
+    run.play("q", ["a"])
+    assert run.tracker.nodes["a"].status is TaskStatus.FAILED
+    run.ok("q", "two", "a")
+    assert run.tracker.nodes["a"].status is TaskStatus.RUNNING
+    assert run.tracker.counts().active == 1
+    assert run.stats(ok={"a": 1})["a"] is TaskStatus.COMPLETED
+    assert run.tracker.counts().failed == 0
+
+
+def test_role_milestones_without_a_plan():
+    tracker = Tracker(["a"])
+    seen = []
+    for role in ("preflight", "apphub-client", "munge", "slurmd-rocky", "slurmctld-reconfigure", "verify"):
+        for _ in range(3):
+            data = {"host": "a", "role": role, "task_uuid": "x", "play_uuid": "p", "task": "t"}
+            tracker.feed(parse({"event": "runner_on_start", "event_data": data}))
+            tracker.feed(parse({"event": "runner_on_ok", "event_data": data}))
+            seen.append(tracker.nodes["a"].progress)
+    assert seen == sorted(seen)
+    assert len(set(seen)) >= 8
+    assert 85 <= seen[-1] < 100
+
+
+def test_positions_that_everybody_skipped_weigh_nothing_in_the_next_run():
+    dwell = Dwell()
+    dwell.add(0, 4.0, 2)
+    dwell.add(0, 6.0, 2)
+    dwell.add(2, 1.0, 2)
+    dwell.add(2, 0.1, 2, skipped=True)
+    plan = Plan()
+    plan.add(play("p", ["a"], ["one", "two", "three", "four"]))
+    assert dwell.timings(plan.entries) == {"p||one": (5.0, 1.0), "p||two": (0.0, 0.0), "p||three": (1.0, 0.5)}
+
+
+def test_a_plan_of_nothing_but_weightless_tasks_still_has_positions():
+    plan = Plan()
+    plan.add(play("p", ["a"], ["one", "two"], sec="rescue"))
+    assert plan.percent(1.0, 1, 0) == 49
+
+
+def test_work_for_the_other_system_is_expected_by_its_share_and_dropped_when_it_is_skipped():
+    learned = {"p||common": Timing(10.0), "p||rocky": Timing(40.0, 0.5), "p||ubuntu": Timing(40.0, 0.5)}
+    run = Playing(["r", "u"], play("p", ["r", "u"], ["common", "rocky", "ubuntu"], strategy="free"), learned=learned)
+    run.play("p", ["r", "u"], at=0.0)
+    for host in ("r", "u"):
+        run.event("runner_on_start", "p", "common", host, at=0.0)
+        run.ok("p", "common", host, at=10.0)
+    assert run.tracker.nodes["r"].progress == 99 * 10 // 50
+    run.event("runner_on_start", "p", "rocky", "u", at=10.0)
+    run.event("runner_on_skipped", "p", "rocky", "u", at=10.0)
+    run.event("runner_on_start", "p", "ubuntu", "u", at=10.0)
+    run.event("runner_on_start", "p", "rocky", "r", at=10.0)
+    run.tracker.tick(30.0)
+    assert run.tracker.nodes["u"].progress == 99 * 30 // 50
+    assert run.tracker.nodes["r"].progress == 99 * 30 // 70
+    assert run.tracker.remaining == pytest.approx(40.0)
+    run.ok("p", "rocky", "r", at=50.0)
+    run.event("runner_on_start", "p", "ubuntu", "r", at=50.0)
+    run.event("runner_on_skipped", "p", "ubuntu", "r", at=50.0)
+    run.ok("p", "ubuntu", "u", at=50.0)
+    run.stats(ok={"r": 3, "u": 3})
+    taught = run.tracker.learned()
+    assert taught["p||rocky"].share == taught["p||ubuntu"].share == 0.5
+    assert taught["p||rocky"].seconds == 40.0
+
+
+@pytest.mark.parametrize(
+    ("successes", "active_progress", "total", "expected"),
+    [(2, 100, 5, 60), (0, 0, 0, 0), (0, 60, 12, 5), (3, 0, 3, 100), (0, 0, 4, 0), (1, 199, 3, 99)],
+)
+def test_overall_progress(successes, active_progress, total, expected):
+    assert overall_progress(successes, active_progress, total) == expected
+
+
+@pytest.mark.parametrize(
+    ("res", "message"),
+    [
+        ({"msg": "no"}, "no"),
+        ({"msg": "non-zero return code", "stderr": "disk full"}, "non-zero return code: disk full"),
+        ({"msg": "MODULE FAILURE", "module_stderr": "Traceback"}, "MODULE FAILURE: Traceback"),
+        ({"results": [{"msg": "fine"}, {"failed": True, "msg": "second"}]}, "second"),
+        ({"msg": ["one", "two"]}, "one\ntwo"),
+        ({"reason": "cannot include"}, "cannot include"),
+        ({"stdout": "only this"}, "only this"),
+        ({}, "failed without a message"),
+    ],
+)
+def test_the_reason_is_found_wherever_a_module_puts_it(res, message):
+    assert failure_message(res) == message
+
+
+def test_texts_lose_colours_and_excess():
+    assert plain("\x1b[0;31mred\x1b[0m\r\n") == "red"
+    assert "more characters" in plain("x" * 20_000)
