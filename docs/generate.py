@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -168,6 +169,14 @@ def read_command() -> str | None:
     return answer.stdout.strip() + "\n"
 
 
+def read_reasons() -> list[dict[str, str]]:
+    """Return every reason code with its meaning."""
+    spec = importlib.util.spec_from_file_location("reasons", ROOT / "plugins/module_utils/reasons.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [{"code": code.value, "meaning": code.meaning} for code in module.Code]
+
+
 def readme(role: dict[str, Any], path: Path, templates: jinja2.Environment) -> str:
     """Return a role's README with its generated part renewed; a whole page when there is none yet."""
     part = f"{BEGIN}\n\n{templates.get_template('role_options.md.j2').render(role=role).strip()}\n\n{END}"
@@ -196,6 +205,7 @@ def pages() -> dict[Path, str]:
         "playbooks": [read_playbook(path) for path in sorted(ROOT.glob("playbooks/*.yml"))],
         "modules": [read_plugin(path) for path in sorted(ROOT.glob("plugins/modules/*.py"))],
         "filters": [read_plugin(path) for path in sorted(ROOT.glob("plugins/filter/*.py"))],
+        "reasons": read_reasons(),
         "roles": roles,
     }
     wanted = {

@@ -95,6 +95,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "any_playbook": sorted(ROOT.glob("playbooks/**/*.yml")),
         "role_tasks": sorted(ROOT.glob("roles/*/tasks/*.yml")) + sorted(ROOT.glob("roles/*/handlers/*.yml")),
         "module": sorted(ROOT.glob("plugins/modules/*.py")),
+        # An action has documentation where a module would stand, and no code there.
+        "executed_module": [
+            path
+            for path in sorted(ROOT.glob("plugins/modules/*.py"))
+            if not (ROOT / "plugins/action" / path.name).is_file()
+        ],
         "filter_plugin": sorted(ROOT.glob("plugins/filter/*.py")),
         "on_managed_host": [
             path

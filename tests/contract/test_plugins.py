@@ -74,9 +74,9 @@ def test_module_documents_check_and_diff_mode(module: Path) -> None:
         assert attributes[name]["description"], name
 
 
-def test_check_mode_is_supported_as_documented(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    support = documented(module)["DOCUMENTATION"]["attributes"]["check_mode"]["support"]
-    assert declared(module, monkeypatch).get("supports_check_mode", False) == (support in {"full", "partial"})
+def test_check_mode_is_supported_as_documented(executed_module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    support = documented(executed_module)["DOCUMENTATION"]["attributes"]["check_mode"]["support"]
+    assert declared(executed_module, monkeypatch).get("supports_check_mode", False) == (support in {"full", "partial"})
 
 
 def facets(options: dict[str, Any] | None, nested: str) -> dict[str, Any]:
@@ -89,9 +89,9 @@ def facets(options: dict[str, Any] | None, nested: str) -> dict[str, Any]:
     }
 
 
-def test_options_are_those_of_the_documentation(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = documented(module)["DOCUMENTATION"].get("options")
-    assert facets(declared(module, monkeypatch)["argument_spec"], "options") == facets(options, "suboptions")
+def test_options_are_those_of_the_documentation(executed_module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = documented(executed_module)["DOCUMENTATION"].get("options")
+    assert facets(declared(executed_module, monkeypatch)["argument_spec"], "options") == facets(options, "suboptions")
 
 
 def test_module_has_examples_that_call_it(module: Path) -> None:
