@@ -16,8 +16,8 @@ name: failure
 short_description: Reads the failure out of the result of a task
 version_added: "0.1.0"
 description:
-  - Returns the code, the reason and the remedy that the task reported. A result without them, such as one of Ansible's own
-    modules, becomes C(host-unreachable) or C(task-failed) with the task's name in its reason.
+  - Returns the code, the reason and the remedy that the task reported. A result without them, such as one of Ansible's
+    own modules, becomes C(host-unreachable) or C(task-failed) with the task's name in its reason.
 options:
   _input:
     description: The result of a task, such as C(ansible_failed_result).
