@@ -25,7 +25,7 @@ from slurmscale.runner.ansible import AnsibleJob, Job, Launch
 from slurmscale.runs.broadcast import Hub, Subscription
 from slurmscale.runs.event_pipeline import Recorder
 from slurmscale.runs.handle import RunHandle, learning_kind
-from slurmscale.runs.launch_builder import Prepared, Request, prepare
+from slurmscale.runs.launch_builder import PreparedRun, Request, prepare_run
 from slurmscale.runs.recovery import reconcile
 from slurmscale.states import FAILED, RUN_ACTIVE, Operation, RunStatus
 from slurmscale.store.repository import Store
@@ -147,9 +147,9 @@ class Scaling:
         reconcile(self.store)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
         request = Request(operation, cluster, clusters.node_specs(nodes), options, retry_of)
-        return self._start(prepare(self.settings, request))
+        return self._start(prepare_run(self.settings, request))
 
-    def _start(self, prepared: Prepared) -> RunHandle:
+    def _start(self, prepared: PreparedRun) -> RunHandle:
         run, redactor = prepared.run, prepared.redactor
         tracker = Tracker(run.nodes, self.store.learned(learning_kind(run)), redactor)
         ids = self.store.create_run(run)

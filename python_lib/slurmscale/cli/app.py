@@ -10,10 +10,7 @@ import sys
 import structlog
 import typer
 
-from slurmscale.cli import cluster_commands as cluster
-from slurmscale.cli import doctor
-from slurmscale.cli import query_commands as look
-from slurmscale.cli import run_commands as work
+from slurmscale.cli import cluster_commands, doctor, query_commands, run_commands
 from slurmscale.errors import SlurmscaleError
 
 app = typer.Typer(
@@ -25,8 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,  # locals may hold passwords
 )
-app.add_typer(cluster.app, name="cluster")
-for module in (work, look, doctor):
+app.add_typer(cluster_commands.app, name="cluster")
+for module in (run_commands, query_commands, doctor):
     module.register(app)
 
 

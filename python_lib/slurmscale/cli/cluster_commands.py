@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from slurmscale.cli import options as common
-from slurmscale.cli.run_commands import common_epilog
+from slurmscale.cli import output
 from slurmscale.models import Cluster
 from slurmscale.scaling import Scaling
 
@@ -19,7 +19,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the c
 
 
 @app.command(
-    epilog=common_epilog(
+    epilog=output.epilog(
         (
             "slurmscale cluster add lab --inventory inventories/lab/hosts.yml",
             "slurmscale cluster add small --controller ctl1.example.org --apphub http://apphub:8081",
@@ -41,13 +41,13 @@ def add(
     typer.echo(f"{name}: added")
 
 
-@app.command("list", epilog=common_epilog(("slurmscale cluster list --json",)))
+@app.command("list", epilog=output.epilog(("slurmscale cluster list --json",)))
 def list_(json: common.JsonOption = False) -> None:  # noqa: FBT002 - an option
     """List the known clusters."""
     with Scaling() as scaling:
         found = scaling.store.clusters()
     if json:
-        common.echo_json([_as_json(cluster) for cluster in found])
+        output.echo_json([_as_json(cluster) for cluster in found])
         return
     table = Table("name", "inventory", "controller", "apphub", box=None)
     for cluster in found:
@@ -55,16 +55,16 @@ def list_(json: common.JsonOption = False) -> None:  # noqa: FBT002 - an option
     Console().print(table)
 
 
-@app.command(epilog=common_epilog(("slurmscale cluster show lab",)))
+@app.command(epilog=output.epilog(("slurmscale cluster show lab",)))
 def show(name: NameArgument) -> None:
     """Show what is kept of a cluster, and its newest runs."""
     with Scaling() as scaling:
         cluster = scaling.store.cluster(name)
         runs = scaling.store.runs(cluster=name, limit=5)
-    common.echo_json(_as_json(cluster) | {"recent_runs": [f"{run.id} {run.status.value}" for run in runs]})
+    output.echo_json(_as_json(cluster) | {"recent_runs": [f"{run.id} {run.status.value}" for run in runs]})
 
 
-@app.command(epilog=common_epilog(("slurmscale cluster remove lab",)))
+@app.command(epilog=output.epilog(("slurmscale cluster remove lab",)))
 def remove(name: NameArgument) -> None:
     """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
     with Scaling() as scaling:

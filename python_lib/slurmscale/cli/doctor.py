@@ -11,7 +11,7 @@ import typer
 
 from slurmscale import settings
 from slurmscale.cli import options as common
-from slurmscale.cli.run_commands import common_epilog
+from slurmscale.cli import output
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.inventory import ansible_inventory as inventories
 from slurmscale.runner import project
@@ -59,7 +59,7 @@ def doctor(
             if not json:
                 _show(one["check"], one["state"], " ".join(filter(None, (one["found"], one.get("remedy")))))
     if json:
-        common.echo_json(results)
+        output.echo_json(results)
     raise typer.Exit(int(any(one["state"] == _FAILED for one in results)))
 
 
@@ -160,4 +160,4 @@ def _inventory(config: settings.Settings, chosen: str) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=common_epilog(("slurmscale doctor --inventory inventories/lab/hosts.yml",)))(doctor)
+    app.command(epilog=output.epilog(("slurmscale doctor --inventory inventories/lab/hosts.yml",)))(doctor)

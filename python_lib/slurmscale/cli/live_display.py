@@ -1,25 +1,36 @@
-"""What a run looks like: a bar per node up to some forty nodes, aggregated above; plain lines without a terminal."""
+"""Shows a run while it is at work, and handles Ctrl-C.
+
+A bar per node up to some forty nodes, aggregated above; plain lines without a terminal.
+"""
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from slurmscale.models import Counts, Notice, TaskChange
+from slurmscale.models import Counts, Notice, Run, TaskChange
 from slurmscale.report import overall_progress
-from slurmscale.states import ACTIVE, FAILED, SUCCEEDED
+from slurmscale.states import ACTIVE, FAILED, SUCCEEDED, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from slurmscale.progress.tracker import Tracker
+    from slurmscale.runs.handle import RunHandle
 
+_REFRESH = 0.25
 _MOST_BARS = 40
 _MOST_FAILED = 10
 _MOST_STEPS = 8
@@ -28,7 +39,115 @@ _LINE_SECONDS = 5.0
 _BAR_WIDTH = 24
 
 
-class View:
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def follow(handle: RunHandle, *, quiet: bool = False, ask: bool = True) -> Run:
+    """Show a run until it has ended.
+
+    Ctrl-C asks whether to cancel, a second one kills. Without a terminal, and for SIGTERM, nothing is asked.
+
+    Args:
+        handle: The run at work.
+        quiet: Show nothing.
+        ask: Ask before cancelling.
+
+    Returns:
+        The run as recorded.
+    """
+    console = Console(stderr=True, quiet=quiet)
+    view = RunView(handle.id, handle.nodes)
+    view.begin(handle.tracker)
+    stopper = _CancelHandler(handle, console, ask=ask and sys.stdin.isatty() and not quiet)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        while not handle.finished:
+            try:
+                _show(handle, view, console)
+            except KeyboardInterrupt:
+                stopper.interrupt()
+            except _Terminated:
+                stopper.cancel()
+        run = handle.wait()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    _summary(run, view, console)
+    return run
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _show(handle: RunHandle, view: RunView, console: Console) -> None:
+    with handle.subscribe() as notices:
+        view.catch_up()
+        if not console.is_terminal:
+            while not handle.finished:
+                notice = notices.get(_REFRESH)
+                for line in view.lines(notice) if notice else ():
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+            return
+        with Live(view, console=console, refresh_per_second=1 / _REFRESH, transient=True):
+            while not handle.finished:
+                notice = notices.get(_REFRESH)
+                if notice:
+                    view.update(notice)
+
+
+class _CancelHandler:
+    def __init__(self, handle: RunHandle, console: Console, *, ask: bool) -> None:
+        self._handle = handle
+        self._console = console
+        self._ask = ask
+        self._cancelling = False
+
+    def interrupt(self) -> None:
+        """Ctrl-C: ask, then cancel; a further one kills."""
+        if self._cancelling:
+            self._console.print("Killing the run.")
+            self._handle.cancel(force=True)
+            return
+        if self._ask:
+            try:
+                question = f"Cancel the run on {len(self._handle.nodes)} nodes? (Ctrl-C again kills it)"
+                if not typer.confirm(question, err=True):
+                    return
+            except (typer.Abort, KeyboardInterrupt):
+                self._cancelling = True
+                self.interrupt()
+                return
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel, in the background: the display goes on, and a second Ctrl-C gets through."""
+        if not self._cancelling:
+            self._cancelling = True
+            self._console.print("Cancelling: ending the work on the nodes.")
+            threading.Thread(target=self._handle.cancel, daemon=True).start()
+
+
+def _summary(run: Run, view: RunView, console: Console) -> None:
+    view.catch_up()
+    for line in () if console.is_terminal else view.finished_lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for change in view.failed:
+        reason = (change.error_message or "failed").strip()
+        console.print(f"{change.node}: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+    counts = run.counts
+    style = "green" if run.status is RunStatus.COMPLETED else "red"
+    seconds = int((run.completed_at or run.created_at) - run.created_at)
+    console.print(
+        f"{run.id}: {run.status.value} after {seconds} s, {counts.success} of {counts.total} nodes done", style=style
+    )
+    if run.error and not view.failed:
+        console.print(run.error, style="red", markup=False, highlight=False, soft_wrap=True)
+    if view.failed:
+        console.print(f"Details: slurmscale log {view.failed[0].node}    Again: slurmscale retry {run.id}")
+
+
+class RunView:
     """The state of a run as it is shown; a rich renderable.
 
     Args:
@@ -44,7 +163,7 @@ class View:
         self._remaining: float | None = None
         self._started = time.monotonic()
         self._last_line = 0.0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._tracker: Tracker | None = None
 
     @property
@@ -70,9 +189,9 @@ class View:
         self._remaining = notice.remaining
 
     def lines(self, notice: Notice) -> Iterator[str]:
-        """Yield plain lines for a notice: nodes that settled, and now and then how far it is."""
+        """Yield plain lines for a notice: nodes that ended, and now and then how far it is."""
         self.update(notice)
-        yield from self.settled_lines()
+        yield from self.finished_lines()
         now = time.monotonic()
         if now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
@@ -80,11 +199,11 @@ class View:
             step = steps.most_common(1)[0][0] if steps else ""
             yield f"{self._overall()} %  {self._times()}  {step}".rstrip()
 
-    def settled_lines(self) -> Iterator[str]:
-        """Yield a plain line for each node that settled since the last call."""
+    def finished_lines(self) -> Iterator[str]:
+        """Yield a plain line for each node that ended since the last call."""
         for task in self._ordered():
-            if task.status not in ACTIVE and task.node not in self._told:
-                self._told.add(task.node)
+            if task.status not in ACTIVE and task.node not in self._reported:
+                self._reported.add(task.node)
                 reason = f": {task.error_message.splitlines()[0]}" if task.error_message else ""
                 yield f"{task.node} {task.status.value}{reason}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,8 +14,6 @@ from slurmscale.models import Credentials, NodeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-CANCELLED = 130
 
 NodesArgument = Annotated[str, typer.Argument(metavar="NODES", help="Nodes in Slurm's syntax, e.g. node[07-12].")]
 ClusterOption = Annotated[str | None, typer.Option("--cluster", "-c", help="A cluster added with `cluster add`.")]
@@ -79,8 +76,3 @@ def node_specs(names: Iterable[str], hosts: Iterable[str] | None) -> list[str | 
         host, _, port = address.partition(":") if address.count(":") == 1 else (address, "", "")
         specs[name] = NodeSpec(name, host, Credentials(port=int(port) if port else None))
     return list(specs.values())
-
-
-def echo_json(value: Any) -> None:
-    """Print JSON, times and other odd values as text."""
-    typer.echo(json.dumps(value, indent=2, default=str))

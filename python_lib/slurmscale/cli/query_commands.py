@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slurmscale.cli import options as common
-from slurmscale.cli.run_commands import common_epilog, run_as_json, task_as_json
+from slurmscale.cli import output
 from slurmscale.inventory.hostlist import fold
 from slurmscale.models import when
 from slurmscale.scaling import Scaling
@@ -34,7 +34,7 @@ def status(
     with Scaling() as scaling:
         if not watch:
             found = scaling.status()
-            common.echo_json(found.as_json()) if json else typer.echo(found.as_text())
+            output.echo_json(found.as_json()) if json else typer.echo(found.as_text())
             return
         try:
             _watch(scaling, json=json)
@@ -66,7 +66,7 @@ def runs(
     with Scaling() as scaling:
         found = scaling.runs(limit)
     if json:
-        common.echo_json([run_as_json(run) for run in found])
+        output.echo_json([output.run_as_json(run) for run in found])
         return
     table = Table("run", "operation", "status", "nodes", "done", "failed", "created", "error", box=None)
     for run in found:
@@ -92,7 +92,7 @@ def tasks(
     with Scaling() as scaling:
         found = scaling.tasks(run)
     if json:
-        common.echo_json([task_as_json(task) for task in found])
+        output.echo_json([output.task_as_json(task) for task in found])
         return
     table = Table("node", "status", "progress", "step", "error", box=None)
     for task in found:
@@ -110,7 +110,7 @@ def log(
     with Scaling() as scaling:
         lines = scaling.log(node, run)
     if json:
-        common.echo_json([dataclasses.asdict(line) for line in lines])
+        output.echo_json([dataclasses.asdict(line) for line in lines])
         return
     for line in lines:
         moment = when(line.created_at)
@@ -129,4 +129,4 @@ _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for function, examples in _EXAMPLES.items():
-        app.command(epilog=common_epilog(examples))(function)
+        app.command(epilog=output.epilog(examples))(function)

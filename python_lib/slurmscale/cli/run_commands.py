@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slurmscale.cli import options as common
-from slurmscale.cli.follow import follow
+from slurmscale.cli import output
+from slurmscale.cli.live_display import follow
 from slurmscale.errors import RefusedError
 from slurmscale.inventory.hostlist import expand, fold
-from slurmscale.models import Credentials, Run, RunOptions, Task, when
+from slurmscale.models import Credentials, RunOptions
 from slurmscale.scaling import Scaling
-from slurmscale.states import RUN_ACTIVE, Operation, RunStatus
+from slurmscale.states import RUN_ACTIVE, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,13 +148,8 @@ _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for function, examples in _EXAMPLES.items():
-        epilog = common_epilog(examples)
+        epilog = output.epilog(examples)
         app.command(epilog=epilog if function in (retry, cancel) else f"{epilog}\n\n{_CREDENTIALS}")(function)
-
-
-def common_epilog(examples: tuple[str, ...]) -> str:
-    """Return the examples as they end a command's help."""
-    return "Examples:\n\n" + "\n\n".join(f"  {example.replace('[', chr(92) + '[')}" for example in examples)
 
 
 def _work(operation: Operation, given: dict[str, Any]) -> None:
@@ -187,41 +182,6 @@ def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's 
 def _finish(scaling: Scaling, handle: RunHandle, *, json: bool, yes: bool) -> None:
     run = follow(handle, quiet=json, ask=not yes)
     if json:
-        tasks = [task_as_json(task) for task in scaling.tasks(run.id)]
-        common.echo_json(run_as_json(run) | {"tasks": tasks})
-    raise typer.Exit(exit_code(run))
-
-
-def run_as_json(run: Run) -> dict[str, Any]:
-    """Return what programs want to know of a run."""
-    return {
-        "id": run.id,
-        "type": run.operation.value,
-        "status": run.status.value,
-        "cluster": run.cluster,
-        "nodes": list(run.nodes),
-        "success_nodes": run.counts.success,
-        "failed_nodes": run.counts.failed,
-        "created_at": _iso(run.created_at),
-        "started_at": _iso(run.started_at),
-        "completed_at": _iso(run.completed_at),
-        "error": run.error,
-    }
-
-
-def task_as_json(task: Task) -> dict[str, Any]:
-    """Return a task with times that a program can read."""
-    times = ("created_at", "updated_at", "started_at", "completed_at")
-    return dataclasses.asdict(task) | {name: _iso(getattr(task, name)) for name in times}
-
-
-def _iso(epoch: float | None) -> str | None:
-    moment = when(epoch)
-    return moment.isoformat() if moment else None
-
-
-def exit_code(run: Run) -> int:
-    """Return the exit code that says how a run ended."""
-    if run.status is RunStatus.COMPLETED:
-        return 0
-    return common.CANCELLED if run.status is RunStatus.CANCELLED else 1
+        tasks = [output.task_as_json(task) for task in scaling.tasks(run.id)]
+        output.echo_json(output.run_as_json(run) | {"tasks": tasks})
+    raise typer.Exit(output.exit_code(run))

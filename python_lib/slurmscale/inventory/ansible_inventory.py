@@ -1,11 +1,9 @@
-"""What the inventory says, what a run adds to it, and which of all that is secret."""
+"""What the inventory says, and what a run adds to it."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +12,10 @@ from slurmscale.errors import ClusterError, NodesError
 from slurmscale.runner.secret_socket import SECRETS_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from slurmscale.models import Cluster, Credentials, NodeSpec
 
-_SECRET_NAME = re.compile(
-    r"(pass|passwd|password|passphrase|secret|token|credential|api_?key|private_key)s?$", re.IGNORECASE
-)
-_SHORTEST_SECRET = 4
-_MASK = "********"
 _LIST_TIMEOUT = 120
 CONTROLLER = "controller"
 
@@ -36,11 +31,6 @@ class Inventory:
     def hosts(self) -> frozenset[str]:
         """All hosts."""
         return frozenset(host for hosts in self.groups.values() for host in hosts)
-
-
-def is_secret(name: str) -> bool:
-    """Say whether a variable holds a secret, by its name."""
-    return bool(_SECRET_NAME.search(name))
 
 
 def read(sources: Iterable[str], environment: Mapping[str, str], vault: Iterable[str] = ()) -> Inventory:
@@ -170,47 +160,3 @@ def _variables(credentials: Credentials) -> dict[str, Any]:
         "ansible_port": credentials.port,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def split_secrets(extra_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part extra variables into what may be written down and what must stay in memory."""
-    secret = {name: value for name, value in extra_vars.items() if is_secret(name)}
-    return {name: value for name, value in extra_vars.items() if name not in secret}, secret
-
-
-def references(secret_vars: Iterable[str]) -> dict[str, str]:
-    """Return extra variables that point at the secrets in the dynamic inventory."""
-    return {name: f"{{{{ {SECRETS_VARIABLE}['{name}'] }}}}" for name in secret_vars}
-
-
-class Redactor:
-    """Masks the secrets of a run wherever they turn up in a text."""
-
-    def __init__(self) -> None:
-        self._secrets: set[str] = set()
-
-    def learn(self, value: Any, name: str = "") -> None:
-        """Collect secrets.
-
-        Args:
-            value: A variable's value; mappings and lists are searched for variables with secret names.
-            name: The variable's name.
-        """
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                self.learn(item, name if is_secret(name) else str(key))
-        elif isinstance(value, list | tuple):
-            for item in value:
-                self.learn(item, name)
-        elif isinstance(value, str | int) and not isinstance(value, bool) and is_secret(name):
-            text = str(value)
-            # a template is no secret, and masking very short texts would mask the alphabet
-            if len(text) >= _SHORTEST_SECRET and "{{" not in text:
-                self._secrets |= {text, json.dumps(text)[1:-1]}
-
-    def __call__(self, text: str) -> str:
-        """Return the text with all known secrets masked."""
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, _MASK)
-        return text

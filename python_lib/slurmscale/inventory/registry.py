@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurmscale.errors import ClusterError, NodesError
-from slurmscale.inventory.ansible_inventory import split_secrets
 from slurmscale.inventory.hostlist import expand
+from slurmscale.inventory.secrets import split_secrets
 from slurmscale.models import Cluster, NodeSpec
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Makes of a request what is recorded, what is run, and what must be masked; refuses what can be refused."""
+"""Turns a request into a run: its record, what Ansible is given, and what must be masked; refuses what it can."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from slurmscale import settings
 from slurmscale.inventory import ansible_inventory as inventories
+from slurmscale.inventory import secrets as secret_values
 from slurmscale.inventory import vault
-from slurmscale.inventory.ansible_inventory import Inventory, Redactor
+from slurmscale.inventory.ansible_inventory import Inventory
+from slurmscale.inventory.secrets import Redactor
 from slurmscale.models import Cluster, Counts, NodeSpec, Run, RunOptions
 from slurmscale.runner import processes, project
 from slurmscale.runner.ansible import Launch
@@ -35,8 +37,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What came of it."""
+class PreparedRun:
+    """The record of the run, what Ansible is given, and the secrets to mask."""
 
     run: Run
     launch: Launch
@@ -49,7 +51,7 @@ def _fixed_vars(run: Run) -> dict[str, object]:
     return {"nodes": ",".join(run.nodes), **confirmed}
 
 
-def prepare(config: settings.Settings, request: Request) -> Prepared:
+def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
     """Check a request against playbooks and inventory, and prepare its run.
 
     Args:
@@ -65,7 +67,7 @@ def prepare(config: settings.Settings, request: Request) -> Prepared:
     own = config.vault_password
     vault_password = request.options.vault_password or (own.get_secret_value() if own else None)
     known = _known(request, environment, vault_password)
-    plain_vars, secret_vars = inventories.split_secrets(request.options.extra_vars)
+    plain_vars, secret_vars = secret_values.split_secrets(request.options.extra_vars)
     run = _run(config, request, plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
     levels = (cluster.credentials, options.credentials, config.credentials)
@@ -74,7 +76,7 @@ def prepare(config: settings.Settings, request: Request) -> Prepared:
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
         added=inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars),
-        extra_vars=plain_vars | inventories.references(secret_vars) | _fixed_vars(run),
+        extra_vars=plain_vars | secret_values.references(secret_vars) | _fixed_vars(run),
         forks=run.forks,
         check=options.check,
         timeout=options.timeout,
@@ -83,7 +85,7 @@ def prepare(config: settings.Settings, request: Request) -> Prepared:
         vault_password_file=options.vault_password_file,
         report=request.operation.reports and "report" not in options.extra_vars,
     )
-    return Prepared(run, launch, _redactor(known, launch, secret_vars))
+    return PreparedRun(run, launch, _redactor(known, launch, secret_vars))
 
 
 def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:

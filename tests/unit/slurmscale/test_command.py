@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console
-from slurmscale.cli import app, follow, main
+from slurmscale.cli import app, live_display, main, output
 from slurmscale.cli import options as common
 from slurmscale.cli import run_commands as work
-from slurmscale.cli.live_display import View
+from slurmscale.cli.live_display import RunView
 from slurmscale.errors import RefusedError
 from slurmscale.models import Counts, NodeSpec, Notice, TaskChange
 from slurmscale.runner.fake import FakeJob
@@ -244,7 +244,7 @@ def states(count, failed=0):
 
 
 def drawn(count, failed=0):
-    view = View("r", tuple(f"n{i}" for i in range(count)))
+    view = RunView("r", tuple(f"n{i}" for i in range(count)))
     view.update(
         Notice("r", RunStatus.RUNNING, 1, Counts(count, count - failed, 0, failed, 10), states(count, failed), 125.0)
     )
@@ -291,10 +291,10 @@ class Interrupted:
 @pytest.mark.parametrize(("answer", "calls"), [(True, ["cancel", "kill"]), (False, [])])
 def test_ctrl_c_asks_once_and_a_second_one_kills(monkeypatch, answer, calls):
     asked = []
-    monkeypatch.setattr(follow.typer, "confirm", lambda *a, **_: asked.append(a) or answer)
-    monkeypatch.setattr(follow.threading, "Thread", AtOnce)
+    monkeypatch.setattr(live_display.typer, "confirm", lambda *a, **_: asked.append(a) or answer)
+    monkeypatch.setattr(live_display.threading, "Thread", AtOnce)
     handle = Interrupted(2)
-    stopper = follow._Stopper(handle, Console(quiet=True), ask=True)
+    stopper = live_display._CancelHandler(handle, Console(quiet=True), ask=True)
     stopper.interrupt()
     stopper.interrupt()
     assert handle.calls == calls
@@ -305,12 +305,12 @@ def test_a_ctrl_c_at_the_question_kills(monkeypatch):
     def confirm(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(follow.typer, "confirm", confirm)
+    monkeypatch.setattr(live_display.typer, "confirm", confirm)
     handle = Interrupted(1)
-    follow._Stopper(handle, Console(quiet=True), ask=True).interrupt()
+    live_display._CancelHandler(handle, Console(quiet=True), ask=True).interrupt()
     assert handle.calls == ["kill"]
 
 
 @pytest.mark.parametrize(("status", "code"), [("completed", 0), ("failed", 1), ("interrupted", 1), ("cancelled", 130)])
 def test_exit_codes(status, code):
-    assert work.exit_code(type("Run", (), {"status": RunStatus(status)})()) == code
+    assert output.exit_code(type("Run", (), {"status": RunStatus(status)})()) == code

@@ -26,7 +26,7 @@ LAYERS = (
         "store.rows",
         "store.tables",
     ),
-    ("progress.outcome", "inventory.ansible_inventory", "store.engine"),
+    ("progress.outcome", "inventory.ansible_inventory", "inventory.secrets", "store.engine"),
     ("progress.tracker", "store.repository"),
     ("report", "store.writer", "runner.ansible", "runner.fake", "inventory.registry", "runs.recovery"),
     ("runs.event_pipeline", "runs.launch_builder", "runs.apphub_check"),
