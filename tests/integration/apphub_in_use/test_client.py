@@ -298,7 +298,7 @@ class Apt:
         variables = {
             "__apphub_client_url": url,
             "__apphub_client_host": "localhost",
-            "__apphub_client_os": {"repository": "deb/ubuntu/noble"},
+            "__apphub_client_repository": "deb/ubuntu/noble",
             "apphub_client_ca": ca,
             "apphub_client_proxy": proxy,
         }
