@@ -24,10 +24,11 @@ demo-down: $(VENV)/.run ## Remove what `make demo` made; the images stay as a ca
 
 test: lint unit molecule ## Everything that must pass: lint, unit and Molecule tests (needs root)
 
-lint: $(VENV)/.test ## ruff, mypy, yamllint, ansible-lint
+lint: $(VENV)/.test ## ruff, mypy, import-linter, yamllint, ansible-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --strict
 

@@ -49,11 +49,12 @@ class Tree:
         """Yield every task, block and handler of a file of tasks or of plays."""
         content = self.read(path) or []
         for item in content:
-            if "hosts" in item:
-                for section in ("pre_tasks", "tasks", "post_tasks", "handlers"):
-                    yield from self._walk(item.get(section) or [])
-            else:
-                yield from self._walk([item])
+            yield from self.tasks_of(item) if "hosts" in item else self._walk([item])
+
+    def tasks_of(self, play: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield every task, block and handler of a play."""
+        for section in ("pre_tasks", "tasks", "post_tasks", "handlers"):
+            yield from self._walk(play.get(section) or [])
 
     def _walk(self, tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for task in tasks:

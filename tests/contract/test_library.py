@@ -1,0 +1,50 @@
+"""What import-linter can't say about the Python library; the layers stand in pyproject.toml."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Tree
+
+
+def imported(path: Path) -> set[str]:
+    """Return the packages that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def called(path: Path) -> set[str]:
+    """Return the plain names that a file calls."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+
+
+def test_the_library_leaves_the_terminal_and_the_process_to_the_command(tree: Tree) -> None:
+    library = tree.root / "python_lib/slurmscale"
+    found = {
+        str(path.relative_to(library)): names
+        for path in library.rglob("*.py")
+        if path.relative_to(library).parts[0] != "cli" and (names := called(path) & {"print", "input", "exit"})
+    }
+    assert not found
+
+
+def test_ansible_content_and_library_do_not_import_each_other(tree: Tree) -> None:
+    """The content runs without the library, and an installed library finds its content as files."""
+    forbidden = {"plugins": "slurmscale", "python_lib/slurmscale": "ansible_collections"}
+    found = [
+        str(path.relative_to(tree.root))
+        for folder, package in forbidden.items()
+        for path in (tree.root / folder).rglob("*.py")
+        if package in imported(path)
+    ]
+    assert not found
