@@ -30,6 +30,16 @@ class Code(str, enum.Enum):
     # What was asked for.
     REQUEST_INVALID = "request-invalid", "The call names no nodes, unknown nodes, or an option that does not exist."
 
+    # The command and library slurmscale.
+    NODES_IN_USE = "nodes-in-use", "Another run works on some of the nodes."
+    CLUSTER_UNUSABLE = "cluster-unusable", "The cluster is not known, or its inventory cannot be used."
+    CREDENTIALS_NEEDED = "credentials-needed", "Passwords or keys are never stored and have to be given again."
+    NOT_FOUND = "not-found", "There is no such run, task or log."
+    PLAYBOOKS_MISSING = "playbooks-missing", "The playbooks of slurmscale are not installed."
+    DATABASE_UNAVAILABLE = "database-unavailable", "The database of slurmscale cannot be opened, read or written."
+    ANSIBLE_NOT_STARTED = "ansible-not-started", "ansible-playbook is missing, too old, or could not be started."
+    INTERNAL_ERROR = "internal-error", "A mistake in slurmscale itself; please report it."
+
 
 class Failure(NamedTuple):
     """Why something is not as it should be, and what to do.

@@ -1,6 +1,6 @@
 """Every error of the library.
 
-- SlurmscaleError: the base; its text says what was needed, what was found and what to do
+- SlurmscaleError: the base; has a code, a reason and a remedy, and both sentences as its text
 
   - RefusedError: the request was refused, nothing has been changed
 
@@ -18,11 +18,31 @@ from __future__ import annotations
 
 
 class SlurmscaleError(Exception):
-    """Base of all errors that the library raises on purpose."""
+    """Base of all errors that the library raises on purpose.
+
+    Args:
+        reason: What is needed and what was found, as a sentence.
+        remedy: What to do, as a sentence; empty when the reason says it.
+        code: For programs; that of the class when None. docs/reference/reasons.md lists all codes.
+    """
+
+    code = "task-failed"
+
+    def __init__(self, reason: str, remedy: str = "", *, code: str | None = None) -> None:
+        super().__init__(f"{reason} {remedy}".strip())
+        self.reason = reason
+        self.remedy = remedy
+        self.code = code or self.code
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the form in which results and reports hold it."""
+        return {"code": self.code, "reason": self.reason, "remedy": self.remedy}
 
 
 class RefusedError(SlurmscaleError):
     """The request was refused before anything was changed."""
+
+    code = "request-invalid"
 
 
 class NodesError(RefusedError):
@@ -37,31 +57,43 @@ class OverlapError(RefusedError):
         nodes: The nodes both want.
     """
 
+    code = "nodes-in-use"
+
     def __init__(self, run_id: str, nodes: tuple[str, ...]) -> None:
         self.run_id = run_id
         self.nodes = nodes
         shown = ", ".join(nodes[:5]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")  # noqa: PLR2004 - a readable list
         super().__init__(
-            f"Run {run_id} is still at work on {shown}. Wait for it (slurmscale status --watch) or cancel it"
-            f" (slurmscale cancel {run_id})."
+            f"Run {run_id} is still at work on {shown}.",
+            f"Wait for it (slurmscale status --watch) or cancel it (slurmscale cancel {run_id}).",
         )
 
 
 class ClusterError(RefusedError):
     """The cluster is not known, or its inventory can't be used."""
 
+    code = "cluster-unusable"
+
 
 class ProjectError(RefusedError):
     """The playbooks can't be found."""
+
+    code = "playbooks-missing"
 
 
 class NotFoundError(SlurmscaleError):
     """There is no such run, task or log."""
 
+    code = "not-found"
+
 
 class StoreError(SlurmscaleError):
     """The database can't be opened, read or written."""
 
+    code = "database-unavailable"
+
 
 class RunnerError(SlurmscaleError):
     """ansible-playbook could not be started."""
+
+    code = "ansible-not-started"
