@@ -77,9 +77,9 @@ def test_roles_are_called_by_their_short_name(tree: Tree) -> None:
 
 
 def test_variables_of_playbooks_have_a_prefix(tree: Tree, any_playbook: Path) -> None:
-    """`scale_` is for what playbooks share; what only one of them needs may begin with that one's first word."""
+    """`scale_` is for what playbooks share; others begin with the file's first word or its folder."""
     wrong = []
-    own = ("scale_", f"{any_playbook.stem.split('_')[0]}_")
+    own = ("scale_", f"{any_playbook.stem.split('_')[0]}_", f"{any_playbook.parent.name}_")
     prefixes = tuple(tree.prefix(path.name) for path in tree.root.glob("roles/*"))
     given = [play.get("vars") or {} for play in tree.read(any_playbook)]
     for task in tree.tasks(any_playbook):
