@@ -14,7 +14,7 @@ from ansible_collections.ai_infra.slurm.plugins.modules import slurm_conf_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Runner
+    from unit.conftest import Runner
 
 
 @pytest.fixture

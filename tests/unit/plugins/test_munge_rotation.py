@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Runner
+    from unit.conftest import Runner
 
 OLD, NEW = b"o" * 64, b"n" * 64
 

@@ -15,11 +15,11 @@ from ansible_collections.ai_infra.slurm.plugins.modules import slurm_drain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Clock, FakeSlurm
+    from fakes.slurmctld import Clock, FakeSlurm
 
     Runner = Callable[..., dict[str, Any]]
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 VERSIONS = ["22.05", "24.11"]
 
 

@@ -13,7 +13,7 @@ from ansible_collections.ai_infra.slurm.plugins.modules import slurm_job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Clock, FakeSlurm
+    from fakes.slurmctld import Clock, FakeSlurm
 
     Runner = Callable[..., dict[str, Any]]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Runner = Callable[..., dict[str, Any]]
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def recorded(name: str) -> str:

@@ -1,43 +1,13 @@
-"""Runs a module's main() in this process, with a fake Slurm and a fake clock where wanted."""
+"""A controller and a clock for tests that run a module in their own process."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from typing import TYPE_CHECKING, Any
-from unittest import mock
+from typing import TYPE_CHECKING
 
-import pytest
-from ansible.module_utils import basic
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter as slurm_settle
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
-
-    Runner = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
-    """Return a function that runs a module and returns what it printed as its result."""
-
-    def run(module: ModuleType, *, check: bool = False, diff: bool = True, **options: Any) -> dict[str, Any]:
-        arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
-        payload = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
-        capsys.readouterr()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(mock.patch.object(basic, "_ANSIBLE_ARGS", payload))
-            if hasattr(basic, "_ANSIBLE_PROFILE"):
-                stack.enter_context(mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy"))
-            with contextlib.suppress(SystemExit):
-                module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return result
-
-    return run
 
 
 class Clock:
@@ -172,20 +142,3 @@ class FakeSlurm:
 
     def _sacct(self, argv: list[str]) -> slurm_commands.CommandResult:
         return self._answer(argv, 0 if self.accounting else 1, text=self.accounting)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the modules wait without waiting."""
-    clock = Clock()
-    monkeypatch.setattr(slurm_settle, "time", clock)
-    monkeypatch.setattr(slurm_proof, "time", clock)
-    return clock
-
-
-@pytest.fixture
-def slurm(monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    """Put a controller in place of Slurm's commands."""
-    slurm = FakeSlurm()
-    monkeypatch.setattr(slurm_commands, "run", slurm.run)
-    return slurm

@@ -7,7 +7,7 @@ import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import describe
 
 Host = tuple[pathlib.Path, Callable[[str, str], None]]
-DATA = pathlib.Path(__file__).parent / "data"
+DATA = pathlib.Path(__file__).parents[1] / "data"
 UNIT = """LoadState=loaded
 ActiveState={active}
 SubState=running

@@ -6,7 +6,7 @@ import sys
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm
 
-DATA = pathlib.Path(__file__).parent / "data"
+DATA = pathlib.Path(__file__).parents[1] / "data"
 GENERATIONS = ["22.05", "24.11"]
 
 
