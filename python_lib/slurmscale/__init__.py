@@ -17,10 +17,11 @@ from slurmscale.errors import (
     StoreError,
 )
 from slurmscale.models import Cluster, Credentials, LogLine, NodeSpec, Notice, Run, RunOptions, Task
+from slurmscale.operations import Operation
 from slurmscale.report import ScalingStatus
 from slurmscale.runs.handle import RunHandle
 from slurmscale.scaling import Scaling
-from slurmscale.states import Operation, RunStatus, TaskStatus
+from slurmscale.states import RunStatus, TaskStatus
 
 __version__ = "0.1.0"
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurmscale.states import ACTIVE, FAILED, SUCCEEDED, Operation, RunStatus, TaskStatus
+from slurmscale.states import ACTIVE, FAILED, SUCCEEDED, RunStatus, TaskStatus
+
+if TYPE_CHECKING:
+    from slurmscale.operations import Operation
 
 
 def when(epoch: float | None) -> datetime | None:
@@ -220,7 +223,7 @@ class Notice:
         progress: Overall progress in whole percent.
         counts: How the run's tasks stand.
         tasks: Nodes that changed.
-        remaining: Estimated seconds to the end, known once a run of this kind was learned from.
+        remaining: Estimated seconds to the end, known from the second run of a kind on.
         error: Why the run ended badly.
     """
 

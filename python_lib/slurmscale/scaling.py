@@ -19,15 +19,16 @@ from slurmscale import settings
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory import registry as clusters
 from slurmscale.models import Cluster, LogLine, Run, RunOptions, Task
+from slurmscale.operations import Operation
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, scaling_status
-from slurmscale.runner.ansible import AnsibleJob, Job, Launch
-from slurmscale.runs.broadcast import Hub, Subscription
-from slurmscale.runs.event_pipeline import Recorder
-from slurmscale.runs.handle import RunHandle, learning_kind
+from slurmscale.runner.ansible import AnsibleJob
+from slurmscale.runs.broadcast import Broadcaster, Subscription
+from slurmscale.runs.event_pipeline import EventPipeline
+from slurmscale.runs.handle import RunHandle, timings_kind
 from slurmscale.runs.launch_builder import PreparedRun, Request, prepare_run
-from slurmscale.runs.recovery import reconcile
-from slurmscale.states import FAILED, RUN_ACTIVE, Operation, RunStatus
+from slurmscale.runs.recovery import end_abandoned_runs
+from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
 from slurmscale.store.writer import Writer
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from slurmscale.inventory.registry import Nodes
+    from slurmscale.runner.protocol import Job, Launch
 
 _CANCEL_WAIT = 15.0
 
@@ -56,10 +58,10 @@ class Scaling:
     ) -> None:
         self.settings = config or settings.load()
         self.store = Store(self.settings.url)
-        self.hub = Hub()
+        self.broadcaster = Broadcaster()
         self._make_job = make_job
         self._handles: dict[str, RunHandle] = {}
-        reconcile(self.store)
+        end_abandoned_runs(self.store)
 
     def __enter__(self) -> Self:
         """Return itself; the database is closed when the block is left."""
@@ -144,14 +146,14 @@ class Scaling:
     ) -> RunHandle:
         """Start an operation; `scale_up` and the others are this with a fixed operation."""
         options = options or RunOptions()
-        reconcile(self.store)
+        end_abandoned_runs(self.store)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
         request = Request(operation, cluster, clusters.node_specs(nodes), options, retry_of)
         return self._start(prepare_run(self.settings, request))
 
     def _start(self, prepared: PreparedRun) -> RunHandle:
         run, redactor = prepared.run, prepared.redactor
-        tracker = Tracker(run.nodes, self.store.learned(learning_kind(run)), redactor)
+        tracker = Tracker(run.nodes, self.store.timings(timings_kind(run)), redactor)
         ids = self.store.create_run(run)
         try:
             job = self._make_job(prepared.launch)
@@ -163,7 +165,12 @@ class Scaling:
             raise
         writer = Writer(self.store, run.id, ids)
         handle = RunHandle(
-            run, job, self.store, self.hub, Recorder(run.id, tracker, writer, self.hub, redactor), writer
+            run,
+            job,
+            self.store,
+            self.broadcaster,
+            EventPipeline(run.id, tracker, writer, self.broadcaster, redactor),
+            writer,
         )
         self._handles = {key: known for key, known in self._handles.items() if not known.finished} | {run.id: handle}
         handle.start()
@@ -194,7 +201,7 @@ class Scaling:
         deadline = time.monotonic() + wait
         while (run := self.store.run(run_id)).status in RUN_ACTIVE and time.monotonic() < deadline:
             time.sleep(0.2)
-            reconcile(self.store)
+            end_abandoned_runs(self.store)
         return run
 
     # -- looking
@@ -232,7 +239,7 @@ class Scaling:
 
     def subscribe(self, run_id: str | None = None) -> Subscription:
         """Receive notices of progress of the runs of this process."""
-        return self.hub.subscribe(run_id)
+        return self.broadcaster.subscribe(run_id)
 
     # -- clusters
 

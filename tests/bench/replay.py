@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from slurmscale.models import Counts, Run
+from slurmscale.operations import Operation
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import scaling_status
-from slurmscale.runs.broadcast import Hub
-from slurmscale.runs.event_pipeline import Recorder
-from slurmscale.states import Operation, RunStatus, TaskStatus
+from slurmscale.runs.broadcast import Broadcaster
+from slurmscale.runs.event_pipeline import EventPipeline
+from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store.engine import owner
 from slurmscale.store.repository import Store
-from slurmscale.store.rows import run_row
-from slurmscale.store.tables import runs, tasks
+from slurmscale.store.tables import row_of_run, runs, tasks
 from slurmscale.store.writer import Writer
 from sqlalchemy import insert, text
 
@@ -92,18 +92,18 @@ def replay(directory: str, node_count: int, task_count: int) -> dict[str, float]
     store = Store(f"sqlite:///{directory}/replay.db")
     nodes = node_names(node_count)
     ids = store.create_run(_run("replay", nodes, time.time()))
-    recorder = Recorder("replay", Tracker(nodes), Writer(store, "replay", ids), Hub())
-    recorder.tracker.read_plan(plan_of(nodes, task_count))
+    pipeline = EventPipeline("replay", Tracker(nodes), Writer(store, "replay", ids), Broadcaster())
+    pipeline.tracker.add_plan_line(plan_of(nodes, task_count))
     samples: list[int] = []
     over = threading.Event()
     threading.Thread(target=_sample_memory, args=(samples, over), daemon=True).start()
     started = time.perf_counter()
     count = 0
     for event in events_of(nodes, task_count):
-        recorder.event(event)
+        pipeline.event(event)
         count += 1
-    recorder.finish(RunStatus.COMPLETED, None, time.time())
-    recorder._writer.close()
+    pipeline.finish(RunStatus.COMPLETED, None, time.time())
+    pipeline._writer.close()
     seconds = time.perf_counter() - started
     over.set()
     with store.engine.connect() as connection:
@@ -152,7 +152,7 @@ def fill(store: Store, records: int) -> None:
         status = RunStatus.RUNNING if active else RunStatus.FAILED
         run = _run(f"run-{number}", nodes, now - 3600 - left / 1000, status)
         counts = Counts(size, active, size - active - failed, failed, 50 * active)
-        row = run_row(run) | {
+        row = row_of_run(run) | {
             name: getattr(counts, name) for name in ("active", "success", "failed", "active_progress")
         }
         with store.begin() as connection:

@@ -28,7 +28,7 @@ def one_task(draw, events, play, host, task):
 
 @st.composite
 def runs(draw):
-    """Generate a plan, the events of a run of it in any order that Ansible may emit, and what is learned already."""
+    """Generate a plan, the events of a run of it in any order that Ansible may emit, and what is timings already."""
     hosts = [f"n{number}" for number in range(draw(st.integers(1, 5)))]
     plan, events, dead, failed = [], [], set(), set()
     for play_number in range(draw(st.integers(1, 4))):
@@ -57,33 +57,33 @@ def runs(draw):
     stats = {"failures": dict.fromkeys(failed, 1), "dark": dict.fromkeys(dead, 1), "ok": dict.fromkeys(hosts, 1)}
     if draw(st.booleans()):
         events.append({"event": "playbook_on_stats", "event_data": stats})
-    learned = draw(
+    timings = draw(
         st.sampled_from([{}, {"p0||task 0": Timing(50.0), "p1||task 1": Timing(1, 0.5)}, {"p0||task 0": Timing(0.0)}])
     )
-    return hosts, plan, events, learned, stats
+    return hosts, plan, events, timings, stats
 
 
 @settings(max_examples=300, deadline=None)
 @given(runs(), st.sampled_from(["first", "as it goes", "never"]))
 def test_progress_rises_stays_in_range_and_settles(run, plan_comes):
-    hosts, plan, events, learned, stats = run
-    tracker = Tracker(hosts, learned)
+    hosts, plan, events, timings, stats = run
+    tracker = Tracker(hosts, timings)
     late = list(plan) if plan_comes == "as it goes" else []
     for line in plan if plan_comes == "first" else ():
-        tracker.read_plan(line)
+        tracker.add_plan_line(line)
     last = dict.fromkeys(hosts, 0)
     for second, raw in enumerate(events):
         if late and raw["event"] == "playbook_on_play_start":
-            tracker.read_plan(late.pop(0))
-        tracker.feed(parse(raw | {"counter": second}, now=float(second + 1)))
+            tracker.add_plan_line(late.pop(0))
+        tracker.handle(parse(raw | {"counter": second}, now=float(second + 1)))
         tracker.tick(second + 1.5)
-        for change in tracker.drain():
+        for change in tracker.take_changes():
             assert last[change.node] <= change.progress <= 100
             assert (change.progress == 100) == (change.status is TaskStatus.COMPLETED)
             last[change.node] = change.progress
         counts = tracker.counts()
         assert counts.active_progress == sum(n.progress for n in tracker.nodes.values() if n.status in ACTIVE)
-    if not tracker.settled:
+    if not tracker.finished:
         tracker.abort("interrupted", 1e6)
     for node in tracker.nodes.values():
         assert node.status in (TaskStatus.COMPLETED, TaskStatus.FAILED)
@@ -100,11 +100,11 @@ def test_without_any_failure_every_node_is_done_in_any_order(order, tasks):
         "tasks": [{"uuid": str(n), "name": str(n), "role": None, "sec": "block"} for n in range(tasks)],
     }  # fmt: skip
     tracker = Tracker(order)
-    tracker.read_plan(plan)
-    tracker.feed(parse({"event": "playbook_on_play_start", "event_data": {"play_uuid": "p"}}))
+    tracker.add_plan_line(plan)
+    tracker.handle(parse({"event": "playbook_on_play_start", "event_data": {"play_uuid": "p"}}))
     for number in range(tasks):
         for host in order:
             data = {"host": host, "task_uuid": str(number), "play_uuid": "p", "task": str(number)}
-            tracker.feed(parse({"event": "runner_on_ok", "event_data": data}))
-    tracker.feed(parse({"event": "playbook_on_stats", "event_data": {"ok": dict.fromkeys(order, tasks)}}))
+            tracker.handle(parse({"event": "runner_on_ok", "event_data": data}))
+    tracker.handle(parse({"event": "playbook_on_stats", "event_data": {"ok": dict.fromkeys(order, tasks)}}))
     assert all(node.status is TaskStatus.COMPLETED and node.progress == 100 for node in tracker.nodes.values())

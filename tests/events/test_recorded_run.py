@@ -1,29 +1,29 @@
-"""The recorded run gets the right answers, whatever is known of its plan, and whatever was learned before."""
+"""The recorded run gets the right answers, whatever is known of its plan, and whatever was timings before."""
 
 from __future__ import annotations
 
 import pytest
 from slurmscale.models import Timing
 from slurmscale.progress.events import Kind, parse
-from slurmscale.progress.task_plan import Plan
+from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.progress.tracker import Tracker
 from slurmscale.states import ACTIVE, TaskStatus
 
 NODES = ("a", "b", "c", "dead")
 
 
-def replay(events, plan=(), *, late=(), learned=None, nodes=NODES):
+def replay(events, plan=(), *, late=(), timings=None, nodes=NODES):
     """Return the tracker after all events, and every progress value each node ever had."""
-    tracker = Tracker(nodes, learned)
+    tracker = Tracker(nodes, timings)
     for line in plan:
-        tracker.read_plan(line)
+        tracker.add_plan_line(line)
     late = list(late)
     seen = {node: [0] for node in nodes}
     for raw in events:
         if late and raw["event"] == "playbook_on_play_start":
-            tracker.read_plan(late.pop(0))
-        tracker.feed(parse(raw))
-        for change in tracker.drain():
+            tracker.add_plan_line(late.pop(0))
+        tracker.handle(parse(raw))
+        for change in tracker.take_changes():
             seen[change.node].append(change.progress)
     return tracker, seen
 
@@ -50,7 +50,7 @@ def test_every_node_ends_as_it_really_did(recorded, recorded_plan, how):
     assert nodes["c"].error.startswith("x1: ")
     assert "Connection refused" in nodes["dead"].error
     assert "other nodes failed" in nodes["b"].error
-    assert tracker.settled
+    assert tracker.finished
 
 
 def test_progress_never_goes_back_and_failed_nodes_never_show_100(recorded, recorded_plan):
@@ -64,13 +64,13 @@ def test_progress_never_goes_back_and_failed_nodes_never_show_100(recorded, reco
 def test_a_rescued_failure_is_taken_back_as_soon_as_the_rescue_works(recorded, recorded_plan):
     tracker = Tracker(NODES)
     for line in recorded_plan:
-        tracker.read_plan(line)
+        tracker.add_plan_line(line)
     pending = {}
     for raw in recorded:
         event = parse(raw)
-        tracker.feed(event)
+        tracker.handle(event)
         if event.host == "c" and event.kind is Kind.RESULT:
-            pending[event.task] = tracker.nodes["c"].pending
+            pending[event.task] = tracker.nodes["c"].pending_failure
     assert pending["in block fails on c"]
     assert pending["in rescue"] is None
     assert pending["last"] is None
@@ -79,22 +79,22 @@ def test_a_rescued_failure_is_taken_back_as_soon_as_the_rescue_works(recorded, r
 def test_an_ignored_failure_is_none(recorded, recorded_plan):
     tracker = Tracker(NODES)
     for line in recorded_plan:
-        tracker.read_plan(line)
+        tracker.add_plan_line(line)
     for raw in recorded:
         event = parse(raw)
-        tracker.feed(event)
+        tracker.handle(event)
         if event.task == "ignored" and event.kind is Kind.RESULT:
-            assert tracker.nodes[event.host].pending is None
+            assert tracker.nodes[event.host].pending_failure is None
 
 
 def test_a_node_that_is_out_is_reported_when_the_next_play_begins_not_at_the_end(recorded, recorded_plan):
     tracker = Tracker(NODES)
     for line in recorded_plan:
-        tracker.read_plan(line)
+        tracker.add_plan_line(line)
     for raw in recorded:
         event = parse(raw)
-        tracker.feed(event)
-        if event.play == "P2 free" and event.kind is Kind.PLAY:
+        tracker.handle(event)
+        if event.play == "P2 free" and event.kind is Kind.PLAY_START:
             assert tracker.nodes["dead"].status is TaskStatus.FAILED
             assert tracker.nodes["a"].status is TaskStatus.FAILED
             assert tracker.nodes["b"].status in ACTIVE
@@ -112,10 +112,10 @@ def test_a_run_cut_off_anywhere_leaves_no_node_active(recorded, recorded_plan):
 
 
 def test_learned_weights_move_the_bar_by_time_not_by_count(recorded_plan):
-    plan = Plan({"P1 linear||async": Timing(90.0), "P1 linear||ping": Timing(10.0)})
+    plan = TaskPlan({"P1 linear||async": Timing(90.0), "P1 linear||ping": Timing(10.0)})
     for line in recorded_plan:
         plan.add(line)
-    names = [entry.name for entry in plan.entries]
+    names = [task.name for task in plan.tasks]
     position = names.index("async")
     before, after = plan.percent(10.0, position, 0), plan.percent(10.0, position, 1.0)
     assert after - before > 80
@@ -123,7 +123,7 @@ def test_learned_weights_move_the_bar_by_time_not_by_count(recorded_plan):
 
 def test_a_run_teaches_how_long_its_tasks_take(recorded, recorded_plan):
     tracker, _ = replay(recorded, recorded_plan)
-    seconds = tracker.learned()
+    seconds = tracker.timings()
     assert seconds["P1 linear||async"].seconds > 2
     assert seconds["P1 linear||skipme on b"].seconds < 0.5
     assert max(seconds, key=seconds.get) == "P1 linear||async"
@@ -132,9 +132,9 @@ def test_a_run_teaches_how_long_its_tasks_take(recorded, recorded_plan):
 def test_counts_agree_with_the_nodes_after_every_event(recorded, recorded_plan):
     tracker = Tracker(NODES)
     for line in recorded_plan:
-        tracker.read_plan(line)
+        tracker.add_plan_line(line)
     for raw in recorded:
-        tracker.feed(parse(raw))
+        tracker.handle(parse(raw))
         counts = tracker.counts()
         active = [node for node in tracker.nodes.values() if node.status in ACTIVE]
         assert counts.active == len(active)

@@ -20,7 +20,7 @@ def test_what_belongs_to_no_tree_any_more_is_ended_and_nothing_else():
         stack.callback(other.kill)
         stack.callback(stray.kill)
         try:
-            processes.end_tree(None, run_dir)
+            processes.stop_processes(None, run_dir)
             assert stray.wait(5) == -signal.SIGKILL
             assert other.poll() is None
         finally:

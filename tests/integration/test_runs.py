@@ -15,8 +15,9 @@ import psutil
 import pytest
 from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, StoreError
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
+from slurmscale.operations import Operation
 from slurmscale.scaling import Scaling
-from slurmscale.states import Operation, RunStatus, TaskStatus
+from slurmscale.states import RunStatus, TaskStatus
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 LIMIT = 60

@@ -10,8 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from slurmscale.errors import NotFoundError, OverlapError, StoreError
 from slurmscale.models import Cluster, Counts, Run, TaskChange, Timing
+from slurmscale.operations import Operation
 from slurmscale.report import scaling_status
-from slurmscale.states import Operation, RunStatus, TaskStatus
+from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store.engine import owner
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import metadata
@@ -177,11 +178,11 @@ def test_status_changes_are_written_at_once(store):
 
 def test_learned_seconds_are_the_median_of_the_latest_runs(store):
     for number, seconds in enumerate((1000.0, 10.0, 12.0, 11.0, 14.0, 13.0)):
-        store.learn("scale_up.yml", f"r{number}", {"install": Timing(seconds, 0.5)})
+        store.save_timings("scale_up.yml", f"r{number}", {"install": Timing(seconds, 0.5)})
         time.sleep(0.01)
-    store.learn("scale_up.yml --check", "rx", {"install": Timing(1.0)})
-    assert store.learned("scale_up.yml") == {"install": (12.0, 0.5)}
-    assert store.learned("other") == {}
+    store.save_timings("scale_up.yml --check", "rx", {"install": Timing(1.0)})
+    assert store.timings("scale_up.yml") == {"install": (12.0, 0.5)}
+    assert store.timings("other") == {}
 
 
 def test_clusters_are_kept_changed_and_forgotten(store):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from slurmscale import settings
+from slurmscale.cli import apphub_check as apphub
 from slurmscale.cli import options as common
 from slurmscale.cli import output
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.inventory import ansible_inventory as inventories
+from slurmscale.operations import Operation
 from slurmscale.runner import project
-from slurmscale.runs import apphub_check as apphub
-from slurmscale.states import Operation
 from slurmscale.store.repository import Store
 
 if TYPE_CHECKING:

@@ -179,7 +179,7 @@ class RunView:
     def catch_up(self) -> None:
         """Take over the state as it is."""
         if self._tracker is not None:
-            self._tasks = {node.name: node.change() for node in list(self._tracker.nodes.values())}
+            self._tasks = {node.name: node.as_change() for node in list(self._tracker.nodes.values())}
             self._counts = self._tracker.counts()
 
     def update(self, notice: Notice) -> None:

@@ -13,8 +13,9 @@ from slurmscale.cli.live_display import follow
 from slurmscale.errors import RefusedError
 from slurmscale.inventory.hostlist import expand, fold
 from slurmscale.models import Credentials, RunOptions
+from slurmscale.operations import Operation
 from slurmscale.scaling import Scaling
-from slurmscale.states import RUN_ACTIVE, Operation
+from slurmscale.states import RUN_ACTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,12 +16,12 @@ _LONGEST_TEXT = 16_000
 class Kind(Enum):
     """What an event means for progress."""
 
-    BEGIN = auto()
-    PLAY = auto()
-    TASK = auto()
+    PLAYBOOK_START = auto()
+    PLAY_START = auto()
+    TASK_START = auto()
     HOST_START = auto()
     RESULT = auto()
-    BEAT = auto()
+    HEARTBEAT = auto()
     STATS = auto()
     OUTPUT = auto()
 
@@ -36,10 +36,10 @@ class Outcome(Enum):
 
 
 _KINDS = {
-    "playbook_on_start": Kind.BEGIN,
-    "playbook_on_play_start": Kind.PLAY,
-    "playbook_on_task_start": Kind.TASK,
-    "playbook_on_handler_task_start": Kind.TASK,
+    "playbook_on_start": Kind.PLAYBOOK_START,
+    "playbook_on_play_start": Kind.PLAY_START,
+    "playbook_on_task_start": Kind.TASK_START,
+    "playbook_on_handler_task_start": Kind.TASK_START,
     "runner_on_start": Kind.HOST_START,
     "runner_on_ok": Kind.RESULT,
     "runner_on_failed": Kind.RESULT,
@@ -57,8 +57,8 @@ _OUTCOMES = {
     "runner_on_skipped": Outcome.SKIPPED,
     "runner_on_unreachable": Outcome.UNREACHABLE,
 }
-_WELL = frozenset({"runner_on_ok", "runner_item_on_ok"})
-_ASIDE = frozenset({"changed", "failed", "warnings", "deprecations", "invocation", "item", "ansible_loop_var"})
+_OK_EVENTS = frozenset({"runner_on_ok", "runner_item_on_ok"})
+_KEYS_NOT_SHOWN = frozenset({"changed", "failed", "warnings", "deprecations", "invocation", "item", "ansible_loop_var"})
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
     res = get("res")
     res = res if isinstance(res, dict) else None
     return Event(
-        kind=_KINDS.get(name, Kind.BEAT),
+        kind=_KINDS.get(name, Kind.HEARTBEAT),
         name=name,
         counter=raw.get("counter", 0),
         time=_time(created) if isinstance(created, str) else (created or now),
@@ -120,11 +120,11 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
         changed=bool(res and res.get("changed")),
         res=res or {},
         data=data,
-        text=raw.get("stdout") or (_said(get("host"), res) if name in _WELL and res is not None else ""),
+        text=raw.get("stdout") or (_result_text(get("host"), res) if name in _OK_EVENTS and res is not None else ""),
     )
 
 
-def _said(host: str | None, res: dict[str, Any]) -> str:
+def _result_text(host: str | None, res: dict[str, Any]) -> str:
     """Say what Ansible's own text would say of a result that changed nothing; no run lets it make one."""
     if res.get("changed"):
         return ""
@@ -132,7 +132,7 @@ def _said(host: str | None, res: dict[str, Any]) -> str:
     if "_ansible_item_label" in res:
         said += f" => (item={res['_ansible_item_label']})"
     if res.get("_ansible_verbose_always"):
-        shown = {key: value for key, value in res.items() if not key.startswith("_") and key not in _ASIDE}
+        shown = {key: value for key, value in res.items() if not key.startswith("_") and key not in _KEYS_NOT_SHOWN}
         said += f" => {json.dumps(shown, default=str)}"
     return "\n".join([*(f"[WARNING]: {warning}" for warning in res.get("warnings") or ()), said])
 
@@ -143,7 +143,7 @@ def _time(created: str) -> float:
     return stamp.timestamp() if stamp.tzinfo else datetime.fromisoformat(created + "+00:00").timestamp()
 
 
-def plain(text: str) -> str:
+def readable(text: str) -> str:
     """Remove colours and cut what is too long to be read."""
     if "\x1b" in text:
         text = _ANSI.sub("", text)
@@ -153,7 +153,7 @@ def plain(text: str) -> str:
     return text
 
 
-def failure_message(res: dict[str, Any]) -> str:
+def failure_text(res: dict[str, Any]) -> str:
     """Say why a task failed: the first of the places where modules put their reason.
 
     Args:
@@ -164,7 +164,7 @@ def failure_message(res: dict[str, Any]) -> str:
     """
     for item in res.get("results") or ():
         if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
-            return failure_message(item)
+            return failure_text(item)
     message = res.get("msg") or res.get("reason") or res.get("exception") or ""
     if isinstance(message, list):
         message = "\n".join(str(line) for line in message)
@@ -172,4 +172,4 @@ def failure_message(res: dict[str, Any]) -> str:
     details = str(res.get("stderr") or res.get("module_stderr") or res.get("stdout") or "").strip()
     if details and (not message or message in ("non-zero return code", "MODULE FAILURE")):
         message = f"{message}: {details}" if message else details
-    return plain(message) or "failed without a message"
+    return readable(message) or "failed without a message"

@@ -11,20 +11,19 @@ counts only as much as nodes used to take part in it, one that a node skipped no
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from slurmscale.models import Timing
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+
+    from slurmscale.models import Timing
 
 _NEW_TASK_SECONDS = 0.2
-"""Weight of a task that no earlier run had, among learned ones."""
+"""Weight of a task that no earlier run had, where others are known."""
 
 
 @dataclass(slots=True)
-class Entry:
+class PlannedTask:
     """One position: a task of a play."""
 
     index: int
@@ -36,7 +35,7 @@ class Entry:
     once: bool
 
     @property
-    def counts(self) -> bool:
+    def expects_result(self) -> bool:
         """Whether a host that is not in trouble reports a result here."""
         return not self.rescue and not self.meta and not self.once
 
@@ -47,7 +46,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Play:
+class PlannedPlay:
     """One play of the playbook."""
 
     uuid: str
@@ -55,45 +54,45 @@ class Play:
     hosts: frozenset[str]
     lockstep: bool
     first: int
-    entries: list[Entry] = field(default_factory=list)
+    tasks: list[PlannedTask] = field(default_factory=list)
 
     @property
     def end(self) -> int:
         """Position after the play's last task."""
-        return self.first + len(self.entries)
+        return self.first + len(self.tasks)
 
     @property
     def last(self) -> int | None:
         """Position whose result proves that a host went through the whole play."""
-        return next((entry.index for entry in reversed(self.entries) if entry.counts), None)
+        return next((task.index for task in reversed(self.tasks) if task.expects_result), None)
 
 
-def base_uuid(play_uuid: str) -> str:
+def play_without_batch(play_uuid: str) -> str:
     """Cut off the number that each further batch of `serial` adds to its play's uuid."""
     return play_uuid.partition("_")[0]
 
 
-class Plan:
+class TaskPlan:
     """The playbook as one line of positions.
 
     Args:
-        learned: Timings by task key from earlier runs; empty when there were none.
+        timings: Timings by task key from earlier runs; empty when there were none.
     """
 
-    def __init__(self, learned: Mapping[str, Timing] | None = None) -> None:
-        self.learned = dict(learned or {})
-        self.plays: dict[str, Play] = {}
-        self.entries: list[Entry] = []
+    def __init__(self, timings: Mapping[str, Timing] | None = None) -> None:
+        self.timings = dict(timings or {})
+        self.plays: dict[str, PlannedPlay] = {}
+        self.tasks: list[PlannedTask] = []
         self.positions: dict[str, int] = {}
         self.batches: dict[str, frozenset[str]] = {}
         self.weights: list[float] = []
-        self.ahead: list[float] = [0.0]
+        self.remaining_weights: list[float] = [0.0]
         """What is to be expected from each position on to the end."""
 
     @property
     def known(self) -> bool:
         """Whether there is a plan at all."""
-        return bool(self.entries)
+        return bool(self.tasks)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take one line of the plan callback's file.
@@ -105,7 +104,7 @@ class Plan:
             for play in line.get("plays", ()):
                 self._add_play(play)
         elif "puuid" in line:
-            known = self.plays.get(base_uuid(line["puuid"]))
+            known = self.plays.get(play_without_batch(line["puuid"]))
             if known is None:
                 self._add_play(line)
             else:
@@ -113,9 +112,9 @@ class Plan:
             self.batches[line["puuid"]] = frozenset(line["hosts"])
         self._weigh()
 
-    def play(self, play_uuid: str) -> Play | None:
+    def play(self, play_uuid: str) -> PlannedPlay | None:
         """Find a play by the uuid in an event."""
-        return self.plays.get(base_uuid(play_uuid))
+        return self.plays.get(play_without_batch(play_uuid))
 
     def percent(self, done: float, position: int, inner: float, *, skipped: bool = False) -> int:
         """Say how far a node is.
@@ -127,97 +126,55 @@ class Plan:
             skipped: The position costs this node nothing.
 
         Returns:
-            0 to 99: that a node is done is only known when the run is settled.
+            0 to 99: that a node is done is only known when the run is finished.
         """
         weight = 0.0 if skipped else self.weights[position]
-        whole = done + weight + self.ahead[position + 1]
+        whole = done + weight + self.remaining_weights[position + 1]
         # a hair is added, lest 3 of 3 parts become 98 by rounding
         return min(99, int(99 * (done + weight * inner) / whole + 1e-9)) if whole > 0 else 0
 
     def _add_play(self, line: Mapping[str, Any]) -> None:
-        uuid = base_uuid(line["puuid"])
-        play = Play(
+        uuid = play_without_batch(line["puuid"])
+        play = PlannedPlay(
             uuid=uuid,
             name=line.get("play") or "",
             hosts=frozenset(line.get("hosts") or ()),
             lockstep=line.get("strategy", "").rpartition(".")[2] == "linear",
-            first=len(self.entries),
+            first=len(self.tasks),
         )
         self.plays[uuid] = play
-        for task in line["tasks"]:
-            entry = Entry(
-                index=len(self.entries),
-                key=f"{play.name}|{task.get('role') or ''}|{task['name']}",
-                name=f"{task['role']} : {task['name']}" if task.get("role") else task["name"],
-                rescue=task.get("sec") == "rescue",
-                always=task.get("sec") == "always",
-                meta=task.get("meta") or "",
-                once=bool(task.get("once")),
+        for described in line["tasks"]:
+            role, name = described.get("role") or "", described["name"]
+            task = PlannedTask(
+                index=len(self.tasks),
+                key=f"{play.name}|{role}|{name}",
+                name=f"{role} : {name}" if role else name,
+                rescue=described.get("sec") == "rescue",
+                always=described.get("sec") == "always",
+                meta=described.get("meta") or "",
+                once=bool(described.get("once")),
             )
-            self.entries.append(entry)
-            play.entries.append(entry)
-            self.positions.setdefault(task["uuid"], entry.index)
+            self.tasks.append(task)
+            play.tasks.append(task)
+            self.positions.setdefault(described["uuid"], task.index)
 
     def _weigh(self) -> None:
-        self.weights = [self._weight(entry) for entry in self.entries]
+        self.weights = [self._weight(task) for task in self.tasks]
         if not any(self.weights):
-            self.weights = [1.0] * len(self.entries)
-        expected = [weight * self._share(entry) for weight, entry in zip(self.weights, self.entries, strict=True)]
-        self.ahead = [0.0] * (len(expected) + 1)
+            self.weights = [1.0] * len(self.tasks)
+        expected = [weight * self._share(task) for weight, task in zip(self.weights, self.tasks, strict=True)]
+        self.remaining_weights = [0.0] * (len(expected) + 1)
         for index in range(len(expected) - 1, -1, -1):
-            self.ahead[index] = self.ahead[index + 1] + expected[index]
+            self.remaining_weights[index] = self.remaining_weights[index + 1] + expected[index]
 
-    def _weight(self, entry: Entry) -> float:
-        if entry.rescue or entry.meta:
+    def _weight(self, task: PlannedTask) -> float:
+        if task.rescue or task.meta:
             return 0.0
-        if not self.learned:
+        if not self.timings:
             return 1.0
-        known = self.learned.get(entry.key)
+        known = self.timings.get(task.key)
         return known.seconds if known else _NEW_TASK_SECONDS
 
-    def _share(self, entry: Entry) -> float:
-        known = self.learned.get(entry.key)
+    def _share(self, task: PlannedTask) -> float:
+        known = self.timings.get(task.key)
         return known.share if known else 1.0
-
-
-class Dwell:
-    """Measures how long nodes stay at each position, to weigh it by in later runs."""
-
-    _ENOUGH = 200
-    """Samples kept per position; more would cost memory on large runs and change no median."""
-
-    def __init__(self) -> None:
-        self._samples: dict[int, list[float]] = {}
-        self._stayed: dict[int, int] = {}
-        self._passed: dict[int, int] = {}
-
-    def add(self, position: int, seconds: float, until: int, *, skipped: bool = False) -> None:
-        """Note that a node stayed at a position and then went on to `until`.
-
-        Args:
-            position: Where it was.
-            seconds: How long.
-            until: Where it is now; what lies between did not concern it.
-            skipped: The node had nothing to do at the position and did not wait there.
-        """
-        for index in range(position, max(until, position + 1)):
-            self._passed[index] = self._passed.get(index, 0) + 1
-        if skipped:
-            return
-        self._stayed[position] = self._stayed.get(position, 0) + 1
-        samples = self._samples.setdefault(position, [])
-        if len(samples) < self._ENOUGH:
-            samples.append(max(0.0, seconds))
-
-    def timings(self, entries: Iterable[Entry]) -> dict[str, Timing]:
-        """Return what the run teaches, by task key; positions that no node came by are left out."""
-        by_key: dict[str, list[Timing]] = {}
-        for entry in entries:
-            passed = self._passed.get(entry.index)
-            if passed:
-                seconds = median(self._samples.get(entry.index, [0.0]))
-                by_key.setdefault(entry.key, []).append(Timing(seconds, self._stayed.get(entry.index, 0) / passed))
-        return {
-            key: Timing(median(t.seconds for t in found), median(t.share for t in found))
-            for key, found in by_key.items()
-        }

@@ -10,8 +10,8 @@ The model. All tasks of the playbook form one line of positions (`plan`). A node
 
 Where earlier runs are known, a node inside a task is moved on by the clock towards, never beyond, the end of that
 task; without them, tasks of dynamic includes, which no plan holds, move it in ever smaller steps. Progress never goes
-back and is 100 only when the node is settled as done. A failure is provisional while a rescue may follow: it is
-settled when the next play starts without the node, at the latest with the run's statistics.
+back and is 100 only when the node has finished. A failure is provisional while a rescue may follow: it is
+final when the next play starts without the node, at the latest with the run's statistics.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.models import Counts, TaskChange, Timing
-from slurmscale.progress.events import Event, Kind, Outcome, failure_message
-from slurmscale.progress.outcome import Milestones, Node, verdict
-from slurmscale.progress.task_plan import Dwell, Plan
+from slurmscale.progress.durations import TaskDurations
+from slurmscale.progress.events import Event, Kind, Outcome, failure_text
+from slurmscale.progress.node_progress import NodeProgress, RoleMilestones
+from slurmscale.progress.outcome import final_state
+from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.states import ACTIVE, TaskStatus
 
 if TYPE_CHECKING:
@@ -33,23 +35,23 @@ class Tracker:
 
     Args:
         nodes: The nodes of the run.
-        learned: Timings by task key from earlier runs of the same kind.
+        timings: Timings by task key from earlier runs of the same kind.
         redact: Masks the run's secrets in a reason.
     """
 
     def __init__(
-        self, nodes: Iterable[str], learned: Mapping[str, Timing] | None = None, redact: Callable[[str], str] = str
+        self, nodes: Iterable[str], timings: Mapping[str, Timing] | None = None, redact: Callable[[str], str] = str
     ) -> None:
         self._redact = redact
-        self.plan = Plan(learned)
-        self.nodes = {name: Node(name) for name in nodes}
-        self.dwell = Dwell()
+        self.plan = TaskPlan(timings)
+        self.nodes = {name: NodeProgress(name) for name in nodes}
+        self.durations = TaskDurations()
         self.changed_anything = False
-        self.settled = False
-        self.elsewhere: dict[str, str] = {}
+        self.finished = False
+        self.other_failures: dict[str, str] = {}
         """Failures of hosts that are no nodes of the run, such as the controller."""
-        self._milestones = Milestones()
-        self._dirty: dict[str, Node] = dict(self.nodes)
+        self._milestones = RoleMilestones()
+        self._dirty: dict[str, NodeProgress] = dict(self.nodes)
         self._remaining: float | None = None
         self._passed_ends: set[int] = set()
         self._active = len(self.nodes)
@@ -57,40 +59,40 @@ class Tracker:
         self._success = 0
         self._failed = 0
         self._handlers = {
-            Kind.PLAY: self._on_play,
-            Kind.TASK: self._on_task,
+            Kind.PLAY_START: self._on_play,
+            Kind.TASK_START: self._on_task,
             Kind.HOST_START: self._on_host_start,
             Kind.RESULT: self._on_result,
-            Kind.BEAT: self._on_beat,
+            Kind.HEARTBEAT: self._on_beat,
             Kind.STATS: self._on_stats,
         }
 
     # -- what goes in
 
-    def read_plan(self, line: Mapping[str, Any]) -> None:
+    def add_plan_line(self, line: Mapping[str, Any]) -> None:
         """Take one line of the plan."""
         self.plan.add(line)
 
-    def feed(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         """Take one event, in the order of its counter."""
         handler = self._handlers.get(event.kind)
-        if handler is not None and not self.settled:
+        if handler is not None and not self.finished:
             handler(event)
 
-    def refuse(self, reasons: Mapping[str, str]) -> None:
-        """Take the playbook's own verdict on nodes that it does not fail; to be called before the statistics come."""
+    def add_refusals(self, reasons: Mapping[str, str]) -> None:
+        """Take from the report why nodes are refused; to be called before the statistics come."""
         for name, reason in reasons.items():
             if name in self.nodes:
-                self.nodes[name].refused = self._redact(reason)
+                self.nodes[name].refusal = self._redact(reason)
 
     def tick(self, now: float) -> None:
         """Let the clock move nodes within tasks whose duration is known."""
-        if self.plan.learned and not self.settled:
+        if self.plan.timings and not self.finished:
             self._remaining = 0.0
             for node in self.nodes.values():
-                if node.going:
+                if node.in_progress:
                     self._refresh(node, now)
-                    self._remaining = max(self._remaining, node.left(self.plan, now))
+                    self._remaining = max(self._remaining, node.remaining_seconds(self.plan, now))
 
     def abort(self, reason: str, now: float) -> None:
         """Settle a run that ended without statistics: cancelled, timed out, crashed.
@@ -101,14 +103,14 @@ class Tracker:
         """
         for node in self.nodes.values():
             if node.status in ACTIVE:
-                self._settle(node, TaskStatus.FAILED, node.pending or reason, now)
-        self.settled = True
+                self._finish(node, TaskStatus.FAILED, node.pending_failure or reason, now)
+        self.finished = True
 
     # -- what comes out
 
-    def drain(self) -> list[TaskChange]:
+    def take_changes(self) -> list[TaskChange]:
         """Return the nodes that changed since the last call."""
-        changes = [node.change() for node in self._dirty.values()]
+        changes = [node.as_change() for node in self._dirty.values()]
         self._dirty.clear()
         return changes
 
@@ -118,66 +120,66 @@ class Tracker:
 
     @property
     def remaining(self) -> float | None:
-        """Estimated seconds to the end of the run at the last tick; None before anything was learned."""
-        return None if self.settled else self._remaining
+        """Estimated seconds to the end of the run at the last tick; None before there were timings."""
+        return None if self.finished else self._remaining
 
-    def learned(self) -> dict[str, Timing]:
+    def timings(self) -> dict[str, Timing]:
         """Return what this run teaches of its tasks, by task key."""
-        return self.dwell.timings(self.plan.entries)
+        return self.durations.timings(self.plan.tasks)
 
     # -- events
 
     def _on_play(self, event: Event) -> None:
         play = self.plan.play(event.play_uuid)
         for node in self.nodes.values():
-            if node.pending is not None and not node.uncertain:
-                self._settle(node, TaskStatus.FAILED, node.pending, event.time)
-            elif node.going:
-                self._begin(node, event.time)
-                if play is not None and play.entries:
-                    self._advance(node, play.first, event.time)
+            if node.pending_failure is not None and not node.maybe_rescued:
+                self._finish(node, TaskStatus.FAILED, node.pending_failure, event.time)
+            elif node.in_progress:
+                self._mark_started(node, event.time)
+                if play is not None and play.tasks:
+                    self._move_to(node, play.first, event.time)
 
     def _on_task(self, event: Event) -> None:
         position = self.plan.positions.get(event.task_uuid)
         if position is None:
             return
-        entry = self.plan.entries[position]
-        if entry.ends_host:
+        task = self.plan.tasks[position]
+        if task.ends_host:
             self._passed_ends.add(position)
         play = self.plan.play(event.play_uuid)
-        if play is None or entry.rescue:
+        if play is None or task.rescue:
             return
         batch = self.plan.batches.get(event.play_uuid, play.hosts)
         for node in self.nodes.values():
-            if node.going and (node.name not in play.hosts or (play.lockstep and node.name in batch)):
-                self._begin(node, event.time)
+            if node.in_progress and (node.name not in play.hosts or (play.lockstep and node.name in batch)):
+                self._mark_started(node, event.time)
                 node.step = event.step
                 self._dirty[node.name] = node
-                self._advance(node, position, event.time)
+                self._move_to(node, position, event.time)
 
     def _on_host_start(self, event: Event) -> None:
         node = self._node(event)
         if node is None:
             return
         node.step = event.step
-        self._place(node, event)
+        self._move_to_event(node, event)
 
     def _on_result(self, event: Event) -> None:
         self.changed_anything |= event.changed
         node = self._node(event)
         if node is None:
             if event.host and event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
-                self.elsewhere[event.host] = f"{event.host}: {self._reason(event)}"
+                self.other_failures[event.host] = f"{event.host}: {self._reason(event)}"
             return
         position = self.plan.positions.get(event.task_uuid)
-        self._judge(node, event, position)
+        self._record_outcome(node, event, position)
         if position is not None:
-            node.reach = max(node.reach, position)
+            node.last_result = max(node.last_result, position)
             play = self.plan.play(event.play_uuid)
             waits = play is not None and play.lockstep
-            node.passed = not waits
+            node.has_result = not waits
             node.skipped = event.outcome is Outcome.SKIPPED and not waits
-        self._place(node, event)
+        self._move_to_event(node, event)
         node.last_play = event.play
 
     def _on_beat(self, event: Event) -> None:
@@ -186,93 +188,93 @@ class Tracker:
             self._refresh(node, event.time)
 
     def _on_stats(self, event: Event) -> None:
-        self.settled = True
+        self.finished = True
         out = {**(event.data.get("dark") or {}), **(event.data.get("failures") or {})}
         # what a rescue mended is no failure
-        self.elsewhere = {host: reason for host, reason in self.elsewhere.items() if host in out}
+        self.other_failures = {host: reason for host, reason in self.other_failures.items() if host in out}
         for node in self.nodes.values():
-            status, reason = verdict(node, event.data, self.plan, self._passed_ends)
-            if node.going and node.position >= 0:
-                self.dwell.add(node.position, event.time - node.since, node.position, skipped=node.skipped)
-            self._settle(node, status, reason, event.time)
+            status, reason = final_state(node, event.data, self.plan, self._passed_ends)
+            if node.in_progress and node.position >= 0:
+                self.durations.add(node.position, event.time - node.entered_at, node.position, skipped=node.skipped)
+            self._finish(node, status, reason, event.time)
 
     # -- nodes
 
-    def _node(self, event: Event) -> Node | None:
+    def _node(self, event: Event) -> NodeProgress | None:
         node = self.nodes.get(event.host) if event.host else None
         if node is not None:
             node.seen = True
             node.updated_at = event.time
             if node.status not in ACTIVE:
-                self._reopen(node)
-            self._begin(node, event.time)
+                self._mark_running_again(node)
+            self._mark_started(node, event.time)
             self._dirty[node.name] = node
         return node
 
     def _reason(self, event: Event) -> str:
-        return self._redact(f"{event.step}: {failure_message(event.res)}")
+        return self._redact(f"{event.step}: {failure_text(event.res)}")
 
-    def _judge(self, node: Node, event: Event, position: int | None) -> None:
+    def _record_outcome(self, node: NodeProgress, event: Event, position: int | None) -> None:
         if event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
-            node.pending = node.last_failure = self._reason(event)
-            node.uncertain = False
-        elif node.pending is not None:
-            node.uncertain = position is None or self.plan.entries[position].always
-            if not node.uncertain:
-                node.pending = None
+            node.pending_failure = node.last_failure = self._reason(event)
+            node.maybe_rescued = False
+        elif node.pending_failure is not None:
+            node.maybe_rescued = position is None or self.plan.tasks[position].always
+            if not node.maybe_rescued:
+                node.pending_failure = None
 
-    def _place(self, node: Node, event: Event) -> None:
+    def _move_to_event(self, node: NodeProgress, event: Event) -> None:
         """Put a node where its own event shows it to be."""
         position = self.plan.positions.get(event.task_uuid)
         if position is not None:
-            self._advance(node, position, event.time)
+            self._move_to(node, position, event.time)
             return
         if event.kind is Kind.RESULT:
-            node.extra += 1
+            node.unplanned_results += 1
         if not self.plan.known:
-            node.floor = max(node.floor, self._milestones.percent(node, event.role))
+            node.milestone = max(node.milestone, self._milestones.percent(node, event.role))
         self._refresh(node, event.time)
 
-    def _advance(self, node: Node, position: int, now: float) -> None:
+    def _move_to(self, node: NodeProgress, position: int, now: float) -> None:
         if position > node.position:
             if node.position >= 0:
-                self.dwell.add(node.position, now - node.since, position, skipped=node.skipped)
-            node.done += self._weight_between(node, position)
-            node.position, node.since, node.extra = position, now, 0
-            node.passed = node.reach >= position and node.passed
-            node.skipped = node.reach >= position and node.skipped
+                self.durations.add(node.position, now - node.entered_at, position, skipped=node.skipped)
+            node.weight_done += self._weight_between(node, position)
+            node.position, node.entered_at, node.unplanned_results = position, now, 0
+            node.has_result = node.last_result >= position and node.has_result
+            node.skipped = node.last_result >= position and node.skipped
             node.updated_at = max(node.updated_at, now)
         self._refresh(node, now)
 
-    def _weight_between(self, node: Node, position: int) -> float:
+    def _weight_between(self, node: NodeProgress, position: int) -> float:
         """Return what a node leaves behind by going on to a position; where times are known, skipped work is none."""
-        if not self.plan.learned:
+        if not self.plan.timings:
             return sum(self.plan.weights[max(0, node.position) : position])
         return 0.0 if node.skipped or node.position < 0 else self.plan.weights[node.position]
 
-    def _refresh(self, node: Node, now: float) -> None:
+    def _refresh(self, node: NodeProgress, now: float) -> None:
         if node.status not in ACTIVE:
             return
-        percent = max(node.progress, node.floor, node.percent(self.plan, now))
+        percent = max(node.progress, node.milestone, node.percent(self.plan, now))
         if percent > node.progress:
             self._active_progress += percent - node.progress
             node.progress = percent
             self._dirty[node.name] = node
 
-    def _begin(self, node: Node, now: float) -> None:
+    def _mark_started(self, node: NodeProgress, now: float) -> None:
         if node.status is TaskStatus.PENDING:
             node.status = TaskStatus.RUNNING
             node.started_at = node.updated_at = now
             self._dirty[node.name] = node
 
-    def _reopen(self, node: Node) -> None:
+    def _mark_running_again(self, node: NodeProgress) -> None:
         """A host that was given up came back (meta clear_host_errors, or a rescue that printed nothing)."""
         self._failed -= 1
         self._active += 1
         self._active_progress += node.progress
-        node.status, node.error, node.completed_at, node.pending = TaskStatus.RUNNING, None, None, None
+        node.status, node.error, node.completed_at, node.pending_failure = TaskStatus.RUNNING, None, None, None
 
-    def _settle(self, node: Node, status: TaskStatus, reason: str | None, now: float) -> None:
+    def _finish(self, node: NodeProgress, status: TaskStatus, reason: str | None, now: float) -> None:
         if node.status in ACTIVE:
             self._active -= 1
             self._active_progress -= node.progress

@@ -12,95 +12,28 @@ import os
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import ansible_runner  # type: ignore[import-untyped] # the package has no types
 
 from slurmscale.errors import RunnerError
 from slurmscale.runner import processes
-from slurmscale.runner.secret_socket import Channel
+from slurmscale.runner.secret_socket import SecretSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slurmscale.runner.protocol import Launch
+
 _IDENT = "run"
-_END = None
+_END_OF_EVENTS = None
 _ENOUGH = b"enough"
 _PACE = 0.05
 """Seconds between two looks at the queue of events."""
 _PAUSE = 0.02
 _READING = 0.005
 """Seconds for which events are left to gather, and for which they are then read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What is to be run.
-
-    Attributes:
-        playbook: The playbook.
-        environment: Environment for Ansible, without secrets.
-        inventory: Paths of inventories.
-        added: Dynamic inventory that is handed over through memory.
-        extra_vars: Extra variables, without secrets.
-        forks: Hosts worked on at the same time.
-        check: Ansible's check mode.
-        timeout: Seconds after which the run is stopped.
-        verbosity: Number of v's.
-        vault_password: Handed over through memory.
-        vault_password_file: File or program that gives the vault's password.
-        report: The playbook writes its verdict on the nodes into a file, to be named by the variable `report`.
-    """
-
-    playbook: Path
-    environment: dict[str, str]
-    inventory: tuple[str, ...] = ()
-    added: dict[str, Any] = field(default_factory=dict, repr=False)
-    extra_vars: dict[str, Any] = field(default_factory=dict)
-    forks: int = 50
-    check: bool = False
-    timeout: float | None = None
-    verbosity: int = 0
-    vault_password: str | None = field(default=None, repr=False)
-    vault_password_file: str | None = None
-    report: bool = False
-
-
-class Job(Protocol):
-    """A playbook at work; `fake` has another one."""
-
-    pid: int | None
-    stopped: str | None
-    """Why it was stopped from here; None when it was not."""
-    error: str | None
-    """Why ansible-playbook could not be run to its end."""
-
-    @property
-    def run_dir(self) -> Path | None:
-        """The private directory, if there is one."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stream(self, tick: float) -> Iterator[dict[str, Any] | None]:
-        """Yield the events as they come, and None whenever `tick` seconds passed; ends with the playbook."""
-
-    def plan_lines(self, wait: float = 0.0) -> list[dict[str, Any]]:
-        """Return the plan's lines that are new; wait for the first of them for some seconds at most."""
-
-    def report(self) -> dict[str, Any]:
-        """Return the report that the playbook wrote; empty when it wrote none."""
-
-    def refusals(self) -> dict[str, str]:
-        """Return the reasons of the nodes that the report says no to."""
-
-    def stop(self, reason: str, *, force: bool = False) -> None:
-        """End the work, here and on the nodes."""
-
-    def close(self) -> None:
-        """Clean up."""
 
 
 class AnsibleJob:
@@ -126,7 +59,7 @@ class AnsibleJob:
         self._control = self.run_dir / "cp"
         self._plan = self.run_dir / "plan.jsonl"
         self._report = self.run_dir / "report.json"
-        self._channel = Channel(self.run_dir, launch.added, launch.vault_password)
+        self._channel = SecretSocket(self.run_dir, launch.added, launch.vault_password)
 
     def start(self) -> None:
         """Start ansible-playbook in a thread of its own."""
@@ -152,7 +85,7 @@ class AnsibleJob:
                 # to be woken by each event costs more than to take some at once
                 time.sleep(_PACE)
                 continue
-            if event is _END:
+            if event is _END_OF_EVENTS:
                 return
             yield event
 
@@ -202,8 +135,8 @@ class AnsibleJob:
 
     def _end(self, *, force: bool) -> None:
         with self._stopping:
-            processes.end_tree(self.pid, self.run_dir, force=force)
-            processes.end_on_nodes(self._control)
+            processes.stop_processes(self.pid, self.run_dir, force=force)
+            processes.stop_on_nodes(self._control)
 
     def _work(self) -> None:
         try:
@@ -219,7 +152,7 @@ class AnsibleJob:
                     self._end(force=True)
             finally:
                 self._done.set()
-                self._events.put(_END)
+                self._events.put(_END_OF_EVENTS)
 
     def _arguments(self) -> dict[str, Any]:
         launch = self._launch
@@ -231,7 +164,7 @@ class AnsibleJob:
         return {
             "private_data_dir": str(self.run_dir),
             "ident": _IDENT,
-            "artifact_dir": str(processes.events_dir(self.run_dir)),
+            "artifact_dir": str(processes.artifacts_dir(self.run_dir)),
             "playbook": str(launch.playbook),
             "project_dir": str(Path.cwd()),
             "inventory": [*launch.inventory, *([str(added)] if added else [])],
@@ -277,7 +210,7 @@ class AnsibleJob:
 
     def _swallow_command_file(self) -> None:
         """Runner writes the whole environment into a file `command`; a pipe in its place keeps it off the disk."""
-        events = processes.events_dir(self.run_dir)
+        events = processes.artifacts_dir(self.run_dir)
         events.mkdir(mode=0o700)
         artifacts = events / _IDENT
         artifacts.mkdir(mode=0o700)

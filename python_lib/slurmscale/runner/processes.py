@@ -80,7 +80,7 @@ _SHELL = (
 )
 
 
-def alive(pid: int | None, started: float | None) -> bool:
+def is_alive(pid: int | None, started: float | None) -> bool:
     """Say whether a process still lives; its start time tells it from a later one with the same number."""
     if not pid or not started:
         return False
@@ -91,7 +91,7 @@ def alive(pid: int | None, started: float | None) -> bool:
         return False
 
 
-def of_run(run_dir: Path) -> list[psutil.Process]:
+def find_run_processes(run_dir: Path) -> list[psutil.Process]:
     """Find the processes of a run, and their descendants, by its private directory.
 
     It stands in their command lines or in their environment, which those inherit that belong to no tree any more.
@@ -108,7 +108,7 @@ def of_run(run_dir: Path) -> list[psutil.Process]:
     return list(found.values())
 
 
-def end_tree(root: int | None, run_dir: Path, *, force: bool = False) -> None:
+def stop_processes(root: int | None, run_dir: Path, *, force: bool = False) -> None:
     """End ansible-playbook and everything it started on this machine, except its ssh connections.
 
     Args:
@@ -129,7 +129,7 @@ def end_tree(root: int | None, run_dir: Path, *, force: bool = False) -> None:
         _wait(left)
 
 
-def end_on_nodes(control_dir: Path) -> None:
+def stop_on_nodes(control_dir: Path) -> None:
     """End what was started on the nodes over the run's ssh connections, then close the connections."""
     sockets = [path for path in control_dir.glob("*") if path.is_socket()]
     if sockets:
@@ -140,7 +140,7 @@ def end_on_nodes(control_dir: Path) -> None:
 
 def close_connections(control_dir: Path) -> None:
     """Close the ssh connections that were kept open for later tasks of a run."""
-    masters = [process for process in of_run(control_dir) if _is_connection(process)]
+    masters = [process for process in find_run_processes(control_dir) if _is_connection(process)]
     _signal(masters, "terminate")
     _wait(masters)
 
@@ -148,11 +148,11 @@ def close_connections(control_dir: Path) -> None:
 def remove_run_dir(run_dir: Path) -> None:
     """Remove a run's private directory; nothing else is ever removed."""
     if run_dir.name.startswith(RUN_DIR_PREFIX) and run_dir.parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - see make_run_dir
-        shutil.rmtree(events_dir(run_dir), ignore_errors=True)
+        shutil.rmtree(artifacts_dir(run_dir), ignore_errors=True)
         shutil.rmtree(run_dir, ignore_errors=True)
 
 
-def events_dir(run_dir: Path) -> Path:
+def artifacts_dir(run_dir: Path) -> Path:
     """Return where a run's events pass through, for milliseconds each: in memory where the system offers that.
 
     A careless task may print a password; masked it is kept, but unmasked it must not touch a disk.
@@ -186,7 +186,7 @@ def _tree(root: int | None) -> list[psutil.Process]:
 
 
 def _at_work(run_dir: Path) -> list[psutil.Process]:
-    return [process for process in of_run(run_dir) if not _is_connection(process)]
+    return [process for process in find_run_processes(run_dir) if not _is_connection(process)]
 
 
 def _is_connection(process: psutil.Process) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slurmscale.errors import ProjectError
 
 if TYPE_CHECKING:
-    from slurmscale.states import Operation
+    from slurmscale.operations import Operation
 
 _COLLECTION = Path("ansible_collections/ai_infra/slurm")
 _PLAN = "ai_infra.slurm.slurm_plan"

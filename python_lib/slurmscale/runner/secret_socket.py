@@ -25,7 +25,7 @@ SECRETS_VARIABLE = "slurmscale_secrets"
 """Inventory variable that holds the secret ones among the extra variables."""
 
 
-class Channel:
+class SecretSocket:
     """Serves secrets to the processes of one run.
 
     Args:

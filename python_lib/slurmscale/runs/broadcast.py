@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Subscription:
     """A stream of notices, of one run or of all; iterate over it or call `get`."""
 
-    def __init__(self, hub: Hub, run_id: str | None) -> None:
-        self._hub = hub
+    def __init__(self, broadcaster: Broadcaster, run_id: str | None) -> None:
+        self._broadcaster = broadcaster
         self.run_id = run_id
         self._pending: dict[str, Notice] = {}
         self._ready = threading.Condition()
@@ -44,7 +44,7 @@ class Subscription:
 
     def close(self) -> None:
         """Stop receiving."""
-        self._hub.unsubscribe(self)
+        self._broadcaster.unsubscribe(self)
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -67,7 +67,7 @@ class Subscription:
         self.close()
 
 
-class Hub:
+class Broadcaster:
     """Passes notices on to all subscriptions; safe from any thread."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.models import Counts, Notice
-from slurmscale.progress.events import Event, Kind, Outcome, parse, plain
+from slurmscale.progress.events import Event, Kind, Outcome, parse, readable
 from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE, RunStatus
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmscale.progress.tracker import Tracker
-    from slurmscale.runs.broadcast import Hub
+    from slurmscale.runs.broadcast import Broadcaster
     from slurmscale.store.writer import Writer
 
 _LINES_PER_FLUSH = 2_000
@@ -26,24 +26,29 @@ _TAIL = 30
 _BORING = frozenset({"playbook_on_start", "runner_on_start", "runner_on_async_poll"})
 
 
-class Recorder:
+class EventPipeline:
     """Records one run.
 
     Args:
         run_id: The run.
         tracker: Its progress.
         writer: Takes it to the store.
-        hub: Takes it to the subscribers.
+        broadcaster: Takes it to the subscribers.
         redact: Masks the run's secrets in a text.
     """
 
     def __init__(
-        self, run_id: str, tracker: Tracker, writer: Writer, hub: Hub, redact: Callable[[str], str] = str
+        self,
+        run_id: str,
+        tracker: Tracker,
+        writer: Writer,
+        broadcaster: Broadcaster,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self.tracker = tracker
         self._run_id = run_id
         self._writer = writer
-        self._hub = hub
+        self._broadcaster = broadcaster
         self._redact = redact
         self._lines: list[dict[str, Any]] = []
         self._counts = Counts()
@@ -59,7 +64,7 @@ class Recorder:
     def event(self, raw: dict[str, Any]) -> None:
         """Take one raw event."""
         event = parse(raw, time.time())
-        self.tracker.feed(event)
+        self.tracker.handle(event)
         self.has_stats |= event.kind is Kind.STATS
         if event.text and event.name not in _BORING:
             self._log(event)
@@ -69,16 +74,16 @@ class Recorder:
     def flush(self, now: float) -> None:
         """Hand over what changed since the last time."""
         self._flushed = now
-        changes = self.tracker.drain()
+        changes = self.tracker.take_changes()
         for change in changes:
             if change.error_message:
                 change.error_message = self._redact(change.error_message)
         if not changes and not self._lines:
             return
         counts = self.tracker.counts()
-        settled = (counts.active, counts.success) != (self._counts.active, self._counts.success)
+        status_changed = (counts.active, counts.success) != (self._counts.active, self._counts.success)
         self._counts = counts
-        self._writer.put(changes, self._lines, counts, urgent=settled)
+        self._writer.put(changes, self._lines, counts, urgent=status_changed)
         self._lines = []
         self._publish(RunStatus.RUNNING, changes)
 
@@ -89,7 +94,7 @@ class Recorder:
 
     def finish(self, status: RunStatus, error: str | None, now: float) -> None:
         """Record how the run ended; nothing may follow."""
-        changes = self.tracker.drain()
+        changes = self.tracker.take_changes()
         for change in changes:
             if change.error_message:
                 change.error_message = self._redact(change.error_message)
@@ -103,10 +108,10 @@ class Recorder:
         counts = self._counts
         progress = overall_progress(counts.success, counts.active_progress, counts.total)
         remaining = self.tracker.remaining if status in RUN_ACTIVE else None
-        self._hub.publish(Notice(self._run_id, status, progress, counts, tuple(changes), remaining, error))
+        self._broadcaster.publish(Notice(self._run_id, status, progress, counts, tuple(changes), remaining, error))
 
     def _log(self, event: Event) -> None:
-        text = self._redact(plain(event.text))
+        text = self._redact(readable(event.text))
         host = event.host if event.host in self.tracker.nodes else None
         if event.kind is Kind.OUTPUT or (event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and host is None):
             self._tail = [*self._tail[1 - _TAIL :], text]

@@ -10,14 +10,15 @@ import psutil
 import structlog
 
 from slurmscale.errors import SlurmscaleError, StoreError
-from slurmscale.states import Operation, RunStatus
+from slurmscale.operations import Operation
+from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
     from slurmscale.models import Run
     from slurmscale.progress.tracker import Tracker
-    from slurmscale.runner.ansible import Job
-    from slurmscale.runs.broadcast import Hub, Subscription
-    from slurmscale.runs.event_pipeline import Recorder
+    from slurmscale.runner.protocol import Job
+    from slurmscale.runs.broadcast import Broadcaster, Subscription
+    from slurmscale.runs.event_pipeline import EventPipeline
     from slurmscale.store.repository import Store
     from slurmscale.store.writer import Writer
 
@@ -39,21 +40,21 @@ class RunHandle:
         run: The run as it was recorded.
         job: The playbook at work.
         store: Where it is recorded.
-        hub: Who watches.
-        recorder: Takes the events.
-        writer: The recorder's way to the store.
+        broadcaster: Who watches.
+        pipeline: Takes the events.
+        writer: The pipeline's way to the store.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - a run is these parts
-        self, run: Run, job: Job, store: Store, hub: Hub, recorder: Recorder, writer: Writer
+        self, run: Run, job: Job, store: Store, broadcaster: Broadcaster, pipeline: EventPipeline, writer: Writer
     ) -> None:
         self.id = run.id
         self.nodes = run.nodes
         self._run = run
         self._job = job
         self._store = store
-        self._hub = hub
-        self._recorder = recorder
+        self._broadcaster = broadcaster
+        self._pipeline = pipeline
         self._writer = writer
         self._finished = threading.Event()
         self._failure: SlurmscaleError | None = None
@@ -62,7 +63,7 @@ class RunHandle:
     @property
     def tracker(self) -> Tracker:
         """The progress as it is now, without asking the database."""
-        return self._recorder.tracker
+        return self._pipeline.tracker
 
     def start(self) -> None:
         """Begin."""
@@ -72,7 +73,7 @@ class RunHandle:
 
     def subscribe(self) -> Subscription:
         """Receive the notices of this run."""
-        return self._hub.subscribe(self.id)
+        return self._broadcaster.subscribe(self.id)
 
     def cancel(self, *, force: bool = False) -> None:
         """Stop the work on all nodes; returns when it is stopped.
@@ -133,10 +134,10 @@ class RunHandle:
             else:
                 lines = self._job.plan_lines() if name == "playbook_on_task_start" else []
             for line in lines:
-                self.tracker.read_plan(line)
+                self.tracker.add_plan_line(line)
             if name == "playbook_on_stats":
-                self.tracker.refuse(self._job.refusals())
-            self._recorder.event(raw)
+                self.tracker.add_refusals(self._job.refusals())
+            self._pipeline.event(raw)
             if name == "playbook_on_start" and self._job.pid:
                 self._record_process(self._job.pid)
 
@@ -148,7 +149,7 @@ class RunHandle:
 
     def _tick(self) -> None:
         now = time.time()
-        self._recorder.tick(now)
+        self._pipeline.tick(now)
         if now - self._heartbeat > _HEARTBEAT:
             # tells other machines that this process lives
             self._heartbeat = now
@@ -164,26 +165,26 @@ class RunHandle:
         now = time.time()
         tracker = self.tracker
         status, error = self._outcome(now)
-        self._recorder.finish(status, error, now)
+        self._pipeline.finish(status, error, now)
         self._writer.close()
-        if self._recorder.has_stats and tracker.counts().success:
-            kind = learning_kind(self._run)
+        if self._pipeline.has_stats and tracker.counts().success:
+            kind = timings_kind(self._run)
             # a run that found everything done says nothing about how long the work takes
-            if tracker.changed_anything or self._run.operation is Operation.CHECK or not tracker.plan.learned:
-                self._store.learn(kind, self.id, tracker.learned())
+            if tracker.changed_anything or self._run.operation is Operation.CHECK or not tracker.plan.timings:
+                self._store.save_timings(kind, self.id, tracker.timings())
 
     def _outcome(self, now: float) -> tuple[RunStatus, str | None]:
         tracker, job = self.tracker, self._job
-        if not self._recorder.has_stats:
+        if not self._pipeline.has_stats:
             if job.stopped == CANCELLED:
                 tracker.abort(CANCELLED, now)
                 return RunStatus.CANCELLED, CANCELLED
-            reason = job.stopped or self._recorder.tail or job.error or "ansible-playbook ended without a result"
+            reason = job.stopped or self._pipeline.tail or job.error or "ansible-playbook ended without a result"
             tracker.abort(reason, now)
             return RunStatus.FAILED, reason
         counts = tracker.counts()
         if not counts.failed:
-            elsewhere = "; ".join(tracker.elsewhere.values())
+            elsewhere = "; ".join(tracker.other_failures.values())
             return (RunStatus.FAILED, elsewhere) if elsewhere else (RunStatus.COMPLETED, None)
         failed = [node.name for node in tracker.nodes.values() if node.error]
         names = ", ".join(failed[:_MOST_NAMED]) + (", ..." if len(failed) > _MOST_NAMED else "")
@@ -202,6 +203,6 @@ class RunHandle:
                 return
 
 
-def learning_kind(run: Run) -> str:
+def timings_kind(run: Run) -> str:
     """Name what a run's timings are comparable with."""
     return f"{run.operation.playbook}{' --check' if run.check else ''}"

@@ -15,10 +15,11 @@ from slurmscale.inventory import vault
 from slurmscale.inventory.ansible_inventory import Inventory
 from slurmscale.inventory.secrets import Redactor
 from slurmscale.models import Cluster, Counts, NodeSpec, Run, RunOptions
+from slurmscale.operations import Operation
 from slurmscale.runner import processes, project
-from slurmscale.runner.ansible import Launch
-from slurmscale.runner.secret_socket import Channel
-from slurmscale.states import Operation, RunStatus
+from slurmscale.runner.protocol import Launch
+from slurmscale.runner.secret_socket import SecretSocket
+from slurmscale.states import RunStatus
 from slurmscale.store.engine import owner
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _known(request: Request, environment: dict[str, str], vault_password: str | 
     sources, merged = [cluster.inventory], os.environ | environment
     if vault_password:
         directory = processes.make_run_dir()
-        channel = Channel(directory, {}, vault_password)
+        channel = SecretSocket(directory, {}, vault_password)
         try:
             known = inventories.read(sources, merged, ["--vault-password-file", str(channel.vault_script)])
         finally:

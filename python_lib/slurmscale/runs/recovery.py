@@ -23,7 +23,7 @@ _SILENT_OWNER = 300.0
 log = structlog.get_logger(__name__)
 
 
-def reconcile(store: Store) -> list[Run]:
+def end_abandoned_runs(store: Store) -> list[Run]:
     """Mark runs without a process as interrupted.
 
     Args:
@@ -44,7 +44,7 @@ def reconcile(store: Store) -> list[Run]:
 
 def _abandoned(run: Run, here: str) -> bool:
     if run.owner_host == here:
-        return not processes.alive(run.owner_pid, run.owner_started)
+        return not processes.is_alive(run.owner_pid, run.owner_started)
     return time.time() - (run.updated_at or run.created_at) > _SILENT_OWNER
 
 
@@ -53,7 +53,7 @@ def _end_remains(run: Run) -> None:
     if not run.run_dir:
         return
     run_dir = Path(run.run_dir)
-    pid = run.ansible_pid if processes.alive(run.ansible_pid, run.ansible_started) else None
-    processes.end_tree(pid, run_dir)
-    processes.end_on_nodes(run_dir / "cp")
+    pid = run.ansible_pid if processes.is_alive(run.ansible_pid, run.ansible_started) else None
+    processes.stop_processes(pid, run_dir)
+    processes.stop_on_nodes(run_dir / "cp")
     processes.remove_run_dir(run_dir)

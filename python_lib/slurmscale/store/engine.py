@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from slurmscale.errors import StoreError
-from slurmscale.store import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SCRIPTS = Path(__file__).parent / "migrations"
+HEAD = "0001"
+"""Revision that this version works with."""
 _MIGRATION_LOCK = 7_305_811
 _BUSY_SECONDS = 30
 _REMEDY = (
@@ -40,7 +42,7 @@ class Database:
         with self.explained("open"), self.begin() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            migrate.upgrade(connection)
+            _upgrade_tables(connection)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -69,6 +71,40 @@ class Database:
         except (SQLAlchemyError, OSError) as exc:
             reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
             raise StoreError(f"Cannot {action} the database {self.shown_url}: {reason}. {_REMEDY}") from exc
+
+
+def _upgrade_tables(connection: Connection) -> None:
+    """Apply the migrations that are missing.
+
+    Args:
+        connection: A connection inside a transaction that locks out other writers.
+
+    Raises:
+        StoreError: The database was made by a newer version.
+    """
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if current != HEAD:
+        _migrate(connection, current)
+
+
+def _migrate(connection: Connection, current: str | None) -> None:
+    # imported here, because nearly every start finds the tables as they should be
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise StoreError(
+            f"The database has revision {current}, which this version does not know: it was made by a newer one."
+            " Upgrade slurmscale, or set SLURMSCALE_DATABASE_URL to another database."
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
 
 
 def _engine(url: str) -> Engine:

@@ -17,8 +17,19 @@ from slurmscale.errors import NotFoundError, OverlapError, StoreError
 from slurmscale.models import Cluster, Counts, LogLine, Run, Task, Timing
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.engine import Database
-from slurmscale.store.rows import as_cluster, as_log_line, as_run, as_task, run_row
-from slurmscale.store.tables import claims, clusters, log_lines, runs, tasks, timings
+from slurmscale.store.tables import (
+    claims,
+    cluster_of_row,
+    clusters,
+    log_line_of_row,
+    log_lines,
+    row_of_run,
+    run_of_row,
+    runs,
+    task_of_row,
+    tasks,
+    timings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -135,7 +146,7 @@ class Store(Database):
             row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"There is no run {run_id}. `slurmscale runs` lists the runs there are.")
-        return as_run(row)
+        return run_of_row(row)
 
     def runs(
         self, *, limit: int | None = None, since: float | None = None, active: bool = False, cluster: str | None = None
@@ -149,7 +160,7 @@ class Store(Database):
         if cluster is not None:
             query = query.where(runs.c.cluster == cluster)
         with self.explained("read"), self.engine.connect() as connection:
-            return [as_run(row) for row in connection.execute(query.limit(limit)).mappings()]
+            return [run_of_row(row) for row in connection.execute(query.limit(limit)).mappings()]
 
     # -- tasks and logs
 
@@ -159,7 +170,7 @@ class Store(Database):
         if status is not None:
             query = query.where(tasks.c.status.in_(list(status)))
         with self.explained("read"), self.engine.connect() as connection:
-            return [as_task(row) for row in connection.execute(query).mappings()]
+            return [task_of_row(row) for row in connection.execute(query).mappings()]
 
     def latest_task(self, node: str) -> Task:
         """Return the newest task of a node; raises NotFoundError."""
@@ -168,7 +179,7 @@ class Store(Database):
             row = connection.execute(query).mappings().first()
         if row is None:
             raise NotFoundError(f"No run ever worked on node {node}. `slurmscale tasks` lists the nodes of a run.")
-        return as_task(row)
+        return task_of_row(row)
 
     def log(self, run_id: str, node: str | None = None, *, after: int = 0, limit: int | None = None) -> list[LogLine]:
         """Return log lines of a node, or with node None those that belong to no node, oldest first."""
@@ -179,11 +190,11 @@ class Store(Database):
             .limit(limit)
         )
         with self.explained("read"), self.engine.connect() as connection:
-            return [as_log_line(row) for row in connection.execute(query).mappings()]
+            return [log_line_of_row(row) for row in connection.execute(query).mappings()]
 
     # -- what earlier runs teach
 
-    def learned(self, kind: str) -> dict[str, Timing]:
+    def timings(self, kind: str) -> dict[str, Timing]:
         """Return the median timing of each task over the latest runs of a kind."""
         recent = (
             select(timings.c.run_id)
@@ -206,12 +217,12 @@ class Store(Database):
             for key, found in by_key.items()
         }
 
-    def learn(self, kind: str, run_id: str, learned: Mapping[str, Timing]) -> None:
+    def save_timings(self, kind: str, run_id: str, measured: Mapping[str, Timing]) -> None:
         """Keep what a run teaches."""
         now = time.time()
         rows = [
             {"kind": kind, "run_id": run_id, "key": key[:512], "created_at": now, **timing._asdict()}
-            for key, timing in learned.items()
+            for key, timing in measured.items()
         ]
         if rows:
             with self.explained("write"), self.begin() as connection:
@@ -234,7 +245,7 @@ class Store(Database):
         """Return all clusters by name."""
         with self.explained("read"), self.engine.connect() as connection:
             return [
-                as_cluster(row) for row in connection.execute(select(clusters).order_by(clusters.c.name)).mappings()
+                cluster_of_row(row) for row in connection.execute(select(clusters).order_by(clusters.c.name)).mappings()
             ]
 
     def cluster(self, name: str) -> Cluster:
@@ -252,7 +263,7 @@ class Store(Database):
 
 
 def _insert_run(connection: Connection, run: Run) -> dict[str, int]:
-    connection.execute(insert(runs).values(**run_row(run)))
+    connection.execute(insert(runs).values(**row_of_run(run)))
     connection.execute(insert(claims), [{"cluster": run.cluster, "node": node, "run_id": run.id} for node in run.nodes])
     connection.execute(
         insert(tasks),

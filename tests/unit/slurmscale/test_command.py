@@ -10,13 +10,13 @@ import pytest
 import typer
 from rich.console import Console
 from slurmscale.cli import app, live_display, main, output
+from slurmscale.cli import apphub_check as apphub
 from slurmscale.cli import options as common
 from slurmscale.cli import run_commands as work
 from slurmscale.cli.live_display import RunView
 from slurmscale.errors import RefusedError
 from slurmscale.models import Counts, NodeSpec, Notice, TaskChange
 from slurmscale.runner.fake import FakeJob
-from slurmscale.runs import apphub_check as apphub
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
 from typer.testing import CliRunner

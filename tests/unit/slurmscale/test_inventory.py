@@ -12,8 +12,8 @@ from slurmscale.inventory import secrets
 from slurmscale.inventory.ansible_inventory import Inventory
 from slurmscale.inventory.secrets import Redactor
 from slurmscale.models import Cluster, Credentials, NodeSpec
+from slurmscale.operations import Operation
 from slurmscale.runner import project
-from slurmscale.states import Operation
 from slurmscale.store.repository import Store
 
 

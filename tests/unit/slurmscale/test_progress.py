@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from slurmscale.models import Timing
-from slurmscale.progress.events import failure_message, parse, plain
-from slurmscale.progress.task_plan import Dwell, Plan
+from slurmscale.progress.durations import TaskDurations
+from slurmscale.progress.events import failure_text, parse, readable
+from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import overall_progress
 from slurmscale.states import TaskStatus
@@ -26,9 +27,9 @@ def play(uuid, hosts, names, *, strategy="linear", sec="block"):
 class Playing:
     """A tracker and short ways to feed it."""
 
-    def __init__(self, nodes, *plays, learned=None):
-        self.tracker = Tracker(nodes, learned)
-        self.tracker.read_plan({"kind": "outline", "plays": list(plays)})
+    def __init__(self, nodes, *plays, timings=None):
+        self.tracker = Tracker(nodes, timings)
+        self.tracker.add_plan_line({"kind": "outline", "plays": list(plays)})
         self.clock = 0.0
 
     def event(self, name, play, task="", host=None, at=None, **data):
@@ -40,12 +41,12 @@ class Playing:
             "task_uuid": f"{play.partition('_')[0]}-{task}",
             "host": host,
         }
-        self.tracker.feed(parse({"event": name, "event_data": data}, now=self.clock))
+        self.tracker.handle(parse({"event": name, "event_data": data}, now=self.clock))
         return {name: node.progress for name, node in self.tracker.nodes.items()}
 
     def play(self, uuid, hosts=None, **more):
         if hosts is not None:
-            self.tracker.read_plan({"kind": "play", "puuid": uuid, "hosts": hosts, "tasks": []})
+            self.tracker.add_plan_line({"kind": "play", "puuid": uuid, "hosts": hosts, "tasks": []})
         return self.event("playbook_on_play_start", uuid, **more)
 
     def task(self, play, task, **more):
@@ -59,7 +60,7 @@ class Playing:
 
     def stats(self, **data):
         self.clock += 1
-        self.tracker.feed(parse({"event": "playbook_on_stats", "event_data": data}, now=self.clock))
+        self.tracker.handle(parse({"event": "playbook_on_stats", "event_data": data}, now=self.clock))
         return {name: node.status for name, node in self.tracker.nodes.items()}
 
 
@@ -83,9 +84,9 @@ def test_a_step_of_the_controller_is_told_even_where_the_bar_stands_still():
     run.ok("prepare", "t", "a")
     # the play's start has already brought the node to the position of its first task
     run.play("register")
-    run.tracker.drain()
+    run.tracker.take_changes()
     run.task("register", "r1")
-    assert [(change.node, change.step) for change in run.tracker.drain()] == [("a", "r1")]
+    assert [(change.node, change.step) for change in run.tracker.take_changes()] == [("a", "r1")]
 
 
 def test_in_lockstep_a_task_that_runs_once_moves_all_in_a_free_play_only_its_host():
@@ -113,7 +114,7 @@ def test_a_batch_of_serial_is_not_moved_by_the_one_before_it():
 
 def test_learned_seconds_and_the_clock_move_a_node_within_a_long_task_but_never_past_it():
     run = Playing(["a"], play("p", ["a"], ["short", "install", "end"]),
-                  learned={"p||short": Timing(10.0), "p||install": Timing(80.0), "p||end": Timing(10.0)})  # fmt: skip
+                  timings={"p||short": Timing(10.0), "p||install": Timing(80.0), "p||end": Timing(10.0)})  # fmt: skip
     run.play("p", ["a"], at=100.0)
     run.task("p", "short", at=100.0)
     run.task("p", "install", at=110.0)
@@ -166,7 +167,7 @@ def test_always_tasks_do_not_undo_a_failure_rescue_tasks_do():
         run.failed("p", "one", "a", "broken")
         run.ok("p", "after", "a")
         assert run.tracker.nodes["a"].status is status
-        assert (run.tracker.nodes["a"].pending is None) == (section == "rescue")
+        assert (run.tracker.nodes["a"].pending_failure is None) == (section == "rescue")
     run = Playing(["a"], play("p", ["a"], ["one"]))
     run.failed("p", "one", "a", "broken")
     assert run.stats(failures={"a": 1})["a"] is TaskStatus.FAILED
@@ -192,8 +193,8 @@ def test_role_milestones_without_a_plan():
     for role in ("preflight", "apphub-client", "munge", "slurmd-rocky", "slurmctld-reconfigure", "verify"):
         for _ in range(3):
             data = {"host": "a", "role": role, "task_uuid": "x", "play_uuid": "p", "task": "t"}
-            tracker.feed(parse({"event": "runner_on_start", "event_data": data}))
-            tracker.feed(parse({"event": "runner_on_ok", "event_data": data}))
+            tracker.handle(parse({"event": "runner_on_start", "event_data": data}))
+            tracker.handle(parse({"event": "runner_on_ok", "event_data": data}))
             seen.append(tracker.nodes["a"].progress)
     assert seen == sorted(seen)
     assert len(set(seen)) >= 8
@@ -201,25 +202,25 @@ def test_role_milestones_without_a_plan():
 
 
 def test_positions_that_everybody_skipped_weigh_nothing_in_the_next_run():
-    dwell = Dwell()
-    dwell.add(0, 4.0, 2)
-    dwell.add(0, 6.0, 2)
-    dwell.add(2, 1.0, 2)
-    dwell.add(2, 0.1, 2, skipped=True)
-    plan = Plan()
+    durations = TaskDurations()
+    durations.add(0, 4.0, 2)
+    durations.add(0, 6.0, 2)
+    durations.add(2, 1.0, 2)
+    durations.add(2, 0.1, 2, skipped=True)
+    plan = TaskPlan()
     plan.add(play("p", ["a"], ["one", "two", "three", "four"]))
-    assert dwell.timings(plan.entries) == {"p||one": (5.0, 1.0), "p||two": (0.0, 0.0), "p||three": (1.0, 0.5)}
+    assert durations.timings(plan.tasks) == {"p||one": (5.0, 1.0), "p||two": (0.0, 0.0), "p||three": (1.0, 0.5)}
 
 
 def test_a_plan_of_nothing_but_weightless_tasks_still_has_positions():
-    plan = Plan()
+    plan = TaskPlan()
     plan.add(play("p", ["a"], ["one", "two"], sec="rescue"))
     assert plan.percent(1.0, 1, 0) == 49
 
 
 def test_work_for_the_other_system_is_expected_by_its_share_and_dropped_when_it_is_skipped():
-    learned = {"p||common": Timing(10.0), "p||rocky": Timing(40.0, 0.5), "p||ubuntu": Timing(40.0, 0.5)}
-    run = Playing(["r", "u"], play("p", ["r", "u"], ["common", "rocky", "ubuntu"], strategy="free"), learned=learned)
+    timings = {"p||common": Timing(10.0), "p||rocky": Timing(40.0, 0.5), "p||ubuntu": Timing(40.0, 0.5)}
+    run = Playing(["r", "u"], play("p", ["r", "u"], ["common", "rocky", "ubuntu"], strategy="free"), timings=timings)
     run.play("p", ["r", "u"], at=0.0)
     for host in ("r", "u"):
         run.event("runner_on_start", "p", "common", host, at=0.0)
@@ -238,7 +239,7 @@ def test_work_for_the_other_system_is_expected_by_its_share_and_dropped_when_it_
     run.event("runner_on_skipped", "p", "ubuntu", "r", at=50.0)
     run.ok("p", "ubuntu", "u", at=50.0)
     run.stats(ok={"r": 3, "u": 3})
-    taught = run.tracker.learned()
+    taught = run.tracker.timings()
     assert taught["p||rocky"].share == taught["p||ubuntu"].share == 0.5
     assert taught["p||rocky"].seconds == 40.0
 
@@ -265,9 +266,9 @@ def test_overall_progress(successes, active_progress, total, expected):
     ],
 )
 def test_the_reason_is_found_wherever_a_module_puts_it(res, message):
-    assert failure_message(res) == message
+    assert failure_text(res) == message
 
 
 def test_texts_lose_colours_and_excess():
-    assert plain("\x1b[0;31mred\x1b[0m\r\n") == "red"
-    assert "more characters" in plain("x" * 20_000)
+    assert readable("\x1b[0;31mred\x1b[0m\r\n") == "red"
+    assert "more characters" in readable("x" * 20_000)

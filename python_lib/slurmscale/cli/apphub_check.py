@@ -8,7 +8,8 @@ from slurmscale import settings
 from slurmscale.errors import RefusedError
 from slurmscale.progress import events
 from slurmscale.runner import project
-from slurmscale.runner.ansible import AnsibleJob, Launch
+from slurmscale.runner.ansible import AnsibleJob
+from slurmscale.runner.protocol import Launch
 
 _TICK = 1.0
 _LIMIT = 900.0
