@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair_checks as checks
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness_checks import Limits
 
 if TYPE_CHECKING:
