@@ -40,6 +40,46 @@ class Code(str, enum.Enum):
     ANSIBLE_NOT_STARTED = "ansible-not-started", "ansible-playbook is missing, too old, or could not be started."
     INTERNAL_ERROR = "internal-error", "A mistake in slurmscale itself; please report it."
 
+    # A node, its jobs and its state in Slurm.
+    NODE_RUNS_JOBS = "node-runs-jobs", "Jobs are on the node, or whether any are can't be told."
+    NODE_REQUESTED_BY_JOBS = "node-requested-by-jobs", "Pending jobs ask for the node by name and would fail."
+    NODE_RESERVED = "node-reserved", "A reservation has the node."
+    NODE_NOT_MANAGED = "node-not-managed", "The node is defined in a file that slurmscale does not manage."
+    NODE_NOT_RESPONDING = "node-not-responding", "slurmctld gets no answer from the slurmd of the node."
+    NODE_NOT_REGISTERED = "node-not-registered", "The controller does not know the node."
+    NODE_NOT_PREPARED = "node-not-prepared", "The machine has no slurmd."
+    NODE_INVALID = "node-invalid", "The node has less than is configured for it (INVAL)."
+    NODE_HELD_BY_OTHERS = "node-held-by-others", "An administrator drained the node or set it DOWN."
+    NODE_DRAINED_BY_SLURM = "node-drained-by-slurm", "Slurm itself drained the node."
+    NODE_DRAINED_BY_SLURMSCALE = "node-drained-by-slurmscale", "An earlier run drained the node and did not resume it."
+    NODE_OF_OTHER_CLUSTER = "node-of-other-cluster", "The machine belongs to another cluster."
+    HOST_RUNS_SLURMCTLD = "host-runs-slurmctld", "The machine is a controller, so Slurm is not removed from it."
+
+    # Services, files and keys of a cluster.
+    CONTROLLER_NOT_ANSWERING = "controller-not-answering", "slurmctld does not answer."
+    SLURM_CONF_NOT_MANAGED = "slurm-conf-not-managed", "slurm.conf was written by somebody else."
+    SLURMCTLD_NOT_STARTED = "slurmctld-not-started", "slurmctld does not run with the new configuration."
+    SERVICE_MISSING = "service-missing", "A service is not installed."
+    SERVICE_DOWN = "service-down", "A service does not run."
+    SERVICE_NOT_ENABLED = "service-not-enabled", "A service does not start at boot."
+    PERMISSIONS_WRONG = "permissions-wrong", "A file or directory has the wrong owner or mode."
+    MUNGE_KEY_MISSING = "munge-key-missing", "There is no munge key."
+    MUNGE_KEY_DIFFERS = "munge-key-differs", "The munge key is not the controller's."
+    MUNGE_CREDENTIAL_REFUSED = "munge-credential-refused", "Two hosts do not decode each other's munge credentials."
+    SLURMD_OPTIONS_DIFFER = "slurmd-options-differ", "slurmd has other options than the cluster needs."
+    CONFIGURATION_DIFFERS = "configuration-differs", "Configuration files of a node are not the controller's."
+    CONFIGURATION_EDITED = "configuration-edited", "slurm.conf was edited after slurmctld read it."
+    STEP_LEFT_OVER = "step-left-over", "A slurmstepd of a job that the controller does not know runs on the node."
+
+    # Removal, upgrade and rotation of the key.
+    REMOVAL_NOT_CONFIRMED = "removal-not-confirmed", "Nobody confirmed the removal of nodes."
+    SLURM_VERSION_UNSUITABLE = "slurm-version-unsuitable", "The version does not fit the controller or the node."
+    UPGRADE_STOPPED = "upgrade-stopped", "The node was not upgraded, because one of an earlier batch failed."
+    UPGRADE_NOT_VERIFIED = "upgrade-not-verified", "The upgraded node is not available, or its job failed."
+    ROTATION_INCOMPLETE = "rotation-incomplete", "Hosts of the cluster would be left with the old munge key."
+    ROTATION_UNDER_WAY = "rotation-under-way", "Another rotation of the munge key has not ended."
+    ROTATION_TAKEN_BACK = "rotation-taken-back", "The old munge key is back, or comes back by itself."
+
 
 class Failure(NamedTuple):
     """Why something is not as it should be, and what to do.

@@ -166,6 +166,22 @@ def test_what_slurm_holds_back_is_resumed_but_never_a_drain_of_somebody_else(ctl
         ctl1.check_output("scontrol update NodeName=rocky1 State=RESUME")
 
 
+def test_a_node_that_an_administrator_set_down_stays_down(ctl1: Host, report: Path) -> None:
+    put_down(ctl1, "rocky1", "board is to be replaced")
+    try:
+        # Each of them makes slurmd register.
+        ctl1.check_output("scontrol reconfigure")
+        lab_host("rocky1").check_output("systemctl restart slurmd")
+        time.sleep(10)
+        assert states(ctl1)["rocky1"] == "down"
+
+        assert repair("fix", report).returncode == 0
+        assert results(report)["rocky1", "state"]["result"] == "note"
+        assert states(ctl1)["rocky1"] == "down"
+    finally:
+        ctl1.check_output("scontrol update NodeName=rocky1 State=RESUME")
+
+
 def test_a_controller_that_is_down_is_started(ctl1: Host, report: Path) -> None:
     ctl1.check_output("systemctl stop slurmctld munge")
     run = repair("fix", report)
