@@ -172,6 +172,21 @@ node:
       type: list
       elements: str
       sample: ["/usr/sbin/slurmd", "--systemd", "--conf-server", "ctl1:6817"]
+    membership:
+      description:
+        - The cluster that the machine belongs to already, and what uses it. A machine of another cluster is recognised
+          by it before anything is changed.
+        - slurmd_running; slurmd_options (of the running slurmd, else those it is configured to start with); conf_server
+          (from which slurmd fetches its configuration, as it was stated) or null; slurm_conf (the file that it works
+          with) or null; cluster_name in lower case or null; controllers (host names).
+        - jobs (ids of the jobs that run here), job_processes (number of slurmstepd processes, also of those whose job
+          is not told).
+        - munge_running; munge_users (services, and programs outside a service, that have loaded munge's library,
+          without slurmd and its jobs).
+      type: dict
+      sample: {"slurmd_running": true, "slurmd_options": ["--systemd", "--conf-server", "ctl1:6817"],
+        "conf_server": "ctl1:6817", "slurm_conf": "/run/slurm/conf/slurm.conf", "cluster_name": "lab",
+        "controllers": ["ctl1"], "jobs": ["12"], "job_processes": 1, "munge_running": true, "munge_users": []}
     munge_credential:
       description: A credential made on this machine, when O(credential) and munge answered, else null.
       type: str

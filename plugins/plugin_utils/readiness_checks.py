@@ -7,10 +7,11 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-SUPPORTED = "Rocky, AlmaLinux, RHEL, CentOS Stream 8-10; Ubuntu 20.04-26.04; Debian 11-13"
 # Majors of Slurm in order of release; the position says how far two versions are apart.
 MAJORS = (
     "19.05",

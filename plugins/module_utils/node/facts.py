@@ -1,10 +1,9 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at a node: everything that making it a compute node depends on. Reads only; what is missing is None."""
+"""Gathers the facts on which making a machine a compute node depends. Reads only; what is missing is None."""
 
 from __future__ import annotations
 
-import glob
 import grp
 import hashlib
 import os
@@ -17,14 +16,19 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import hardware as slurm_hardware
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import operating_system as node_system
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.membership import read_membership
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import os_facts
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import (
+    find_slurmd,
+    list_processes,
+    list_steps,
+    read,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 SERVICES = ("munge", "slurmd", "slurmctld")
 ACCOUNTS = ("slurm", "munge")
-# Where /proc/PID/stat has the start of the process, counted behind its name.
-_START = 19
 _PACKAGES = ("munge*", "slurm*", "ohpc-slurm*")
 _PROPERTIES = {
     "LoadState": "load",
@@ -36,14 +40,6 @@ _PROPERTIES = {
 }
 
 _SHOW = ["systemctl", "show", "--property=Id," + ",".join(_PROPERTIES), *(name + ".service" for name in SERVICES)]
-
-
-def _read(path: str) -> Optional[bytes]:
-    try:
-        with open(path, "rb") as handle:
-            return handle.read()
-    except OSError:
-        return None
 
 
 def parse_services(text: str) -> Dict[str, Optional[Dict[str, Any]]]:
@@ -144,12 +140,12 @@ def file_facts(path: str) -> Dict[str, Any]:
     except OSError:
         return facts
     regular = stat.S_ISREG(info.st_mode)
-    content = _read(path) if regular else None
+    content = read(path) if regular else None
     facts.update(
         exists=True,
         kind="file" if regular else "directory" if stat.S_ISDIR(info.st_mode) else "other",
         sha256=None if content is None else hashlib.sha256(content).hexdigest(),
-        mode="{0:04o}".format(stat.S_IMODE(info.st_mode)),
+        mode=f"{stat.S_IMODE(info.st_mode):04o}",
         owner=_name(pwd.getpwuid, info.st_uid),
         group=_name(grp.getgrgid, info.st_gid),
         uid=info.st_uid,
@@ -176,54 +172,6 @@ def free_megabytes(path: str) -> Optional[int]:
     return info.f_bavail * info.f_frsize // 2**20
 
 
-def slurmd_args(main_pid: Optional[int], root: str = "/") -> Optional[List[str]]:
-    """Tell how the running slurmd was started.
-
-    Args:
-        main_pid: Its process according to systemd; without one, all processes are looked through.
-        root: Where the file system begins.
-
-    Returns:
-        Its command line, or None when none runs.
-    """
-    pids = [str(main_pid)] if main_pid else [os.path.basename(path) for path in glob.glob(root + "proc/[0-9]*")]
-    for pid in sorted(pids, key=int):
-        if (_read("{0}proc/{1}/comm".format(root, pid)) or b"").strip() == b"slurmd":
-            line = _read("{0}proc/{1}/cmdline".format(root, pid)) or b""
-            return [part.decode("utf-8", "replace") for part in line.rstrip(b"\0").split(b"\0")]
-    return None
-
-
-def steps(root: str = "/") -> List[Dict[str, Any]]:
-    """List the slurmstepd processes that belong to jobs.
-
-    Args:
-        root: Where the file system begins.
-
-    Returns:
-        pid, job, step and seconds since the start of each. The one called `infinity` only holds slurmd's cgroup.
-    """
-    found: List[Dict[str, Any]] = []
-    uptime = float((_read(root + "proc/uptime") or b"0").split()[0])
-    for path in sorted(glob.glob(root + "proc/[0-9]*")):
-        if (_read(path + "/comm") or b"").strip() != b"slurmstepd":
-            continue
-        line = (_read(path + "/cmdline") or b"").decode("utf-8", "replace").replace("\0", " ")
-        named = re.match(r"slurmstepd: \[(\d+)\.([^\]]+)\]", line)
-        fields = (_read(path + "/stat") or b"").rpartition(b")")[2].split()
-        if named and len(fields) > _START:
-            seconds = uptime - int(fields[_START]) / os.sysconf("SC_CLK_TCK")
-            found.append(
-                {
-                    "pid": int(os.path.basename(path)),
-                    "job": named.group(1),
-                    "step": named.group(2),
-                    "seconds": int(seconds),
-                }
-            )
-    return found
-
-
 def _fqdn(timeout: float) -> Optional[str]:
     """Ask for the full name without waiting for a resolver that does not answer."""
     names: List[str] = []
@@ -236,7 +184,7 @@ def _fqdn(timeout: float) -> Optional[str]:
 def probe(
     files: List[str], disks: List[str], munge_key: str, *, credential: bool = False, timeout: float = 10
 ) -> Dict[str, Any]:
-    """Look at this machine.
+    """Gather the facts of this machine.
 
     Args:
         files: Files to describe beside the munge key.
@@ -251,19 +199,23 @@ def probe(
     problems: List[str] = []
 
     def ask(argv: List[str], accepted: Tuple[int, ...] = (0,)) -> Optional[str]:
-        result = slurm_commands.run(argv, timeout=timeout)
-        if result.rc not in (*accepted, slurm_commands.NOT_FOUND):
-            problems.append("{0}: {1}".format(" ".join(argv[:2]), result.message))
+        result = commands.run(argv, timeout=timeout)
+        if result.rc not in (*accepted, commands.NOT_FOUND):
+            problems.append(f"{' '.join(argv[:2])}: {result.message}")
         return result.stdout if result.rc in accepted else None
 
-    release = _read("/etc/os-release") or _read("/usr/lib/os-release") or b""
-    system = node_system.os_facts(release.decode("utf-8", "replace"), platform.machine())
+    release = read("/etc/os-release") or read("/usr/lib/os-release") or b""
+    system = os_facts(release.decode("utf-8", "replace"), platform.machine())
     packages = ask(package_query(system["family"]), (0, 1))  # 1 from dpkg-query: a pattern matches nothing
     services = parse_services(ask(_SHOW) or "")
-    hardware, problem = slurm_hardware.measure(timeout)
+    hardware, problem = measure(timeout)
     if problem:
         problems.append(problem)
     users, groups = account_facts()
+    processes = list_processes()
+    slurmd = find_slurmd(processes, (services["slurmd"] or {}).get("main_pid"))
+    membership, unread = read_membership(processes, slurmd)
+    problems.extend(unread)
     return {
         "os": system,
         "python": platform.python_version(),
@@ -277,10 +229,11 @@ def probe(
         "groups": groups,
         "files": {path: file_facts(path) for path in (munge_key, *files)},
         "hardware": hardware,
-        "slurm_version": slurm_commands.installed_version("slurmd", timeout),
-        "slurmd_args": slurmd_args((services["slurmd"] or {}).get("main_pid")),
+        "slurm_version": commands.installed_version("slurmd", timeout),
+        "slurmd_args": slurmd.argv if slurmd else None,
+        "membership": membership,
         "munge_credential": ((ask(["munge", "-n"]) or "").strip() or None) if credential else None,
-        "steps": steps(),
+        "steps": list_steps(processes),
         "disks": {path: free_megabytes(path) for path in disks},
         "problems": problems,
         "time": time.time(),

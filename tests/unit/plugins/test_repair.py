@@ -9,7 +9,6 @@ from ansible_collections.ai_infra.slurm.plugins.filter.cluster_findings import c
 from ansible_collections.ai_infra.slurm.plugins.filter.partition_results import partition_results
 from ansible_collections.ai_infra.slurm.plugins.filter.partition_tests import partition_tests
 from ansible_collections.ai_infra.slurm.plugins.filter.repair_report import repair_report
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import facts as node_probe
 
 KEY = "/etc/munge/munge.key"
 CACHE = "/var/spool/slurmd/conf-cache"
@@ -338,19 +337,3 @@ def test_what_test_jobs_said_is_shown() -> None:
         "2",
         "CPUs",
     ]
-
-
-def test_only_steps_of_jobs_are_listed(tmp_path: Any) -> None:
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/uptime").write_text("5000.00 1.0\n")
-    for pid, comm, line in [
-        (7, "slurmstepd", "slurmstepd: [12.batch]"),
-        (8, "slurmstepd", "/usr/sbin/slurmstepd\0infinity"),
-        (9, "sleep", "slurmstepd: [13.0]"),
-    ]:
-        process = tmp_path / "proc" / str(pid)
-        process.mkdir()
-        (process / "comm").write_text(comm + "\n")
-        (process / "cmdline").write_text(line)
-        (process / "stat").write_text(f"{pid} ({comm}) S " + " ".join(["0"] * 18) + " 0 0")
-    assert node_probe.steps(f"{tmp_path}/") == [{"pid": 7, "job": "12", "step": "batch", "seconds": 5000}]

@@ -1,0 +1,145 @@
+"""Hardware as slurmd and the kernel tell it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import (
+    add_devices,
+    gpu_devices,
+    kernel_hardware,
+    measure,
+    parse_gres,
+    parse_slurmd,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
+
+if TYPE_CHECKING:
+    from fakes.machine import Machine
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def recorded(name: str) -> str:
+    return (DATA / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", ["22.05", "24.11"])
+def test_slurmd_c_is_read_on_both_versions(version: str) -> None:
+    assert parse_slurmd(recorded(f"slurmd-C-{version}.txt")) == {
+        "source": "slurmd",
+        "cpus": 2,
+        "boards": 1,
+        "sockets": 1,
+        "cores_per_socket": 2,
+        "threads_per_core": 1,
+        "real_memory": 24105,
+        "gres": [],
+    }
+
+
+def test_slurmd_c_tells_gpus_and_both_sockets() -> None:
+    hardware = parse_slurmd(recorded("slurmd-C-24.11-gpu.txt"))
+    assert hardware is not None
+    assert (hardware["sockets"], hardware["cpus"], hardware["real_memory"]) == (2, 128, 515000)
+    assert hardware["gres"] == [{"name": "gpu", "type": "nvidia_a100-sxm4-80gb", "count": 4, "files": []}]
+
+
+@pytest.mark.parametrize("text", ["", "slurmd: error: no\n", "NodeName=n1 CPUs=4\n"])
+def test_unusable_slurmd_c_is_none(text: str) -> None:
+    assert parse_slurmd(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gpu:4", [("gpu", None, 4)]),
+        ("gpu", [("gpu", None, 1)]),
+        ("gpu:tesla", [("gpu", "tesla", 1)]),
+        ("gpu:a100:2(S:0-1),gpu:v100:1,shard:8", [("gpu", "a100", 2), ("gpu", "v100", 1), ("shard", None, 8)]),
+        ("(null)", []),
+    ],
+)
+def test_gres_forms(text: str, expected: list[tuple[str, str | None, int]]) -> None:
+    assert [(item["name"], item["type"], item["count"]) for item in parse_gres(text)] == expected
+
+
+def test_kernel_counts_sockets_cores_and_threads(machine: Machine) -> None:
+    cpus = [("0", "0,4"), ("0", "1,5"), ("1", "2,6"), ("1", "3,7"), ("0", "0,4"), ("0", "1,5"), ("1", "2,6")]
+    machine.hardware([*cpus, ("1", "3,7")])
+    assert kernel_hardware(machine.root) == {
+        "source": "kernel",
+        "cpus": 8,
+        "boards": 1,
+        "sockets": 2,
+        "cores_per_socket": 2,
+        "threads_per_core": 2,
+        "real_memory": 16000,
+        "gres": [],
+    }
+
+
+def test_kernel_without_package_numbers_has_one_socket(machine: Machine) -> None:
+    machine.hardware([("-1", "0"), ("-1", "1")])
+    hardware = kernel_hardware(machine.root)
+    assert hardware is not None
+    assert (hardware["sockets"], hardware["cores_per_socket"], hardware["threads_per_core"]) == (1, 2, 1)
+
+
+def test_kernel_without_topology_counts_processors(machine: Machine) -> None:
+    machine.hardware([])
+    machine.write("proc/cpuinfo", "processor\t: 0\nmodel: x\n\nprocessor\t: 1\n")
+    hardware = kernel_hardware(machine.root)
+    assert hardware is not None
+    assert (hardware["cpus"], hardware["sockets"], hardware["cores_per_socket"]) == (2, 1, 2)
+
+
+def test_kernel_agrees_with_slurmd_about_this_kind_of_machine(machine: Machine) -> None:
+    told = parse_slurmd(recorded("slurmd-C-24.11.txt"))
+    machine.hardware([("0", "0"), ("0", "1")], memory=24684084)
+    seen = kernel_hardware(machine.root)
+    assert told is not None
+    assert seen is not None
+    assert {**told, "source": "kernel"} == seen
+
+
+def test_gpu_devices_are_in_order_and_without_control_devices(machine: Machine) -> None:
+    machine.devices("nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm", "nvidia0p")
+    assert gpu_devices(machine.root) == ["/dev/nvidia2", "/dev/nvidia10"]
+
+
+@pytest.mark.parametrize(
+    ("told", "files"),
+    [
+        ("", [("gpu", None, 2, ["/dev/nvidia0", "/dev/nvidia1"])]),
+        ("gpu:a100:2", [("gpu", "a100", 2, ["/dev/nvidia0", "/dev/nvidia1"])]),
+        ("gpu:a100:4", [("gpu", "a100", 4, [])]),
+        ("gpu:a100:1,gpu:v100:1", [("gpu", "a100", 1, []), ("gpu", "v100", 1, [])]),
+    ],
+)
+def test_files_are_named_only_where_certain(told: str, files: list[tuple[str, str | None, int, list[str]]]) -> None:
+    gres = add_devices(parse_gres(told), ["/dev/nvidia0", "/dev/nvidia1"])
+    assert [(item["name"], item["type"], item["count"], item["files"]) for item in gres] == files
+
+
+def result(rc: int, stdout: str = "", stderr: str = "") -> commands.CommandResult:
+    return commands.CommandResult(("slurmd", "-C"), rc, stdout, stderr, 0.1)
+
+
+def test_failing_slurmd_falls_back_to_the_kernel_and_says_so(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.hardware([("0", "0")])
+    monkeypatch.setattr(commands, "run", lambda *_a, **_k: result(1, stderr="slurmd: fatal: broken"))
+    hardware, problem = measure(root=machine.root)
+    assert hardware is not None
+    assert hardware["source"] == "kernel"
+    assert problem == "slurmd -C: slurmd: fatal: broken"
+
+
+def test_absent_slurmd_is_no_problem(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.hardware([("0", "0")])
+    monkeypatch.setattr(commands, "run", lambda *_a, **_k: result(commands.NOT_FOUND))
+    hardware, problem = measure(root=machine.root)
+    assert hardware is not None
+    assert problem is None
