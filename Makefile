@@ -41,7 +41,8 @@ S ?= $(filter-out library client-bundle,$(notdir $(patsubst %/molecule.yml,%,$(w
 molecule: $(VENV)/.test ## Molecule scenarios against real daemons; S=NAME runs one of them, S= all
 	molecule/lab/run_scenarios.sh $(S)
 
-bench: $(VENV)/.test ## Measure; prints a table and writes .bench/results.json
+bench: $(VENV)/.test ## Tests that compare with the clock, then measure; prints a table and writes .bench/results.json
+	$(BIN)/pytest -m timing tests
 	$(BIN)/python tests/bench/run.py
 
 docs: $(VENV)/.test ## Write the generated parts of the documentation anew

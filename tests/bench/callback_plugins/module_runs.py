@@ -39,7 +39,7 @@ class CallbackModule(CallbackBase):
         self.runs: Counter[str] = Counter()
         self.tasks: dict[str, list[str]] = {}
 
-    def _count(self, result) -> None:  # noqa: ANN001 - its class differs between versions of ansible-core
+    def _count(self, result) -> None:
         task = result._task
         action = task.action.rsplit(".", 1)[-1]
         if action in LOCAL:
@@ -53,5 +53,5 @@ class CallbackModule(CallbackBase):
 
     v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = _count
 
-    def v2_playbook_on_stats(self, stats) -> None:  # noqa: ANN001, ARG002 - the same
+    def v2_playbook_on_stats(self, stats) -> None:  # noqa: ARG002 - the same
         Path(os.environ["MODULE_RUNS_FILE"]).write_text(json.dumps({"runs": self.runs, "tasks": self.tasks}))

