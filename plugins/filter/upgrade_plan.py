@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.filter.version_window import numbers, version_window
+from ansible_collections.ai_infra.slurm.plugins.filter.version_window import version_window
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +63,7 @@ def upgrade_plan(node: Mapping[str, Any], version: str, controller: str, catalog
     problem = version_window(version, controller)
     if not node.get("slurm_version"):
         problem = "it has no slurmd; scale_up makes nodes"
-    elif numbers(version) < numbers(node["slurm_version"])[: len(numbers(version))]:
+    elif is_older(version, node["slurm_version"]):
         problem = f"it has {node['slurm_version']}, and {version} would be a step back"
     system = node["os"]
     repository = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness_checks import MAJORS
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,23 +44,12 @@ def version_window(version: str, controller: str) -> str:
     """Return why nodes of a version can't work with this controller; empty when they can."""
     if not re.match(r"\d+\.\d+(\.\d+)?(?![0-9a-zA-Z])", version):
         return f"slurm_version must be a version such as 24.11.5 or 24.11.5-4, but is {version!r}"
-    wanted, limit = numbers(version), numbers(controller)
-    if wanted > limit[: len(wanted)]:
+    if versions.is_newer(version, controller):
         return f"{version} is newer than slurmctld, which is {controller}; upgrade the controller first"
-    majors = [".".join(text.split(".")[:2]) for text in (version, controller)]
-    if not all(major in MAJORS for major in majors):
-        return ""
-    # Two earlier majors up to 24.05, three from 24.11 (Slurm's upgrade guide).
-    window = 3 if MAJORS.index(majors[1]) >= MAJORS.index("24.11") else 2
-    if MAJORS.index(majors[1]) - MAJORS.index(majors[0]) > window:
-        oldest = MAJORS[max(0, MAJORS.index(majors[1]) - window)]
+    if versions.is_too_old(version, controller):
+        oldest = versions.oldest_slurmd(controller)
         return f"slurmctld {controller} works with slurmd {oldest} and later, not with {version}"
     return ""
-
-
-def numbers(version: str) -> list[int]:
-    """Return the numbers of Slurm's own version in a package's."""
-    return [int(part) for part in re.findall(r"\d+", version.partition("-")[0])[:3]]
 
 
 class FilterModule:

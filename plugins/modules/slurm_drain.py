@@ -155,6 +155,7 @@ from typing import Any, Dict, List, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter as slurm_settle
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
 
@@ -181,9 +182,9 @@ def judge(params: Dict[str, Any]) -> slurm_settle.Judge:
         A function of a node's name, the node, and its jobs.
     """
     if params["state"] == "drained":
-        reason, dead = slurm_states.own_reason(params["reason"]), params["dead"]
-        return lambda name, node, jobs: slurm_states.judge_drained(node, jobs, reason, dead=name in dead)
-    wanted = slurm_states.judge_resumed if params["state"] == "resumed" else slurm_states.judge_available
+        reason, dead = slurm_states.prefixed_reason(params["reason"]), params["dead"]
+        return lambda name, node, jobs: slurm_states.decide_drained(node, jobs, reason, dead=name in dead)
+    wanted = slurm_states.decide_resumed if params["state"] == "resumed" else slurm_states.decide_available
     return lambda name, node, _jobs: wanted(node, resume_down=name in params["resume_down"])
 
 
@@ -227,7 +228,7 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
     try:
-        names = [name for item in wanted["nodes"] for name in slurm_commands.expand_hosts(item, wanted["conf"])]
+        names = [name for item in wanted["nodes"] for name in hostlist.expand(item, wanted["conf"])]
         if not names:
             module.fail_json(msg="nodes must name at least one node, but is empty")
         settlement = slurm_settle.Settlement(

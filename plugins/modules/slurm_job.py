@@ -129,6 +129,7 @@ failed_nodes:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist
 
 ARGUMENTS = {
     "nodes": {"type": "list", "elements": "str", "required": True},
@@ -151,7 +152,7 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
     try:
-        names = [name for item in wanted["nodes"] for name in slurm_commands.expand_hosts(item, wanted["conf"])]
+        names = [name for item in wanted["nodes"] for name in hostlist.expand(item, wanted["conf"])]
         if module.check_mode:
             jobs = {name: slurm_proof.outcome(ok=True, message="no job is submitted in check mode") for name in names}
             module.exit_json(changed=False, skipped=True, jobs=jobs, failed_nodes=[])

@@ -181,8 +181,8 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_t
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import CannotApplyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import ProofError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import CannotApplyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfigError
 

@@ -8,26 +8,11 @@ import ipaddress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Majors of Slurm in order of release; the position says how far two versions are apart.
-MAJORS = (
-    "19.05",
-    "20.02",
-    "20.11",
-    "21.08",
-    "22.05",
-    "23.02",
-    "23.11",
-    "24.05",
-    "24.11",
-    "25.05",
-    "25.11",
-    "26.05",
-    "26.11",
-)
 PYTHON = (3, 8)
 Entry = dict[str, Any]
 
@@ -86,27 +71,18 @@ def system(node: Mapping[str, Any], limits: Limits) -> Iterator[Entry]:
     )
 
 
-def _major(version: str) -> int:
-    major = ".".join(version.split(".")[:2])
-    return MAJORS.index(major) if major in MAJORS else -1
-
-
 def version(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Entry]:
     """Compare slurmd with slurmctld: never newer, and inside Slurm's window."""
     found, controller = node.get("slurm_version"), cluster.get("version")
     if not controller:
         return
-    # Two earlier majors up to 24.05, three from 24.11 (Slurm's upgrade guide).
-    window = 3 if _major(controller) >= MAJORS.index("24.11") else 2
-    needed = f"at most {controller} and at most {window} majors older"
+    needed = f"at most {controller} and at most {versions.window(controller)} releases older"
     if not found:
         yield entry("Slurm version", True, needed, "not installed", "")  # noqa: FBT003 - a record
         return
-    newer = [int(part) for part in found.split(".")[:3]] > [int(part) for part in controller.split(".")[:3]]
-    old = _major(controller) - _major(found) > window if -1 not in (_major(controller), _major(found)) else False
     yield entry(
         "Slurm version",
-        not newer and not old,
+        not versions.is_newer(found, controller) and not versions.is_too_old(found, controller),
         needed,
         found,
         f"Remove the installed slurmd {found}; scale_up then installs the controller's version from AppHub.",

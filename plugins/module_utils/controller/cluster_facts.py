@@ -13,9 +13,11 @@ import stat
 import time
 from typing import Any, Dict, List, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import last_words, look
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import reservations as slurm_reservations
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import (
+    describe_daemon,
+    journal_lines,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, parsers
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     SlurmConfig,
     SlurmConfigError,
@@ -43,7 +45,7 @@ _PRIVATE = frozenset(("slurmdbd.conf",))
 
 def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) -> Dict[str, Any]:
     """Return the description of the cluster whose controller this host is; nothing is changed."""
-    daemon = look(service)
+    daemon = describe_daemon(service)
     conf = conf or _conf_of(daemon["args"]) or next(filter(os.path.exists, CONF_FILES), CONF_FILES[0])
     asked = _ask(conf, timeout)
     defined = _defined(conf) if asked["nodes"] else {}
@@ -54,7 +56,7 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
     cluster = {
         "answering": asked["answering"],
         "message": _message(conf, daemon, asked),
-        "version": asked["config"].get("SLURM_VERSION") or slurm.installed_version("slurmctld") or "",
+        "version": asked["config"].get("SLURM_VERSION") or commands.installed_version("slurmctld") or "",
         "name": settings.get("ClusterName", ""),
         "conf_file": conf,
         "conf_dir": os.path.dirname(os.path.realpath(conf)),
@@ -82,27 +84,36 @@ def _ask(conf: str, timeout: float) -> Dict[str, Any]:
     """Ask slurmctld. One question that it doesn't answer ends the asking, as each waits for its own time-out."""
     asked: Dict[str, Any] = {"config": {}, "nodes": {}, "partitions": {}, "controllers": [], "problem": ""}
     asked["reservations"] = {}
-    ping = slurm.run(["scontrol", "ping"], timeout=timeout, conf=conf)
-    asked["controllers"] = slurm.parse_ping(ping.stdout)
+    ping = commands.run(["scontrol", "ping"], timeout=timeout, conf=conf)
+    asked["controllers"] = parsers.parse_ping(ping.stdout)
     asked["answering"] = any(one["up"] for one in asked["controllers"])
     if not asked["answering"]:
         asked["problem"] = "" if asked["controllers"] else ping.message
         return asked
     try:
-        asked["config"] = slurm.show_config(timeout, conf)
-        asked["nodes"] = slurm.show_nodes(timeout, conf)
-        asked["partitions"] = slurm.show_partitions(timeout, conf)
-        asked["reservations"] = slurm_reservations.show(timeout, conf)
-    except slurm.SlurmCommandError as problem:
+        asked["config"] = commands.show_config(timeout, conf)
+        asked["nodes"] = commands.show_nodes(timeout, conf)
+        asked["partitions"] = commands.show_partitions(timeout, conf)
+        asked["reservations"] = _reservations(timeout, conf)
+    except commands.SlurmCommandError as problem:
         asked.update(answering=False, problem=str(problem))
     return asked
+
+
+def _reservations(timeout: float, conf: str) -> Dict[str, Dict[str, Any]]:
+    """Return all reservations, also those to come, each with its nodes by name."""
+    text = commands.scontrol(["--all", "--oneliner", "show", "reservation"], timeout, conf)
+    return {
+        name: dict(reservation._asdict(), nodes=hostlist.expand(reservation.nodes, conf))
+        for name, reservation in parsers.parse_reservations(text).items()
+    }
 
 
 def _defined(conf: str) -> Dict[str, str]:
     """Tell for each node in which file and line it is defined; nothing for dynamic nodes, which are in none."""
     try:
-        lines = nodes_of(SlurmConfig.load(conf), slurm.expand_hosts)
-    except (SlurmConfigError, slurm.SlurmCommandError, OSError):
+        lines = nodes_of(SlurmConfig.load(conf), hostlist.expand)
+    except (SlurmConfigError, commands.SlurmCommandError, OSError):
         return {}
     return {name: line.statement.where for name, line in lines.items()}
 
@@ -145,7 +156,7 @@ def _message(conf: str, daemon: Dict[str, Any], asked: Dict[str, Any]) -> str:
         return "slurmctld is installed, but {0} is missing. Set the cluster up, or name its slurm.conf.".format(conf)
     state = "runs as process {0}".format(daemon["main_pid"]) if daemon["main_pid"] else "is not running"
     problem = " Slurm says: {0}.".format(asked["problem"].rstrip(".")) if asked["problem"] else ""
-    words = last_words(daemon["unit"], 8)
+    words = journal_lines(daemon["unit"], 8)
     return "slurmctld does not answer: it {0}, {1} is {2}/{3}.{4} Mend or start it, then run again.{5}".format(
         state, unit, daemon["active"], daemon["sub"], problem, "\nIts last journal lines:\n" + words if words else ""
     )
@@ -213,7 +224,7 @@ def _conf_files(directory: str) -> Dict[str, Dict[str, Any]]:
 def _addresses() -> Dict[str, Any]:
     """Return names and addresses under which nodes may reach this host."""
     host = socket.gethostname()
-    result = slurm.run(["ip", "-o", "addr", "show", "scope", "global"], timeout=10)
+    result = commands.run(["ip", "-o", "addr", "show", "scope", "global"], timeout=10)
     ips = re.findall(r"\binet6? ([0-9a-fA-F.:]+)/", result.stdout) if result.rc == 0 else []
     if not ips:
         try:

@@ -18,7 +18,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands impo
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import Changes, FileSet
-    from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import Application
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import ApplyMethod
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 #: A slurmctld that a killed run was just restarting gets this long to answer before it is touched.
@@ -46,7 +46,7 @@ def change(
     controller: Controller,
     files: FileSet,
     changes: Changes,
-    application: Application,
+    application: ApplyMethod,
     goal: Tuple[Seen, Expected],
 ) -> str:
     """Replace files, apply and prove; put the old ones back when that fails. Returns the backup's directory.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import split_list
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.parsers import split_list
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig

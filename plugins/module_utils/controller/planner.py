@@ -11,7 +11,6 @@ import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import managed_nodes_conf as own
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import split_list
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     Edit,
     NodeLine,
@@ -23,6 +22,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file imp
     nodes_of,
     partitions_of,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.parsers import split_list
 
 _NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$")
 _KEY = re.compile(r"^[A-Za-z][A-Za-z0-9]*$")

@@ -21,17 +21,17 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner 
     Wish,
     read_wishes,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import (
+    ApplyMethod,
+    choose_apply_method,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import (
     Controller,
     Expected,
     ProofError,
     Seen,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import (
-    Application,
-    choose_application,
-)
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
 
 LOCK_FILE = "/run/slurmscale-nodes.lock"
@@ -105,7 +105,7 @@ class _Run:
             after = (set(seen.nodes) | expected.added) - expected.removed
             return self._result(plan, seen, after, application.action)
         backup = change(self.controller, self.files, plan.changes, application, (seen, expected))
-        after = slurm.show_nodes(conf=self.options.conf)
+        after = commands.show_nodes(conf=self.options.conf)
         return self._result(plan, seen, set(after), application.action, backup)
 
     def _mend(self) -> None:
@@ -125,7 +125,7 @@ class _Run:
 
     def _plan(self, config: SlurmConfig, seen: Seen) -> Plan:
         conf = self.options.conf
-        tools = Tools(lambda text: slurm.expand_hosts(text, conf), lambda names: slurm.fold_hosts(names, conf))
+        tools = Tools(lambda text: hostlist.expand(text, conf), lambda names: hostlist.fold(names, conf))
         gres_text: Optional[str] = None
         with contextlib.suppress(FileNotFoundError):
             gres_text = read_text(os.path.join(os.path.dirname(conf), GRES_FILE))
@@ -144,9 +144,9 @@ class _Run:
         hidden = {name for name in names if plan.nodes[name].get("State", "").upper() == "FUTURE"}
         return Expected(names - hidden, set())
 
-    def _application(self, seen: Seen) -> Application:
-        version = slurm.version_tuple(seen.version)
-        return choose_application(version, seen.daemon, self.options.apply, configless=seen.configless)
+    def _application(self, seen: Seen) -> ApplyMethod:
+        version = versions.version_tuple(seen.version)
+        return choose_apply_method(version, seen.daemon, self.options.apply, configless=seen.configless)
 
     def _refuse_busy(self, plan: Plan, seen: Seen) -> None:
         """Refuse to remove nodes with jobs; whatever Slurm can't tell counts as a job."""
@@ -154,21 +154,21 @@ class _Run:
         if not names:
             return
         states = "RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED,STAGE_OUT,SIGNALING,RESIZING"
-        folded = slurm.fold_hosts(names, self.options.conf)
+        folded = hostlist.fold(names, self.options.conf)
         argv = ["squeue", "--all", "--noheader", "--states=" + states, "--format=%i (%u, %T, on %N)"]
-        result = slurm.run([*argv, "--nodelist=" + folded], conf=self.options.conf)
+        result = commands.run([*argv, "--nodelist=" + folded], conf=self.options.conf)
         if result.rc != 0:
             raise RefusedError("whether jobs run on {0} can't be told: {1}".format(folded, result.message))
         busy = [name for name in names if seen.nodes[name]["cpus_allocated"]]
         if result.stdout.strip() or busy:
             raise RefusedError(
                 "these nodes still run jobs: {0}. Drain them and wait for the jobs first. Jobs: {1}".format(
-                    slurm.fold_hosts(busy or names, self.options.conf),
+                    hostlist.fold(busy or names, self.options.conf),
                     "; ".join(result.stdout.split("\n")).strip("; ") or "just ending",
                 )
             )
 
-    def _refuse_edited(self, seen: Seen, application: Application) -> None:
+    def _refuse_edited(self, seen: Seen, application: ApplyMethod) -> None:
         """Refuse to activate somebody's edits where Slurm has no way back from them.
 
         The backup would hold these edits too, so that restoring could leave the cluster without a controller.
@@ -207,17 +207,18 @@ class _Run:
             raise RefusedError(
                 "Nothing was changed, as this host can't resolve the addresses of these nodes: {0}. slurmctld would "
                 "drop them, with the jobs on them, when it reads its configuration. Mend name service or /etc/hosts, "
-                "or take these nodes out, too, then run again.".format(slurm.fold_hosts(nameless, self.options.conf))
+                "or take these nodes out, too, then run again.".format(hostlist.fold(nameless, self.options.conf))
             )
 
     def _check_candidate(self, plan: Plan, config: SlurmConfig) -> None:
         """Let Slurm's own parsers read the changed files. Versions up to 26.05 have no better test."""
         with self.files.candidate(plan.changes, list(config.files)) as candidate:
             # An unreadable file ends scontrol before it asks any controller.
-            complaints = [slurm.run(["scontrol", "show", "hostnames", "a"], timeout=20, conf=candidate)]
+            complaints = [commands.run(["scontrol", "show", "hostnames", "a"], timeout=20, conf=candidate)]
             if (plan.added or plan.updated) and complaints[0].rc == 0:
                 node = (plan.added + plan.updated)[0]
-                complaints.append(slurm.run(["slurmd", "-G", "-f", candidate, "-N", node], timeout=20, conf=candidate))
+                slurmd = ["slurmd", "-G", "-f", candidate, "-N", node]
+                complaints.append(commands.run(slurmd, timeout=20, conf=candidate))
         parsed, *more = complaints
         refused = [parsed] if parsed.rc != 0 else [one for one in more if _refuses(one)]
         if refused:
@@ -231,7 +232,7 @@ class _Run:
             "node {0} stays as it is: {1}".format(name, why) for name, why in plan.kept.items() if "with " in why
         ]
         parts = [
-            "{0} {1}".format(what, slurm.fold_hosts(names, self.options.conf))
+            "{0} {1}".format(what, hostlist.fold(names, self.options.conf))
             for what, names in (("added", plan.added), ("updated", plan.updated), ("removed", plan.removed))
             if names
         ]
@@ -262,8 +263,8 @@ def _resolves(address: str) -> bool:
         return False
 
 
-def _refuses(result: slurm.CommandResult) -> bool:
-    return result.rc not in (0, slurm.NOT_FOUND) and bool(_CONFIG_COMPLAINT.search(result.stderr + result.stdout))
+def _refuses(result: commands.CommandResult) -> bool:
+    return result.rc not in (0, commands.NOT_FOUND) and bool(_CONFIG_COMPLAINT.search(result.stderr + result.stdout))
 
 
 def _diff(path: str, before: Optional[str], after: Optional[str]) -> Dict[str, str]:

@@ -6,10 +6,19 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service as daemon
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import (
+    commands,
+    hostlist,
+    node_states,
+    parsers,
+    versions,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import ApplyMethod
 
 _POLL = 0.1
 #: A daemon may die a second after it was started: it counts as up when it still answers after this time.
@@ -81,33 +90,33 @@ class Controller:
         Raises:
             ProofError: It doesn't answer; the message holds the unit's state and last words.
         """
-        result = slurm.run(["scontrol", "ping"], timeout=15, conf=self.conf)
-        controllers = slurm.parse_ping(result.stdout)
+        result = commands.run(["scontrol", "ping"], timeout=15, conf=self.conf)
+        controllers = parsers.parse_ping(result.stdout)
         if not any(one["up"] for one in controllers):
             said = "" if controllers else " Slurm says: {0}.".format(result.message.rstrip("."))
             raise ProofError("slurmctld does not answer.{0} {1}".format(said, self.state_and_words()))
         try:
-            nodes = slurm.show_nodes(conf=self.conf)
-            config = slurm.show_config(conf=self.conf)
-        except slurm.SlurmCommandError as problem:
+            nodes = commands.show_nodes(conf=self.conf)
+            config = commands.show_config(conf=self.conf)
+        except commands.SlurmCommandError as problem:
             raise ProofError("{0} {1}".format(problem, self.state_and_words())) from problem
-        return Seen(controllers, nodes, config, daemon.look(self.service))
+        return Seen(controllers, nodes, config, slurmctld_service.describe_daemon(self.service))
 
     def is_gone(self) -> bool:
         """Say whether systemd knows slurmctld as ended."""
-        unit = daemon.unit_properties(self.service)
+        unit = slurmctld_service.unit_properties(self.service)
         return unit.get("ActiveState") in _GONE or unit.get("SubState") == "auto-restart"
 
     def state_and_words(self, since: Optional[float] = None) -> str:
         """Return the unit's state and its last journal lines for a message."""
-        unit = daemon.unit_properties(self.service)
-        words = daemon.last_words(self.service, since=since)
+        unit = slurmctld_service.unit_properties(self.service)
+        words = slurmctld_service.journal_lines(self.service, since=since)
         state = "{0}.service is {1}/{2}.".format(
             self.service, unit.get("ActiveState", "unknown"), unit.get("SubState", "")
         )
         return state + ("\nIts last journal lines:\n" + words if words else "")
 
-    def apply(self, application: daemon.Application, before: Seen, expected: Expected) -> None:
+    def apply(self, application: ApplyMethod, before: Seen, expected: Expected) -> None:
         """Let slurmctld take the files in place, and prove that it works with them.
 
         Raises:
@@ -137,7 +146,7 @@ class Controller:
             same = now.daemon["main_pid"] == before.daemon["main_pid"] and set(now.nodes) == set(before.nodes)
             if same and not now.edited:
                 return
-            if slurm.version_tuple(now.version) >= daemon.RECONFIGURES:
+            if versions.reconfigures_nodes(versions.version_tuple(now.version)):
                 self._reconfigure(started)
                 self._lift_drains(before)
                 self._prove(before, nothing, started)
@@ -149,15 +158,15 @@ class Controller:
 
     def _lift_drains(self, before: Seen) -> None:
         """Resume nodes that Slurm itself drained because the configuration now undone asked too much of them."""
-        with contextlib.suppress(slurm.SlurmCommandError):
-            for name, node in slurm.show_nodes(conf=self.conf).items():
+        with contextlib.suppress(commands.SlurmCommandError):
+            for name, node in commands.show_nodes(conf=self.conf).items():
                 then = before.nodes.get(name, {}).get("state", [])
                 by_slurm = re.match(r"Low .*\(reported:", str(node["reason"]))
-                if by_slurm and then and slurm.badness(then) == 0:
-                    slurm.scontrol(["update", "NodeName=" + name, "State=RESUME"], conf=self.conf)
+                if by_slurm and then and node_states.severity(then) == 0:
+                    commands.scontrol(["update", "NodeName=" + name, "State=RESUME"], conf=self.conf)
 
     def _reconfigure(self, started: float) -> None:
-        result = slurm.run(["scontrol", "reconfigure"], timeout=self.timeout, conf=self.conf)
+        result = commands.run(["scontrol", "reconfigure"], timeout=self.timeout, conf=self.conf)
         if result.rc != 0:
             raise ProofError(
                 "scontrol reconfigure: {0}.{1}".format(result.message.rstrip("."), self._complaints(started))
@@ -165,8 +174,8 @@ class Controller:
 
     def _systemctl(self, verb: str, started: float) -> None:
         # Without this, systemd refuses to start a unit that failed too often just now.
-        slurm.run(["systemctl", "reset-failed", self.service + ".service"], timeout=15)
-        result = slurm.run(["systemctl", verb, self.service + ".service"], timeout=self.timeout + 30)
+        commands.run(["systemctl", "reset-failed", self.service + ".service"], timeout=15)
+        result = commands.run(["systemctl", verb, self.service + ".service"], timeout=self.timeout + 30)
         if result.rc != 0:
             raise ProofError(
                 "systemctl {0} {1}: {2}.{3}".format(
@@ -176,7 +185,7 @@ class Controller:
 
     def _complaints(self, started: float) -> str:
         """Return what slurmctld logged since: its errors first, as they say why."""
-        words = daemon.last_words(self.service, 60, since=started).splitlines()
+        words = slurmctld_service.journal_lines(self.service, 60, since=started).splitlines()
         fatal = [line for line in words if re.search(r"\bfatal:", line)]
         errors = [line for line in words if re.search(r"\berror:", line)]
         told = (errors[-3:] + fatal) if fatal else words[-12:]
@@ -195,7 +204,7 @@ class Controller:
                     if silent:
                         self.warnings.append(
                             "these nodes have not registered again yet: {0}. Look at their slurmd.".format(
-                                slurm.fold_hosts(silent, self.conf)
+                                hostlist.fold(silent, self.conf)
                             )
                         )
                     return
@@ -206,7 +215,7 @@ class Controller:
 
     def _hold(self, before: Seen, expected: Expected, started: float) -> None:
         """Look again after a while: a daemon that starts may still die."""
-        pid = daemon.look(self.service)["main_pid"]
+        pid = slurmctld_service.describe_daemon(self.service)["main_pid"]
         time.sleep(_HOLD)
         self._check_alive(before, started)
         if not self._answers(before):
@@ -214,7 +223,7 @@ class Controller:
         problem, _silent = self._compare(before, expected)
         if problem:
             raise ProofError(problem + self._complaints(started))
-        now = daemon.look(self.service)["main_pid"]
+        now = slurmctld_service.describe_daemon(self.service)["main_pid"]
         if now != pid:
             raise ProofError(
                 "slurmctld was replaced by itself: process {0}, then {1}.{2}".format(
@@ -228,27 +237,27 @@ class Controller:
             raise ProofError("slurmctld ended after it got the configuration." + self._complaints(started))
 
     def _answers(self, before: Seen) -> bool:
-        up = {one["host"] for one in slurm.ping(conf=self.conf) if one["up"]}
+        up = {one["host"] for one in commands.ping(conf=self.conf) if one["up"]}
         return before.up <= up
 
     def _compare(self, before: Seen, expected: Expected) -> Tuple[str, List[str]]:
         """Compare nodes with those before: (what is wrong or empty, those that are not registered yet)."""
         try:
-            nodes = slurm.show_nodes(conf=self.conf)
-        except slurm.SlurmCommandError as problem:
+            nodes = commands.show_nodes(conf=self.conf)
+        except commands.SlurmCommandError as problem:
             return str(problem), []
         missing = ((set(before.nodes) - expected.removed) | expected.added) - set(nodes)
         if missing:
-            return "slurmctld does not know these nodes: {0}.".format(slurm.fold_hosts(missing, self.conf)), []
+            return "slurmctld does not know these nodes: {0}.".format(hostlist.fold(missing, self.conf)), []
         left = expected.removed & set(nodes)
         if left:
-            return "slurmctld still knows these nodes: {0}.".format(slurm.fold_hosts(left, self.conf)), []
+            return "slurmctld still knows these nodes: {0}.".format(hostlist.fold(left, self.conf)), []
         worse, silent = [], []
         for name in set(before.nodes) - expected.removed:
             state, reason = nodes[name]["state"], str(nodes[name]["reason"])
             now, then = set(state), set(before.nodes[name]["state"])
             # What had not registered before, or was broken, has nothing to lose.
-            if slurm.badness(now) <= slurm.badness(then) or slurm.badness(then) > 1:
+            if node_states.severity(now) <= node_states.severity(then) or node_states.severity(then) > 1:
                 continue
             # A node that stopped answering did so by itself; a configuration makes nodes DOWN or INVAL otherwise.
             if now & _WORSE and "NOT_RESPONDING" not in now and not reason.lower().startswith("not responding"):

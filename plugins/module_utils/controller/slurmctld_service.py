@@ -1,78 +1,20 @@
 # Apache License 2.0 (see LICENSE)
-"""Looks at slurmctld as a service: its unit, its process, its last words, and how it takes a new configuration."""
+"""Describes slurmctld as a service: its unit, its process and its journal."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import run, version_text
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import run
 
 _PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,Result,NRestarts,InvocationID"
-#: From here on `scontrol reconfigure` takes a changed set of nodes; before 23.11 it makes slurmctld exit.
-RECONFIGURES = (24, 11)
-RECONFIGURES_IF_ASKED = (23, 11)
 # Options of slurmctld that are followed by a value.
 _VALUED = "fLn"
 
 
-class CannotApplyError(Exception):
-    """What was asked for can't be applied safely to this slurmctld."""
-
-
-class Application(NamedTuple):
-    """How a new configuration reaches slurmctld.
-
-    Attributes:
-        action: `reconfigure` or `restart`.
-        push: A `scontrol reconfigure` follows the restart, so that configless slurmds get the new files.
-        guarded: Slurm itself keeps the old slurmctld when the new configuration is bad.
-    """
-
-    action: str
-    push: bool
-    guarded: bool
-
-
-def choose_application(
-    version: Tuple[int, ...], daemon: Dict[str, Any], wanted: str, *, configless: bool
-) -> Application:
-    """Choose reconfigure or restart by version and by how slurmctld was started.
-
-    With -D a reconfigure of 24.11 executes the new slurmctld in place: one interruption as with a restart, but its
-    process stays and configless slurmds get their files by it. So it is preferred, without counting as guarded.
-
-    Args:
-        version: Of slurmctld.
-        daemon: From `look`.
-        wanted: `auto`, `reconfigure` or `restart`.
-        configless: Whether slurmds get their configuration from slurmctld.
-
-    Raises:
-        CannotApplyError: `reconfigure` was asked for where it would make slurmctld exit.
-    """
-    modern = version >= RECONFIGURES
-    guarded = version >= RECONFIGURES_IF_ASKED and not daemon["foreground"]
-    if wanted == "reconfigure" and not (modern or guarded):
-        raise CannotApplyError(
-            "apply=reconfigure needs Slurm 23.11 or later{0}, but slurmctld is {1}: a changed set of nodes would make "
-            "it exit. Use apply=auto.".format(
-                "" if modern or not daemon["foreground"] else " (24.11 when it runs with -D)",
-                version_text(version) or "of an unknown version",
-            )
-        )
-    if wanted == "reconfigure" or (wanted == "auto" and modern):
-        return Application("reconfigure", push=False, guarded=guarded)
-    if daemon["load"] != "loaded":
-        raise CannotApplyError(
-            "slurmctld must be restarted, but systemd has no unit {0}.service ({1}). "
-            "Name its unit by the option service.".format(daemon["unit"], daemon["load"] or "systemd doesn't answer")
-        )
-    return Application("restart", push=configless, guarded=False)
-
-
-def look(service: str) -> Dict[str, Any]:
+def describe_daemon(service: str) -> Dict[str, Any]:
     """Describe the daemon: what systemd says of the unit and how its main process was started."""
     unit = unit_properties(service)
     pid = int(unit.get("MainPID") or 0) or find_process("slurmctld")
@@ -158,7 +100,7 @@ def process_start(pid: int) -> Optional[float]:
     return round(boot + ticks / os.sysconf("SC_CLK_TCK"), 2)
 
 
-def last_words(service: str, lines: int = 12, since: Optional[float] = None) -> str:
+def journal_lines(service: str, lines: int = 12, since: Optional[float] = None) -> str:
     """Return the last lines of the unit's journal, for messages."""
     argv = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--unit=" + service]
     argv.append("--lines={0}".format(lines))

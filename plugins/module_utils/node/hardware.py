@@ -10,6 +10,7 @@ import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import parsers
 
 _GRES = re.compile(r"^(?P<name>[^:(]+)(?::(?P<type>[^:(]*[^:(\d][^:(]*))?(?::(?P<count>\d+))?(?:\(.*\))?$")
 
@@ -23,7 +24,7 @@ def parse_gres(text: str) -> List[Dict[str, Any]]:
     Returns:
         For each resource its name, type (or None), count, and an empty list of files.
     """
-    found = (_GRES.match(part) for part in slurm_commands.split_list(text))
+    found = (_GRES.match(part) for part in parsers.split_list(text))
     return [
         {"name": part.group("name"), "type": part.group("type"), "count": int(part.group("count") or 1), "files": []}
         for part in found
@@ -40,19 +41,19 @@ def parse_slurmd(text: str) -> Optional[Dict[str, Any]]:
     Returns:
         The hardware, or None when the line is missing or incomplete.
     """
-    records = [record for record in slurm_commands.parse_records(text) if "NodeName" in record]
+    records = [record for record in parsers.parse_records(text) if "NodeName" in record]
     if not records:
         return None
     record = records[0]
-    boards = slurm_commands.to_int(record.get("Boards", "")) or 1
-    per_board = slurm_commands.to_int(record.get("SocketsPerBoard", ""))
+    boards = parsers.to_int(record.get("Boards", "")) or 1
+    per_board = parsers.to_int(record.get("SocketsPerBoard", ""))
     numbers = {
-        "cpus": slurm_commands.to_int(record.get("CPUs", "")),
+        "cpus": parsers.to_int(record.get("CPUs", "")),
         "boards": boards,
-        "sockets": per_board * boards if per_board else slurm_commands.to_int(record.get("Sockets", "")),
-        "cores_per_socket": slurm_commands.to_int(record.get("CoresPerSocket", "")),
-        "threads_per_core": slurm_commands.to_int(record.get("ThreadsPerCore", "")),
-        "real_memory": slurm_commands.to_int(record.get("RealMemory", "")),
+        "sockets": per_board * boards if per_board else parsers.to_int(record.get("Sockets", "")),
+        "cores_per_socket": parsers.to_int(record.get("CoresPerSocket", "")),
+        "threads_per_core": parsers.to_int(record.get("ThreadsPerCore", "")),
+        "real_memory": parsers.to_int(record.get("RealMemory", "")),
     }
     if not all(numbers.values()):
         return None

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import Action, Node, Verdict
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import Action, Decision, Node
 
 #: Seconds for which a bad state must last before it is believed: slurmd may be about to register anew.
 GRACE = 10
@@ -20,7 +20,7 @@ _UPDATES = (Action.DRAIN, Action.RESUME, Action.DOWN)
 _HOLDS = frozenset(("DRAIN", "DRAINING", "DRAINED", "DOWN"))
 
 #: Tells from a node's name, the node, and its jobs what to do.
-Judge = Callable[[str, Optional[Node], List[str]], Verdict]
+Judge = Callable[[str, Optional[Node], List[str]], Decision]
 #: Sends jobs away and tells which refused to go, and why.
 Evict = Callable[[List[str]], Dict[str, str]]
 
@@ -121,7 +121,7 @@ class Settlement:
         self._evicted.update({job: refused.get(job, "") for job in fresh})
         return True
 
-    def _note(self, name: str, node: Optional[Node], verdict: Verdict, jobs: List[str]) -> None:
+    def _note(self, name: str, node: Optional[Node], verdict: Decision, jobs: List[str]) -> None:
         outcome = self.outcomes[name]
         state, held = slurm_states.state_text(node), frozenset(node["state"] if node else ()) & _HOLDS
         self.before.setdefault(name, state)
@@ -131,27 +131,27 @@ class Settlement:
         # What scontrol returns does not tell: it fails as a whole when one of many nodes was not held any more.
         if name in self._held and self._held.pop(name) != held:
             outcome["changed"] = True
-        if verdict.action is not Action.DOUBT:
+        if verdict.action is not Action.UNLIKELY:
             self._doubted.pop(name, None)
         if verdict.action is Action.DONE:
             outcome["ok"] = True
         elif self.check_mode:
             self._predict(outcome, verdict)
-        elif verdict.action is Action.REFUSE or (verdict.action is Action.DOUBT and self._lasts(name)):
+        elif verdict.action is Action.REFUSE or (verdict.action is Action.UNLIKELY and self._lasts(name)):
             outcome["ok"] = False
 
     @staticmethod
-    def _predict(outcome: Dict[str, Any], verdict: Verdict) -> None:
+    def _predict(outcome: Dict[str, Any], verdict: Decision) -> None:
         """Say what a run would do. A node that an earlier task would have made is not there yet, nor is it wrong."""
         changes = verdict.action in _UPDATES
-        bad = verdict.action in (Action.REFUSE, Action.DOUBT) and outcome["known"]
+        bad = verdict.action in (Action.REFUSE, Action.UNLIKELY) and outcome["known"]
         outcome.update(ok=not bad, changed=changes)
 
     def _lasts(self, name: str) -> bool:
         now = time.monotonic()
         return now - self._doubted.setdefault(name, now) >= GRACE
 
-    def _may_update(self, name: str, node: Optional[Node], verdict: Verdict) -> bool:
+    def _may_update(self, name: str, node: Optional[Node], verdict: Decision) -> bool:
         if self.check_mode or node is None:
             return False
         if self._updates.get(name, 0) >= _MAX_UPDATES:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 
 # Enough for a shell under a memory cgroup. A node that states no RealMemory counts as 1 MB and would refuse it.
@@ -97,7 +97,7 @@ def sbatch_arguments(names: List[str], partition: str, options: Options, memory:
     # Slurm itself drops the job if nobody is left to cancel it.
     deadline = math.ceil(options.timeout) + 60 * (options.time_limit + 1)
     arguments = [
-        "--job-name={0}-proof".format(slurm_states.PREFIX),
+        "--job-name={0}-proof".format(node_states.PREFIX),
         "--partition={0}".format(partition),
         "--nodelist={0}".format(",".join(names)),
         "--nodes={0}".format(len(names)),
@@ -140,9 +140,9 @@ class Proof:
         for name in self.names:
             if name not in nodes:
                 self.outcomes[name] = outcome(ok=False, message="the controller does not know this node")
-            elif not slurm_commands.is_available(nodes[name]["state"]):
-                message = "takes no jobs: {0}".format(slurm_states.state_text(nodes[name]))
-                reason = slurm_states.held_reason(nodes[name])
+            elif not node_states.is_available(nodes[name]["state"]):
+                message = "takes no jobs: {0}".format(node_states.state_text(nodes[name]))
+                reason = node_states.held_reason(nodes[name])
                 self.outcomes[name] = outcome(ok=False, message=message + (" ({0})".format(reason) if reason else ""))
         if per_node:
             self._accept_busy()
@@ -202,7 +202,7 @@ class Proof:
         last: Dict[str, slurm_jobs.Job] = {}
         while self._jobs:
             try:
-                seen = slurm_jobs.look(list(self._jobs), self.options.conf)
+                seen = slurm_jobs.find(list(self._jobs), self.options.conf)
                 self._problem = ""
             except SlurmCommandError as problem:
                 # The controller may be restarting; the jobs don't care.

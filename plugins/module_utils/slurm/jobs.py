@@ -7,8 +7,7 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist
 
 SUCCESS = "COMPLETED"
 #: States from which a job does not come back, other than success.
@@ -82,13 +81,13 @@ def parse_accounting(text: str) -> Dict[str, Job]:
 
 
 def _squeue(arguments: List[str], conf: Optional[str]) -> Dict[str, Job]:
-    result = slurm_commands.run(["squeue", "--noheader", "--all", *arguments, _QUEUE_FIELDS], conf=conf)
+    result = commands.run(["squeue", "--noheader", "--all", *arguments, _QUEUE_FIELDS], conf=conf)
     if result.rc == 0:
         return parse_queue(result.stdout)
     # Asked for a single job that has left the queue, squeue fails; asked for many, it leaves it out.
     if "Invalid job id" in result.message:
         return {}
-    raise SlurmCommandError("squeue: {0}".format(result.message))
+    raise commands.SlurmCommandError("squeue: {0}".format(result.message))
 
 
 def jobs_on(
@@ -114,15 +113,15 @@ def jobs_on(
         if not (counts and job.nodes):
             continue
         if job.nodes not in expanded:
-            expanded[job.nodes] = slurm_commands.expand_hosts(job.nodes, conf)
+            expanded[job.nodes] = hostlist.expand(job.nodes, conf)
         for name in expanded[job.nodes]:
             if name in found:
                 found[name].append(job.job_id)
     return found
 
 
-def look(ids: List[str], conf: Optional[str] = None) -> Dict[str, Job]:
-    """Look jobs up, in one call, and in the accounting those that have left the queue.
+def find(ids: List[str], conf: Optional[str] = None) -> Dict[str, Job]:
+    """Find jobs, in one call, and in the accounting those that have left the queue.
 
     Args:
         ids: Job ids.
@@ -138,7 +137,7 @@ def look(ids: List[str], conf: Optional[str] = None) -> Dict[str, Job]:
     gone = [job_id for job_id in ids if job_id not in jobs]
     if gone:
         fields = ["--format=JobIDRaw,State,ExitCode,NodeList", "--jobs=" + ",".join(gone)]
-        result = slurm_commands.run(["sacct", "--noheader", "--allocations", "--parsable2", *fields], conf=conf)
+        result = commands.run(["sacct", "--noheader", "--allocations", "--parsable2", *fields], conf=conf)
         jobs.update(parse_accounting(result.stdout) if result.rc == 0 else {})
     return jobs
 
@@ -158,10 +157,10 @@ def submit(arguments: List[str], command: str, conf: Optional[str] = None) -> st
         SlurmCommandError: Slurm refused the job; the message holds what it said.
     """
     fixed = ["--parsable", "--chdir=/", "--output=/dev/null", "--error=/dev/null", "--no-requeue"]
-    result = slurm_commands.run(["sbatch", *fixed, *arguments, "--wrap=" + command], conf=conf)
+    result = commands.run(["sbatch", *fixed, *arguments, "--wrap=" + command], conf=conf)
     found = re.match(r"^(\d+)", result.stdout.strip())
     if result.rc != 0 or not found:
-        raise SlurmCommandError(result.message)
+        raise commands.SlurmCommandError(result.message)
     return found.group(1)
 
 
@@ -172,7 +171,7 @@ def cancel(ids: List[str], conf: Optional[str] = None) -> None:
         ids: Job ids.
         conf: A slurm.conf in place of Slurm's default.
     """
-    slurm_commands.run(["scancel", "--quiet", *ids], conf=conf)
+    commands.run(["scancel", "--quiet", *ids], conf=conf)
 
 
 def requeue(ids: List[str], conf: Optional[str] = None) -> Dict[str, str]:
@@ -187,7 +186,7 @@ def requeue(ids: List[str], conf: Optional[str] = None) -> Dict[str, str]:
     """
     refused = {}
     for job_id in ids:
-        result = slurm_commands.run(["scontrol", "requeue", job_id], conf=conf)
+        result = commands.run(["scontrol", "requeue", job_id], conf=conf)
         if result.rc != 0:
             refused[job_id] = result.message
     return refused

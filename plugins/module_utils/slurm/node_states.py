@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, Dict, List, NamedTuple, Optional
-
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 #: How every reason begins that this tool gives. Only such drains are ever lifted.
 PREFIX = "slurmscale"
@@ -20,6 +18,15 @@ _AWAY_REASONS = frozenset(("", "not responding", "node unexpectedly rebooted"))
 _DRAIN = frozenset(("DRAIN", "DRAINING", "DRAINED"))
 _INVALID = frozenset(("INVAL", "INVALID_REG"))
 
+#: States in which a node takes or runs jobs.
+AVAILABLE_STATES = frozenset(("IDLE", "MIXED", "ALLOCATED"))
+_BROKEN = frozenset(("DOWN", "FAIL", "FAILING", "INVAL", "INVALID_REG", "NOT_RESPONDING", "ERROR"))
+_DRAINED = frozenset(("DRAIN", "DRAINING", "DRAINED"))
+_UNKNOWN = frozenset(("UNKNOWN", "FUTURE"))
+_AWAY = frozenset(("POWERED_DOWN", "POWERING_DOWN", "MAINT", "REBOOT_ISSUED", "REBOOT_REQUESTED", "BLOCKED"))
+#: States and flags which keep a node from taking new jobs.
+BLOCKING_STATES = _BROKEN | _DRAINED | _UNKNOWN | _AWAY
+
 Node = Dict[str, Any]
 
 
@@ -31,11 +38,11 @@ class Action(enum.Enum):
     DRAIN = "drain it"
     RESUME = "resume it"
     DOWN = "set it down, at which Slurm ends or requeues its jobs"
-    DOUBT = "it can't become so, unless what is seen is about to be outdated"
+    UNLIKELY = "it can't become so, unless what is seen is about to be outdated"
     REFUSE = "it can't become so without a person"
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """An action with its explanation and, for a drain, the reason to give."""
 
     action: Action
@@ -43,7 +50,23 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-def own_reason(text: str) -> str:
+def is_available(states: Iterable[str]) -> bool:
+    """Say whether a node with these states takes or runs jobs."""
+    states = set(states)
+    return bool(states & AVAILABLE_STATES) and not states & BLOCKING_STATES
+
+
+def severity(states: Iterable[str]) -> int:
+    """Rank states to compare a node before and after: 0 works, 1 drained, 2 not known yet, 3 broken."""
+    states = set(states)
+    if states & _BROKEN:
+        return 3
+    if states & _UNKNOWN:
+        return 2
+    return 1 if states & _DRAINED else 0
+
+
+def prefixed_reason(text: str) -> str:
     """Make a reason that is recognised as ours.
 
     Args:
@@ -80,7 +103,7 @@ def state_text(node: Optional[Node]) -> Optional[str]:
     """Write a node's states as Slurm does.
 
     Args:
-        node: As slurm_commands.parse_nodes() makes it.
+        node: As parsers.parse_nodes() makes it.
 
     Returns:
         Such as IDLE+DRAIN, or None for a node that is not known.
@@ -92,7 +115,7 @@ def held_reason(node: Node) -> str:
     """Return the reason why a node is held back.
 
     Args:
-        node: As slurm_commands.parse_nodes() makes it.
+        node: As parsers.parse_nodes() makes it.
 
     Returns:
         The reason, or nothing for a node in service, where Slurm may still show the reason of an earlier drain.
@@ -107,7 +130,7 @@ def _held_by(node: Node) -> str:
     )
 
 
-def judge_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: bool = False) -> Verdict:
+def decide_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: bool = False) -> Decision:
     """Judge a node that must be drained and free of jobs.
 
     Args:
@@ -117,19 +140,19 @@ def judge_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: b
         dead: The user says that nothing runs there any more. Slurm has to miss it, too.
     """
     if node is None:
-        return Verdict(Action.REFUSE, "the controller does not know this node")
+        return Decision(Action.REFUSE, "the controller does not know this node")
     states = set(node["state"])
     if not states & _DRAIN:
         foreign = "DOWN" in states and not is_ours(node["reason"]) and not is_away(node["reason"])
         # An administrator's reason must outlive our drain, or a later resume would take the node for ours.
-        return Verdict(Action.DRAIN, "to be drained", str(node["reason"]) if foreign else reason)
+        return Decision(Action.DRAIN, "to be drained", str(node["reason"]) if foreign else reason)
     missed = dead and bool(states & {"NOT_RESPONDING", "UNKNOWN", "DOWN"})
     if missed and "DOWN" not in states and (jobs or "COMPLETING" in states):
-        return Verdict(Action.DOWN, "is dead with jobs on it", str(node["reason"]) or reason)
+        return Decision(Action.DOWN, "is dead with jobs on it", str(node["reason"]) or reason)
     busy = _busy(node, jobs, missed=missed)
     if busy:
-        return Verdict(Action.WAIT, busy)
-    return Verdict(Action.DONE, "drained" if is_ours(node["reason"]) else "was " + _held_by(node))
+        return Decision(Action.WAIT, busy)
+    return Decision(Action.DONE, "drained" if is_ours(node["reason"]) else "was " + _held_by(node))
 
 
 def _busy(node: Node, jobs: List[str], *, missed: bool) -> str:
@@ -142,7 +165,7 @@ def _busy(node: Node, jobs: List[str], *, missed: bool) -> str:
     return ""
 
 
-def judge_resumed(node: Optional[Node], *, resume_down: bool) -> Verdict:
+def decide_resumed(node: Optional[Node], *, resume_down: bool) -> Decision:
     """Judge a node that must be neither drained nor down.
 
     Args:
@@ -150,12 +173,12 @@ def judge_resumed(node: Optional[Node], *, resume_down: bool) -> Verdict:
         resume_down: Also resume what is DOWN because its slurmd was away.
     """
     if node is None:
-        return Verdict(Action.REFUSE, "the controller does not know this node")
-    held = _judge_held(node, resume_down=resume_down)
-    return held or Verdict(Action.DONE, "in service")
+        return Decision(Action.REFUSE, "the controller does not know this node")
+    held = _decide_held(node, resume_down=resume_down)
+    return held or Decision(Action.DONE, "in service")
 
 
-def judge_available(node: Optional[Node], *, resume_down: bool) -> Verdict:
+def decide_available(node: Optional[Node], *, resume_down: bool) -> Decision:
     """Judge a node that must take jobs or run some.
 
     Args:
@@ -163,31 +186,31 @@ def judge_available(node: Optional[Node], *, resume_down: bool) -> Verdict:
         resume_down: Also resume what is DOWN because its slurmd was away.
     """
     if node is None:
-        return Verdict(Action.WAIT, "is not known to the controller")
+        return Decision(Action.WAIT, "is not known to the controller")
     states = set(node["state"])
     if {"DOWN", "NOT_RESPONDING"} <= states and not states & _DRAIN and is_away(node["reason"]):
-        return Verdict(Action.WAIT, "is {0}: its slurmd has not registered".format(state_text(node)))
-    held = _judge_held(node, resume_down=resume_down)
+        return Decision(Action.WAIT, "is {0}: its slurmd has not registered".format(state_text(node)))
+    held = _decide_held(node, resume_down=resume_down)
     if held:
         return held
-    if slurm_commands.is_available(states):
-        return Verdict(Action.DONE, "available")
+    if is_available(states):
+        return Decision(Action.DONE, "available")
     missing = "its slurmd has not registered" if states & {"UNKNOWN", "NOT_RESPONDING"} else "it takes no jobs now"
-    return Verdict(Action.WAIT, "is {0}: {1}".format(state_text(node), missing))
+    return Decision(Action.WAIT, "is {0}: {1}".format(state_text(node), missing))
 
 
-def _judge_held(node: Node, *, resume_down: bool) -> Optional[Verdict]:
+def _decide_held(node: Node, *, resume_down: bool) -> Optional[Decision]:
     states, reason = set(node["state"]), node["reason"]
     if states & _INVALID:
-        return Verdict(
-            Action.DOUBT,
+        return Decision(
+            Action.UNLIKELY,
             "is {0} with reason '{1}': it has less than is configured for it. Correct its line in the configuration, "
             "then restart its slurmd".format(state_text(node), reason),
         )
     if states & _DRAIN:
         if is_ours(reason):
-            return Verdict(Action.RESUME, "to be resumed")
-        return Verdict(
+            return Decision(Action.RESUME, "to be resumed")
+        return Decision(
             Action.REFUSE,
             "is {0}, which this tool never lifts. When its cause is gone: scontrol update NodeName={1} "
             "State=RESUME".format(_held_by(node), NAME),
@@ -195,6 +218,6 @@ def _judge_held(node: Node, *, resume_down: bool) -> Optional[Verdict]:
     if "DOWN" not in states:
         return None
     if resume_down if is_away(reason) else is_ours(reason):
-        return Verdict(Action.RESUME, "to be resumed")
+        return Decision(Action.RESUME, "to be resumed")
     hint = " (resume_down would resume it)" if is_away(reason) else ""
-    return Verdict(Action.DOUBT, "is {0}{1}".format(_held_by(node), hint))
+    return Decision(Action.UNLIKELY, "is {0}{1}".format(_held_by(node), hint))

@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, node_states, parsers, versions
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
 GENERATIONS = ["22.05", "24.11"]
@@ -16,7 +16,7 @@ def recorded(generation: str, what: str) -> str:
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_recorded_node_is_described_by_the_names_of_the_contract(generation: str) -> None:
-    node = slurm.parse_nodes(recorded(generation, "show-node"))["n1"]
+    node = parsers.parse_nodes(recorded(generation, "show-node"))["n1"]
     assert node["state"] == ["IDLE"]
     assert node["partitions"] == ["main"]
     assert (node["cpus"], node["real_memory"], node["addr"]) == (2, 1000, "n1")
@@ -26,7 +26,7 @@ def test_a_recorded_node_is_described_by_the_names_of_the_contract(generation: s
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_drained_node_keeps_reason_and_user_and_a_new_one_is_unknown(generation: str) -> None:
-    nodes = slurm.parse_nodes(recorded(generation, "show-node-drained"))
+    nodes = parsers.parse_nodes(recorded(generation, "show-node-drained"))
     assert nodes["n1"]["state"][0] == "IDLE"
     assert "DRAIN" in nodes["n1"]["state"]
     assert nodes["n1"]["reason"] == "slurmscale: State=DOWN is text"
@@ -36,7 +36,7 @@ def test_a_drained_node_keeps_reason_and_user_and_a_new_one_is_unknown(generatio
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_recorded_config_holds_the_main_section(generation: str) -> None:
-    config = slurm.parse_config(recorded(generation, "show-config"))
+    config = parsers.parse_config(recorded(generation, "show-config"))
     assert config["SLURM_VERSION"].startswith(generation)
     assert config["SlurmctldParameters"] == "enable_configless"
     assert config["SlurmUser"] == "slurm(64030)"
@@ -46,32 +46,32 @@ def test_recorded_config_holds_the_main_section(generation: str) -> None:
 
 def test_sections_of_plugins_do_not_overwrite_the_main_section() -> None:
     text = "Configuration data as of now\nPlugin = a\n\nCgroup Support Configuration:\nPlugin = b\n"
-    assert slurm.parse_config(text) == {"Plugin": "a"}
+    assert parsers.parse_config(text) == {"Plugin": "a"}
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_recorded_partition(generation: str) -> None:
-    main = slurm.parse_partitions(recorded(generation, "show-partition"))["main"]
+    main = parsers.parse_partitions(recorded(generation, "show-partition"))["main"]
     assert main == {"nodes": "n1", "default": True, "state": "UP", "total_nodes": 1}
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_recorded_ping(generation: str) -> None:
-    assert slurm.parse_ping(recorded(generation, "ping")) == [{"host": "ctl", "mode": "primary", "up": True}]
+    assert parsers.parse_ping(recorded(generation, "ping")) == [{"host": "ctl", "mode": "primary", "up": True}]
 
 
 def test_ping_of_a_pair_tells_both() -> None:
     text = "Slurmctld(primary) at c1 is DOWN\nSlurmctld(backup) at c2 is UP\n*** RESTORE SLURMCTLD DAEMON TO SERVICE\n"
-    assert [(one["host"], one["up"]) for one in slurm.parse_ping(text)] == [("c1", False), ("c2", True)]
+    assert [(one["host"], one["up"]) for one in parsers.parse_ping(text)] == [("c1", False), ("c2", True)]
 
 
 def test_no_nodes_is_an_empty_answer() -> None:
-    assert slurm.parse_nodes("No nodes in the system\n") == {}
+    assert parsers.parse_nodes("No nodes in the system\n") == {}
 
 
 def test_words_with_an_equals_sign_in_free_text_are_no_keys() -> None:
     line = "NodeName=a OS=Linux x=1 #2  RealMemory=5 State=IDLE Comment=b=c Reason=State=DOWN RealMemory=9 [root@t]"
-    record = slurm.parse_records(line)[0]
+    record = parsers.parse_records(line)[0]
     assert record["OS"] == "Linux x=1 #2"
     assert record["RealMemory"] == "5"
     assert record["State"] == "IDLE"
@@ -92,7 +92,7 @@ def test_words_with_an_equals_sign_in_free_text_are_no_keys() -> None:
     ],
 )
 def test_states_are_split_into_base_and_flags(text: str, states: list) -> None:
-    assert slurm.parse_state(text) == states
+    assert parsers.parse_state(text) == states
 
 
 @pytest.mark.parametrize(
@@ -108,31 +108,31 @@ def test_states_are_split_into_base_and_flags(text: str, states: list) -> None:
     ],
 )
 def test_states_rank_by_how_bad_they_are(states: list, available: bool, badness: int) -> None:  # noqa: FBT001 parametrized
-    assert slurm.is_available(states) is available
-    assert slurm.badness(states) == badness
+    assert node_states.is_available(states) is available
+    assert node_states.severity(states) == badness
 
 
 def test_versions_compare_as_numbers() -> None:
-    assert slurm.version_tuple("slurm 24.11.5") == (24, 11, 5)
-    assert slurm.version_tuple("24.11.5-4") > slurm.version_tuple("23.02.10")
-    assert slurm.version_tuple("slurm-wlm 22.05.8") == (22, 5, 8)
-    assert slurm.version_tuple("none") == ()
+    assert versions.version_tuple("slurm 24.11.5") == (24, 11, 5)
+    assert versions.version_tuple("24.11.5-4") > versions.version_tuple("23.02.10")
+    assert versions.version_tuple("slurm-wlm 22.05.8") == (22, 5, 8)
+    assert versions.version_tuple("none") == ()
 
 
 def test_commas_inside_brackets_do_not_split() -> None:
-    assert slurm.split_list("n[1,3],gpu:a:2(S:0,1),x") == ["n[1,3]", "gpu:a:2(S:0,1)", "x"]
-    assert slurm.split_list("(null)") == []
+    assert parsers.split_list("n[1,3],gpu:a:2(S:0,1),x") == ["n[1,3]", "gpu:a:2(S:0,1)", "x"]
+    assert parsers.split_list("(null)") == []
 
 
 def test_a_command_that_hangs_is_killed_and_told() -> None:
-    result = slurm.run([sys.executable, "-c", "import time; time.sleep(600)"], timeout=0.3)
-    assert result.rc == slurm.TIMED_OUT
+    result = commands.run([sys.executable, "-c", "import time; time.sleep(600)"], timeout=0.3)
+    assert result.rc == commands.TIMED_OUT
     assert "no answer within 0.3 s" in result.message
 
 
 def test_a_command_that_is_missing_is_told() -> None:
-    result = slurm.run(["no-such-program"])
-    assert result.rc == slurm.NOT_FOUND
+    result = commands.run(["no-such-program"])
+    assert result.rc == commands.NOT_FOUND
     assert "no-such-program" in result.message
 
 
@@ -141,8 +141,8 @@ def test_scontrol_raises_with_what_slurm_said(monkeypatch: pytest.MonkeyPatch, t
     fake.write_text("#!/bin/sh\necho 'slurm_reconfigure error: Unspecified error' >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(slurm.SlurmCommandError, match=r"scontrol reconfigure: slurm_reconfigure error"):
-        slurm.scontrol(["reconfigure"])
+    with pytest.raises(commands.SlurmCommandError, match=r"scontrol reconfigure: slurm_reconfigure error"):
+        commands.scontrol(["reconfigure"])
 
 
 def test_the_chosen_slurm_conf_reaches_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
@@ -150,4 +150,4 @@ def test_the_chosen_slurm_conf_reaches_the_command(monkeypatch: pytest.MonkeyPat
     fake.write_text('#!/bin/sh\necho "$SLURM_CONF $LC_ALL"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert slurm.scontrol(["ping"], conf="/etc/slurm/other.conf") == "/etc/slurm/other.conf C\n"
+    assert commands.scontrol(["ping"], conf="/etc/slurm/other.conf") == "/etc/slurm/other.conf C\n"

@@ -1,10 +1,11 @@
 """How slurmctld was started decides how it takes a new configuration."""
 
 import os
+from pathlib import Path
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service as daemon
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import version_text
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import restart_policy, slurmctld_service
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import version_text
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands impo
     ],
 )
 def test_options_are_read_as_slurmctld_reads_them(line: str, mode: tuple) -> None:
-    assert daemon.start_mode(line.split()) == mode
+    assert slurmctld_service.start_mode(line.split()) == mode
 
 
 @pytest.mark.parametrize(
@@ -41,25 +42,27 @@ def test_options_are_read_as_slurmctld_reads_them(line: str, mode: tuple) -> Non
 )
 def test_the_way_is_chosen_by_version_and_start(version: tuple, foreground: bool, wanted: str, expected: tuple) -> None:  # noqa: FBT001 parametrized
     state = {"foreground": foreground, "load": "loaded", "unit": "slurmctld"}
-    assert daemon.choose_application(version, state, wanted, configless=True) == expected
+    assert restart_policy.choose_apply_method(version, state, wanted, configless=True) == expected
 
 
 def test_nothing_is_pushed_where_every_node_has_its_slurm_conf() -> None:
     state = {"foreground": True, "load": "loaded", "unit": "slurmctld"}
-    assert daemon.choose_application((22, 5, 8), state, "auto", configless=False).push is False
+    assert restart_policy.choose_apply_method((22, 5, 8), state, "auto", configless=False).push is False
 
 
 @pytest.mark.parametrize(("version", "foreground"), [((22, 5, 8), False), ((23, 11, 4), True), ((), False)])
 def test_a_reconfigure_that_would_end_slurmctld_is_refused(version: tuple, foreground: bool) -> None:  # noqa: FBT001 parametrized
     state = {"foreground": foreground, "load": "loaded", "unit": "slurmctld"}
-    with pytest.raises(daemon.CannotApplyError, match="would make it exit"):
-        daemon.choose_application(version, state, "reconfigure", configless=True)
+    with pytest.raises(restart_policy.CannotApplyError, match="would make it exit"):
+        restart_policy.choose_apply_method(version, state, "reconfigure", configless=True)
 
 
 def test_a_restart_without_a_unit_names_the_option() -> None:
     state = {"foreground": True, "load": "not-found", "unit": "slurmctld"}
-    with pytest.raises(daemon.CannotApplyError, match=r"no unit slurmctld.service \(not-found\).*option service"):
-        daemon.choose_application((22, 5, 8), state, "auto", configless=True)
+    with pytest.raises(
+        restart_policy.CannotApplyError, match=r"no unit slurmctld.service \(not-found\).*option service"
+    ):
+        restart_policy.choose_apply_method((22, 5, 8), state, "auto", configless=True)
 
 
 def test_a_version_is_written_as_slurm_writes_it() -> None:
@@ -68,8 +71,9 @@ def test_a_version_is_written_as_slurm_writes_it() -> None:
 
 
 def test_the_process_of_this_test_is_known_by_its_start_and_args() -> None:
-    started = daemon.process_start(os.getpid())
+    started = slurmctld_service.process_start(os.getpid())
     assert started is not None
-    assert "python" in daemon.process_args(os.getpid())[0] or "pytest" in daemon.process_args(os.getpid())[0]
-    assert daemon.process_start(0) is None
-    assert daemon.process_args(0) == []
+    command_line = Path(f"/proc/{os.getpid()}/cmdline").read_text()
+    assert slurmctld_service.process_args(os.getpid()) == command_line.rstrip("\0").split("\0")
+    assert slurmctld_service.process_start(0) is None
+    assert slurmctld_service.process_args(0) == []

@@ -21,7 +21,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import s
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import ApplyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import CannotApplyError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import CannotApplyError
 
 CONF = "ClusterName=t\nSlurmctldParameters=enable_configless\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
 FAKE = """#!{python}

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import parsers
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import Action
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_drain
 
@@ -28,7 +29,7 @@ def recorded(name: str) -> str:
 
 
 def node(state: str, reason: str = "", user: str = "root") -> dict[str, Any]:
-    return {"state": slurm_commands.parse_state(state), "reason": reason, "reason_user": user}
+    return {"state": parsers.parse_state(state), "reason": reason, "reason_user": user}
 
 
 @pytest.fixture
@@ -46,10 +47,10 @@ def drain(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_recorded_nodes_are_judged_alike_on_both_versions(version: str) -> None:
-    nodes = slurm_commands.parse_nodes(recorded(f"scontrol-node-held-{version}.txt"))
-    available = {name: slurm_states.judge_available(one, resume_down=True).action for name, one in nodes.items()}
-    assert available == {"n1": Action.DONE, "n2": Action.REFUSE, "n3": Action.RESUME, "n4": Action.DOUBT}
-    drained = {name: slurm_states.judge_drained(one, [], "slurmscale: x").action for name, one in nodes.items()}
+    nodes = parsers.parse_nodes(recorded(f"scontrol-node-held-{version}.txt"))
+    available = {name: slurm_states.decide_available(one, resume_down=True).action for name, one in nodes.items()}
+    assert available == {"n1": Action.DONE, "n2": Action.REFUSE, "n3": Action.RESUME, "n4": Action.UNLIKELY}
+    drained = {name: slurm_states.decide_drained(one, [], "slurmscale: x").action for name, one in nodes.items()}
     assert drained == {"n1": Action.DRAIN, "n2": Action.WAIT, "n3": Action.WAIT, "n4": Action.DRAIN}
 
 
@@ -95,7 +96,7 @@ def test_recorded_exit_codes_are_the_same_on_both_versions(version: str) -> None
     ],
 )
 def test_only_a_node_known_to_be_free_counts_as_drained(state: str, jobs: list[str], action: Action) -> None:
-    assert slurm_states.judge_drained(node(state, "slurmscale: x"), jobs, "slurmscale: x").action is action
+    assert slurm_states.decide_drained(node(state, "slurmscale: x"), jobs, "slurmscale: x").action is action
 
 
 @pytest.mark.parametrize(
@@ -109,30 +110,30 @@ def test_only_a_node_known_to_be_free_counts_as_drained(state: str, jobs: list[s
         ("IDLE+NOT_RESPONDING", "", Action.WAIT, Action.WAIT),
         ("IDLE+REBOOT_ISSUED", "", Action.WAIT, Action.WAIT),
         ("DOWN+NOT_RESPONDING", "Not responding", Action.WAIT, Action.WAIT),
-        ("DOWN", "Not responding", Action.DOUBT, Action.RESUME),
-        ("DOWN", "Node unexpectedly rebooted", Action.DOUBT, Action.RESUME),
-        ("DOWN", "", Action.DOUBT, Action.RESUME),
-        ("DOWN", "slurmscale: upgrade : Not responding", Action.DOUBT, Action.RESUME),
-        ("DOWN", "disk broken : Not responding", Action.DOUBT, Action.DOUBT),
+        ("DOWN", "Not responding", Action.UNLIKELY, Action.RESUME),
+        ("DOWN", "Node unexpectedly rebooted", Action.UNLIKELY, Action.RESUME),
+        ("DOWN", "", Action.UNLIKELY, Action.RESUME),
+        ("DOWN", "slurmscale: upgrade : Not responding", Action.UNLIKELY, Action.RESUME),
+        ("DOWN", "disk broken : Not responding", Action.UNLIKELY, Action.UNLIKELY),
         ("DOWN", "slurmscale: upgrade", Action.RESUME, Action.RESUME),
-        ("DOWN", "disk broken", Action.DOUBT, Action.DOUBT),
+        ("DOWN", "disk broken", Action.UNLIKELY, Action.UNLIKELY),
         ("IDLE+DRAIN", "slurmscale: upgrade", Action.RESUME, Action.RESUME),
         ("IDLE+DRAIN", "disk broken", Action.REFUSE, Action.REFUSE),
         ("IDLE+DRAIN", "", Action.REFUSE, Action.REFUSE),
         ("DOWN+DRAIN+NOT_RESPONDING", "Not responding", Action.REFUSE, Action.REFUSE),
         ("IDLE+DRAIN", "Low RealMemory (reported:1 < 100.00% of configured:2)", Action.REFUSE, Action.REFUSE),
-        ("UNKNOWN+DRAIN+INVALID_REG", "slurmscale: x", Action.DOUBT, Action.DOUBT),
-        ("IDLE+INVALID_REG", "Low RealMemory", Action.DOUBT, Action.DOUBT),
+        ("UNKNOWN+DRAIN+INVALID_REG", "slurmscale: x", Action.UNLIKELY, Action.UNLIKELY),
+        ("IDLE+INVALID_REG", "Low RealMemory", Action.UNLIKELY, Action.UNLIKELY),
     ],
 )
 def test_what_is_lifted_and_what_never(state: str, reason: str, plain: Action, resume_down: Action) -> None:
-    assert slurm_states.judge_available(node(state, reason), resume_down=False).action is plain
-    assert slurm_states.judge_available(node(state, reason), resume_down=True).action is resume_down
+    assert slurm_states.decide_available(node(state, reason), resume_down=False).action is plain
+    assert slurm_states.decide_available(node(state, reason), resume_down=True).action is resume_down
 
 
 def test_every_reason_we_give_is_recognised_as_ours() -> None:
-    assert slurm_states.own_reason("scale\ndown") == "slurmscale: scale down"
-    assert slurm_states.own_reason("slurmscale: upgrade") == "slurmscale: upgrade"
+    assert slurm_states.prefixed_reason("scale\ndown") == "slurmscale: scale down"
+    assert slurm_states.prefixed_reason("slurmscale: upgrade") == "slurmscale: upgrade"
 
 
 # --- drained ---
@@ -383,9 +384,9 @@ def test_a_dead_node_is_set_down_only_when_slurm_misses_it_too(slurm: FakeSlurm,
 
 @pytest.mark.parametrize(("dead", "action"), [(True, Action.DONE), (False, Action.WAIT)])
 def test_a_state_that_is_not_known_counts_as_busy_unless_the_node_is_dead(dead: bool, action: Action) -> None:  # noqa: FBT001 - a case
-    assert slurm_states.judge_drained(node("UNKNOWN*+DRAIN"), [], "slurmscale: x", dead=dead).action is action
+    assert slurm_states.decide_drained(node("UNKNOWN*+DRAIN"), [], "slurmscale: x", dead=dead).action is action
 
 
 def test_a_node_that_answers_is_not_treated_as_dead() -> None:
-    verdict = slurm_states.judge_drained(node("ALLOCATED+DRAIN"), ["7"], "slurmscale: x", dead=True)
+    verdict = slurm_states.decide_drained(node("ALLOCATED+DRAIN"), ["7"], "slurmscale: x", dead=True)
     assert verdict.action is Action.WAIT

@@ -1,0 +1,63 @@
+# Apache License 2.0 (see LICENSE)
+"""Chooses how slurmctld takes a new configuration: by `scontrol reconfigure` or by a restart."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, NamedTuple, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
+
+
+class CannotApplyError(Exception):
+    """What was asked for can't be applied safely to this slurmctld."""
+
+
+class ApplyMethod(NamedTuple):
+    """How a new configuration reaches slurmctld.
+
+    Attributes:
+        action: `reconfigure` or `restart`.
+        push: A `scontrol reconfigure` follows the restart, so that configless slurmds get the new files.
+        guarded: Slurm itself keeps the old slurmctld when the new configuration is bad.
+    """
+
+    action: str
+    push: bool
+    guarded: bool
+
+
+def choose_apply_method(
+    version: Tuple[int, ...], daemon: Dict[str, Any], wanted: str, *, configless: bool
+) -> ApplyMethod:
+    """Choose reconfigure or restart by version and by how slurmctld was started.
+
+    With -D a reconfigure of 24.11 executes the new slurmctld in place: one interruption as with a restart, but its
+    process stays and configless slurmds get their files by it. So it is preferred, without counting as guarded.
+
+    Args:
+        version: Of slurmctld.
+        daemon: From `slurmctld_service.describe_daemon`.
+        wanted: `auto`, `reconfigure` or `restart`.
+        configless: Whether slurmds get their configuration from slurmctld.
+
+    Raises:
+        CannotApplyError: `reconfigure` was asked for where it would make slurmctld exit.
+    """
+    modern = versions.reconfigures_nodes(version)
+    guarded = versions.survives_reconfigure(version) and not daemon["foreground"]
+    if wanted == "reconfigure" and not (modern or guarded):
+        raise CannotApplyError(
+            "apply=reconfigure needs Slurm 23.11 or later{0}, but slurmctld is {1}: a changed set of nodes would make "
+            "it exit. Use apply=auto.".format(
+                "" if modern or not daemon["foreground"] else " (24.11 when it runs with -D)",
+                versions.version_text(version) or "of an unknown version",
+            )
+        )
+    if wanted == "reconfigure" or (wanted == "auto" and modern):
+        return ApplyMethod("reconfigure", push=False, guarded=guarded)
+    if daemon["load"] != "loaded":
+        raise CannotApplyError(
+            "slurmctld must be restarted, but systemd has no unit {0}.service ({1}). "
+            "Name its unit by the option service.".format(daemon["unit"], daemon["load"] or "systemd doesn't answer")
+        )
+    return ApplyMethod("restart", push=configless, guarded=False)
