@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.tables import columns
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 DOCUMENTATION = r"""
 name: scale_report
-short_description: Sums up a run, one row per node
+short_description: Summarises a run, one row per node
 version_added: "0.1.0"
 description:
   - Reads the facts that the plays of a run left on each node. A node without a result was lost on the way.
@@ -26,7 +29,7 @@ options:
     type: dict
     required: true
   check_mode:
-    description: Whether the run was in check mode, in which no node is proved.
+    description: Whether the run was in check mode, in which no node is verified.
     type: bool
     default: false
 """
@@ -38,12 +41,14 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    The keys rows (a list of node, result, reason, seconds) and table (text). Results are done (changed and
-    proved), unchanged, removed, planned (check mode), kept (not removed, though it should be) and failed.
+    The keys rows (a list of node, result, code, reason, remedy, seconds) and table (text). Results are done (changed
+    and verified), unchanged, removed, planned (check mode), kept (not removed, though it should be) and failed.
   type: dict
 """
 
-LOST = "the connection was lost before the node was done; run again when it answers"
+LOST = Failure(
+    Code.HOST_UNREACHABLE, "The connection was lost before the node was done.", "Run again when the node answers."
+)
 
 
 def scale_report(
@@ -59,43 +64,47 @@ def scale_report(
 
 def _row(node: str, facts: Mapping[str, Any], check_mode: bool, started: float) -> dict[str, Any]:  # noqa: FBT001 - passed on
     failure, proof = facts.get("scale_failure"), facts.get("scale_proof")
+    result, reason = "failed", ""
     if failure:
-        result, reason = "kept" if failure.get("kept") else "failed", f"{failure['step']}: {failure['reason']}"
+        result = facts.get("scale_outcome", "failed")
     elif proof:
         result, reason = proof.get("result", "done" if facts.get("scale_changed") else "unchanged"), proof["message"]
     elif check_mode and "slurmd_definition" in facts:
         result, reason = "planned", "check mode: nothing was changed and no job was run"
     else:
-        result, reason = "failed", LOST
+        failure = LOST.as_dict()
     seconds = facts.get("scale_ended", 0) - started
-    return {"node": node, "result": result, "reason": reason, "seconds": round(seconds, 1) if seconds > 0 else None}
+    return {
+        "node": node,
+        "result": result,
+        "code": failure["code"] if failure else "",
+        "reason": failure["reason"] if failure else reason,
+        "remedy": (failure.get("remedy") or "") if failure else "",
+        "seconds": round(seconds, 1) if seconds > 0 else None,
+    }
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = ("NODE", "RESULT", "TIME", "REASON")
+    header = ("NODE", "RESULT", "TIME", "CODE", "REASON")
     cells = [
         (
             row["node"],
             row["result"],
             f"{row['seconds']:.0f} s" if row["seconds"] else "-",
-            " ".join(str(row["reason"]).split()),
+            row["code"] or "-",
+            " ".join(f"{row['reason']} {row['remedy']}".split()),
         )
         for row in rows
     ]
-    widths = [max(len(row[column]) for row in [header, *cells]) for column in range(3)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
-        for row in [header, *cells]
-    ]
-    return "\n".join([*lines, "", _sum([row["result"] for row in rows])])
+    return "\n".join([*columns([header, *cells]), "", _count([row["result"] for row in rows])])
 
 
-def _sum(results: Sequence[str]) -> str:
+def _count(results: Sequence[str]) -> str:
     counts = {result: results.count(result) for result in ("removed", "kept")}
     failed = results.count("failed")
     if any(counts.values()):
         return f"{counts['removed']} of {len(results)} nodes are removed, {counts['kept']} kept, {failed} failed."
-    return f"{len(results) - failed} of {len(results)} nodes are well, {failed} failed."
+    return f"{len(results) - failed} of {len(results)} nodes succeeded, {failed} failed."
 
 
 class FilterModule:

@@ -30,6 +30,30 @@ class Code(str, enum.Enum):
     # What was asked for.
     REQUEST_INVALID = "request-invalid", "The call names no nodes, unknown nodes, or an option that does not exist."
 
+    # Nodes, before and while they are made.
+    SYSTEM_UNSUPPORTED = "system-unsupported", "The operating system is none of those that are supported."
+    PYTHON_TOO_OLD = "python-too-old", "The Python of the host is older than ansible-core and the modules need."
+    PYTHON_MISSING = "python-missing", "There is no Python on the host, or not where it is stated."
+    SUDO_MISSING = "sudo-missing", "The host has no sudo, by which Ansible is to become root."
+    PRIVILEGES_MISSING = "privileges-missing", "The user that logs in to the host is not root and cannot become root."
+    HARDWARE_NOT_MEASURED = "hardware-not-measured", "CPUs or memory of the host could not be measured."
+    MEMORY_TOO_SMALL = "memory-too-small", "The host has less memory than a node must have."
+    DISK_SPACE_LOW = "disk-space-low", "There is too little free space where packages or the spool go."
+    CLOCK_SKEW = "clock-skew", "The clock of the host differs too much from the controller's."
+    ACCOUNT_ID_DIFFERS = "account-id-differs", "An account has another uid or gid on the host than on the controller."
+    ACCOUNT_ID_TAKEN = "account-id-taken", "Another account of the host has the uid or gid that Slurm or munge needs."
+    HOST_NAME_INVALID = "host-name-invalid", "The host has no name of its own."
+    NAME_NOT_RESOLVED = "name-not-resolved", "A host does not find another one by its name."
+    PORT_UNREACHABLE = "port-unreachable", "A host does not reach a port of another one."
+    NODE_DEFINITION_INVALID = "node-definition-invalid", "The hardware cannot meet what is stated of the node."
+    REGISTRATION_UNSUITABLE = "registration-unsuitable", "The cluster cannot take the node as a static or dynamic one."
+    MUNGE_IN_USE = "munge-in-use", "munge runs on the host with another key, for something that is not this cluster."
+    MUNGE_NOT_STARTED = "munge-not-started", "munge does not run with the key of the cluster."
+    SLURMD_NOT_STARTED = "slurmd-not-started", "slurmd does not run, or ended at once."
+    NODE_NOT_VERIFIED = "node-not-verified", "The node did not become available, or its test job did not run."
+    SERVER_SELECTED = "server-selected", "The nodes that are asked for include a controller or an AppHub."
+    RUN_LIMITED = "run-limited", "A --limit leaves out hosts without which the playbook cannot work."
+
     # The command and library slurmscale.
     NODES_IN_USE = "nodes-in-use", "Another run works on some of the nodes."
     CLUSTER_UNUSABLE = "cluster-unusable", "The cluster is not known, or its inventory cannot be used."

@@ -70,7 +70,7 @@ def test_a_machine_with_a_fault_is_refused(refused: subprocess.CompletedProcess[
     (row,) = re.findall(rf"^ +{machine} +failed .*$", refused.stdout, re.MULTILINE)
     assert re.search(cause, row)
     assert remedy in row
-    assert "0 of 4 nodes are well, 4 failed" in refused.stdout
+    assert "0 of 4 nodes succeeded, 4 failed" in refused.stdout
 
 
 @pytest.mark.parametrize("machine", ["rocky2", "ubuntu2"])

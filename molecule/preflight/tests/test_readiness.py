@@ -109,7 +109,7 @@ def test_nothing_was_installed_by_looking() -> None:
 def test_a_scale_up_goes_on_with_the_ready_ones_only(further: str, ctl1: Host) -> None:
     run = run_playbook("scale_up", "-i", further, "-e", "nodes=rocky1,rocky2,ubuntu1,ubuntu3,gone")
     assert run.returncode == 2, run.stdout
-    for words in ("uid 1234", "+36", "2 of 5 nodes are well, 3 failed"):
+    for words in ("uid 1234", "+36", "2 of 5 nodes succeeded, 3 failed"):
         assert words in run.stdout, run.stdout
     assert sorted(ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").splitlines()) == [
         "rocky1 idle",

@@ -59,7 +59,7 @@ def test_a_wrong_munge_key_on_a_node_is_mended(ctl1: Host, playbook: Playbook) -
     run = playbook("scale_up", "-e", "nodes=rocky2")
     assert run.returncode == 0, run.stdout
     assert node.file("/etc/munge/munge.key").sha256sum == ctl1.file("/etc/munge/munge.key").sha256sum
-    assert "1 of 1 nodes are well" in run.stdout
+    assert "1 of 1 nodes succeeded" in run.stdout
 
 
 def test_a_package_that_was_lost_on_a_node_is_brought_back(playbook: Playbook) -> None:

@@ -21,5 +21,5 @@ def test_stage_by_stage_a_machine_becomes_a_node(ctl1: Host, playbook: Playbook)
     for stage in ("prepare_nodes", "register_nodes", "verify_nodes"):
         run = playbook(stage, "-e", "nodes=rocky3")
         assert run.returncode == 0, run.stdout
-        assert "1 of 1 nodes are well" in run.stdout
+        assert "1 of 1 nodes succeeded" in run.stdout
     assert ctl1.check_output("sinfo --noheader --nodes rocky3 --format %%T") == "idle"

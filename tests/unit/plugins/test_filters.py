@@ -203,19 +203,19 @@ def test_the_table_has_a_row_for_every_node_also_for_one_that_was_lost() -> None
             "scale_ended": 40.4,
         },
         "n08": {"scale_proof": {"message": "job 13 ran"}, "scale_changed": False},
-        "n09": {"scale_failure": {"step": "Start slurmd", "reason": "no\nway"}},
+        "n09": {"scale_failure": {"code": "task-failed", "reason": "no\nway.", "remedy": "Try again."}},
         "n10": {},
     }
     report = scale_report(["n07", "n08", "n09", "n10"], hostvars)
     assert [row["result"] for row in report["rows"]] == ["done", "unchanged", "failed", "failed"]
     assert report["table"].splitlines() == [
-        "NODE  RESULT     TIME  REASON",
-        "n07   done       30 s  job 12 ran",
-        "n08   unchanged  -     job 13 ran",
-        "n09   failed     -     Start slurmd: no way",
-        f"n10   failed     -     {LOST}",
+        "NODE  RESULT     TIME  CODE              REASON",
+        "n07   done       30 s  -                 job 12 ran",
+        "n08   unchanged  -     -                 job 13 ran",
+        "n09   failed     -     task-failed       no way. Try again.",
+        f"n10   failed     -     host-unreachable  {LOST.message}",
         "",
-        "2 of 4 nodes are well, 2 failed.",
+        "2 of 4 nodes succeeded, 2 failed.",
     ]
 
 
@@ -223,7 +223,7 @@ def test_the_table_of_a_removal_counts_what_left_and_what_was_kept() -> None:
     facts = {
         "localhost": {},
         "n1": {"scale_proof": {"result": "removed", "message": "is out of the cluster"}},
-        "n2": {"scale_failure": {"step": "Drain the node", "reason": "still runs jobs 7", "kept": True}},
+        "n2": {"scale_failure": {"code": "task-failed", "reason": "still runs jobs 7"}, "scale_outcome": "kept"},
         "n3": {"scale_proof": {"result": "unchanged", "message": "is not in the cluster"}},
     }
     report = scale_report(["n1", "n2", "n3"], facts)
