@@ -66,6 +66,8 @@ class Code(str, enum.Enum):
 
     # A node, its jobs and its state in Slurm.
     NODE_RUNS_JOBS = "node-runs-jobs", "Jobs are on the node, or whether any are can't be told."
+    NODE_BUSY = "node-busy", "The node has not become free of jobs in time."
+    NODE_NOT_AVAILABLE = "node-not-available", "The node has not become available in time."
     NODE_REQUESTED_BY_JOBS = "node-requested-by-jobs", "Pending jobs ask for the node by name and would fail."
     NODE_RESERVED = "node-reserved", "A reservation has the node."
     NODE_NOT_MANAGED = "node-not-managed", "The node is defined in a file that slurmscale does not manage."
@@ -93,7 +95,20 @@ class Code(str, enum.Enum):
     SLURMD_OPTIONS_DIFFER = "slurmd-options-differ", "slurmd has other options than the cluster needs."
     CONFIGURATION_DIFFERS = "configuration-differs", "Configuration files of a node are not the controller's."
     CONFIGURATION_EDITED = "configuration-edited", "slurm.conf was edited after slurmctld read it."
+    SLURM_UPDATE_REFUSED = "slurm-update-refused", "slurmctld did not change the state of a node as asked."
+    JOB_NOT_SUBMITTED = "job-not-submitted", "slurmctld did not accept the job that verifies a node."
+    JOB_FAILED = "job-failed", "The job that verifies a node failed."
+    JOB_TIMED_OUT = "job-timed-out", "The job that verifies a node did not end in time and was cancelled."
+    JOB_LOST = "job-lost", "Nobody knows how the job that verifies a node ended."
+    PARTITION_UNAVAILABLE = "partition-unavailable", "No partition that is UP has the node."
     STEP_LEFT_OVER = "step-left-over", "A slurmstepd of a job that the controller does not know runs on the node."
+
+    # Files and accounts of a machine.
+    FILE_INVALID = "file-invalid", "A file, directory or account is stated wrongly."
+    FILE_NOT_WRITTEN = "file-not-written", "A file or directory can't be made, changed or removed."
+    OWNER_MISSING = "owner-missing", "The user or group that a file must belong to does not exist."
+    ACCOUNT_NOT_MADE = "account-not-made", "A user or group could not be created as needed."
+    NODE_FACT_INVALID = "node-fact-invalid", "A machine describes itself in a way that can't stand in slurm.conf."
 
     # Removal, upgrade and rotation of the key.
     REMOVAL_NOT_CONFIRMED = "removal-not-confirmed", "Nobody confirmed the removal of nodes."
@@ -102,6 +117,10 @@ class Code(str, enum.Enum):
     UPGRADE_NOT_VERIFIED = "upgrade-not-verified", "The upgraded node is not available, or its job failed."
     ROTATION_INCOMPLETE = "rotation-incomplete", "Hosts of the cluster would be left with the old munge key."
     ROTATION_UNDER_WAY = "rotation-under-way", "Another rotation of the munge key has not ended."
+    ROTATION_INTERRUPTED = "rotation-interrupted", "A rotation stopped halfway; the host says which key it has."
+    ROTATION_TOO_LATE = "rotation-too-late", "The moment to switch keys was over before the host was ready."
+    ROTATION_NOT_SCHEDULED = "rotation-not-scheduled", "The host was not prepared to switch to the new munge key."
+    MUNGE_KEY_UNUSABLE = "munge-key-unusable", "munged would not accept the key."
     ROTATION_TAKEN_BACK = "rotation-taken-back", "The old munge key is back, or comes back by itself."
 
 
