@@ -136,6 +136,10 @@ def test_wheel_carries_the_ansible_content(tree: Tree, wheel: Path) -> None:
     assert not missing, missing
 
 
+def test_wheel_tells_type_checkers_that_it_is_typed(wheel: Path) -> None:
+    assert "slurmscale/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
 def test_wheel_carries_nothing_else(wheel: Path) -> None:
     """Neither caches nor tests."""
     with zipfile.ZipFile(wheel) as archive:

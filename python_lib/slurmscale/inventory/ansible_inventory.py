@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.errors import ClusterError, NodesError
-from slurmscale.runner.secret_socket import SECRETS_VARIABLE
+from slurmscale.inventory.secrets import unsafe
+from slurmscale.runner.secret_socket import OVERRIDES_VARIABLE, SECRETS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,17 +48,19 @@ def read(sources: Iterable[str], environment: Mapping[str, str], vault: Iterable
     """
     sources = list(sources)
     for source in sources:
-        if "," not in source and not Path(source).exists():
-            raise ClusterError(f"The inventory {source} does not exist. Name one with --inventory.")
+        if "," not in source and not os.path.exists(source):  # noqa: PTH110 - Path raises for what is no path
+            raise ClusterError(f"The inventory {source} does not exist.", "Name one with --inventory.")
     # what can't be parsed is only warned of otherwise, and would look like an empty inventory
     strict = dict(environment) | {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
     command = ["ansible-inventory", "--list", *vault]
     for source in sources:
         command += ["-i", source]
     try:
-        done = subprocess.run(command, env=strict, capture_output=True, text=True, timeout=_LIST_TIMEOUT, check=False)
+        done = subprocess.run(
+            command, env=strict, capture_output=True, text=True, errors="replace", timeout=_LIST_TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise ClusterError(f"ansible-inventory could not be run: {exc}. Is ansible-core installed?") from exc
+        raise ClusterError(f"ansible-inventory could not be run: {exc}.", "Install ansible-core.") from exc
     if done.returncode:
         raise ClusterError(f"Ansible can't read the inventory {', '.join(sources)}: {done.stderr.strip()[-2000:]}")
     data = json.loads(done.stdout)
@@ -73,24 +77,29 @@ def _members(data: Mapping[str, Any], group: str) -> list[str]:
 
 
 def check_nodes(nodes: Iterable[str], inventory: Inventory, cluster: Cluster) -> None:
-    """Refuse nodes that Ansible would silently skip.
+    """Refuse nodes that Ansible would silently skip, or take for more than one host.
 
     Raises:
-        NodesError: A node is not in the inventory.
+        NodesError: A node is not in the inventory, or has the name of a group.
         ClusterError: The inventory has no controller.
     """
+    nodes = list(nodes)
+    groups = [node for node in nodes if node in inventory.groups and node not in inventory.hosts]
+    if groups:
+        raise NodesError(f"{groups[0]} is a group of the inventory.", "Name its hosts.")
     if not inventory.groups.get("slurm_controllers"):
         raise ClusterError(
             f"The inventory of cluster {cluster.name} has no host in the group slurm_controllers, so there is no"
-            " controller to register the nodes with. Add it to the inventory."
+            " controller to register the nodes with.",
+            "Add it to the inventory.",
         )
     missing = [node for node in nodes if node not in inventory.hosts]
     if missing:
         known = inventory.groups.get("slurm_nodes", [])
         raise NodesError(
             f"Not in the inventory: {', '.join(missing[:10])}. The group slurm_nodes has"
-            f" {', '.join(known[:10]) or 'no host'}{', ...' if len(known) > 10 else ''}."  # noqa: PLR2004 - a readable list
-            " Add the nodes to the inventory, or correct the names."
+            f" {', '.join(known[:10]) or 'no host'}{', ...' if len(known) > 10 else ''}.",  # noqa: PLR2004 - a readable list
+            "Add the nodes to the inventory, or correct the names.",
         )
 
 
@@ -115,48 +124,88 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
         secret_vars: Secret extra variables.
 
     Returns:
-        The inventory as Ansible's script plugin wants it; empty when there is nothing to add.
+        The inventory as Ansible's script plugin wants it, with all texts marked as such, so that none is taken for a
+        template; empty when there is nothing to add.
     """
-    levels = list(levels)
-    hostvars: dict[str, dict[str, Any]] = {}
-    targets = dict.fromkeys([*nodes, *inventory.groups.get("slurm_controllers", [])])
-    if cluster.controller:
-        targets[CONTROLLER] = None
-        hostvars[CONTROLLER] = {"ansible_host": cluster.controller}
-    for name in targets:
-        spec = specs.get(name)
-        own = _variables(spec.credentials) if spec else {}
-        if spec and spec.host:
-            own["ansible_host"] = spec.host
-        known = inventory.hostvars.get(name, {})
-        wider = {key: value for level in reversed(levels) for key, value in _variables(level).items()}
-        # a local connection has no login
-        wider = {} if known.get("ansible_connection") == "local" else wider
-        merged = {key: value for key, value in wider.items() if key not in known} | own
-        if merged:
-            hostvars[name] = hostvars.get(name, {}) | merged
+    wider = _merged(levels)
+    targets = dict.fromkeys(nodes)
+    for group in ("slurm_controllers", "slurm_nodes") if wider else ():
+        # where slurm.conf is on every node, a run logs in to all of them
+        targets.update(dict.fromkeys(inventory.groups.get(group, [])))
+    hostvars = {name: _host_variables(specs.get(name), inventory.hostvars.get(name, {}), wider) for name in targets}
     everywhere: dict[str, Any] = dict(cluster.variables)
     if secret_vars:
         everywhere[SECRETS_VARIABLE] = dict(secret_vars)
     groups: dict[str, Any] = {}
     if cluster.inventory is None:
         groups["slurm_controllers"] = {"hosts": [CONTROLLER]}
+        hostvars[CONTROLLER] = {**wider, "ansible_host": cluster.controller}
         if cluster.apphub_urls:
             everywhere["apphub_client_urls"] = list(cluster.apphub_urls)
     new = [name for name in specs if name not in inventory.hosts]
     if new:
         groups["slurm_nodes"] = {"hosts": new}
+    hostvars = {name: unsafe(variables) for name, variables in hostvars.items() if variables}
     if not (hostvars or everywhere or groups):
         return {}
-    return {"_meta": {"hostvars": hostvars}, "all": {"vars": everywhere}} | groups
+    # Ansible takes variables only of hosts that the same source lists.
+    return {
+        "_meta": {"hostvars": hostvars},
+        "all": {"hosts": list(hostvars), "vars": unsafe(everywhere)},
+    } | groups
+
+
+_ALIASES = {
+    "ansible_host": ("ansible_ssh_host",),
+    "ansible_port": ("ansible_ssh_port",),
+    "ansible_user": ("ansible_ssh_user",),
+    "ansible_password": ("ansible_ssh_pass", "ansible_ssh_password"),
+    "ansible_ssh_private_key_file": ("ansible_private_key_file",),
+    "ansible_become_password": ("ansible_become_pass", "ansible_sudo_pass"),
+}
+"""Other names by which Ansible takes the same; it prefers them."""
+
+
+def _host_variables(spec: NodeSpec | None, known: Mapping[str, Any], wider: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run adds to a host.
+
+    Args:
+        spec: The host's own address and credentials, if it has any.
+        known: What the inventory says of the host.
+        wider: Credentials for hosts that have none.
+    """
+    own = _variables(spec.credentials) if spec else {}
+    if spec and spec.host:
+        own["ansible_host"] = spec.host
+    if known.get("ansible_connection") == "local":
+        # it has no login, but perhaps a sudo
+        wider = {name: value for name, value in wider.items() if name.startswith("ansible_become")}
+    merged = {
+        name: value for name, value in wider.items() if not any(one in known for one in (name, *_ALIASES.get(name, ())))
+    } | own
+    # what the inventory says under another name, or in host_vars, would win over what was asked for this node
+    conflicts = {
+        one: own[name]
+        for name in own
+        for one in (name, *_ALIASES.get(name, ()))
+        if one in known and known[one] != own[name]
+    }
+    return merged | ({OVERRIDES_VARIABLE: conflicts} if conflicts else {})
+
+
+def _merged(levels: Iterable[Credentials]) -> dict[str, Any]:
+    return {name: value for level in reversed(list(levels)) for name, value in _variables(level).items()}
 
 
 def _variables(credentials: Credentials) -> dict[str, Any]:
+    key = credentials.private_key_file
     values = {
         "ansible_user": credentials.user,
         "ansible_password": credentials.password,
-        "ansible_ssh_private_key_file": credentials.private_key_file,
+        "ansible_ssh_private_key_file": str(Path(key).expanduser().absolute()) if key else None,
         "ansible_become_password": credentials.become_password,
+        # a password for sudo is given to be used
+        "ansible_become": True if credentials.become_password else None,
         "ansible_port": credentials.port,
     }
     return {name: value for name, value in values.items() if value is not None}

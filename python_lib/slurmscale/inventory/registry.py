@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurmscale.errors import ClusterError, NodesError
-from slurmscale.inventory.hostlist import expand
-from slurmscale.inventory.secrets import split_secrets
+from slurmscale.inventory.hostlist import MOST_NODES, expand
+from slurmscale.inventory.names import check_cluster, check_host, check_node, check_variables, shown
+from slurmscale.inventory.secrets import has_secret, split_secrets
 from slurmscale.models import Cluster, NodeSpec
 
 if TYPE_CHECKING:
@@ -28,9 +32,11 @@ def node_specs(nodes: Nodes) -> dict[str, NodeSpec]:
     specs: dict[str, NodeSpec] = {}
     for item in [nodes] if isinstance(nodes, str) else nodes:
         for spec in [item] if isinstance(item, NodeSpec) else [NodeSpec(name) for name in expand(item)]:
-            specs[spec.name] = spec
+            specs[check_node(spec.name)] = spec
     if not specs:
-        raise NodesError("The list of nodes is empty. Name the nodes to work on, e.g. node[07-12].")
+        raise NodesError("The list of nodes is empty.", "Name the nodes to work on, e.g. node[07-12].")
+    if len(specs) > MOST_NODES:
+        raise NodesError(f"{len(specs):,} nodes are more than {MOST_NODES:,}.", "Work on fewer nodes at a time.")
     return specs
 
 
@@ -48,34 +54,56 @@ def find(store: Store, name: str | None) -> Cluster:
     if name is None:
         if len(known) == 1:
             return known[0]
-        raise ClusterError("Which cluster? Name it with --cluster, or its inventory with --inventory.")
+        raise ClusterError(
+            f"No cluster is named, and {len(known) or 'none'} are known.",
+            "Name it with --cluster, or its inventory with --inventory.",
+        )
     for cluster in known:
         if cluster.name == name:
             return cluster
-    if not Path(name).exists():
+    # Path.exists() raises for what can't be a path at all
+    if not os.path.exists(name):  # noqa: PTH110
         names = ", ".join(cluster.name for cluster in known) or "none yet"
-        raise ClusterError(f"{name} is neither a known cluster ({names}) nor the path of an inventory.")
+        raise ClusterError(
+            f"{shown(name)} is neither a known cluster ({names}) nor the path of an inventory.",
+            "Correct the name, or add the cluster: slurmscale cluster add NAME --inventory FILE",
+        )
     path = str(Path(name).resolve())
-    return next((cluster for cluster in known if cluster.inventory == path), Cluster(path, inventory=path))
+    return next((cluster for cluster in known if cluster.inventory == path), _unnamed(path))
+
+
+def _unnamed(path: str) -> Cluster:
+    """Return a cluster that is known by its inventory only, with a name made from the path: lab-hosts-1a2b3c4d."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{Path(path).parent.name}-{Path(path).stem}").strip("-")
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    return Cluster(f"{words[:50]}-{digest}".lstrip("-"), inventory=path)
 
 
 def add(store: Store, cluster: Cluster) -> None:
     """Remember a cluster.
 
     Raises:
-        ClusterError: It has neither inventory nor controller, or a variable that looks like a secret.
+        ClusterError: Its name is not allowed, it has neither inventory nor controller, or something secret.
     """
+    check_cluster(cluster.name)
     if not cluster.inventory and not cluster.controller:
-        raise ClusterError("A cluster needs an inventory, or the address of its controller.")
-    plain, secret = split_secrets(cluster.variables)
-    if secret:
         raise ClusterError(
-            f"{', '.join(secret)} looks like a secret, and clusters are kept without secrets. Put it into the"
-            " inventory with Ansible Vault, or give it to each run."
+            "A cluster needs an inventory, or the address of its controller.", "Give --inventory or --controller."
+        )
+    if cluster.controller:
+        check_host(cluster.controller)
+    check_variables(cluster.variables)
+    plain, secret = split_secrets(cluster.variables)
+    secret_urls = [shown(url.rpartition("@")[2]) for url in cluster.apphub_urls if has_secret("", url)]
+    if secret or secret_urls:
+        raise ClusterError(
+            f"{', '.join([*secret, *secret_urls])} looks like a secret or holds one, and clusters are kept without"
+            " secrets.",
+            "Put it into the inventory with Ansible Vault, or give it to each run (-e).",
         )
     path = None
     if cluster.inventory:
-        if not Path(cluster.inventory).exists():
-            raise ClusterError(f"The inventory {cluster.inventory} does not exist.")
+        if not os.path.exists(cluster.inventory):  # noqa: PTH110 - as in find
+            raise ClusterError(f"The inventory {shown(cluster.inventory)} does not exist.", "Correct its path.")
         path = str(Path(cluster.inventory).resolve())
     store.save_cluster(dataclasses.replace(cluster, inventory=path, variables=plain))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shlex
 import threading
 import time
 from pathlib import Path
@@ -160,7 +161,7 @@ class AnsibleJob:
         added = self._channel.inventory_script
         vault = self._channel.vault_script or launch.vault_password_file
         if vault:
-            arguments += ["--vault-password-file", f"'{vault}'"]
+            arguments += ["--vault-password-file", shlex.quote(str(vault))]
         return {
             "private_data_dir": str(self.run_dir),
             "ident": _IDENT,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import socket
 import sys
 import threading
@@ -23,6 +24,8 @@ _CLIENT = (
 )
 SECRETS_VARIABLE = "slurmscale_secrets"
 """Inventory variable that holds the secret ones among the extra variables."""
+OVERRIDES_VARIABLE = "slurmscale_overrides"
+"""Variable of a host that holds those of its variables that must win over the host_vars of any inventory."""
 
 
 class SecretSocket:
@@ -43,6 +46,7 @@ class SecretSocket:
         # Ansible looks for variables beside every source of the inventory, for every task on every host
         self.inventory_script = self._script(run_dir / "inventory.sh", path, "inventory") if inventory else None
         self.vault_script = self._script(run_dir / "vault.sh", path, "vault") if vault_password else None
+        self._write_overrides(run_dir / "host_vars", inventory)
         threading.Thread(target=self._serve, name="channel", daemon=True).start()
 
     def close(self) -> None:
@@ -53,8 +57,20 @@ class SecretSocket:
         self._server.close()
 
     @staticmethod
+    def _write_overrides(directory: Path, inventory: dict[str, Any]) -> None:
+        """Write host_vars beside the last inventory, which win over all others; the values stay in memory."""
+        for host, variables in inventory.get("_meta", {}).get("hostvars", {}).items():
+            if OVERRIDES_VARIABLE in variables:
+                directory.mkdir(mode=0o700, exist_ok=True)
+                references = {
+                    name: f"{{{{ {OVERRIDES_VARIABLE}['{name}'] }}}}" for name in variables[OVERRIDES_VARIABLE]
+                }
+                (directory / f"{host}.json").write_text(json.dumps(references), encoding="utf-8")
+
+    @staticmethod
     def _script(script: Path, path: Path, what: str) -> Path:
-        script.write_text(f"#!/bin/sh\nexec '{sys.executable}' -I -S -c \"{_CLIENT}\" '{path}' {what}\n")
+        command = shlex.join([sys.executable, "-I", "-S", "-c", _CLIENT, str(path), what])
+        script.write_text(f"#!/bin/sh\nexec {command}\n")
         script.chmod(0o700)
         return script
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurmscale import settings
+from slurmscale.errors import NodesError, RefusedError
 from slurmscale.inventory import ansible_inventory as inventories
 from slurmscale.inventory import secrets as secret_values
 from slurmscale.inventory import vault
-from slurmscale.inventory.ansible_inventory import Inventory
+from slurmscale.inventory.ansible_inventory import CONTROLLER, Inventory
+from slurmscale.inventory.names import check_credentials, check_host, check_variables, shown
 from slurmscale.inventory.secrets import Redactor
 from slurmscale.models import Cluster, Counts, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
@@ -62,6 +64,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
     Raises:
         RefusedError: It can't be run; nothing was changed.
     """
+    _validate(config, request)
     content = project.find(config.project_dir)
     playbook = content.playbook(request.operation)
     environment = content.environment() | settings.blanked_environment()
@@ -77,7 +80,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
         added=inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars),
-        extra_vars=plain_vars | secret_values.references(secret_vars) | _fixed_vars(run),
+        extra_vars=secret_values.unsafe(plain_vars) | secret_values.references(secret_vars) | _fixed_vars(run),
         forks=run.forks,
         check=options.check,
         timeout=options.timeout,
@@ -87,6 +90,26 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         report=request.operation.reports and "report" not in options.extra_vars,
     )
     return PreparedRun(run, launch, _redactor(known, launch, secret_vars))
+
+
+def _validate(config: settings.Settings, request: Request) -> None:
+    """Refuse names, addresses and variables that are more than that."""
+    cluster, options = request.cluster, request.options
+    if cluster.controller:
+        check_host(cluster.controller)
+        if CONTROLLER in request.specs:
+            raise NodesError(f"{CONTROLLER} is the controller of cluster {cluster.name}.", "Name other nodes.")
+    for spec in request.specs.values():
+        if spec.host:
+            check_host(spec.host)
+    own = (spec.credentials for spec in request.specs.values())
+    for credentials in {*own, cluster.credentials, options.credentials, config.credentials}:
+        check_credentials(credentials)
+        key = credentials.private_key_file
+        if key and not os.path.isfile(os.path.expanduser(key)):  # noqa: PTH111, PTH113 - these raise for no path
+            raise RefusedError(f"The private key file {shown(key)} does not exist.", "Correct its path.")
+    check_variables(options.extra_vars)
+    check_variables(cluster.variables)
 
 
 def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:
@@ -139,7 +162,7 @@ def _run(
 def _redactor(known: Inventory, launch: Launch, secret_vars: dict[str, object]) -> Redactor:
     redactor = Redactor()
     secret = vault.password(launch.vault_password, launch.vault_password_file)
-    redactor.learn(vault.unseal(known.hostvars, secret))
+    redactor.learn(vault.unseal(known.hostvars, secret), literal=False)
     redactor.learn(launch.added)
     redactor.learn(secret_vars)
     redactor.learn(launch.vault_password or "", "password")

@@ -15,6 +15,7 @@ from slurmscale.cli import options as common
 from slurmscale.cli import run_commands as work
 from slurmscale.cli.live_display import RunView
 from slurmscale.errors import RefusedError
+from slurmscale.inventory.secrets import unsafe
 from slurmscale.models import Counts, NodeSpec, Notice, TaskChange
 from slurmscale.runner.fake import FakeJob
 from slurmscale.scaling import Scaling
@@ -118,12 +119,12 @@ def test_options_reach_the_run(command):
         "--host", "a=10.0.0.1:2222", input="secret-password\n",
     ).exit_code == 0  # fmt: skip
     launch = command.launches[0]
-    assert {name: launch.extra_vars[name] for name in "xyz"} == {"x": "1", "y": "a b", "z": [1]}
+    assert {name: launch.extra_vars[name] for name in "xyz"} == unsafe({"x": "1", "y": "a b", "z": [1]})
     assert (launch.forks, launch.timeout, launch.verbosity, launch.extra_vars["nodes"]) == (7, 9, 2, "a")
-    assert launch.added["_meta"]["hostvars"]["a"] == {
+    assert launch.added["_meta"]["hostvars"]["a"] == unsafe({
         "ansible_user": "admin", "ansible_password": "secret-password",
         "ansible_host": "10.0.0.1", "ansible_port": 2222,
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def test_extra_vars_from_a_file_and_wrong_ones(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from slurmscale import settings
 from slurmscale.errors import ClusterError, NodesError, OverlapError, ProjectError, RefusedError
@@ -10,7 +12,7 @@ from slurmscale.inventory import hostlist as nodes
 from slurmscale.inventory import registry as clusters
 from slurmscale.inventory import secrets
 from slurmscale.inventory.ansible_inventory import Inventory
-from slurmscale.inventory.secrets import Redactor
+from slurmscale.inventory.secrets import Redactor, unsafe
 from slurmscale.models import Cluster, Credentials, NodeSpec
 from slurmscale.operations import Operation
 from slurmscale.runner import project
@@ -57,7 +59,7 @@ KNOWN = Inventory(
 LEVELS = (
     Credentials(user="cluster"),
     Credentials(user="run", port=2222),
-    Credentials(user="default", password="pw-default"),  # noqa: S106 - made up
+    Credentials(user="default", password="pw-default"),
 )
 
 
@@ -66,9 +68,10 @@ def test_a_nodes_own_credentials_win_over_the_clusters_over_the_defaults():
     result = inventory.additions(Cluster("c", inventory="x"), specs, specs, KNOWN, LEVELS, {})
     hostvars = result["_meta"]["hostvars"]
     common = {"ansible_port": 2222, "ansible_password": "pw-default"}
-    assert hostvars["n1"] == common, "the inventory's own user is not touched"
-    assert hostvars["n2"] == common | {"ansible_user": "own"}
-    assert hostvars["ctl"] == common | {"ansible_user": "cluster"}
+    assert hostvars["n1"] == unsafe(common), "the inventory's own user is not touched"
+    assert hostvars["n2"] == unsafe(common | {"ansible_user": "own"})
+    assert hostvars["ctl"] == unsafe(common | {"ansible_user": "cluster"})
+    assert result["all"]["hosts"] == list(hostvars)
     assert "here" not in hostvars
     assert "slurm_nodes" not in result
 
@@ -79,8 +82,9 @@ def test_a_cluster_without_inventory_is_described_by_its_fields():
     result = inventory.additions(cluster, specs, specs, Inventory(), (), {"token": "t"})
     assert result["slurm_controllers"] == {"hosts": ["controller"]}
     assert result["slurm_nodes"] == {"hosts": ["n9"]}
-    assert result["_meta"]["hostvars"]["controller"] == {"ansible_host": "10.0.0.1"}
-    assert result["all"]["vars"] == {"x": 1, "apphub_client_urls": ["http://a"], "slurmscale_secrets": {"token": "t"}}
+    assert result["_meta"]["hostvars"]["controller"] == unsafe({"ansible_host": "10.0.0.1"})
+    everywhere = {"x": 1, "apphub_client_urls": ["http://a"], "slurmscale_secrets": {"token": "t"}}
+    assert result["all"]["vars"] == unsafe(everywhere)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,9 @@ def test_clusters_are_found_by_name_by_path_and_when_there_is_only_one(tmp_path)
     with pytest.raises(ClusterError, match="neither a known cluster"):
         clusters.find(store, str(path))
     path.write_text("")
-    assert clusters.find(store, str(path)) == Cluster(str(path), inventory=str(path))
+    found = clusters.find(store, str(path))
+    assert found.inventory == str(path)
+    assert re.fullmatch(r"[A-Za-z0-9-]+-hosts-[0-9a-f]{8}", found.name)
     clusters.add(store, Cluster("lab", inventory=str(path)))
     assert clusters.find(store, None).name == "lab"
     assert clusters.find(store, "lab").inventory == str(path)
@@ -151,7 +157,7 @@ def test_settings_come_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("SLURMSCALE_SSH_PASSWORD", "hunter22")
     loaded = settings.load()
     assert loaded.url == f"sqlite:///{tmp_path}/slurmscale.db"
-    assert loaded.credentials == Credentials(user="admin", password="hunter22")  # noqa: S106 - made up
+    assert loaded.credentials == Credentials(user="admin", password="hunter22")
     assert "hunter22" not in repr(loaded) + repr(loaded.credentials)
     assert settings.blanked_environment() == {"SLURMSCALE_SSH_PASSWORD": ""}
     monkeypatch.setenv("SLURMSCALE_DATABASE_URL", "postgresql://db/x")
