@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness_checks import Limits
 
@@ -17,7 +18,7 @@ name: cluster_findings
 short_description: Lists all that is wrong with a cluster
 version_added: "0.1.0"
 description:
-  - Reads the facts that a look left on the controller and on each node, and the limits C(preflight_max_skew) and
+  - Reads the facts that were gathered on the controller and on each node, and the limits C(preflight_max_skew) and
     C(preflight_min_free_mb) where they are set. Changes and runs nothing.
 options:
   _input:
@@ -42,8 +43,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    One entry for each thing that is wrong with the keys host, check, needed, found, remedy, mend (how it can be mended,
-    empty when it is left to a person) and note (whether somebody meant it to be so).
+    One entry for each thing that is wrong, with the keys host, check, code, reason, needed, found, remedy, fix (the
+    steps by which it is fixed, none when it is left to a person) and note (whether somebody meant it to be so).
   type: list
   elements: dict
 """
@@ -70,7 +71,7 @@ def cluster_findings(
         host = names.get(name)
         definition = hostvars[host].get("slurmd_definition") if host else None
         for one in checks.state(name, node, definition, ("slurm", cluster.get("slurm_user", "slurm"))):
-            found.append({"host": host, **one} if host else {"host": name, **_foreign(one)})
+            found.append({"host": host, **one} if host else {"host": name, **_not_selected(one)})
     return found
 
 
@@ -82,26 +83,20 @@ def _limits(facts: Mapping[str, Any]) -> Limits:
     )
 
 
-def _foreign(found: dict[str, Any]) -> dict[str, Any]:
-    if not found["mend"]:
+def _not_selected(found: dict[str, Any]) -> dict[str, Any]:
+    if not found["fix"]:
         return found
-    return {
-        **found,
-        "mend": "",
-        "remedy": "Not among the nodes of this run: name it in nodes, then fix looks after it.",
-    }
+    return {**found, "fix": [], "remedy": "Not among the nodes of this run: name it in nodes, then fix corrects it."}
 
 
 def _failure(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    said = " ".join(str(facts.get("repair_failure") or "").split())
-    if "can't be reached" in said:
-        said = said.partition(" Check that")[0]
-        remedy = "Get it running and reachable (power, network, ansible_host, ansible_user), then run again."
-        yield checks.finding("reachable", "an answer over ssh", said, remedy)
-    elif said:
-        yield checks.finding(
-            "look", "a complete look at the machine", said, "Do what the message says, then run again."
-        )
+    failure = facts.get("repair_failure")
+    if not failure:
+        return
+    unreachable = failure["code"] == Code.HOST_UNREACHABLE
+    check, needed = ("reachable", "an answer over ssh") if unreachable else ("facts", "all facts of the machine")
+    remedy = failure["remedy"] or "Correct what the reason names, then run again."
+    yield checks.finding(Code(failure["code"]), check, needed, " ".join(failure["reason"].split()), remedy)
 
 
 def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -114,16 +109,16 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
     active = ((node.get("services") or {}).get("slurmctld") or {}).get("active") == "active"
     if active and not cluster.get("answering"):
         said = " ".join(str(cluster.get("message")).split())
-        yield checks.finding(
-            "slurmctld", "an answer", said, "See journalctl -u slurmctld; it is not restarted blindly."
-        )
+        remedy = "See journalctl -u slurmctld; a running slurmctld is not restarted."
+        yield checks.finding(Code.CONTROLLER_NOT_ANSWERING, "slurmctld", "an answer", said, remedy)
     edited = str((cluster.get("config") or {}).get("HASH_VAL", ""))
     if edited.startswith("Different"):
         remedy = (
-            "Look at what was edited; then scontrol reconfigure, or before Slurm 24.11 a restart if nodes were changed."
+            "Check what was edited; then scontrol reconfigure, or before Slurm 24.11 a restart if nodes were changed."
         )
         needed = "slurmctld works with the files on disk"
-        yield checks.finding("configuration", needed, f"edited since: {edited}", remedy)
+        found = f"edited since: {edited}"
+        yield checks.finding(Code.CONFIGURATION_EDITED, "configuration", needed, found, remedy)
     yield from checks.key(node, None)
     owner = cluster.get("slurm_user") or "slurm"
     state = (cluster.get("config") or {}).get("StateSaveLocation")
@@ -138,12 +133,12 @@ def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[d
         return
     known = facts.get("repair_name") in (cluster.get("nodes") or {})
     if not known and not node.get("slurm_version"):
-        yield checks.finding(
-            "node", "a node of the cluster", "a machine without slurmd", "scale_up.yml makes it one.", note=True
-        )
+        found, remedy = "a machine without slurmd", "scale_up.yml makes it one."
+        yield checks.finding(Code.NODE_NOT_PREPARED, "node", "a node of the cluster", found, remedy, note=True)
         return
     if not known and cluster.get("answering"):
-        yield checks.finding("node", "known to the controller", "not registered", "Run register_nodes.yml for it.")
+        found, remedy = "not registered", "Run register_nodes.yml for it."
+        yield checks.finding(Code.NODE_NOT_REGISTERED, "node", "known to the controller", found, remedy)
     yield from checks.service(node, "munge")
     yield from checks.service(node, "slurmd")
     wrong_key = list(checks.key(node, (cluster.get("munge_key") or {}).get("sha256") or ""))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: repair_report
-short_description: Sums up what is wrong with a cluster and what became of it
+short_description: Sums up what is wrong with a cluster and what was fixed
 version_added: "0.1.0"
 description:
   - Compares what was found before with what is found after a repair, and writes a table.
@@ -28,7 +28,7 @@ options:
     type: list
     elements: dict
   failures:
-    description: Why a repair of a host stopped, by host.
+    description: The failure that stopped the repair of a host, with code, reason and remedy, by host.
     type: dict
     default: {}
 """
@@ -40,8 +40,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    findings (each with host, check, result, needed, found, remedy), well (whether nothing is wrong but what somebody
-    meant to be so) and table (text). Results are found, note, mended and left.
+    findings (each with host, check, code, result, reason, remedy, needed, found), well (whether nothing is wrong but
+    what somebody meant to be so) and table (text). Results are found, note, fixed and left.
   type: dict
 """
 
@@ -49,7 +49,7 @@ _value:
 def repair_report(
     before: Sequence[Mapping[str, Any]],
     after: Sequence[Mapping[str, Any]] | None = None,
-    failures: Mapping[str, str] | None = None,
+    failures: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Return the findings with their results and the table."""
     rows = _rows(before, after, failures or {})
@@ -58,17 +58,19 @@ def repair_report(
 
 
 def _rows(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]] | None, failures: Mapping[str, str]
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]] | None,
+    failures: Mapping[str, Mapping[str, str]],
 ) -> list[dict[str, Any]]:
     if after is None:
         return [_row(one, "note" if one["note"] else "found", one["remedy"]) for one in before]
     left = {_key(one): one for one in after}
-    rows = [_row(one, "mended", "") for one in before if _key(one) not in left]
+    rows = [_row(one, "fixed", "") for one in before if _key(one) not in left]
     for one in after:
         # A step that failed tells more than the advice to do what was just tried.
-        tried = failures.get(one["host"], "")
-        why = f"tried, but: {tried}" if tried and one["mend"] else one["remedy"]
-        rows.append(_row(one, "note" if one["note"] else "left", why))
+        failure = failures.get(one["host"])
+        remedy = f"The fix failed: {failure['reason']} {failure['remedy']}" if failure and one["fix"] else one["remedy"]
+        rows.append(_row(one, "note" if one["note"] else "left", remedy))
     return rows
 
 
@@ -78,26 +80,27 @@ def _key(one: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _row(one: Mapping[str, Any], result: str, remedy: str) -> dict[str, Any]:
-    kept = {key: one[key] for key in ("host", "check", "needed", "found")}
+    kept = {key: one[key] for key in ("host", "check", "code", "reason", "needed", "found")}
     return {**kept, "result": result, "remedy": " ".join(remedy.split())}
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "Nothing is wrong."
-    header = ("HOST", "CHECK", "RESULT", "WHAT")
+    header = ("HOST", "CHECK", "RESULT", "CODE", "REASON")
     cells = [
         (
             row["host"],
             row["check"],
             row["result"],
-            f"{row['found']} (needed: {row['needed']})" + (f". {row['remedy']}" if row["remedy"] else ""),
+            row["code"],
+            row["reason"] + (f". {row['remedy']}" if row["remedy"] else ""),
         )
         for row in rows
     ]
     counts = [
         f"{sum(row['result'] == result for row in rows)} {result}"
-        for result in ("found", "mended", "left", "note")
+        for result in ("found", "fixed", "left", "note")
         if any(row["result"] == result for row in rows)
     ]
     return "\n".join([*columns([header, *cells]), "", ", ".join(counts) + "."])

@@ -102,6 +102,8 @@ class Code(str, enum.Enum):
     JOB_LOST = "job-lost", "Nobody knows how the job that verifies a node ended."
     PARTITION_UNAVAILABLE = "partition-unavailable", "No partition that is UP has the node."
     STEP_LEFT_OVER = "step-left-over", "A slurmstepd of a job that the controller does not know runs on the node."
+    CLUSTER_FAULTY = "cluster-faulty", "A check or repair of the cluster found, or left, something that is wrong."
+    PARTITION_WITHOUT_JOBS = "partition-without-jobs", "A partition did not run its test job."
 
     # Files and accounts of a machine.
     FILE_INVALID = "file-invalid", "A file, directory or account is stated wrongly."
@@ -114,7 +116,6 @@ class Code(str, enum.Enum):
     REMOVAL_NOT_CONFIRMED = "removal-not-confirmed", "Nobody confirmed the removal of nodes."
     SLURM_VERSION_UNSUITABLE = "slurm-version-unsuitable", "The version does not fit the controller or the node."
     UPGRADE_STOPPED = "upgrade-stopped", "The node was not upgraded, because one of an earlier batch failed."
-    UPGRADE_NOT_VERIFIED = "upgrade-not-verified", "The upgraded node is not available, or its job failed."
     ROTATION_INCOMPLETE = "rotation-incomplete", "Hosts of the cluster would be left with the old munge key."
     ROTATION_UNDER_WAY = "rotation-under-way", "Another rotation of the munge key has not ended."
     ROTATION_INTERRUPTED = "rotation-interrupted", "A rotation stopped halfway; the host says which key it has."

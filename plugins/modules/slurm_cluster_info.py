@@ -135,12 +135,14 @@ cluster:
       description: Settings that other steps decide on, with the names of C(scontrol show config).
       type: dict
     nodes:
-      description: The nodes by name.
+      description:
+        - The nodes by name. C(defined_in) is the file and line of the node, empty for a dynamic node; C(managed) tells
+          whether that file is the one in which slurmscale keeps its nodes.
       type: dict
       sample:
         n1: {"state": ["IDLE"], "reason": "", "partitions": ["main"], "cpus": 2, "real_memory": 1000, "addr": "n1",
              "version": "24.11.5", "features": [], "dynamic": false,
-             "defined_in": "/etc/slurm/slurmscale-nodes.conf line 3"}
+             "defined_in": "/etc/slurm/slurmscale-nodes.conf line 3", "managed": true}
     partitions:
       description: The partitions by name.
       type: dict

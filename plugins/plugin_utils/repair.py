@@ -1,12 +1,14 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with the controller and the nodes of a running cluster, and which of it can be mended safely."""
+"""What can be wrong with the controller and the nodes of a running cluster, and which of it can be fixed safely."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import NODE_FILE
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness_checks
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 Finding = dict[str, Any]
 KEY = "/etc/munge/munge.key"
-OWN_FILE = "slurmscale-nodes.conf"
 # A step of which the controller knows no job may still be starting or cleaning up.
 STEP_GRACE = 60
 _HELD = frozenset(("DRAIN", "DRAINING", "DRAINED"))
@@ -25,18 +26,32 @@ _TOO_LITTLE = ("Low ", "gres/")
 _AWAY = frozenset(("NOT_RESPONDING", "UNKNOWN"))
 
 
-def finding(check: str, needed: str, found: str, remedy: str, mend: str = "", **more: Any) -> Finding:
+def finding(
+    code: Code, check: str, needed: str, found: str, remedy: str, *fix: str, note: bool = False, **more: Any
+) -> Finding:
     """Return one thing that is wrong.
 
     Args:
-        check: What was looked at.
+        code: What it is, for programs.
+        check: What was checked.
         needed: How it should be.
         found: How it is.
-        remedy: What a person or `fix` does about it.
-        mend: How `fix` mends it; nothing when it is left to a person.
-        more: note=True for what is meant to be so, and what a mend needs to know.
+        remedy: What a person or the action fix does about it.
+        fix: The steps by which the action fix corrects it; none when it is left to a person.
+        note: Somebody meant it to be so.
+        more: What a step needs to know.
     """
-    return {"check": check, "needed": needed, "found": found, "remedy": remedy, "mend": mend, "note": False, **more}
+    return {
+        "code": code.value,
+        "check": check,
+        "needed": needed,
+        "found": found,
+        "reason": f"{found} (needed: {needed})",
+        "remedy": remedy,
+        "fix": list(fix),
+        "note": note,
+        **more,
+    }
 
 
 def service(node: Mapping[str, Any], name: str) -> Iterator[Finding]:
@@ -44,13 +59,14 @@ def service(node: Mapping[str, Any], name: str) -> Iterator[Finding]:
     state = (node.get("services") or {}).get(name) or {}
     if state.get("load") != "loaded":
         remedy = "Install it from AppHub: " + ("setup_controller.yml" if name == "slurmctld" else "scale_up.yml")
-        yield finding(f"service {name}", "installed", "no such unit", remedy)
+        yield finding(Code.SERVICE_MISSING, f"service {name}", "installed", "no such unit", remedy)
         return
     if state.get("active") != "active":
         found = f"{state.get('active')} ({state.get('result')})"
-        yield finding(f"service {name}", "active", found, "fix starts it.", name)
+        yield finding(Code.SERVICE_DOWN, f"service {name}", "active", found, "fix starts it.", name)
     if state.get("enabled") not in ("enabled", "static", "generated"):
-        yield finding(f"{name} at boot", "enabled", str(state.get("enabled")), "fix enables it.", name)
+        found = str(state.get("enabled"))
+        yield finding(Code.SERVICE_NOT_ENABLED, f"{name} at boot", "enabled", found, "fix enables it.", name)
 
 
 def key(node: Mapping[str, Any], wanted: str | None) -> Iterator[Finding]:
@@ -61,18 +77,21 @@ def key(node: Mapping[str, Any], wanted: str | None) -> Iterator[Finding]:
         wanted: The fingerprint of the controller's key; None on the controller itself.
     """
     found = node["files"].get(KEY) or {}
+    fix = ("munge-key",) if wanted else ()
     if not found.get("exists"):
-        remedy = "fix brings the controller's." if wanted else "Restore it from a backup, or run rotate_munge_key.yml."
-        yield finding("munge key", "there", f"{KEY} is missing", remedy, "key" if wanted else "")
+        remedy = "fix deploys the controller's." if wanted else "Restore it from a backup, or run rotate_munge_key.yml."
+        yield finding(Code.MUNGE_KEY_MISSING, "munge key", "there", f"{KEY} is missing", remedy, *fix)
         return
     if wanted and found["sha256"] != wanted:
         needed, other = f"fingerprint {wanted[:12]}", f"fingerprint {str(found['sha256'])[:12]}"
-        yield finding("munge key", needed + " of the controller's", other, "fix brings the controller's.", "key")
+        remedy = "fix deploys the controller's."
+        yield finding(Code.MUNGE_KEY_DIFFERS, "munge key", f"{needed} of the controller's", other, remedy, *fix)
     rights = f"{found['mode']} {found['owner']}:{found['group']}"
     if rights != "0400 munge:munge":
         remedy = "fix sets it; munge refuses a key that others may read."
         path = {"path": KEY, "owner": "munge", "group": "munge", "mode": "0400"}
-        yield finding("munge key's rights", "0400 munge:munge", rights, remedy, "path", path=path)
+        check = "munge key's permissions"
+        yield finding(Code.PERMISSIONS_WRONG, check, "0400 munge:munge", rights, remedy, "permissions", path=path)
 
 
 def directories(node: Mapping[str, Any], wanted: Mapping[str, str]) -> Iterator[Finding]:
@@ -90,7 +109,8 @@ def directories(node: Mapping[str, Any], wanted: Mapping[str, str]) -> Iterator[
             rights = f"{found['mode']} {found['owner']}:{found['group']}"
             target = {"path": path, "owner": owner, "group": found["group"], "mode": "go-w"}
             needed = f"{owner}'s, and writable by no other"
-            yield finding(f"rights of {path}", needed, rights, "fix sets them.", "path", path=target)
+            check = f"permissions of {path}"
+            yield finding(Code.PERMISSIONS_WRONG, check, needed, rights, "fix sets them.", "permissions", path=target)
 
 
 def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readiness_checks.Limits) -> Iterator[Finding]:
@@ -105,30 +125,36 @@ def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readines
         if not entry["ok"]:
             upgrade = entry["check"] == "Slurm version"
             remedy = "Bring it into the window: upgrade_nodes.yml" if upgrade else entry["remedy"]
-            yield finding(entry["check"], entry["needed"], entry["found"], remedy)
+            yield finding(
+                Code(entry.get("code", Code.TASK_FAILED)), entry["check"], entry["needed"], entry["found"], remedy
+            )
 
 
 def credential(answer: Mapping[str, Any] | None) -> Iterator[Finding]:
     """Find a credential that the controller can't decode."""
     if answer and not answer["ok"]:
         remedy = "Key and clock must agree: sha256sum /etc/munge/munge.key; date; journalctl -u munge"
-        yield finding("munge credential", "the controller decodes it", " ".join(answer["message"].split()), remedy)
+        found = " ".join(answer["message"].split())
+        yield finding(Code.MUNGE_CREDENTIAL_REFUSED, "munge credential", "the controller decodes it", found, remedy)
 
 
 def options(node: Mapping[str, Any], outdated: Sequence[str], wanted: str) -> Iterator[Finding]:
     """Find options of slurmd that are not the cluster's, on disk or in the running daemon."""
     if outdated:
         yield finding(
+            Code.SLURMD_OPTIONS_DIFFER,
             "slurmd's options",
             "as this cluster needs them",
             f"{', '.join(outdated)} differ",
             "fix writes them.",
-            "config",
+            "options",
         )
     words, args = shlex.split(wanted), node.get("slurmd_args")
     spans = [args[index : index + len(words)] for index in range(len(args))] if args else []
     if args and words and words not in spans:
-        yield finding("slurmd's arguments", wanted, shlex.join(args[1:]), "fix restarts slurmd; jobs go on.", "restart")
+        remedy = "fix restarts slurmd; jobs go on."
+        found = shlex.join(args[1:])
+        yield finding(Code.SLURMD_OPTIONS_DIFFER, "slurmd's arguments", wanted, found, remedy, "restart")
 
 
 def configuration(node: Mapping[str, Any], cluster: Mapping[str, Any], directory: str) -> Iterator[Finding]:
@@ -144,15 +170,16 @@ def configuration(node: Mapping[str, Any], cluster: Mapping[str, Any], directory
     if cluster.get("configless"):
         # Files that slurmctld does not send are not in the cache.
         old = [name for name, facts in has.items() if facts.get("exists") and facts["sha256"] != needs[name]]
-        old += [name for name in ("slurm.conf", OWN_FILE) if name in needs and not has[name].get("exists")]
-        remedy, mend = "fix restarts slurmd, which takes them from the controller; jobs go on.", "restart"
+        old += [name for name in ("slurm.conf", NODE_FILE) if name in needs and not has[name].get("exists")]
+        remedy, step = "fix restarts slurmd, which takes them from the controller; jobs go on.", "restart"
     else:
         # Others, such as gres.conf or plugstack.conf, may differ from node to node.
-        old = [name for name in ("slurm.conf", OWN_FILE) if name in needs and has[name].get("sha256") != needs[name]]
-        remedy, mend = "fix copies them from the controller and restarts slurmd; jobs go on.", "files"
+        old = [name for name in ("slurm.conf", NODE_FILE) if name in needs and has[name].get("sha256") != needs[name]]
+        remedy, step = "fix copies them from the controller and restarts slurmd; jobs go on.", "conf-files"
     if old:
         found = f"{', '.join(sorted(old))} in {directory} differ"
-        yield finding("configuration", "the controller's files", found, remedy, mend, files=sorted(old))
+        needed = "the controller's files"
+        yield finding(Code.CONFIGURATION_DIFFERS, "configuration", needed, found, remedy, step, files=sorted(old))
 
 
 def steps(node: Mapping[str, Any], jobs: Iterable[str] | None) -> Iterator[Finding]:
@@ -164,7 +191,8 @@ def steps(node: Mapping[str, Any], jobs: Iterable[str] | None) -> Iterator[Findi
         if step["job"] not in known and step["seconds"] > STEP_GRACE:
             found = f"pid {step['pid']} of job {step['job']}.{step['step']}, {step['seconds']} s old"
             remedy = "fix ends it; the controller knows no such job."
-            yield finding("leftover slurmstepd", "none without a job", found, remedy, "step", pid=step["pid"])
+            check, needed = "leftover slurmstepd", "none without a job"
+            yield finding(Code.STEP_LEFT_OVER, check, needed, found, remedy, "leftover-step", pid=step["pid"])
 
 
 def state(
@@ -182,24 +210,29 @@ def state(
     said = str(slurm_states.state_text(dict(node)))
     if reason:
         said += f", reason '{reason}' by {node.get('reason_user') or 'somebody'}"
+    resume = f"scontrol update NodeName={name} State=RESUME"
     if states & _INVALID:
         yield _invalid(name, node, definition, said)
     elif states & _HELD and node.get("reason_user") in slurm_users and reason.startswith(_TOO_LITTLE):
         # The mark of an invalid registration is gone, so what Slurm missed is there again.
         remedy = "fix resumes it: Slurm drained it for less than configured, which is no longer so."
-        yield finding("state", "in service", said, remedy, "undrain resume")
+        yield _state(Code.NODE_DRAINED_BY_SLURM, said, remedy, "undrain", "resume")
     elif states & _HELD and not slurm_states.is_ours(reason):
-        remedy = f"Never lifted by this tool. When its cause is gone: scontrol update NodeName={name} State=RESUME"
-        yield finding("state", "in service", said, remedy, note=True)
-    elif states & _HELD or ("DOWN" in states and (slurm_states.is_ours(reason) or slurm_states.is_away(reason))):
-        yield finding("state", "in service", said, "fix resumes it once its slurmd answers.", "resume")
+        remedy = f"Never lifted by this tool. When its cause is gone: {resume}"
+        yield _state(Code.NODE_HELD_BY_OTHERS, said, remedy, note=True)
+    elif states & _HELD or ("DOWN" in states and slurm_states.is_ours(reason)):
+        yield _state(Code.NODE_DRAINED_BY_SLURMSCALE, said, "fix resumes it once its slurmd answers.", "resume")
+    elif "DOWN" in states and slurm_states.is_away(reason):
+        yield _state(Code.NODE_NOT_RESPONDING, said, "fix resumes it once its slurmd answers.", "resume")
     elif "DOWN" in states:
-        remedy = (
-            f"Not resumed, as somebody set it. When its cause is gone: scontrol update NodeName={name} State=RESUME"
-        )
-        yield finding("state", "in service", said, remedy, note=True)
+        remedy = f"Not resumed, as somebody set it. When its cause is gone: {resume}"
+        yield _state(Code.NODE_HELD_BY_OTHERS, said, remedy, note=True)
     elif states & _AWAY:
-        yield finding("state", "in service", said, "fix waits until its slurmd has registered.", "resume")
+        yield _state(Code.NODE_NOT_RESPONDING, said, "fix waits until its slurmd has registered.", "resume")
+
+
+def _state(code: Code, found: str, remedy: str, *fix: str, note: bool = False) -> Finding:
+    return finding(code, "state", "in service", found, remedy, *fix, note=note)
 
 
 def _invalid(name: str, node: Mapping[str, Any], definition: Mapping[str, Any] | None, said: str) -> Finding:
@@ -210,12 +243,11 @@ def _invalid(name: str, node: Mapping[str, Any], definition: Mapping[str, Any] |
         if params.get(key) and (node.get(field) or 0) > int(params[key])
     ]
     if not more:
-        return finding(
-            "state", "in service", said, "fix restarts its slurmd, which registers again.", "restart undrain resume"
-        )
+        remedy = "fix restarts its slurmd, which registers again."
+        return _state(Code.NODE_INVALID, said, remedy, "restart", "undrain", "resume")
     found = f"{said}; registered with more than it has: {', '.join(more)}"
-    if OWN_FILE in str(node.get("defined_in")):
+    if node.get("managed"):
         remedy = "fix registers what was measured and restarts its slurmd."
-        return finding("state", "in service", found, remedy, "definition restart undrain resume")
+        return _state(Code.NODE_INVALID, found, remedy, "definition", "restart", "undrain", "resume")
     remedy = f"Correct {name} in {node.get('defined_in') or 'slurm.conf'}, reconfigure, and run fix again."
-    return finding("state", "in service", found, remedy)
+    return _state(Code.NODE_INVALID, found, remedy)

@@ -1,4 +1,4 @@
-"""What a repair finds in a broken cluster, what it mends, what it leaves and why, and that jobs run afterwards."""
+"""What a repair finds in a broken cluster, what it fixes, what it leaves and why, and that jobs run afterwards."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ STEP = "slurmstepd: [99999.batch]"
 # How each thing is broken: host, command, the check that finds it there, and words of what is found. Without a check it
 # is found on another host. The leftover step is there from the beginning, as it counts only after a minute.
 FAULTS = [
-    ("ctl1", f"chmod 0444 {KEY}", "munge key's rights", "0444 munge:munge"),
-    ("ctl1", "chown root /var/spool/slurmctld", "rights of /var/spool/slurmctld", "root:"),
+    ("ctl1", f"chmod 0444 {KEY}", "munge key's permissions", "0444 munge:munge"),
+    ("ctl1", "chown root /var/spool/slurmctld", "permissions of /var/spool/slurmctld", "root:"),
     ("ctl1", "systemctl disable --quiet slurmctld", "slurmctld at boot", "disabled"),
     ("rocky1", "systemctl stop munge", "service munge", "inactive"),
     ("rocky1", "echo '# old' >> /var/spool/slurmd/conf-cache/slurm.conf", "configuration", "slurm.conf in"),
@@ -32,7 +32,7 @@ FAULTS = [
     ("ubuntu1", "systemctl stop slurmd", "service slurmd", "inactive"),
     ("ubuntu1", "true", "state", "slurmscale: upgrade"),
     ("ubuntu1", "echo SLURMD_OPTIONS= > /etc/default/slurmd", "slurmd's options", "/etc/default/slurmd differ"),
-    ("ubuntu1", "chmod 0777 /var/log/munge", "rights of /var/log/munge", "0777"),
+    ("ubuntu1", "chmod 0777 /var/log/munge", "permissions of /var/log/munge", "0777"),
     (
         "ubuntu2",
         f"dd if=/dev/urandom of={KEY} bs=1024 count=1 status=none; systemctl restart munge",
@@ -86,9 +86,9 @@ def test_without_one_of_the_three_actions_nothing_happens_and_they_are_explained
     run = run_playbook("repair_cluster", *action)
     assert run.returncode == 2
     said = words(run.stdout)
-    for part in ("check lists what is wrong", "fix mends what is safe", "test submits a job", "Nothing was changed"):
+    for part in ("check lists what is wrong", "fix fixes what is safe", "test submits a job", "Nothing was changed"):
         assert part in said
-    assert "Look at the controller" not in run.stdout
+    assert "Check the controller" not in run.stdout
 
 
 def test_a_job_runs_in_each_partition_and_its_output_is_shown(report: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_job_runs_in_each_partition_and_its_output_is_shown(report: Path) -> N
         assert one["output"] in run.stdout
 
 
-def test_every_fault_is_found_then_mended_and_the_nodes_are_back(ctl1: Host, report: Path, leftover: float) -> None:
+def test_every_fault_is_found_then_fixed_and_the_nodes_are_back(ctl1: Host, report: Path, leftover: float) -> None:
     for host, command, _, _ in FAULTS:
         lab_host(host).check_output(command.replace("%", "%%"))
     time.sleep(max(0.0, leftover + 61 - time.monotonic()))  # a younger step may still be about to start
@@ -119,10 +119,10 @@ def test_every_fault_is_found_then_mended_and_the_nodes_are_back(ctl1: Host, rep
 
     run = repair("fix", report)
     assert run.returncode == 0, run.stdout
-    mended = results(report)
+    fixed = results(report)
     for host, _, check, _ in FAULTED:
-        assert mended[host, check]["result"] == "mended"
-    assert re.search(r"^\s+\d+ mended, 1 note\.$", run.stdout, re.MULTILINE)
+        assert fixed[host, check]["result"] == "fixed"
+    assert re.search(r"^\s+\d+ fixed, 1 note\.$", run.stdout, re.MULTILINE)
 
     assert states(ctl1) == dict.fromkeys(NODES, "idle")
     assert ctl1.file(KEY).mode == 0o400
@@ -152,8 +152,8 @@ def test_what_slurm_holds_back_is_resumed_but_never_a_drain_of_somebody_else(ctl
         assert found["rocky1", "state"]["result"] == "note"
         assert "disk is to be replaced" in found["rocky1", "state"]["found"]
         assert "scontrol update NodeName=rocky1 State=RESUME" in found["rocky1", "state"]["remedy"]
-        assert found["ubuntu1", "state"]["result"] == "mended"
-        assert found["ubuntu2", "state"]["result"] == "mended"
+        assert found["ubuntu1", "state"]["result"] == "fixed"
+        assert found["ubuntu2", "state"]["result"] == "fixed"
         assert "RealMemory 9000000 >" in found["ubuntu2", "state"]["found"]
         assert states(ctl1) == {"rocky1": "drained", "ubuntu1": "idle", "ubuntu2": "idle"}
 
@@ -187,8 +187,8 @@ def test_a_controller_that_is_down_is_started(ctl1: Host, report: Path) -> None:
     run = repair("fix", report)
     assert run.returncode == 0, run.stdout
     found = results(report)
-    assert found["ctl1", "service slurmctld"]["result"] == "mended"
-    assert found["ctl1", "service munge"]["result"] == "mended"
+    assert found["ctl1", "service slurmctld"]["result"] == "fixed"
+    assert found["ctl1", "service munge"]["result"] == "fixed"
     assert states(ctl1) == dict.fromkeys(NODES, "idle")
 
 

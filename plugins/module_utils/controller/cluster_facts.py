@@ -13,6 +13,7 @@ import stat
 import time
 from typing import Any, Dict, List, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import NODE_FILE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import (
     describe_daemon,
     journal_lines,
@@ -21,6 +22,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import comman
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     SlurmConfig,
     SlurmConfigError,
+    Statement,
     nodes_of,
     partitions_of,
 )
@@ -50,7 +52,9 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
     asked = _ask(conf, timeout)
     defined = _defined(conf) if asked["nodes"] else {}
     for name, node in asked["nodes"].items():
-        node["defined_in"] = defined.get(name, "")
+        line = defined.get(name)
+        node["defined_in"] = line.where if line else ""
+        node["managed"] = bool(line) and os.path.basename(line.path) == NODE_FILE
     settings = asked["config"] or _settings_from_files(conf, asked)
     slurm_user = re.sub(r"\(.*", "", settings.get("SlurmUser", "root" if settings else "slurm"))
     cluster = {
@@ -109,13 +113,13 @@ def _reservations(timeout: float, conf: str) -> Dict[str, Dict[str, Any]]:
     }
 
 
-def _defined(conf: str) -> Dict[str, str]:
-    """Tell for each node in which file and line it is defined; nothing for dynamic nodes, which are in none."""
+def _defined(conf: str) -> Dict[str, Statement]:
+    """Return the line that defines each node; none for dynamic nodes."""
     try:
         lines = nodes_of(SlurmConfig.load(conf), hostlist.expand)
     except (SlurmConfigError, commands.SlurmCommandError, OSError):
         return {}
-    return {name: line.statement.where for name, line in lines.items()}
+    return {name: line.statement for name, line in lines.items()}
 
 
 def _settings_from_files(conf: str, asked: Dict[str, Any]) -> Dict[str, str]:

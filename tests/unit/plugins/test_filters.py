@@ -9,7 +9,6 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ai_infra.slurm.plugins.filter.expand_nodes import expand_nodes
 from ansible_collections.ai_infra.slurm.plugins.filter.node_definition import node_definition
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readiness
-from ansible_collections.ai_infra.slurm.plugins.filter.removal_refusals import removal_refusals
 from ansible_collections.ai_infra.slurm.plugins.filter.scale_report import LOST, scale_report
 from ansible_collections.ai_infra.slurm.plugins.filter.selection_problems import selection_problems
 from ansible_collections.ai_infra.slurm.plugins.filter.sysusers import sysusers
@@ -229,66 +228,3 @@ def test_the_table_of_a_removal_counts_what_left_and_what_was_kept() -> None:
     report = scale_report(["n1", "n2", "n3"], facts)
     assert [row["result"] for row in report["rows"]] == ["removed", "kept", "unchanged"]
     assert report["table"].endswith("1 of 3 nodes are removed, 1 kept, 0 failed.")
-
-
-KEY = {"path": "/etc/munge/munge.key", "sha256": "ours"}
-
-
-def removal(state: str = "IDLE", reserved: str = "", defined_in: str = "") -> dict[str, Any]:
-    where = defined_in or "/etc/slurm/slurmscale-nodes.conf line 3"
-    held = {"upkeep": {"nodes": [reserved], "state": "INACTIVE", "start": "a", "end": "b"}} if reserved else {}
-    node = {"state": state.split("+"), "defined_in": where}
-    return {"nodes": {"n1": node}, "reservations": held, "munge_key": KEY}
-
-
-def serving(key: str = "ours", **active: str) -> dict[str, Any]:
-    services = {name: {"active": state} for name, state in active.items()}
-    return {"services": services, "files": {KEY["path"]: {"sha256": key}}}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "words"),
-    [
-        ({"reserved": "n1"}, {}, "belongs to the reservation upkeep"),
-        ({"reserved": "n1"}, {"force": True}, "belongs to the reservation upkeep"),
-        (
-            {"defined_in": "/etc/slurm/slurm.conf line 40"},
-            {},
-            "in /etc/slurm/slurm.conf line 40, which slurmscale",
-        ),
-        ({}, {"unreachable": "n1 can't be reached."}, "counts as busy. When the machine is dead: -e force=true"),
-        ({"state": "IDLE+NOT_RESPONDING"}, {}, "Slurm gets no answer from it (IDLE+NOT_RESPONDING)"),
-        ({"state": "UNKNOWN"}, {}, "counts as busy"),
-        ({}, {"uninstall": True, "node": serving(slurmctld="active")}, "runs slurmctld"),
-    ],
-)
-def test_what_keeps_a_node_in_the_cluster_is_named(
-    arguments: dict[str, str], options: dict[str, Any], words: str
-) -> None:
-    assert words in " ".join(removal_refusals("n1", removal(**arguments), **options))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options"),
-    [
-        ({}, {}),
-        ({"state": "ALLOCATED+DRAIN"}, {}),
-        ({"reserved": "n2"}, {}),
-        ({"state": "DOWN+NOT_RESPONDING"}, {"force": True, "unreachable": "no route"}),
-        ({}, {"node": serving(slurmctld="active")}),
-    ],
-)
-def test_a_node_may_leave(arguments: dict[str, str], options: dict[str, Any]) -> None:
-    assert removal_refusals("n1", removal(**arguments), **options) == []
-
-
-def test_a_dynamic_node_stands_in_no_file_and_may_leave() -> None:
-    cluster = removal()
-    cluster["nodes"]["n1"].update(defined_in="", dynamic=True)
-    assert removal_refusals("n1", cluster) == []
-
-
-def test_a_machine_of_another_cluster_is_left_alone_and_one_that_was_ours_is_not() -> None:
-    assert "another cluster's munge key" in removal_refusals("n9", removal(), serving("theirs", slurmd="active"))[0]
-    assert removal_refusals("n9", removal(), serving("ours", slurmd="active")) == []
-    assert removal_refusals("n9", removal(), serving("theirs", slurmd="inactive")) == []

@@ -1,4 +1,4 @@
-"""What counts as wrong with a cluster, what is mended, and what is left to a person."""
+"""What counts as wrong with a cluster, what is fixed, and what is left to a person."""
 
 from __future__ import annotations
 
@@ -49,7 +49,13 @@ def files(**changes: dict[str, Any] | None) -> dict[str, Any]:
 
 def registered(state: str = "IDLE", **changes: Any) -> dict[str, Any]:
     node = {"state": state.split("+"), "reason": "", "reason_user": "", "partitions": ["batch"], "cpus": 2}
-    return {**node, "real_memory": 1000, "defined_in": "/etc/slurm/slurmscale-nodes.conf line 3", **changes}
+    return {
+        **node,
+        "real_memory": 1000,
+        "defined_in": "/etc/slurm/slurmscale-nodes.conf line 3",
+        "managed": True,
+        **changes,
+    }
 
 
 def cluster(**changes: Any) -> dict[str, Any]:
@@ -86,14 +92,14 @@ def found(
             "preflight_cluster": cluster() if known is None else known,
             "repair_jobs": ["12"],
             "repair_credentials": {"n07": {"ok": True, "message": "Success"}},
-            "repair_failure": "",
+            "repair_failure": {},
         },
         "n07": {
             "inventory_hostname": "n07",
             "preflight_node": machine() if node is None else node,
             "repair_name": "n07",
             "repair_conf_dir": CACHE,
-            "repair_failure": "",
+            "repair_failure": {},
             "slurmd_options": "--conf-server ctl1:6817",
             "slurmd_outdated": [],
             "slurmd_definition": {"name": "n07", "params": {"CPUs": 2, "RealMemory": 1000}},
@@ -107,52 +113,68 @@ def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
     assert found() == {}
 
 
+DOWN = {"services": {"munge": {**SERVICE, "active": "failed"}, "slurmd": SERVICE}}
+NOT_ENABLED = {"services": {"munge": SERVICE, "slurmd": {**SERVICE, "enabled": "disabled"}}}
+MISSING = {"services": {"munge": SERVICE, "slurmd": {"load": "not-found"}}}
+WRITABLE = {"files": files(directory=file(mode="0770", kind="directory"))}
+OWNED_BY_ROOT = {"files": files(directory=file(mode="0700", owner="root", kind="directory"))}
+LEFT_OVER = {"steps": [{"pid": 4, "job": "99", "step": "batch", "seconds": 61}]}
+
+
 @pytest.mark.parametrize(
-    ("changes", "check", "words", "mend"),
+    ("changes", "check", "code", "words", "fix"),
     [
+        (DOWN, "service munge", "service-down", "failed", ["munge"]),
+        (NOT_ENABLED, "slurmd at boot", "service-not-enabled", "disabled", ["slurmd"]),
+        (MISSING, "service slurmd", "service-missing", "no such unit", []),
+        ({"files": files(key=file("bb"))}, "munge key", "munge-key-differs", "fingerprint bb", ["munge-key"]),
+        ({"files": files(key=None)}, "munge key", "munge-key-missing", "is missing", ["munge-key"]),
         (
-            {"services": {"munge": {**SERVICE, "active": "failed"}, "slurmd": SERVICE}},
-            "service munge",
-            "failed",
-            "munge",
+            {"files": files(key=file(mode="0440"))},
+            "munge key's permissions",
+            "permissions-wrong",
+            "0440 munge:munge",
+            ["permissions"],
         ),
+        (WRITABLE, "permissions of /etc/munge", "permissions-wrong", "0770", ["permissions"]),
+        (OWNED_BY_ROOT, "permissions of /etc/munge", "permissions-wrong", "root:", ["permissions"]),
         (
-            {"services": {"munge": SERVICE, "slurmd": {**SERVICE, "enabled": "disabled"}}},
-            "slurmd at boot",
-            "disabled",
-            "slurmd",
+            {"files": files(conf=file("old", "0644", "root"))},
+            "configuration",
+            "configuration-differs",
+            "slurm.conf in",
+            ["restart"],
         ),
-        ({"services": {"munge": SERVICE, "slurmd": {"load": "not-found"}}}, "service slurmd", "no such unit", ""),
-        ({"files": files(key=file("bb"))}, "munge key", "fingerprint bb", "key"),
-        ({"files": files(key=None)}, "munge key", "is missing", "key"),
-        ({"files": files(key=file(mode="0440"))}, "munge key's rights", "0440 munge:munge", "path"),
-        ({"files": files(directory=file(mode="0770", kind="directory"))}, "rights of /etc/munge", "0770", "path"),
-        (
-            {"files": files(directory=file(mode="0700", owner="root", kind="directory"))},
-            "rights of /etc/munge",
-            "root:",
-            "path",
-        ),
-        ({"files": files(conf=file("old", "0644", "root"))}, "configuration", "slurm.conf in", "restart"),
-        ({"files": files(conf=None)}, "configuration", "slurm.conf in", "restart"),
-        ({"slurmd_args": ["slurmd", "-D"]}, "slurmd's arguments", "-D", "restart"),
-        (
-            {"steps": [{"pid": 4, "job": "99", "step": "batch", "seconds": 61}]},
-            "leftover slurmstepd",
-            "99.batch",
-            "step",
-        ),
-        ({"slurm_version": "25.05.0"}, "Slurm version", "25.05.0", ""),
-        ({"time": 4600.0}, "clock", "+3600 s", ""),
-        ({"disks": {"/var": 1}}, "space in /var", "1 MB", ""),
+        ({"files": files(conf=None)}, "configuration", "configuration-differs", "slurm.conf in", ["restart"]),
+        ({"slurmd_args": ["slurmd", "-D"]}, "slurmd's arguments", "slurmd-options-differ", "-D", ["restart"]),
+        (LEFT_OVER, "leftover slurmstepd", "step-left-over", "99.batch", ["leftover-step"]),
     ],
 )
-def test_what_is_wrong_with_a_node_is_found(changes: dict[str, Any], check: str, words: str, mend: str) -> None:
+def test_what_is_wrong_with_a_node_is_found(
+    changes: dict[str, Any], check: str, code: str, words: str, fix: list[str]
+) -> None:
     problems = found(machine(**changes))
     assert list(problems) == [f"n07 {check}"]
     problem = problems[f"n07 {check}"]
     assert words in problem["found"]
-    assert problem["mend"] == mend
+    assert words in problem["reason"]
+    assert (problem["code"], problem["fix"]) == (code, fix)
+    assert problem["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words"),
+    [
+        ({"slurm_version": "25.05.0"}, "Slurm version", "25.05.0"),
+        ({"time": 4600.0}, "clock", "+3600 s"),
+        ({"disks": {"/var": 1}}, "space in /var", "1 MB"),
+    ],
+)
+def test_what_only_a_person_can_correct_is_found_and_not_fixed(changes: dict[str, Any], check: str, words: str) -> None:
+    (problem,) = found(machine(**changes)).values()
+    assert problem["check"] == check
+    assert words in problem["reason"]
+    assert problem["fix"] == []
     assert problem["remedy"]
 
 
@@ -169,52 +191,68 @@ def test_a_node_with_its_own_files_is_compared_with_the_controllers() -> None:
     }
     problems = found(machine(files={KEY: file(), **own}), known=cluster(configless=False), repair_conf_dir="/etc/slurm")
     assert problems["n07 configuration"]["found"] == "slurmscale-nodes.conf in /etc/slurm differ"
-    assert problems["n07 configuration"]["mend"] == "files"
+    assert problems["n07 configuration"]["fix"] == ["conf-files"]
+
+
+LOW = {"reason": "Low RealMemory (x)"}
+INVALID = "IDLE+DRAIN+INVALID_REG"
+BY_ROOT = {"reason": "bad disk", "reason_user": "root"}
+REDEFINE = ["definition", "restart", "undrain", "resume"]
 
 
 @pytest.mark.parametrize(
-    ("node", "mend", "note", "words"),
+    ("node", "code", "fix", "words"),
     [
-        (registered("IDLE+DRAIN", reason="bad disk", reason_user="root"), "", True, "reason 'bad disk' by root"),
-        (registered("DOWN", reason="bad disk", reason_user="root"), "", True, "bad disk"),
-        (registered("IDLE+DRAIN", reason="slurmscale: upgrade"), "resume", False, "slurmscale: upgrade"),
-        (registered("DOWN+NOT_RESPONDING", reason="Not responding"), "resume", False, "Not responding"),
-        (registered("UNKNOWN+NOT_RESPONDING"), "resume", False, "UNKNOWN"),
-        (registered("IDLE+DRAIN", reason="Low RealMemory (x)", reason_user="slurm"), "undrain resume", False, "Low"),
-        (registered("IDLE+DRAIN", reason="Low RealMemory (x)", reason_user="root"), "", True, "Low"),
+        (registered("IDLE+DRAIN", **BY_ROOT), "node-held-by-others", [], "reason 'bad disk' by root"),
+        (registered("DOWN", **BY_ROOT), "node-held-by-others", [], "bad disk"),
+        (registered("IDLE+DRAIN", reason="slurmscale: upgrade"), "node-drained-by-slurmscale", ["resume"], "upgrade"),
+        (registered("DOWN", reason="slurmscale: scale down"), "node-drained-by-slurmscale", ["resume"], "scale down"),
+        (registered("DOWN+NOT_RESPONDING", reason="Not responding"), "node-not-responding", ["resume"], "Not resp"),
+        (registered("UNKNOWN+NOT_RESPONDING"), "node-not-responding", ["resume"], "UNKNOWN"),
         (
-            registered("IDLE+DRAIN+INVALID_REG", real_memory=9000),
-            "definition restart undrain resume",
-            False,
-            "9000 > 1000",
+            registered("IDLE+DRAIN", **LOW, reason_user="slurm"),
+            "node-drained-by-slurm",
+            ["undrain", "resume"],
+            "Low",
         ),
-        (registered("IDLE+DRAIN+INVALID_REG"), "restart undrain resume", False, "INVALID_REG"),
-        (registered("INVAL", cpus=8, defined_in="/etc/slurm/slurm.conf line 9"), "", False, "CPUs 8 > 2"),
+        (registered("IDLE+DRAIN", **LOW, reason_user="root"), "node-held-by-others", [], "Low"),
+        (registered(INVALID, real_memory=9000), "node-invalid", REDEFINE, "9000 > 1000"),
+        (registered(INVALID), "node-invalid", REDEFINE[1:], "INVALID_REG"),
+        (
+            registered("INVAL", cpus=8, defined_in="/etc/slurm/slurm.conf line 9", managed=False),
+            "node-invalid",
+            [],
+            "CPUs 8 > 2",
+        ),
     ],
 )
 def test_slurms_own_view_of_a_node_is_told_with_its_reason(
-    node: dict[str, Any],
-    mend: str,
-    note: bool,  # noqa: FBT001 - a case
-    words: str,
+    node: dict[str, Any], code: str, fix: list[str], words: str
 ) -> None:
     problem = found(known=cluster(nodes={"n07": node}))["n07 state"]
-    assert (problem["mend"], problem["note"]) == (mend, note)
-    assert words in problem["found"]
-    if mend == "":
+    assert (problem["code"], problem["fix"]) == (code, fix)
+    assert problem["note"] == (code == "node-held-by-others")
+    assert words in problem["reason"]
+    if not fix:
         assert "n07" in problem["remedy"]
 
 
-def test_a_node_that_is_not_among_those_looked_at_is_told_and_not_mended() -> None:
+def test_a_node_that_was_not_selected_is_told_and_not_fixed() -> None:
     known = cluster(nodes={"n07": registered(), "old1": registered("DOWN", reason="Not responding")})
     problem = found(known=known)["old1 state"]
-    assert problem["mend"] == ""
+    assert problem["fix"] == []
     assert "name it in nodes" in problem["remedy"]
 
 
 def test_a_machine_that_does_not_answer_is_told_and_nothing_else_of_it() -> None:
-    assert list(found(repair_failure="10.0.0.7 can't be reached")) == ["n07 reachable"]
-    assert list(found(repair_failure="CPUs=65 is stated, but the node has 64")) == ["n07 look"]
+    away = {"code": "host-unreachable", "reason": "10.0.0.7 does not answer.", "remedy": "Start it."}
+    assert [(key, one["code"], one["fix"]) for key, one in found(repair_failure=away).items()] == [
+        ("n07 reachable", "host-unreachable", [])
+    ]
+    wrong = {"code": "task-failed", "reason": "CPUs=65 is stated, but the node has 64", "remedy": ""}
+    (problem,) = found(repair_failure=wrong).values()
+    assert (problem["check"], problem["code"]) == ("facts", "task-failed")
+    assert problem["remedy"]
 
 
 def test_a_bare_machine_is_no_fault_and_an_unregistered_node_is() -> None:
@@ -244,59 +282,45 @@ def test_a_credential_counts_only_while_the_controllers_munge_runs_and_the_key_i
 
 
 @pytest.mark.parametrize(
-    ("controller", "known", "check", "mend"),
+    ("controller", "known", "check", "fix"),
     [
-        (machine(files=files(key=None)), cluster(), "munge key", ""),
-        (machine(), cluster(answering=False, message="it hangs", nodes={}), "slurmctld", ""),
-        (machine(), cluster(config={"HASH_VAL": "Different Ours=1 Slurmctld=2"}), "configuration", ""),
+        (machine(files=files(key=None)), cluster(), "munge key", []),
+        (machine(), cluster(answering=False, message="it hangs", nodes={}), "slurmctld", []),
+        (machine(), cluster(config={"HASH_VAL": "Different Ours=1 Slurmctld=2"}), "configuration", []),
         (
             machine(files={**files(), "/var/spool/slurmctld": file(mode="0700", owner="root", kind="directory")}),
             cluster(),
-            "rights of /var/spool/slurmctld",
-            "path",
+            "permissions of /var/spool/slurmctld",
+            ["permissions"],
         ),
     ],
 )
 def test_what_is_wrong_with_the_controller_is_found(
-    controller: dict[str, Any], known: dict[str, Any], check: str, mend: str
+    controller: dict[str, Any], known: dict[str, Any], check: str, fix: list[str]
 ) -> None:
     problems = found(controller=controller, known=known)
-    assert problems[f"ctl1 {check}"]["mend"] == mend
+    assert problems[f"ctl1 {check}"]["fix"] == fix
 
 
-def test_the_report_tells_what_was_mended_and_why_something_is_left() -> None:
-    before = [
-        {
-            "host": "n07",
-            "check": "service slurmd",
-            "needed": "active",
-            "found": "failed",
-            "remedy": "r",
-            "mend": "slurmd",
-        },
-        {
-            "host": "n08",
-            "check": "service slurmd",
-            "needed": "active",
-            "found": "failed",
-            "remedy": "r",
-            "mend": "slurmd",
-        },
-        {"host": "n08", "check": "clock", "needed": "right", "found": "wrong", "remedy": "Set up chrony.", "mend": ""},
-    ]
-    before = [{**one, "note": False} for one in before]
-    drain = {**before[2], "check": "state", "found": "DRAIN", "note": True}
-    report = repair_report(before, [*before[1:], drain], {"n08": "Run slurmd: no way"})
+def test_the_report_tells_what_was_fixed_and_why_something_is_left() -> None:
+    wrong = {"needed": "active", "found": "failed", "reason": "failed (needed: active)", "note": False}
+    down = {**wrong, "code": "service-down", "check": "service slurmd", "remedy": "fix starts it.", "fix": ["slurmd"]}
+    fixed, failed = {**down, "host": "n07"}, {**down, "host": "n08"}
+    clock = {**failed, "code": "clock-differs", "check": "clock", "remedy": "Set up chrony.", "fix": []}
+    drain = {**clock, "code": "node-held-by-others", "check": "state", "note": True}
+    failure = {"code": "task-failed", "reason": "Start slurmd: no unit.", "remedy": "See the journal."}
+    report = repair_report([fixed, failed, clock], [failed, clock, drain], {"n08": failure})
     assert not report["well"]
-    assert {(one["host"], one["check"]): one["result"] for one in report["findings"]} == {
-        ("n07", "service slurmd"): "mended",
-        ("n08", "service slurmd"): "left",
-        ("n08", "clock"): "left",
-        ("n08", "state"): "note",
+    assert {(one["host"], one["check"]): (one["result"], one["code"]) for one in report["findings"]} == {
+        ("n07", "service slurmd"): ("fixed", "service-down"),
+        ("n08", "service slurmd"): ("left", "service-down"),
+        ("n08", "clock"): ("left", "clock-differs"),
+        ("n08", "state"): ("note", "node-held-by-others"),
     }
-    assert "tried, but: Run slurmd: no way" in report["table"]
+    assert all({"reason", "remedy"} <= set(one) for one in report["findings"])
+    assert "The fix failed: Start slurmd: no unit. See the journal." in report["table"]
     assert "Set up chrony." in report["table"]
-    assert report["table"].endswith("1 mended, 2 left, 1 note.")
+    assert report["table"].endswith("1 fixed, 2 left, 1 note.")
     assert repair_report([drain])["well"]
     assert repair_report([])["table"] == "Nothing is wrong."
 

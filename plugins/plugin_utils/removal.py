@@ -1,0 +1,174 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which nodes may leave a cluster, which of them are removed how, and what is reported of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import is_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+FORCE = "When the machine is dead: -e force=true."
+
+
+def refusals(
+    name: str,
+    cluster: Mapping[str, Any],
+    node: Mapping[str, Any] | None,
+    *,
+    unreachable: Mapping[str, str] | None = None,
+    force: bool = False,
+    uninstall: bool = False,
+) -> Iterator[Failure]:
+    """Find what speaks against the removal of a node, before anything is touched. Jobs are not judged here.
+
+    Args:
+        name: The node's name in Slurm.
+        cluster: The controller's facts.
+        node: The machine's facts; None when they could not be gathered.
+        unreachable: Why they could not be gathered.
+        force: The user says that a node that does not answer is dead.
+        uninstall: Packages, key and configuration are removed, too.
+    """
+    known = cluster["nodes"].get(name)
+    if uninstall:
+        yield from _controller(name, node or {})
+    if known is None:
+        yield from _other_cluster(name, cluster, node or {})
+        return
+    yield from _reserved(name, cluster["reservations"])
+    yield from _not_managed(name, known)
+    if not force:
+        yield from _silent(name, known, unreachable)
+
+
+def _controller(name: str, node: Mapping[str, Any]) -> Iterator[Failure]:
+    services = node.get("services") or {}
+    if (services.get("slurmctld") or {}).get("active") == "active":
+        reason = f"{name} runs slurmctld, which uninstall=true would remove."
+        yield Failure(Code.HOST_RUNS_SLURMCTLD, reason, "Remove the node without uninstall.")
+
+
+def _other_cluster(name: str, cluster: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Failure]:
+    """Refuse a machine that serves another cluster. One with our munge key was left by a run that was cut short."""
+    services, files = node.get("services") or {}, node.get("files") or {}
+    key = cluster["munge_key"]
+    found = (files.get(key["path"]) or {}).get("sha256")
+    if (services.get("slurmd") or {}).get("active") == "active" and found != key["sha256"]:
+        yield Failure(
+            Code.NODE_OF_OTHER_CLUSTER,
+            f"{name} is not in this cluster, but slurmd runs there with another cluster's munge key.",
+            "Run scale_down with that cluster's controller.",
+        )
+
+
+def _reserved(name: str, reservations: Mapping[str, Any]) -> Iterator[Failure]:
+    for reservation, held in sorted(reservations.items()):
+        if name in held["nodes"]:
+            yield Failure(
+                Code.NODE_RESERVED,
+                f"{name} belongs to the reservation {reservation} ({held['state']}, {held['start']} to {held['end']}).",
+                f"Take it out first (scontrol update ReservationName={reservation} Nodes-={name}),"
+                " or delete the reservation.",
+            )
+
+
+def _not_managed(name: str, known: Mapping[str, Any]) -> Iterator[Failure]:
+    if known.get("defined_in") and not known["managed"]:
+        yield Failure(
+            Code.NODE_NOT_MANAGED,
+            f"{name} is defined in {known['defined_in']}, which slurmscale does not manage.",
+            "Drain it, take it out there by hand, and let slurmctld read it.",
+        )
+
+
+def _silent(name: str, known: Mapping[str, Any], unreachable: Mapping[str, str] | None) -> Iterator[Failure]:
+    if unreachable:
+        reason = f"{unreachable['reason']} Whether jobs run on {name} can't be told, so it counts as busy."
+        yield Failure(Code(unreachable["code"]), reason, f"{unreachable['remedy']} {FORCE}".strip())
+    elif {"NOT_RESPONDING", "UNKNOWN"} & set(known["state"]):
+        reason = f"slurmctld gets no answer from {name} ({'+'.join(known['state'])}), so it counts as busy."
+        yield Failure(Code.NODE_NOT_RESPONDING, reason, f"Start its slurmd. {FORCE}")
+
+
+def busy(drain: Mapping[str, Any], *, keep_drained: bool = False, check_mode: bool = False) -> Failure:
+    """Say why a node that was to be drained is kept.
+
+    Args:
+        drain: What slurm_drain returned for the node.
+        keep_drained: Our drain is not taken back.
+        check_mode: Nothing was drained.
+    """
+    reported = drain.get("failure") or {"code": Code.NODE_RUNS_JOBS, "reason": drain["message"], "remedy": ""}
+    taken_back = drain["changed"] and not check_mode and not keep_drained
+    after = (
+        "Our drain was taken back." if taken_back else f"It stays drained: {drain['reason']}." * bool(drain["reason"])
+    )
+    reason = f"{reported['reason'].rstrip('.')}. {after}".strip()
+    remedy = reported["remedy"] or "Give it more time (drain_timeout), or say -e jobs=requeue or -e jobs=cancel."
+    return Failure(Code(reported["code"]), reason, remedy)
+
+
+def plan(
+    leaving: Iterable[Mapping[str, Any]], drained: Mapping[str, Any], known: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """Divide nodes by how they leave the controller.
+
+    Args:
+        leaving: The variables of the hosts that are to leave.
+        drained: What slurm_drain returned, by the node's name in Slurm.
+        known: The nodes of the controller.
+
+    Returns:
+        static: the nodes to take out of the configuration, each with a name; hosts: their inventory names; drained:
+        names of nodes that are kept though this run drained them.
+    """
+    static: list[dict[str, Any]] = []
+    hosts: list[str] = []
+    kept: list[str] = []
+    for host in leaving:
+        name = host["scale_node_name"]
+        drain = drained.get(name) or {}
+        if host.get("scale_failure"):
+            kept += [name] * bool(drain.get("changed"))
+        # In check mode nothing was drained, and a node with jobs would be refused.
+        elif not drain.get("jobs") and not known[name].get("dynamic"):
+            static.append({"name": name, "params": {}})
+            hosts.append(host["inventory_hostname"])
+    return {"static": static, "hosts": hosts, "drained": kept}
+
+
+def outcome(
+    host: Mapping[str, Any], drain: Mapping[str, Any], *, left: bool, uninstall: bool = False, check_mode: bool = False
+) -> dict[str, str]:
+    """Return the result of a node that is not in the cluster any more, and what is told of it.
+
+    Args:
+        host: The variables of the host.
+        drain: What slurm_drain returned for it.
+        left: This run took it out of the cluster.
+        uninstall: Packages, key and configuration were to be removed, too.
+        check_mode: Nothing was changed.
+    """
+    if check_mode:
+        jobs = drain.get("jobs") or []
+        then = f"runs jobs {','.join(jobs)} now" if jobs else drain.get("message", "")
+        said = ["would be removed" if left else "is not in the cluster", then]
+        return {"result": "planned", "message": "; ".join(filter(None, said))}
+    changed = any(host.get(f"{role}_changed") for role in ("slurmd", "munge", "apphub_client"))
+    reached = "scale_unreachable" not in host
+    said = ["is out of the cluster" if left else "is not in the cluster"]
+    if not reached:
+        said.append("can not be reached, so nothing was stopped or uninstalled there")
+    elif uninstall:
+        said.append("nothing of Slurm is left there")
+    elif left or changed:
+        said.append("slurmd is stopped")
+    # The drain of somebody else did not hinder the removal.
+    if drain.get("reason") and not is_ours(drain["reason"]):
+        said.append(drain["message"])
+    return {"result": "removed" if left else "done" if changed else "unchanged", "message": "; ".join(said)}
