@@ -47,7 +47,7 @@ def exit_code(text: str) -> str:
     if ":" in text or not text.isdigit():
         return text if ":" in text else ""
     status = int(text)
-    return "{0}:{1}".format(status >> 8, status & 0x7F)
+    return f"{status >> 8}:{status & 0x7F}"
 
 
 def parse_queue(text: str) -> Dict[str, Job]:
@@ -87,7 +87,7 @@ def _squeue(arguments: List[str], conf: Optional[str]) -> Dict[str, Job]:
     # Asked for a single job that has left the queue, squeue fails; asked for many, it leaves it out.
     if "Invalid job id" in result.message:
         return {}
-    raise commands.SlurmCommandError("squeue: {0}".format(result.message))
+    raise commands.SlurmCommandError(f"squeue: {result.message}")
 
 
 def jobs_on(
@@ -117,6 +117,36 @@ def jobs_on(
         for name in expanded[job.nodes]:
             if name in found:
                 found[name].append(job.job_id)
+    return found
+
+
+def jobs_requesting(nodes: Iterable[str], conf: Optional[str] = None) -> Dict[str, List[str]]:
+    """Tell which pending jobs ask for nodes by name (--nodelist); Slurm ends them when such a node is removed.
+
+    Args:
+        nodes: Nodes that the controller knows.
+        conf: A slurm.conf in place of Slurm's default.
+
+    Returns:
+        For each node the ids of the jobs; those of an array have one id.
+
+    Raises:
+        SlurmCommandError: squeue failed.
+    """
+    found: Dict[str, List[str]] = {name: [] for name in nodes}
+    # squeue's own filter by nodes knows only the nodes that jobs already have.
+    fields = "--Format=JobID:|,ReqNodes:|"
+    result = commands.run(["squeue", "--noheader", "--all", "--states=PENDING", fields], conf=conf)
+    if result.rc != 0:
+        raise commands.SlurmCommandError(f"squeue: {result.message}")
+    expanded: Dict[str, List[str]] = {}
+    for line in result.stdout.splitlines():
+        job_id, requested = [field.strip() for field in line.split("|")][:2]
+        if requested and requested not in expanded:
+            expanded[requested] = hostlist.expand(requested, conf)
+        for name in expanded.get(requested, []):
+            if name in found and job_id not in found[name]:
+                found[name].append(job_id)
     return found
 
 
