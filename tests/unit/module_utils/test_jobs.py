@@ -29,7 +29,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, queue: str, rc: int = 0, error: str 
 @pytest.mark.parametrize(
     ("generation", "expected"),
     [
-        ("22.05", {"n1": ["1"], "n2": ["5"], "n3": ["5"], "n4": ["4"], "x": ["3"], "n9": []}),
+        ("22.05", {"n1": ["1"], "n2": ["7"], "n3": ["7"], "n4": ["4"], "x": [], "n9": []}),
         ("24.11", {"n1": ["4", "2"], "n2": ["3"], "n3": ["3"], "n4": ["7"], "x": ["6"], "n9": []}),
     ],
 )
