@@ -62,6 +62,14 @@ class Code(str, enum.Enum):
     PLAYBOOKS_MISSING = "playbooks-missing", "The playbooks of slurmscale are not installed."
     DATABASE_UNAVAILABLE = "database-unavailable", "The database of slurmscale cannot be opened, read or written."
     ANSIBLE_NOT_STARTED = "ansible-not-started", "ansible-playbook is missing, too old, or could not be started."
+    NODES_FAILED = "nodes-failed", "Nodes of the run failed, each for its own reason."
+    NODE_NOT_IN_PLAYBOOK = "node-not-in-playbook", "No play of the playbook ran on the node."
+    NODE_NOT_READY = "node-not-ready", "The readiness report refuses the node."
+    RUN_STOPPED = "run-stopped", "The run stopped before the node was finished, because of others."
+    RUN_CANCELLED = "run-cancelled", "Somebody cancelled the run."
+    RUN_INTERRUPTED = "run-interrupted", "The process that ran the run is gone."
+    TIME_LIMIT_REACHED = "time-limit-reached", "The run took longer than its time limit."
+    ANSIBLE_FAILED = "ansible-failed", "ansible-playbook could not run the playbook to its end."
     INTERNAL_ERROR = "internal-error", "A mistake in slurmscale itself; please report it."
 
     # A node, its jobs and its state in Slurm.

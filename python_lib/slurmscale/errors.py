@@ -16,6 +16,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """The codes of the library's own failures; the collection's list holds them all, and what each means."""
+
+    TASK_FAILED = "task-failed"
+    HOST_UNREACHABLE = "host-unreachable"
+    NODES_FAILED = "nodes-failed"
+    NODE_NOT_IN_PLAYBOOK = "node-not-in-playbook"
+    NODE_NOT_READY = "node-not-ready"
+    RUN_STOPPED = "run-stopped"
+    RUN_CANCELLED = "run-cancelled"
+    RUN_INTERRUPTED = "run-interrupted"
+    TIME_LIMIT_REACHED = "time-limit-reached"
+    ANSIBLE_FAILED = "ansible-failed"
+    INTERNAL_ERROR = "internal-error"
+
 
 class SlurmscaleError(Exception):
     """Base of all errors that the library raises on purpose.

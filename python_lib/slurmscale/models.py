@@ -12,6 +12,34 @@ if TYPE_CHECKING:
     from slurmscale.operations import Operation
 
 
+class Failure(NamedTuple):
+    """Why something failed, and what to do about it.
+
+    Attributes:
+        code: For programs; docs/reference/reasons.md lists all codes.
+        reason: What is needed and what was found, as a sentence.
+        remedy: What to do, as a sentence; empty when the reason says it.
+    """
+
+    code: str
+    reason: str
+    remedy: str = ""
+
+    @property
+    def text(self) -> str:
+        """Reason and remedy as one text."""
+        return f"{self.reason} {self.remedy}".strip()
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the form in which results and reports hold it."""
+        return self._asdict()
+
+
+def failure(code: str | None, reason: str | None, remedy: str | None) -> Failure | None:
+    """Make a failure of its three columns; None where nothing failed."""
+    return None if reason is None else Failure(code or "task-failed", reason, remedy or "")
+
+
 def when(epoch: float | None) -> datetime | None:
     """Turn seconds since the epoch, the store's form of a time, into a datetime with zone."""
     return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
@@ -124,7 +152,9 @@ class Run:
     started_at: float | None = None
     completed_at: float | None = None
     updated_at: float | None = None
-    error: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_remedy: str | None = None
     inventory: str | None = None
     forks: int = 0
     check: bool = False
@@ -139,6 +169,11 @@ class Run:
     run_dir: str | None = None
     cancel_requested: bool = False
 
+    @property
+    def error(self) -> Failure | None:
+        """Why the run as a whole ended badly."""
+        return failure(self.error_code, self.error_message, self.error_remedy)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -152,11 +187,18 @@ class Task:
     status: TaskStatus
     progress: int
     step: str
+    error_code: str | None
     error_message: str | None
+    error_remedy: str | None
     created_at: float
     updated_at: float
     started_at: float | None = None
     completed_at: float | None = None
+
+    @property
+    def error(self) -> Failure | None:
+        """Why the node failed."""
+        return failure(self.error_code, self.error_message, self.error_remedy)
 
     @property
     def active(self) -> bool:
@@ -207,10 +249,15 @@ class TaskChange:
     status: TaskStatus
     progress: int
     step: str
-    error_message: str | None
+    error: Failure | None
     updated_at: float
     started_at: float | None
     completed_at: float | None
+
+    @property
+    def error_message(self) -> str | None:
+        """Why the node failed, as a sentence."""
+        return self.error.reason if self.error else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,4 +280,4 @@ class Notice:
     counts: Counts
     tasks: tuple[TaskChange, ...] = ()
     remaining: float | None = None
-    error: str | None = None
+    error: Failure | None = None

@@ -43,7 +43,8 @@ class OperationView:
     progress: int
     started_at: datetime | None
     completed_at: datetime | None
-    error: str | None
+    error: dict[str, str] | None
+    error_message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class ScalingStatus:
         for title, operations in (("active", self.active_operations), ("recent", self.recent_operations)):
             lines += [f"{title}:"] if operations else []
             for view in operations:
-                error = f"  {view.error.splitlines()[0]}" if view.error else ""
+                error = f"  {view.error_message.splitlines()[0]}" if view.error_message else ""
                 lines.append(
                     f"  {view.id}  {view.type:<10}  {view.status:<11}  {len(view.nodes):>5} nodes"
                     f"  {view.progress:>3} %{error}"
@@ -173,7 +174,8 @@ def _view(run: Run) -> OperationView:
         progress=overall_progress(counts.success, counts.active_progress, counts.total),
         started_at=when(run.started_at),
         completed_at=when(run.completed_at),
-        error=run.error,
+        error=run.error.as_dict() if run.error else None,
+        error_message=run.error_message,
     )
 
 

@@ -16,9 +16,9 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from slurmscale import settings
-from slurmscale.errors import NotFoundError, RefusedError
+from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError
 from slurmscale.inventory import registry as clusters
-from slurmscale.models import Cluster, LogLine, Run, RunOptions, Task
+from slurmscale.models import Cluster, Failure, LogLine, Run, RunOptions, Task
 from slurmscale.operations import Operation
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, scaling_status
@@ -161,7 +161,10 @@ class Scaling:
                 run.id, status=RunStatus.RUNNING, started_at=time.time(), run_dir=str(job.run_dir or "") or None
             )
         except Exception as exc:
-            self.store.end_run(run.id, RunStatus.FAILED, redactor(f"could not be started: {exc}"))
+            code = exc.code if isinstance(exc, SlurmscaleError) else Code.INTERNAL_ERROR
+            self.store.end_run(
+                run.id, RunStatus.FAILED, Failure(code, redactor(f"The run could not be started: {exc}"))
+            )
             raise
         writer = Writer(self.store, run.id, ids)
         handle = RunHandle(
@@ -222,17 +225,25 @@ class Scaling:
 
     def tasks(self, run_id: str | None = None) -> list[Task]:
         """Return the tasks of a run, of the newest one when None."""
-        if run_id is None:
-            newest = self.store.runs(limit=1)
-            if not newest:
-                raise NotFoundError("There has been no run yet. Start one with slurmscale up.")
-            run_id = newest[0].id
-        return self.store.tasks(self.store.run(run_id).id)
+        return self.store.tasks(self.store.run(run_id).id if run_id else self._newest_run())
 
-    def log(self, node: str, run_id: str | None = None) -> list[LogLine]:
-        """Return the whole log of a node, of its newest run when None."""
+    def _newest_run(self) -> str:
+        newest = self.store.runs(limit=1)
+        if not newest:
+            raise NotFoundError("There has been no run yet.", "Start one with slurmscale up.")
+        return newest[0].id
+
+    def log(self, node: str | None = None, run_id: str | None = None) -> list[LogLine]:
+        """Return the whole log of a node, or what belongs to no node of a run: the part of the controller.
+
+        Args:
+            node: The node; None for what belongs to none.
+            run_id: The run; the newest one when None.
+        """
         if run_id is None:
-            run_id = self.store.latest_task(node).run_id
+            run_id = self.store.latest_task(node).run_id if node else self._newest_run()
+        elif node is None:
+            self.store.run(run_id)
         elif node not in self.store.run(run_id).nodes:
             raise NotFoundError(f"Node {node} is not part of run {run_id}.")
         return self.store.log(run_id, node)

@@ -16,6 +16,10 @@ def test_each_error_of_the_library_has_a_code_of_the_collection() -> None:
     assert {one.__name__: one.code for one in classes if one.code not in CODES} == {}
 
 
+def test_the_codes_of_the_library_are_codes_of_the_collection() -> None:
+    assert {code.value for code in errors.Code} - CODES == set()
+
+
 def test_an_error_is_a_code_a_reason_and_a_remedy() -> None:
     error = errors.ClusterError("There is no cluster x.", "Add it.")
     assert error.as_dict() == {"code": "cluster-unusable", "reason": "There is no cluster x.", "remedy": "Add it."}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slurmscale.models import Timing
+from slurmscale.models import Failure, Timing
 from slurmscale.progress.events import parse
 from slurmscale.progress.tracker import Tracker
 from slurmscale.states import ACTIVE, TaskStatus
@@ -84,7 +84,7 @@ def test_progress_rises_stays_in_range_and_settles(run, plan_comes):
         counts = tracker.counts()
         assert counts.active_progress == sum(n.progress for n in tracker.nodes.values() if n.status in ACTIVE)
     if not tracker.finished:
-        tracker.abort("interrupted", 1e6)
+        tracker.abort(Failure("run-interrupted", "It was interrupted."), 1e6)
     for node in tracker.nodes.values():
         assert node.status in (TaskStatus.COMPLETED, TaskStatus.FAILED)
         assert node.error if node.status is TaskStatus.FAILED else node.error is None

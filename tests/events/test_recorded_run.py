@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from slurmscale.models import Timing
+from slurmscale.models import Failure, Timing
 from slurmscale.progress.events import Kind, parse
 from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.progress.tracker import Tracker
@@ -46,10 +46,11 @@ def test_every_node_ends_as_it_really_did(recorded, recorded_plan, how):
     tracker, _ = replay(recorded, **arguments)
     nodes = tracker.nodes
     assert {name: node.status for name, node in nodes.items()} == dict.fromkeys(NODES, TaskStatus.FAILED)
-    assert nodes["a"].error.startswith("hard fail a: ")
-    assert nodes["c"].error.startswith("x1: ")
-    assert "Connection refused" in nodes["dead"].error
-    assert "other nodes failed" in nodes["b"].error
+    assert (nodes["a"].step, nodes["a"].error.code) == ("hard fail a", "task-failed")
+    assert (nodes["c"].step, nodes["c"].error.reason) == ("x1", "non-zero return code")
+    assert nodes["dead"].error.code == "host-unreachable"
+    assert "Connection refused" in nodes["dead"].error.reason
+    assert nodes["b"].error.code == "run-stopped"
     assert tracker.finished
 
 
@@ -105,7 +106,7 @@ def test_a_node_that_is_out_is_reported_when_the_next_play_begins_not_at_the_end
 def test_a_run_cut_off_anywhere_leaves_no_node_active(recorded, recorded_plan):
     for length in range(0, len(recorded) - 1, 7):
         tracker, _ = replay(recorded[:length], recorded_plan)
-        tracker.abort("cancelled", 1.0)
+        tracker.abort(Failure("run-cancelled", "It was cancelled."), 1.0)
         assert all(node.status is TaskStatus.FAILED for node in tracker.nodes.values())
         assert all(node.error for node in tracker.nodes.values())
         assert tracker.counts().active == 0

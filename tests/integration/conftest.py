@@ -141,13 +141,12 @@ PLAYBOOK = """
   tasks:
     - name: register
       ansible.builtin.command: sleep 0.2
-- name: Settle
+- name: Report the result of each node
   hosts: "{{ nodes }}"
   gather_facts: false
   tasks:
     - name: finished
-      ansible.builtin.debug:
-        msg: finished
+      ai_infra.slurm.node_result:
 """
 
 

@@ -66,12 +66,13 @@ def test_good_bad_and_unreachable_nodes_end_as_what_they_are(scaling, inventory)
     assert tasks["n1"].status is TaskStatus.COMPLETED
     assert tasks["n1"].progress == 100
     assert tasks["n2"].status is TaskStatus.FAILED
-    assert tasks["n2"].error_message.startswith("configure: ")
+    assert (tasks["n2"].step, tasks["n2"].error_code) == ("configure", "task-failed")
+    assert tasks["dead"].error_code == "host-unreachable"
     assert "Connection refused" in tasks["dead"].error_message
     assert (run.counts.success, run.counts.failed, run.counts.active) == (1, 2, 0)
-    assert run.error == "2 of 3 nodes failed: dead, n2"
+    assert run.error_message == "2 of 3 nodes failed: dead, n2"
     assert all(values == sorted(values) for values in seen.values())
-    assert "finished" in "\n".join(line.text for line in scaling.log("n1"))
+    assert "ok: [n1]" in "\n".join(line.text for line in scaling.log("n1"))
     assert not Path(run.run_dir).exists()
     assert processes_with(run.run_dir) == []
 
@@ -94,12 +95,12 @@ def test_progress_moves_while_only_the_controller_works(scaling, inventory, proj
               ansible.builtin.command: sleep 0.6
             - name: third
               ansible.builtin.command: sleep 0.6
-        - name: Settle
+        - name: Report the result of each node
           hosts: "{{ nodes }}"
           gather_facts: false
           tasks:
             - name: last
-              ansible.builtin.debug:
+              ai_infra.slurm.node_result:
         """)  # fmt: skip
     handle = scaling.scale_up(inventory, "n[1-2]")
     steps = {}
@@ -139,11 +140,11 @@ def test_the_zoo_run_again_gets_the_right_answers(scaling, project_dir, tmp_path
     handle = scaling.scale_up(str(hosts), "a,b,c,dead")
     run = handle.wait(LIMIT)
     assert handle.tracker.plan.known
-    errors = {node: task.error_message for node, task in tasks_of(scaling, run).items()}
-    assert "Connection refused" in errors["dead"]
-    assert errors["a"].startswith("hard fail a")
-    assert errors["c"].startswith("x1")
-    assert "other nodes failed" in errors["b"]
+    errors = {node: (task.step, task.error_code) for node, task in tasks_of(scaling, run).items()}
+    assert errors["dead"] == ("ping", "host-unreachable")
+    assert errors["a"] == ("hard fail a", "task-failed")
+    assert errors["c"] == ("x1", "task-failed")
+    assert errors["b"][1] == "run-stopped"
     assert run.counts.failed == 4
 
 
@@ -170,10 +171,8 @@ def test_a_node_that_ends_early_on_purpose_is_done(scaling, inventory, project_d
     assert statuses == {"n1": "completed", "n2": "failed", "n3": "completed"}
 
 
-def test_without_the_plan_the_final_play_tells_who_is_done(scaling, inventory, project_dir, monkeypatch):
-    (project_dir / ".collections").unlink()
-    # nor may a collection that is installed on this machine help
-    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", str(project_dir))
+def test_without_the_plan_the_result_of_each_node_tells_who_is_done(scaling, inventory, monkeypatch):
+    monkeypatch.setattr("slurmscale.runner.project._PLAN", "ansible.posix.missing")
     handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"bad": ["n2"]}))
     run = handle.wait(LIMIT)
     assert not handle.tracker.plan.known
@@ -213,7 +212,7 @@ def test_cancel_ends_every_process_within_two_seconds(scaling, inventory):
     run = handle.wait(LIMIT)
     assert run.status is RunStatus.CANCELLED
     assert {task.status for task in scaling.tasks(run.id)} == {TaskStatus.FAILED}
-    assert {task.error_message for task in scaling.tasks(run.id)} == {"cancelled"}
+    assert {task.error_code for task in scaling.tasks(run.id)} == {"run-cancelled"}
     scaling.scale_up(inventory, "n[1-3]").wait(LIMIT)
 
 
@@ -242,7 +241,8 @@ def test_the_time_limit_ends_the_run_and_says_so(scaling, inventory):
     handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4324}, timeout=3))
     run = handle.wait(LIMIT)
     assert run.status is RunStatus.FAILED
-    assert "time limit of 3 s" in run.error
+    assert run.error_code == "time-limit-reached"
+    assert "3 s" in run.error_message
     assert processes_with("4324") == []
 
 
@@ -279,7 +279,7 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
         run = scaling.store.run(run_id)
         assert run.status is RunStatus.INTERRUPTED
         assert {task.status for task in scaling.tasks(run_id)} == {TaskStatus.FAILED}
-        assert all("interrupted" in task.error_message for task in scaling.tasks(run_id))
+        assert {task.error_code for task in scaling.tasks(run_id)} == {"run-interrupted"}
         assert not scaling.status().active
         assert processes_with("4326") == []
         assert not Path(run.run_dir).exists()
@@ -328,8 +328,8 @@ def test_a_playbook_that_can_not_start_says_why(scaling, inventory, project_dir)
     (project_dir / "playbooks" / "scale_up.yml").write_text("- hosts: all\n  tasks: [nonsense\n")
     run = scaling.scale_up(inventory, "n1").wait(LIMIT)
     assert run.status is RunStatus.FAILED
-    assert "scale_up.yml" in run.error
-    assert scaling.tasks(run.id)[0].error_message == run.error
+    assert "scale_up.yml" in run.error_message
+    assert scaling.tasks(run.id)[0].error == run.error
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ REPORTING = """
       ansible.builtin.copy:
         dest: "{{ report }}"
         content: >-
-          {{ {'nodes': {'n1': {'ready': true}, 'n2': {'ready': false, 'reason': 'no space.',
+          {{ {'nodes': {'n1': {'ready': true}, 'n2': {'ready': false, 'code': 'disk-full', 'reason': 'no space.',
               'remedy': 'Make some.'}}} }}
     - name: all are ready
       ansible.builtin.fail:
@@ -428,12 +428,13 @@ REPORTING = """
 """
 
 
-def test_a_check_takes_the_verdict_on_each_node_from_the_playbooks_report(scaling, inventory, project_dir):
+def test_a_check_takes_the_result_of_each_node_from_the_playbooks_report(scaling, inventory, project_dir):
     (project_dir / "playbooks" / "check_nodes.yml").write_text(REPORTING)
     run = scaling.check(inventory, "n[1-2]").wait(LIMIT)
     tasks = tasks_of(scaling, run)
     assert tasks["n1"].status is TaskStatus.COMPLETED
-    assert (tasks["n2"].status, tasks["n2"].error_message) == (TaskStatus.FAILED, "no space. Make some.")
+    assert tasks["n2"].status is TaskStatus.FAILED
+    assert tasks["n2"].error == ("disk-full", "no space.", "Make some.")
     assert run.status is RunStatus.FAILED
 
 
@@ -455,4 +456,6 @@ def test_a_run_that_failed_elsewhere_is_not_called_completed(scaling, inventory,
         """)  # fmt: skip
     run = scaling.scale_up(inventory, "n1").wait(LIMIT)
     assert run.status is RunStatus.FAILED
-    assert run.error == "ctl1: broken: the controller is upset"
+    assert run.error_message == "ctl1: the controller is upset"
+    assert "broken" in run.error_remedy
+    assert "the controller is upset" in "\n".join(line.text for line in scaling.log())

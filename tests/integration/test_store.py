@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from slurmscale.errors import NotFoundError, OverlapError, StoreError
-from slurmscale.models import Cluster, Counts, Run, TaskChange, Timing
+from slurmscale.models import Cluster, Counts, Failure, Run, TaskChange, Timing
 from slurmscale.operations import Operation
 from slurmscale.report import scaling_status
 from slurmscale.states import RunStatus, TaskStatus
@@ -76,7 +76,7 @@ def test_tasks_are_counted_also_when_their_operation_is_not_among_the_newest(sto
         if number < 2:
             record(store, f"r{number:02}", ids, [change("n", TaskStatus.RUNNING, 30)])
         else:
-            store.end_run(f"r{number:02}", RunStatus.FAILED, "why")
+            store.end_run(f"r{number:02}", RunStatus.FAILED, Failure("run-interrupted", "why"))
     status = scaling_status(store)
     assert (status.active, status.active_tasks, status.failed_nodes) == (True, 2, 10)
     assert status.progress == 60 // 12
@@ -87,7 +87,7 @@ def test_tasks_are_counted_also_when_their_operation_is_not_among_the_newest(sto
 def test_the_window_leaves_out_old_runs_but_never_active_ones(store):
     now = time.time()
     store.create_run(a_run("old", ("n1",), created=now - 90_000))
-    store.end_run("old", RunStatus.FAILED, "why")
+    store.end_run("old", RunStatus.FAILED, Failure("run-interrupted", "why"))
     store.create_run(a_run("long", ("n2",), created=now - 90_000))
     status = scaling_status(store)
     assert (status.failed_nodes, status.active_tasks) == (0, 1)
@@ -116,7 +116,7 @@ def test_an_overlapping_run_is_refused_with_the_id_of_the_other(store):
     assert [run.id for run in store.runs()] == ["r1"]
     store.create_run(a_run("r3", ("n3",)))
     store.create_run(a_run("r4", ("n1",), cluster="another"))
-    store.end_run("r1", RunStatus.CANCELLED, "cancelled")
+    store.end_run("r1", RunStatus.CANCELLED, Failure("run-interrupted", "cancelled"))
     store.create_run(a_run("r5", ("n1", "n2")))
 
 
@@ -142,13 +142,14 @@ def test_of_many_runs_that_want_a_node_at_the_same_moment_one_gets_it(store):
 def test_ending_a_run_from_outside_fails_its_active_tasks_with_the_reason(store):
     ids = store.create_run(a_run())
     record(store, "r1", ids, [change("n1", TaskStatus.COMPLETED, 100), change("n2", TaskStatus.RUNNING, 20)])
-    store.end_run("r1", RunStatus.INTERRUPTED, "gone")
+    store.end_run("r1", RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"))
     tasks = {task.node: task for task in store.tasks("r1")}
     assert tasks["n1"].succeeded
     assert tasks["n2"].failed
-    assert tasks["n2"].error_message == tasks["n3"].error_message == "gone"
+    assert tasks["n2"].error == tasks["n3"].error == ("run-interrupted", "gone", "")
     run = store.run("r1")
     assert (run.status, run.counts) == (RunStatus.INTERRUPTED, Counts(5, 0, 1, 4, 0))
+    assert run.error == tasks["n2"].error
 
 
 def test_each_node_has_its_whole_log(store):
@@ -228,7 +229,8 @@ def test_a_database_of_a_newer_version_is_refused(store, url):
 
 def test_a_failed_transaction_leaves_nothing_behind(store):
     ids = store.create_run(a_run())
-    row = {"b_id": ids["n1"], "status": "completed", "progress": 100, "step": "", "error_message": None,
+    row = {"b_id": ids["n1"], "status": "completed", "progress": 100, "step": "",
+           "error_code": None, "error_message": None, "error_remedy": None,
            "updated_at": 1.0, "started_at": None, "completed_at": None}  # fmt: skip
     with pytest.raises(StoreError):
         store.record("r1", [row], [{"run_id": "no such run", "node": "n1", "counter": 1, "created_at": 1.0, "event": "",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from slurmscale import settings
-from slurmscale.errors import RefusedError
+from slurmscale.errors import Code, RefusedError
+from slurmscale.models import Failure
 from slurmscale.progress import events
 from slurmscale.runner import project
 from slurmscale.runner.ansible import AnsibleJob
@@ -41,16 +42,17 @@ def check(config: settings.Settings, inventory: str) -> list[dict[str, Any]]:
             report=True,
         )
     )
-    said = ""
+    failure: Failure | None = None
     try:
         job.start()
         for raw in job.stream(_TICK):
             event = events.parse(raw) if raw else None
             if event and event.outcome is events.Outcome.FAILED and not event.ignored:
-                said = str(event.res.get("msg") or event.text)
+                failure = events.failure_of(event)
         findings: list[dict[str, Any]] | None = job.report().get("findings")
         if findings is None:
-            raise RefusedError(said or job.stopped or job.error or "the playbook wrote no report")
+            why = failure or job.stopped or job.error or Failure(Code.ANSIBLE_FAILED, "The playbook wrote no report.")
+            raise RefusedError(why.reason, why.remedy, code=why.code)
         return findings
     finally:
         job.close()

@@ -133,7 +133,7 @@ def _summary(run: Run, view: RunView, console: Console) -> None:
     for line in () if console.is_terminal else view.finished_lines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for change in view.failed:
-        reason = (change.error_message or "failed").strip()
+        reason = change.error.text if change.error else "failed"
         console.print(f"{change.node}: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     counts = run.counts
     style = "green" if run.status is RunStatus.COMPLETED else "red"
@@ -142,7 +142,7 @@ def _summary(run: Run, view: RunView, console: Console) -> None:
         f"{run.id}: {run.status.value} after {seconds} s, {counts.success} of {counts.total} nodes done", style=style
     )
     if run.error and not view.failed:
-        console.print(run.error, style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(run.error.text, style="red", markup=False, highlight=False, soft_wrap=True)
     if view.failed:
         console.print(f"Details: slurmscale log {view.failed[0].node}    Again: slurmscale retry {run.id}")
 

@@ -37,14 +37,16 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "created_at": _iso(run.created_at),
         "started_at": _iso(run.started_at),
         "completed_at": _iso(run.completed_at),
-        "error": run.error,
+        "error": run.error.as_dict() if run.error else None,
+        "error_message": run.error_message,
     }
 
 
 def task_as_json(task: Task) -> dict[str, Any]:
     """Return a task with times that a program can read."""
     times = ("created_at", "updated_at", "started_at", "completed_at")
-    return dataclasses.asdict(task) | {name: _iso(getattr(task, name)) for name in times}
+    error = {"error": task.error.as_dict() if task.error else None}
+    return dataclasses.asdict(task) | error | {name: _iso(getattr(task, name)) for name in times}
 
 
 def _iso(epoch: float | None) -> str | None:

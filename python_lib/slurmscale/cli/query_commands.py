@@ -79,7 +79,7 @@ def runs(
             str(run.counts.success),
             str(run.counts.failed),
             created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if created else "",
-            Text((run.error or "").partition("\n")[0]),
+            Text((run.error_message or "").partition("\n")[0]),
         )
     Console().print(table)
 
@@ -102,11 +102,14 @@ def tasks(
 
 
 def log(
-    node: Annotated[str, typer.Argument(help="The node.")],
+    node: Annotated[
+        str | None,
+        typer.Argument(help="The node; without it, what belongs to none, such as the controller's part."),
+    ] = None,
     run: RunOption = None,
     json: common.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
-    """Print the whole log of a node."""
+    """Print the whole log of a node, or of what belongs to no node of a run."""
     with Scaling() as scaling:
         lines = scaling.log(node, run)
     if json:
@@ -122,7 +125,7 @@ _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
     status: ("slurmscale status --watch", "slurmscale status --json | jq .progress"),
     runs: ("slurmscale runs --limit 5",),
     tasks: ("slurmscale tasks", "slurmscale tasks 20260101-120000-a1b2c3 --json"),
-    log: ("slurmscale log node07", "slurmscale log node07 --run 20260101-120000-a1b2c3"),
+    log: ("slurmscale log node07", "slurmscale log --run 20260101-120000-a1b2c3"),
 }
 
 

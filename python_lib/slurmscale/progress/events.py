@@ -9,6 +9,9 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
+from slurmscale.errors import Code
+from slurmscale.models import Failure
+
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LONGEST_TEXT = 16_000
 
@@ -75,6 +78,7 @@ class Event:
     role: str
     play: str
     play_uuid: str
+    action: str
     outcome: Outcome | None
     ignored: bool
     changed: bool
@@ -115,6 +119,7 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
         role=get("role") or "",
         play=get("play") or "",
         play_uuid=get("play_uuid") or "",
+        action=get("resolved_action") or get("task_action") or "",
         outcome=_OUTCOMES.get(name),
         ignored=bool(get("ignore_errors")),
         changed=bool(res and res.get("changed")),
@@ -151,6 +156,29 @@ def readable(text: str) -> str:
     if len(text) > _LONGEST_TEXT:
         return f"{text[:_LONGEST_TEXT]}\n... {len(text) - _LONGEST_TEXT} more characters"
     return text
+
+
+def failure_of(event: Event) -> Failure:
+    """Return why the task of an event failed.
+
+    A task of the collection says it as data, `res.failure`; of others the first of the places is taken where modules
+    put their reason.
+    """
+    reported = reported_failure(event.res.get("failure"))
+    if reported is not None:
+        return reported
+    text = failure_text(event.res)
+    if event.outcome is Outcome.UNREACHABLE:
+        return Failure(Code.HOST_UNREACHABLE, text, "Check that it is up, its address, user and key, then run again.")
+    return Failure(Code.TASK_FAILED, text, f"It was the task '{event.step}'; the log shows its whole output.")
+
+
+def reported_failure(found: Any) -> Failure | None:
+    """Read a failure that Ansible content reported; None when there is none."""
+    if not isinstance(found, dict) or not found.get("reason"):
+        return None
+    reason, remedy = (readable(str(found.get(name) or "")) for name in ("reason", "remedy"))
+    return Failure(str(found.get("code") or Code.TASK_FAILED), reason, remedy)
 
 
 def failure_text(res: dict[str, Any]) -> str:

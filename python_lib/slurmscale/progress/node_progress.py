@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slurmscale.models import TaskChange
+from slurmscale.models import Failure, TaskChange
 from slurmscale.states import TaskStatus
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class NodeProgress:
     status: TaskStatus = TaskStatus.PENDING
     progress: int = 0
     step: str = ""
-    error: str | None = None
+    error: Failure | None = None
     position: int = -1
     """Where the node is, or what it waits for."""
     entered_at: float = 0.0
@@ -38,14 +38,21 @@ class NodeProgress:
     unplanned_results: int = 0
     """Results of tasks that no plan holds, since the last position."""
     milestone: int = 0
-    pending_failure: str | None = None
-    """A failure that a rescue may still undo."""
+    pending_failure: Failure | None = None
+    """A failure that a rescue may still undo; until then the node stays where it failed."""
     maybe_rescued: bool = False
     """Something ran after the failure that may have been a rescue or an `always`."""
-    last_failure: str | None = None
-    refusal: str | None = None
-    """Why the playbook's own report says no to the node."""
-    last_play: str = ""
+    failure_recorded: bool = False
+    """The playbook recorded the failure and goes on with the node only to report it at the end."""
+    last_failure: Failure | None = None
+    refusal: Failure | None = None
+    """Why the playbook's report refuses the node."""
+    came_back: bool = False
+    """The node was given up and came back; whether for good, only its end shows."""
+    confirmed: bool = False
+    """The playbook reported that the node came to the end."""
+    stopped: bool = False
+    """The node failed only because the run as a whole was stopped."""
     seen: bool = False
     updated_at: float = 0.0
     started_at: float | None = None

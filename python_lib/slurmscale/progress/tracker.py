@@ -18,16 +18,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurmscale.models import Counts, TaskChange, Timing
+from slurmscale.errors import Code
+from slurmscale.models import Counts, Failure, TaskChange, Timing
 from slurmscale.progress.durations import TaskDurations
-from slurmscale.progress.events import Event, Kind, Outcome, failure_text
+from slurmscale.progress.events import Event, Kind, Outcome, failure_of, reported_failure
 from slurmscale.progress.node_progress import NodeProgress, RoleMilestones
-from slurmscale.progress.outcome import final_state
+from slurmscale.progress.outcome import NODE_RESULT, final_state
 from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.states import ACTIVE, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+
+_RECORDED = "scale_failure"
+"""The fact in which the playbooks record why a node failed, to report it at the end."""
+_MOST_NAMED = 5
 
 
 class Tracker:
@@ -48,7 +54,7 @@ class Tracker:
         self.durations = TaskDurations()
         self.changed_anything = False
         self.finished = False
-        self.other_failures: dict[str, str] = {}
+        self.other_failures: dict[str, Failure] = {}
         """Failures of hosts that are no nodes of the run, such as the controller."""
         self._milestones = RoleMilestones()
         self._dirty: dict[str, NodeProgress] = dict(self.nodes)
@@ -79,11 +85,11 @@ class Tracker:
         if handler is not None and not self.finished:
             handler(event)
 
-    def add_refusals(self, reasons: Mapping[str, str]) -> None:
+    def add_refusals(self, refusals: Mapping[str, Failure]) -> None:
         """Take from the report why nodes are refused; to be called before the statistics come."""
-        for name, reason in reasons.items():
+        for name, refusal in refusals.items():
             if name in self.nodes:
-                self.nodes[name].refusal = self._redact(reason)
+                self.nodes[name].refusal = self._redacted(refusal)
 
     def tick(self, now: float) -> None:
         """Let the clock move nodes within tasks whose duration is known."""
@@ -94,16 +100,16 @@ class Tracker:
                     self._refresh(node, now)
                     self._remaining = max(self._remaining, node.remaining_seconds(self.plan, now))
 
-    def abort(self, reason: str, now: float) -> None:
-        """Settle a run that ended without statistics: cancelled, timed out, crashed.
+    def abort(self, error: Failure, now: float) -> None:
+        """End a run that has no statistics: cancelled, timed out, crashed.
 
         Args:
-            reason: What is reported for nodes that were still active.
+            error: Why the nodes failed that were still active.
             now: Seconds since the epoch.
         """
         for node in self.nodes.values():
             if node.status in ACTIVE:
-                self._finish(node, TaskStatus.FAILED, node.pending_failure or reason, now)
+                self._finish(node, TaskStatus.FAILED, node.pending_failure or error, now)
         self.finished = True
 
     # -- what comes out
@@ -126,6 +132,20 @@ class Tracker:
     def timings(self) -> dict[str, Timing]:
         """Return what this run teaches of its tasks, by task key."""
         return self.durations.timings(self.plan.tasks)
+
+    def error(self) -> Failure | None:
+        """Return why the run as a whole ended badly; None when it did not."""
+        failed = [node for node in self.nodes.values() if node.error]
+        if self.other_failures and (not failed or any(node.stopped for node in failed)):
+            return self._run_failure()
+        if not failed:
+            return None
+        names = ", ".join(node.name for node in failed[:_MOST_NAMED]) + (", ..." if len(failed) > _MOST_NAMED else "")
+        reason = f"{len(failed)} of {len(self.nodes)} nodes failed: {names}"
+        return Failure(Code.NODES_FAILED, reason, "Each node has its own reason; run it again for those that failed.")
+
+    def _run_failure(self) -> Failure | None:
+        return next(iter(self.other_failures.values()), None)
 
     # -- events
 
@@ -161,7 +181,7 @@ class Tracker:
         node = self._node(event)
         if node is None:
             return
-        node.step = event.step
+        self._show_step(node, event)
         self._move_to_event(node, event)
 
     def _on_result(self, event: Event) -> None:
@@ -169,7 +189,7 @@ class Tracker:
         node = self._node(event)
         if node is None:
             if event.host and event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
-                self.other_failures[event.host] = f"{event.host}: {self._reason(event)}"
+                self.other_failures.setdefault(event.host, self._failure_elsewhere(event))
             return
         position = self.plan.positions.get(event.task_uuid)
         self._record_outcome(node, event, position)
@@ -180,7 +200,6 @@ class Tracker:
             node.has_result = not waits
             node.skipped = event.outcome is Outcome.SKIPPED and not waits
         self._move_to_event(node, event)
-        node.last_play = event.play
 
     def _on_beat(self, event: Event) -> None:
         node = self._node(event)
@@ -190,13 +209,13 @@ class Tracker:
     def _on_stats(self, event: Event) -> None:
         self.finished = True
         out = {**(event.data.get("dark") or {}), **(event.data.get("failures") or {})}
-        # what a rescue mended is no failure
-        self.other_failures = {host: reason for host, reason in self.other_failures.items() if host in out}
+        # what a rescue undid is no failure
+        self.other_failures = {host: failure for host, failure in self.other_failures.items() if host in out}
         for node in self.nodes.values():
-            status, reason = final_state(node, event.data, self.plan, self._passed_ends)
+            status, error = final_state(node, event.data, self.plan, self._passed_ends, self._run_failure())
             if node.in_progress and node.position >= 0:
                 self.durations.add(node.position, event.time - node.entered_at, node.position, skipped=node.skipped)
-            self._finish(node, status, reason, event.time)
+            self._finish(node, status, error, event.time)
 
     # -- nodes
 
@@ -205,23 +224,44 @@ class Tracker:
         if node is not None:
             node.seen = True
             node.updated_at = event.time
-            if node.status not in ACTIVE:
+            if node.status not in ACTIVE and not node.failure_recorded:
                 self._mark_running_again(node)
             self._mark_started(node, event.time)
             self._dirty[node.name] = node
         return node
 
-    def _reason(self, event: Event) -> str:
-        return self._redact(f"{event.step}: {failure_text(event.res)}")
+    def _redacted(self, failure: Failure) -> Failure:
+        return Failure(failure.code, self._redact(failure.reason), self._redact(failure.remedy))
+
+    def _failure_elsewhere(self, event: Event) -> Failure:
+        failure = self._redacted(failure_of(event))
+        own_words = reported_failure(event.res.get("failure")) is not None
+        return failure if own_words else failure._replace(reason=f"{event.host}: {failure.reason}")
 
     def _record_outcome(self, node: NodeProgress, event: Event, position: int | None) -> None:
-        if event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
-            node.pending_failure = node.last_failure = self._reason(event)
+        if event.action == NODE_RESULT and event.outcome is Outcome.OK:
+            node.confirmed, node.failure_recorded, node.pending_failure = True, False, None
+        elif event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
+            if event.action == NODE_RESULT or not node.failure_recorded:
+                node.pending_failure = node.last_failure = self._redacted(failure_of(event))
             node.maybe_rescued = False
-        elif node.pending_failure is not None:
+        elif (facts := event.res.get("ansible_facts")) and _RECORDED in facts:
+            self._record_failure(node, reported_failure(facts[_RECORDED]))
+        elif node.pending_failure is not None and not (node.failure_recorded or node.came_back):
             node.maybe_rescued = position is None or self.plan.tasks[position].always
             if not node.maybe_rescued:
                 node.pending_failure = None
+
+    def _record_failure(self, node: NodeProgress, failure: Failure | None) -> None:
+        """Take over what the playbook recorded as the node's failure, or that it took it back."""
+        node.failure_recorded = failure is not None
+        node.pending_failure = self._redacted(failure) if failure else None
+        node.last_failure = node.pending_failure or node.last_failure
+
+    def _show_step(self, node: NodeProgress, event: Event) -> None:
+        # the step at which a node failed says more than those of its rescue
+        if node.pending_failure is None or (node.maybe_rescued and not node.came_back):
+            node.step = event.step
 
     def _move_to_event(self, node: NodeProgress, event: Event) -> None:
         """Put a node where its own event shows it to be."""
@@ -253,7 +293,7 @@ class Tracker:
         return 0.0 if node.skipped or node.position < 0 else self.plan.weights[node.position]
 
     def _refresh(self, node: NodeProgress, now: float) -> None:
-        if node.status not in ACTIVE:
+        if node.status not in ACTIVE or node.pending_failure is not None:
             return
         percent = max(node.progress, node.milestone, node.percent(self.plan, now))
         if percent > node.progress:
@@ -272,9 +312,11 @@ class Tracker:
         self._failed -= 1
         self._active += 1
         self._active_progress += node.progress
-        node.status, node.error, node.completed_at, node.pending_failure = TaskStatus.RUNNING, None, None, None
+        # it stays where it failed until the playbook says that it is done
+        node.pending_failure, node.maybe_rescued, node.came_back = node.error, True, True
+        node.status, node.error, node.completed_at = TaskStatus.RUNNING, None, None
 
-    def _finish(self, node: NodeProgress, status: TaskStatus, reason: str | None, now: float) -> None:
+    def _finish(self, node: NodeProgress, status: TaskStatus, error: Failure | None, now: float) -> None:
         if node.status in ACTIVE:
             self._active -= 1
             self._active_progress -= node.progress
@@ -286,7 +328,7 @@ class Tracker:
             node.step = "done"
         else:
             self._failed += 1
-        node.status, node.error = status, reason
+        node.status, node.error = status, error
         node.completed_at = node.completed_at or now
         node.updated_at = max(node.updated_at, now)
         self._dirty[node.name] = node

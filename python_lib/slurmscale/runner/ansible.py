@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import ansible_runner  # type: ignore[import-untyped] # the package has no types
 
-from slurmscale.errors import RunnerError
+from slurmscale.errors import Code, RunnerError
+from slurmscale.models import Failure
 from slurmscale.runner import processes
 from slurmscale.runner.secret_socket import SecretSocket
 
@@ -54,8 +55,8 @@ class AnsibleJob:
         self._timer: threading.Timer | None = None
         self._command: int | None = None
         self.pid: int | None = None
-        self.stopped: str | None = None
-        self.error: str | None = None
+        self.stopped: Failure | None = None
+        self.error: Failure | None = None
         self.run_dir: Path = processes.make_run_dir()
         self._control = self.run_dir / "cp"
         self._plan = self.run_dir / "plan.jsonl"
@@ -68,7 +69,8 @@ class AnsibleJob:
         self._swallow_command_file()
         threading.Thread(target=self._work, name="ansible-runner", daemon=True).start()
         if self._launch.timeout:
-            reason = f"the time limit of {self._launch.timeout:g} s was reached"
+            limit = f"The time limit of {self._launch.timeout:g} s was reached."
+            reason = Failure(Code.TIME_LIMIT_REACHED, limit, "Run it again to continue, with a higher limit.")
             self._timer = threading.Timer(self._launch.timeout, self.stop, [reason])
             self._timer.daemon = True
             self._timer.start()
@@ -107,15 +109,19 @@ class AnsibleJob:
             return {}
         return report
 
-    def refusals(self) -> dict[str, str]:
+    def refusals(self) -> dict[str, Failure]:
         """Return what the report says of nodes that are not ready."""
         return {
-            name: " ".join(str(found[key]) for key in ("reason", "remedy") if found.get(key)) or "not ready"
+            name: Failure(
+                str(found.get("code") or Code.NODE_NOT_READY),
+                str(found.get("reason") or "The node is not ready."),
+                str(found.get("remedy") or ""),
+            )
             for name, found in self.report().get("nodes", {}).items()
             if not found.get("ready")
         }
 
-    def stop(self, reason: str, *, force: bool = False) -> None:
+    def stop(self, reason: Failure, *, force: bool = False) -> None:
         """End ansible-playbook, its workers, and the modules on the nodes."""
         if self._done.is_set():
             return
@@ -143,9 +149,10 @@ class AnsibleJob:
         try:
             result = ansible_runner.run(**self._arguments())
             if result.rc and not self.stopped:
-                self.error = f"ansible-playbook ended with return code {result.rc}"
+                said = f"ansible-playbook ended with return code {result.rc}."
+                self.error = Failure(Code.ANSIBLE_FAILED, said)
         except Exception as exc:  # noqa: BLE001 - whatever runner raises must end up in the run's record
-            self.error = f"ansible-runner: {type(exc).__name__}: {exc}"
+            self.error = Failure(Code.ANSIBLE_FAILED, f"ansible-runner failed with {type(exc).__name__}: {exc}")
         finally:
             try:
                 if self.stopped:

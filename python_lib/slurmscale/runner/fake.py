@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from slurmscale.models import Failure
+
 
 class FakeJob:
     """A job whose events are given.
@@ -30,8 +32,8 @@ class FakeJob:
         self._stop = threading.Event()
         self.run_dir: Path | None = None
         self.pid: int | None = None
-        self.stopped: str | None = None
-        self.error: str | None = None
+        self.stopped: Failure | None = None
+        self.error: Failure | None = None
 
     def start(self) -> None:
         """Nothing has to be started."""
@@ -57,11 +59,11 @@ class FakeJob:
         """Return nothing: a replay has no report."""
         return {}
 
-    def refusals(self) -> dict[str, str]:
+    def refusals(self) -> dict[str, Failure]:
         """Return nothing: a replay has no report."""
         return {}
 
-    def stop(self, reason: str, *, force: bool = False) -> None:  # noqa: ARG002 - the interface's parameter
+    def stop(self, reason: Failure, *, force: bool = False) -> None:  # noqa: ARG002 - the interface's parameter
         """End the replay."""
         self.stopped = self.stopped or reason
         self._stop.set()

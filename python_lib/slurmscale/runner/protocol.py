@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from slurmscale.models import Failure
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -26,7 +28,7 @@ class Launch:
         verbosity: Number of v's.
         vault_password: Handed over through memory.
         vault_password_file: File or program that gives the vault's password.
-        report: The playbook writes its verdict on the nodes into a file, to be named by the variable `report`.
+        report: The playbook writes a report on the nodes into a file, to be named by the variable `report`.
     """
 
     playbook: Path
@@ -47,9 +49,9 @@ class Job(Protocol):
     """A playbook at work; `fake` has another one."""
 
     pid: int | None
-    stopped: str | None
+    stopped: Failure | None
     """Why it was stopped from here; None when it was not."""
-    error: str | None
+    error: Failure | None
     """Why ansible-playbook could not be run to its end."""
 
     @property
@@ -68,10 +70,10 @@ class Job(Protocol):
     def report(self) -> dict[str, Any]:
         """Return the report that the playbook wrote; empty when it wrote none."""
 
-    def refusals(self) -> dict[str, str]:
-        """Return the reasons of the nodes that the report says no to."""
+    def refusals(self) -> dict[str, Failure]:
+        """Return the nodes that the report refuses, and why."""
 
-    def stop(self, reason: str, *, force: bool = False) -> None:
+    def stop(self, reason: Failure, *, force: bool = False) -> None:
         """End the work, here and on the nodes."""
 
     def close(self) -> None:

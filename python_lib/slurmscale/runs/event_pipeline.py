@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from slurmscale.models import Counts, Notice
+from slurmscale.models import Counts, Failure, Notice
 from slurmscale.progress.events import Event, Kind, Outcome, parse, readable
 from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE, RunStatus
+from slurmscale.store.tables import error_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,9 +76,6 @@ class EventPipeline:
         """Hand over what changed since the last time."""
         self._flushed = now
         changes = self.tracker.take_changes()
-        for change in changes:
-            if change.error_message:
-                change.error_message = self._redact(change.error_message)
         if not changes and not self._lines:
             return
         counts = self.tracker.counts()
@@ -92,19 +90,18 @@ class EventPipeline:
         self.tracker.tick(now)
         self.flush(now)
 
-    def finish(self, status: RunStatus, error: str | None, now: float) -> None:
+    def finish(self, status: RunStatus, error: Failure | None, now: float) -> None:
         """Record how the run ended; nothing may follow."""
         changes = self.tracker.take_changes()
-        for change in changes:
-            if change.error_message:
-                change.error_message = self._redact(change.error_message)
-        error = self._redact(error) if error else None
+        if error is not None:
+            error = Failure(error.code, self._redact(error.reason), self._redact(error.remedy))
         self._counts = self.tracker.counts()
-        self._writer.put(changes, self._lines, self._counts, urgent=True, status=status, error=error, completed_at=now)
+        ended = {"status": status, "completed_at": now, **error_columns(error)}
+        self._writer.put(changes, self._lines, self._counts, urgent=True, **ended)
         self._lines = []
         self._publish(status, changes, error)
 
-    def _publish(self, status: RunStatus, changes: list[Any], error: str | None = None) -> None:
+    def _publish(self, status: RunStatus, changes: list[Any], error: Failure | None = None) -> None:
         counts = self._counts
         progress = overall_progress(counts.success, counts.active_progress, counts.total)
         remaining = self.tracker.remaining if status in RUN_ACTIVE else None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import psutil
 import structlog
 
-from slurmscale.errors import SlurmscaleError, StoreError
+from slurmscale.errors import Code, SlurmscaleError, StoreError
+from slurmscale.models import Failure
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus
 
@@ -27,8 +28,8 @@ _CANCEL_POLL = 0.5
 _PLAN_WAIT = 2.0
 _PLAY_WAIT = 0.3
 _HEARTBEAT = 30.0
-_MOST_NAMED = 5
-CANCELLED = "cancelled"
+CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again to continue.")
+_NO_RESULT = Failure(Code.ANSIBLE_FAILED, "ansible-playbook ended without a result.")
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +112,7 @@ class RunHandle:
         except Exception as exc:
             # a defect of ours must neither leave the playbook running unseen nor the run active for ever
             log.exception("the run's events could not be processed", run=self.id)
-            self._job.stop(f"internal error: {exc}")
+            self._job.stop(Failure(Code.INTERNAL_ERROR, f"A mistake in slurmscale ended the run: {exc!r}"))
         try:
             self._end()
         except StoreError as exc:
@@ -173,22 +174,19 @@ class RunHandle:
             if tracker.changed_anything or self._run.operation is Operation.CHECK or not tracker.plan.timings:
                 self._store.save_timings(kind, self.id, tracker.timings())
 
-    def _outcome(self, now: float) -> tuple[RunStatus, str | None]:
+    def _outcome(self, now: float) -> tuple[RunStatus, Failure | None]:
         tracker, job = self.tracker, self._job
-        if not self._pipeline.has_stats:
-            if job.stopped == CANCELLED:
-                tracker.abort(CANCELLED, now)
-                return RunStatus.CANCELLED, CANCELLED
-            reason = job.stopped or self._pipeline.tail or job.error or "ansible-playbook ended without a result"
-            tracker.abort(reason, now)
-            return RunStatus.FAILED, reason
-        counts = tracker.counts()
-        if not counts.failed:
-            elsewhere = "; ".join(tracker.other_failures.values())
-            return (RunStatus.FAILED, elsewhere) if elsewhere else (RunStatus.COMPLETED, None)
-        failed = [node.name for node in tracker.nodes.values() if node.error]
-        names = ", ".join(failed[:_MOST_NAMED]) + (", ..." if len(failed) > _MOST_NAMED else "")
-        return RunStatus.FAILED, f"{counts.failed} of {counts.total} nodes failed: {names}"
+        if self._pipeline.has_stats:
+            error = tracker.error()
+            return (RunStatus.FAILED, error) if error else (RunStatus.COMPLETED, None)
+        if job.stopped is not None:
+            tracker.abort(job.stopped, now)
+            return RunStatus.CANCELLED if job.stopped.code == Code.RUN_CANCELLED else RunStatus.FAILED, job.stopped
+        error = job.error or _NO_RESULT
+        if self._pipeline.tail:
+            error = error._replace(reason=self._pipeline.tail)
+        tracker.abort(error, now)
+        return RunStatus.FAILED, error
 
     def _watch_for_cancel(self) -> None:
         """Another process asks for a cancel by writing it into the store."""

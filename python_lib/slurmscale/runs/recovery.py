@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from slurmscale.errors import Code
+from slurmscale.models import Failure
 from slurmscale.runner import processes
 from slurmscale.states import RunStatus
 from slurmscale.store.engine import owner
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from slurmscale.models import Run
     from slurmscale.store.repository import Store
 
-INTERRUPTED = "interrupted: the process that ran it is gone; run it again to continue"
+INTERRUPTED = Failure(
+    Code.RUN_INTERRUPTED, "The run was interrupted: the process that ran it is gone.", "Run it again to continue."
+)
 _SILENT_OWNER = 300.0
 """Seconds after which the owner of a run on another machine counts as gone; it shows itself every half minute."""
 

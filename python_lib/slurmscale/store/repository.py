@@ -14,13 +14,14 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, text, upda
 from sqlalchemy.exc import IntegrityError
 
 from slurmscale.errors import NotFoundError, OverlapError, StoreError
-from slurmscale.models import Cluster, Counts, LogLine, Run, Task, Timing
+from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, Timing
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.engine import Database
 from slurmscale.store.tables import (
     claims,
     cluster_of_row,
     clusters,
+    error_columns,
     log_line_of_row,
     log_lines,
     row_of_run,
@@ -41,7 +42,8 @@ _UPDATE_TASK = (
     update(tasks)
     .where(tasks.c.id == bindparam("b_id"))
     .values({name: bindparam(name) for name in (
-        "status", "progress", "step", "error_message", "updated_at", "started_at", "completed_at"
+        "status", "progress", "step", "error_code", "error_message", "error_remedy", "updated_at", "started_at",
+        "completed_at",
     )})
 )  # fmt: skip
 
@@ -110,21 +112,21 @@ class Store(Database):
         """Write single columns of a run at once."""
         self.record(run_id, (), (), values)
 
-    def end_run(self, run_id: str, status: RunStatus, reason: str) -> None:
-        """End a run from outside: its active tasks become failed with the reason, its nodes are free."""
+    def end_run(self, run_id: str, status: RunStatus, error: Failure) -> None:
+        """End a run from outside: its active tasks become failed with its error, its nodes are free."""
         now = time.time()
         with self.explained("write"), self.begin() as connection:
             connection.execute(
                 update(tasks)
                 .where(tasks.c.run_id == run_id, tasks.c.status.in_(ACTIVE))
-                .values(status=TaskStatus.FAILED, error_message=reason, completed_at=now, updated_at=now)
+                .values(status=TaskStatus.FAILED, completed_at=now, updated_at=now, **error_columns(error))
             )
             counts = _count(connection, run_id)
             connection.execute(
                 update(runs)
                 .where(runs.c.id == run_id)
                 .values(
-                    status=status, error=reason, completed_at=now, updated_at=now,
+                    status=status, completed_at=now, updated_at=now, **error_columns(error),
                     active=counts.active, success=counts.success, failed=counts.failed,
                     active_progress=counts.active_progress,
                 )

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from slurmscale.models import Cluster, Counts, LogLine, Run, Task
+from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus, TaskStatus
 
@@ -69,7 +69,9 @@ runs = Table(
     Column("started_at", Float),
     Column("completed_at", Float),
     Column("updated_at", Float, nullable=False),
-    Column("error", Text),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("error_remedy", Text),
     Column("inventory", Text),
     Column("forks", Integer, nullable=False),
     Column("check_mode", Boolean, nullable=False),
@@ -98,7 +100,9 @@ tasks = Table(
     Column("status", String(32), nullable=False),
     Column("progress", Integer, nullable=False),
     Column("step", Text, nullable=False),
+    Column("error_code", String(64)),
     Column("error_message", Text),
+    Column("error_remedy", Text),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("started_at", Float),
@@ -172,6 +176,12 @@ def row_of_run(run: Run) -> dict[str, Any]:
         "check_mode": run.check,
         "updated_at": run.updated_at or run.created_at,
     }  # fmt: skip
+
+
+def error_columns(error: Failure | None) -> dict[str, str | None]:
+    """Return the columns of runs and tasks that hold an error."""
+    code, reason, remedy = error or (None, None, None)
+    return {"error_code": code, "error_message": reason, "error_remedy": remedy}
 
 
 def task_of_row(row: RowMapping) -> Task:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from slurmscale.errors import StoreError
+from slurmscale.store.tables import error_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -154,10 +155,10 @@ class Writer:
                 "status": change.status.value,
                 "progress": change.progress,
                 "step": change.step,
-                "error_message": change.error_message,
                 "updated_at": change.updated_at,
                 "started_at": change.started_at,
                 "completed_at": change.completed_at,
+                **error_columns(change.error),
             }
             for change in changes.values()
         ]

@@ -16,7 +16,7 @@ from slurmscale.cli import run_commands as work
 from slurmscale.cli.live_display import RunView
 from slurmscale.errors import RefusedError
 from slurmscale.inventory.secrets import unsafe
-from slurmscale.models import Counts, NodeSpec, Notice, TaskChange
+from slurmscale.models import Counts, Failure, NodeSpec, Notice, TaskChange
 from slurmscale.runner.fake import FakeJob
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
@@ -239,7 +239,7 @@ def test_every_command_explains_itself_with_an_example(words):
 def states(count, failed=0):
     return tuple(
         TaskChange(f"n{i}", TaskStatus.FAILED if i < failed else TaskStatus.RUNNING, i % 100, f"step {i % 3}",
-                   "broken [bold]\nmore" if i < failed else None, float(i), None, None)
+                   Failure("task-failed", "broken [bold]\nmore") if i < failed else None, float(i), None, None)
         for i in range(count)
     )  # fmt: skip
 

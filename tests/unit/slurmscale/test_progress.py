@@ -155,7 +155,7 @@ def test_a_node_that_no_play_ran_on_failed():
     run.play("p", ["a"])
     run.ok("p", "one", "a")
     assert run.stats(ok={"a": 1}) == {"a": TaskStatus.COMPLETED, "b": TaskStatus.FAILED}
-    assert "in the inventory" in run.tracker.nodes["b"].error
+    assert run.tracker.nodes["b"].error.code == "node-not-in-playbook"
 
 
 def test_always_tasks_do_not_undo_a_failure_rescue_tasks_do():
@@ -171,7 +171,76 @@ def test_always_tasks_do_not_undo_a_failure_rescue_tasks_do():
     run = Playing(["a"], play("p", ["a"], ["one"]))
     run.failed("p", "one", "a", "broken")
     assert run.stats(failures={"a": 1})["a"] is TaskStatus.FAILED
-    assert run.tracker.nodes["a"].error == "one: broken"
+    assert run.tracker.nodes["a"].error[:2] == ("task-failed", "broken")
+
+
+def test_a_node_keeps_the_progress_and_the_step_at_which_its_failure_was_recorded():
+    first = play("prepare", ["a", "b"], ["one", "two"])
+    first["tasks"] += play("prepare", ["a", "b"], ["record"], sec="rescue")["tasks"]
+    run = Playing(["a", "b"], first, play("register", ["ctl"], ["r1", "r2"]), play("result", ["a", "b"], ["tell"]))
+    run.play("prepare", ["a", "b"])
+    run.task("prepare", "one")
+    for host in ("a", "b"):
+        run.ok("prepare", "one", host)
+    run.task("prepare", "two")
+    run.ok("prepare", "two", "b")
+    failed_at = run.failed("prepare", "two", "a", "no space left")["a"]
+    recorded = {"code": "disk-full", "reason": "/var is full.", "remedy": "Make some room."}
+    run.ok("prepare", "record", "a", res={"ansible_facts": {"scale_failure": recorded}})
+    run.play("register", ["ctl"])
+    assert run.tracker.nodes["a"].status is TaskStatus.FAILED
+    run.task("register", "r2")
+    run.play("result", ["a", "b"])
+    action = {"resolved_action": "ai_infra.slurm.node_result"}
+    run.ok("result", "tell", "b", **action)
+    run.event("runner_on_failed", "result", "tell", "a", res={"msg": "all", "failure": recorded}, **action)
+    assert run.stats(failures={"a": 1}) == {"a": TaskStatus.FAILED, "b": TaskStatus.COMPLETED}
+    node = run.tracker.nodes["a"]
+    assert node.error == ("disk-full", "/var is full.", "Make some room.")
+    assert (node.progress, node.step) == (failed_at, "two")
+    assert failed_at < 50
+    assert run.tracker.error().code == "nodes-failed"
+
+
+def test_a_failure_that_the_playbook_takes_back_is_none():
+    run = Playing(["a"], play("p", ["a"], ["one", "record", "take back", "tell"]))
+    run.play("p", ["a"])
+    run.failed("p", "one", "a")
+    run.ok("p", "record", "a", res={"ansible_facts": {"scale_failure": {"reason": "why"}}})
+    run.ok("p", "take back", "a", res={"ansible_facts": {"scale_failure": None}})
+    run.ok("p", "tell", "a", resolved_action="ai_infra.slurm.node_result")
+    assert run.stats(ok={"a": 3}) == {"a": TaskStatus.COMPLETED}
+    assert run.tracker.error() is None
+
+
+def test_only_the_result_of_a_node_proves_its_end_when_others_failed_and_there_is_no_plan():
+    for action, status in (
+        ("ai_infra.slurm.node_result", TaskStatus.COMPLETED),
+        ("ansible.builtin.debug", TaskStatus.FAILED),
+    ):
+        run = Playing(["a", "b"])
+        run.event("runner_on_ok", "Settle", "tell", "a", resolved_action=action)
+        run.failed("Settle", "tell", "b")
+        assert run.stats(ok={"a": 1}, failures={"b": 1})["a"] is status
+    assert run.tracker.nodes["a"].error.code == "run-stopped"
+
+
+def test_a_failure_reported_as_data_is_taken_as_it_is():
+    reported = {"code": "munge-key-differs", "reason": "The keys differ.", "remedy": "Repair it."}
+    run = Playing(["a"], play("p", ["a"], ["Count failed nodes as failed"]))
+    run.play("p", ["a"])
+    run.event("runner_on_failed", "p", "Count failed nodes as failed", "a", res={"msg": "x", "failure": reported})
+    run.stats(failures={"a": 1})
+    assert run.tracker.nodes["a"].error.as_dict() == reported
+
+
+def test_nodes_of_a_run_that_was_refused_as_a_whole_have_its_reason():
+    refused = {"code": "request-invalid", "reason": "nodes selects ctl1, a controller.", "remedy": "Name nodes."}
+    run = Playing(["a"], play("validate", ["localhost"], ["check"]), play("p", ["a"], ["one"]))
+    run.play("validate", ["localhost"])
+    run.event("runner_on_failed", "validate", "check", "localhost", res={"msg": "x", "failure": refused})
+    assert run.stats(failures={"localhost": 1}) == {"a": TaskStatus.FAILED}
+    assert run.tracker.error().as_dict() == run.tracker.nodes["a"].error.as_dict() == refused
 
 
 def test_a_host_that_comes_back_after_it_was_given_up_is_running_again():
@@ -180,8 +249,10 @@ def test_a_host_that_comes_back_after_it_was_given_up_is_running_again():
     run.failed("p", "one", "a")
     run.play("q", ["a"])
     assert run.tracker.nodes["a"].status is TaskStatus.FAILED
+    failed_at = run.tracker.nodes["a"].progress
     run.ok("q", "two", "a")
     assert run.tracker.nodes["a"].status is TaskStatus.RUNNING
+    assert run.tracker.nodes["a"].progress == failed_at
     assert run.tracker.counts().active == 1
     assert run.stats(ok={"a": 1})["a"] is TaskStatus.COMPLETED
     assert run.tracker.counts().failed == 0
