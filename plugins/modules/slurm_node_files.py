@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of the module slurm_node_files."""
+"""Entry point of the module slurm_"""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ description:
 options:
   sysusers:
     description:
-      - Lines in the format of sysusers.d for accounts that must exist, each with a name. They are made with
-        systemd-sysusers, which leaves an account that exists as it is.
+      - Lines in the format of sysusers.d for accounts that must exist, each with a name. Missing ones are made with
+        systemd-sysusers.
+      - Nothing is changed when one of them exists with another number, or when somebody else has its number, of which
+        systemd-sysusers would say nothing.
     type: list
     elements: str
     default: []
@@ -156,8 +158,21 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import (
+    Attributes,
+    FileError,
+    WantedFile,
+    attributes_of,
+    check_paths,
+    wanted_file,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.writer import (
+    Change,
+    put_directory,
+    put_file,
+    remove,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, fail
 
 _ATTRIBUTES = {
     "path": {"type": "path", "required": True},
@@ -185,7 +200,7 @@ ARGUMENTS = {
     "absent": {"type": "list", "elements": "path", "default": []},
 }
 
-Plan = Tuple[List[Tuple[str, file_options.Attributes]], List[file_options.WantedFile], List[str]]
+Plan = Tuple[List[Tuple[str, Attributes]], List[WantedFile], List[str]]
 
 
 def plan(params: Dict[str, Any], *, check_mode: bool) -> Plan:
@@ -199,21 +214,19 @@ def plan(params: Dict[str, Any], *, check_mode: bool) -> Plan:
         Directories, files and removals.
 
     Raises:
-        file_options.FileError: Something is stated wrongly.
+        FileError: Something is stated wrongly.
     """
-    directories = [
-        (item["path"], file_options.attributes_of(item, tolerate_unknown=check_mode)) for item in params["directories"]
-    ]
-    files = [file_options.wanted_file(item, tolerate_unknown=check_mode) for item in params["files"]]
+    directories = [(item["path"], attributes_of(item, tolerate_unknown=check_mode)) for item in params["directories"]]
+    files = [wanted_file(item, tolerate_unknown=check_mode) for item in params["files"]]
     absent = list(params["absent"])
     made = [path for path, _attributes in directories]
-    file_options.check_paths([item.path for item in files], made, absent)
+    check_paths([item.path for item in files], made, absent)
     for item in files:
         parent = os.path.dirname(item.path)
         coming = any(path == parent or path.startswith(parent.rstrip("/") + "/") for path in made)
         if not (check_mode or coming or os.path.isdir(parent)):
-            raise file_options.FileError(
-                "the directory of {0} does not exist: add {1} to directories".format(item.path, parent)
+            raise FileError(
+                Code.FILE_INVALID, f"the directory of {item.path} does not exist.", f"Add {parent} to directories."
             )
     return directories, files, absent
 
@@ -224,26 +237,30 @@ def _naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise file_options.FileError("can't change {0}: {1}".format(path, error.strerror or error)) from None
+        raise FileError(Code.FILE_NOT_WRITTEN, f"can't change {path}: {error.strerror or error}") from None
 
 
 def make_accounts(module: AnsibleModule, result: Dict[str, Any]) -> None:
-    """Make the accounts that are missing, and note their names in the result.
+    """Make the accounts that are missing, and put their names into the result.
 
     Raises:
-        file_options.FileError: A line is malformed, or systemd-sysusers refuses it.
+        FileError: A line is malformed, an id is not free, or systemd-sysusers does not make what it is asked for.
     """
-    missing = accounts.missing(module.params["sysusers"])
+    missing = accounts.find_missing(module.params["sysusers"])
+    result["accounts"] = sorted({account.name for account in missing})
     if missing and not module.check_mode:
-        code, _out, problem = module.run_command(["systemd-sysusers", "--inline", *missing])
+        command = ["systemd-sysusers", "--inline", *(account.line for account in missing)]
+        code, _out, problem = module.run_command(command)
         if code:
-            raise file_options.FileError("systemd-sysusers can't make {0}: {1}".format(missing, problem.strip()))
-    result["accounts"] = sorted({accounts.name_in(line) for line in missing})
+            names = ", ".join(result["accounts"])
+            raise FileError(Code.ACCOUNT_NOT_MADE, f"systemd-sysusers can't make {names}: {problem.strip()}")
+        result["changed"] = True
+        accounts.verify(missing)
     result["changed"] = bool(missing)
 
 
 def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
-    """Carry the plan out and note each change in the result.
+    """Carry the plan out and put each change into the result.
 
     Args:
         module: The running module.
@@ -251,14 +268,14 @@ def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
         result: Filled as far as it went, also when a step fails.
 
     Raises:
-        file_options.FileError: Something is in the way, or a path can't be changed.
+        FileError: Something is in the way, or a path can't be changed.
     """
 
     def label(temporary: str, path: str) -> None:
         if module.selinux_enabled():
             module.set_context_if_different(temporary, module.selinux_default_context(path), changed=False)
 
-    def note(kind: str, path: str, change: node_files.Change) -> None:
+    def record(kind: str, path: str, change: Change) -> None:
         result[kind][path] = {"changed": change.changed}
         result["changed"] = result["changed"] or change.changed
         result["diff"].extend(change.diffs)
@@ -266,13 +283,13 @@ def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
     directories, files, absent = steps
     for path, attributes in directories:
         with _naming(path):
-            note("directories", path, node_files.put_directory(path, attributes, check_mode=module.check_mode))
+            record("directories", path, put_directory(path, attributes, check_mode=module.check_mode))
     for item in files:
         with _naming(item.path):
-            note("files", item.path, node_files.put_file(item, label, check_mode=module.check_mode))
+            record("files", item.path, put_file(item, label, check_mode=module.check_mode))
     for path in absent:
         with _naming(path):
-            note("absent", path, node_files.remove(path, check_mode=module.check_mode))
+            record("absent", path, remove(path, check_mode=module.check_mode))
 
 
 def main() -> None:
@@ -289,8 +306,8 @@ def main() -> None:
     try:
         make_accounts(module, result)
         apply(module, plan(module.params, check_mode=module.check_mode), result)
-    except file_options.FileError as error:
-        module.fail_json(msg=str(error), **result)
+    except FileError as error:
+        fail(module, error.failure, **result)
     module.exit_json(**result)
 
 

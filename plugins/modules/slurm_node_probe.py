@@ -148,6 +148,10 @@ node:
       description: Gids of the groups slurm and munge, or null.
       type: dict
       sample: {"slurm": null, "munge": 991}
+    account_ids:
+      description: uids and gids - who has which number by the machine's own files, each as a dict of numbers and names.
+      type: dict
+      sample: {"uids": {"0": "root", "991": "munge"}, "gids": {"0": "root", "991": "munge"}}
     files:
       description: >-
         For each of O(files) and O(munge_key): exists, kind (file, directory, other), link, sha256, mode, owner, group,

@@ -13,12 +13,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+
 # Stands for a user or group that check mode tolerates: it differs from every real id, and chown ignores it.
 UNKNOWN_ID = -1
 
 
-class FileError(Exception):
-    """A wanted file is stated wrongly or can't be made."""
+class FileError(FailureError):
+    """A file, directory or account is stated wrongly or can't be made."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def parse_mode(raw: Any, path: str) -> Optional[int]:
     if raw is None:
         return None
     if not isinstance(raw, str) or not re.match(r"^[0-7]{3,4}$", raw):
-        raise FileError("mode of {0} must be a quoted octal number such as '0644', but is {1!r}".format(path, raw))
+        raise FileError(
+            Code.FILE_INVALID, f"mode of {path} must be a quoted octal number such as '0644', but is {raw!r}."
+        )
     return int(raw, 8)
 
 
@@ -74,14 +78,15 @@ def _lookup_id(kind: str, name: Optional[str], path: str, *, tolerate_unknown: b
         if tolerate_unknown:
             return UNKNOWN_ID
         raise FileError(
-            "{0} must belong to the {1} '{2}', which does not exist on this host: create the {1} first or state "
-            "another one".format(path, kind, name)
+            Code.OWNER_MISSING,
+            f"{path} must belong to the {kind} '{name}', which does not exist on this host.",
+            f"Create the {kind} first, or state another one.",
         ) from None
 
 
 def _check_path(path: str) -> str:
     if not os.path.isabs(path):
-        raise FileError("'{0}' must be an absolute path".format(path))
+        raise FileError(Code.FILE_INVALID, f"'{path}' must be an absolute path.")
     return os.path.normpath(path)
 
 
@@ -129,13 +134,15 @@ def wanted_file(item: Dict[str, Any], *, tolerate_unknown: bool) -> WantedFile:
     secret = bool(item.get("secret"))
     if item.get("content_base64") is None:
         if secret:
-            raise FileError("{0} is secret: give it as content_base64, which is never logged".format(path))
+            raise FileError(
+                Code.FILE_INVALID, f"{path} is secret, but is not given as content_base64, which is never logged."
+            )
         content = item["content"].encode("utf-8", "surrogateescape")
     else:
         try:
             content = base64.b64decode(item["content_base64"], validate=True)
         except (binascii.Error, ValueError):
-            raise FileError("content_base64 of {0} is not valid base64".format(path)) from None
+            raise FileError(Code.FILE_INVALID, f"content_base64 of {path} is not valid base64.") from None
     return WantedFile(
         path,
         content,
@@ -158,5 +165,5 @@ def check_paths(files: List[str], directories: List[str], absent: List[str]) -> 
     seen = set()
     for path in map(_check_path, files + directories + absent):
         if path in seen:
-            raise FileError("{0} is named more than once in files, directories and absent".format(path))
+            raise FileError(Code.FILE_INVALID, f"{path} is named more than once in files, directories and absent.")
         seen.add(path)

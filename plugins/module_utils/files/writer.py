@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes files, directories and removals, each one atomically and only when it differs."""
+"""Makes directories, writes and removes files: each atomically, and only when it differs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import Attributes, FileError, WantedFile
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 
 # Ansible's own limit for what is shown in a diff.
 DIFF_LIMIT = 104448
@@ -42,7 +43,7 @@ def _name_of(kind: str, number: int) -> str:
         return str(number)
 
 
-def differing(info: os.stat_result, wanted: Attributes) -> Tuple[Dict[str, str], Dict[str, str]]:
+def compare_attributes(info: os.stat_result, wanted: Attributes) -> Tuple[Dict[str, str], Dict[str, str]]:
     """Compare a path's attributes with the wanted ones.
 
     Args:
@@ -55,7 +56,7 @@ def differing(info: os.stat_result, wanted: Attributes) -> Tuple[Dict[str, str],
     before, after = {}, {}
     mode = stat.S_IMODE(info.st_mode)
     if wanted.mode is not None and wanted.mode != mode:
-        before["mode"], after["mode"] = "{0:04o}".format(mode), "{0:04o}".format(wanted.mode)
+        before["mode"], after["mode"] = f"{mode:04o}", f"{wanted.mode:04o}"
     if wanted.uid is not None and wanted.uid != info.st_uid:
         before["owner"], after["owner"] = _name_of("user", info.st_uid), str(wanted.owner)
     if wanted.gid is not None and wanted.gid != info.st_gid:
@@ -71,7 +72,7 @@ def _set_attributes(path: str, wanted: Attributes) -> None:
 
 
 def _diff(path: str, before: Any, after: Any, what: str = "") -> Dict[str, Any]:
-    header = "{0} ({1})".format(path, what) if what else path
+    header = f"{path} ({what})" if what else path
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
@@ -83,8 +84,8 @@ def _shown(content: Optional[bytes], *, secret: bool) -> str:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        return "(binary content, {0} bytes)\n".format(len(content))
-    return text if len(content) <= DIFF_LIMIT else "({0} bytes, too large to show)\n".format(len(content))
+        return f"(binary content, {len(content)} bytes)\n"
+    return text if len(content) <= DIFF_LIMIT else f"({len(content)} bytes, too large to show)\n"
 
 
 def _content_diff(item: WantedFile, old: Optional[bytes]) -> Dict[str, Any]:
@@ -110,10 +111,10 @@ def put_directory(path: str, wanted: Attributes, *, check_mode: bool) -> Change:
         OSError: It can't be made.
     """
     if os.path.isdir(path):
-        before, after = differing(os.stat(path), wanted)
+        before, after = compare_attributes(os.stat(path), wanted)
         change = Change(changed=bool(after), diffs=[_diff(path, before, after, "attributes")] if after else [])
     elif os.path.lexists(path):
-        raise FileError("{0} must be a directory, but is something else: move it away first".format(path))
+        raise FileError(Code.FILE_NOT_WRITTEN, f"{path} must be a directory, but is something else.", "Move it away.")
     else:
         change = Change(changed=True, diffs=[_diff(path, {"state": "absent"}, {"state": "directory"})])
         if not check_mode:
@@ -124,17 +125,30 @@ def put_directory(path: str, wanted: Attributes, *, check_mode: bool) -> Change:
     return change
 
 
-def _replace(item: WantedFile, label: Callable[[str, str], None]) -> None:
-    """Write beside the target and rename, so that a reader sees the old or the new file, with its final owner."""
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(item.path), prefix=".slurmscale-")
+def replace_file(
+    path: str, content: bytes, wanted: Attributes, label: Optional[Callable[[str, str], None]] = None
+) -> None:
+    """Write beside the target and rename, so that a reader finds the old or the new file, with its final owner.
+
+    Args:
+        path: The file; a link in its place is replaced.
+        content: What it must hold.
+        wanted: Its attributes; without a mode only its owner can read it.
+        label: Called with the finished temporary file and the target, to give it its SELinux context.
+
+    Raises:
+        OSError: It can't be written; the old file is as it was.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".slurmscale-")
     try:
         with os.fdopen(descriptor, "wb") as handle:
-            handle.write(item.content)
+            handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        _set_attributes(temporary, item.attributes)
-        label(temporary, item.path)
-        os.replace(temporary, item.path)
+        _set_attributes(temporary, wanted)
+        if label:
+            label(temporary, path)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -158,20 +172,20 @@ def put_file(item: WantedFile, label: Callable[[str, str], None], *, check_mode:
     """
     info = _lstat(item.path)
     if info is not None and not (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode)):
-        raise FileError("{0} must be a file, but is something else: move it away first".format(item.path))
+        raise FileError(Code.FILE_NOT_WRITTEN, f"{item.path} must be a file, but is something else.", "Move it away.")
     old = None
     if info is not None and stat.S_ISREG(info.st_mode):
         with open(item.path, "rb") as handle:
             old = handle.read()
     change = Change()
     if old is not None:
-        before, after = differing(info, item.attributes)
+        before, after = compare_attributes(info, item.attributes)
         if after:
             change.diffs.append(_diff(item.path, before, after, "attributes"))
     if old != item.content:
         change.diffs.append(_content_diff(item, old))
         if not check_mode:
-            _replace(item, label)
+            replace_file(item.path, item.content, item.attributes, label)
     elif change.diffs and not check_mode:
         _set_attributes(item.path, item.attributes)
     change.changed = old is None or bool(change.diffs)
@@ -197,7 +211,11 @@ def remove(path: str, *, check_mode: bool) -> Change:
         return Change()
     directory = stat.S_ISDIR(info.st_mode)
     if directory and os.listdir(path):
-        raise FileError("{0} is a directory that is not empty: it is not removed".format(path))
+        raise FileError(
+            Code.FILE_NOT_WRITTEN,
+            f"{path} must not exist, but is a directory that is not empty.",
+            "Remove it when nothing in it is needed.",
+        )
     if not check_mode:
         os.rmdir(path) if directory else os.unlink(path)
     return Change(changed=True, diffs=[_diff(path, {"state": "present"}, {"state": "absent"})])

@@ -116,6 +116,25 @@ def account_facts() -> Tuple[Dict[str, Optional[Dict[str, Any]]], Dict[str, Opti
     return users, groups
 
 
+def account_ids(root: str = "/") -> Dict[str, Dict[str, str]]:
+    """Tell who has which number on this machine itself, without asking a directory service.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        uids and gids, each as {number: name}.
+    """
+    found: Dict[str, Dict[str, str]] = {}
+    for key, path in (("uids", "etc/passwd"), ("gids", "etc/group")):
+        text = (read(os.path.join(root, path)) or b"").decode("utf-8", "replace")
+        entries = re.findall(r"^([^:#+\-\s][^:\s]*):[^:]*:(\d+):", text, re.MULTILINE)
+        found[key] = {}
+        for name, number in entries:
+            found[key].setdefault(number, name)
+    return found
+
+
 def _name(lookup: Any, number: int) -> Optional[str]:
     try:
         name: str = lookup(number)[0]
@@ -227,6 +246,7 @@ def probe(
         "services": services,
         "users": users,
         "groups": groups,
+        "account_ids": account_ids(),
         "files": {path: file_facts(path) for path in (munge_key, *files)},
         "hardware": hardware,
         "slurm_version": commands.installed_version("slurmd", timeout),

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import (
+    account_ids,
     file_facts,
     free_megabytes,
     package_query,
     parse_packages,
     parse_services,
 )
+
+if TYPE_CHECKING:
+    from fakes.machine import Machine
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -90,3 +95,14 @@ def test_disk_of_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
     free = free_megabytes(str(tmp_path / "a" / "b"))
     assert free is not None
     assert free == pytest.approx(free_megabytes(str(tmp_path)), abs=200)
+
+
+def test_who_has_a_number_is_told_by_the_machine_itself(machine: Machine) -> None:
+    machine.write(
+        "etc/passwd", "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n+nis::::::\nchrony:x:991:990::/:\n"
+    )
+    machine.write("etc/group", "root:x:0:\nchrony:x:990:alice\n")
+    assert account_ids(machine.root) == {
+        "uids": {"0": "root", "991": "chrony"},
+        "gids": {"0": "root", "990": "chrony"},
+    }

@@ -9,11 +9,12 @@ import grp
 import json
 import os
 import stat
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts, writer
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_node_files
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_only_the_differing_file_is_reported(files: Runner, tmp_path: Path) -> N
     assert result["diff"] == [{"before_header": other, "after_header": other, "before": "old\n", "after": "new\n"}]
 
 
-def test_wrong_mode_alone_is_mended_and_shown(files: Runner, tmp_path: Path) -> None:
+def test_wrong_mode_alone_is_corrected_and_shown(files: Runner, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text("x")
     path.chmod(0o666)
@@ -190,7 +191,7 @@ def test_empty_directory_is_removed_and_a_full_one_refused(files: Runner, tmp_pa
         ({"content": "x", "group": "nobody-has-this-name"}, "group 'nobody-has-this-name', which does not exist"),
         ({"content": "x", "mode": 256}, "must be a quoted octal number such as '0644', but is 256"),
         ({"content": "x", "mode": "rw"}, "must be a quoted octal number"),
-        ({"content": "x", "secret": True}, "give it as content_base64"),
+        ({"content": "x", "secret": True}, "is not given as content_base64"),
         ({"content_base64": "%%%"}, "not valid base64"),
         ({}, "one of the following is required: content, content_base64"),
         ({"content": "x", "content_base64": "eA=="}, "mutually exclusive"),
@@ -208,7 +209,7 @@ def test_bad_statement_fails_before_anything_is_changed(
 
 def test_missing_parent_names_the_remedy(files: Runner, tmp_path: Path) -> None:
     result = files(files=[{"path": str(tmp_path / "none" / "f"), "content": "x"}])
-    assert result["msg"].endswith(f"does not exist: add {tmp_path}/none to directories")
+    assert result["msg"].endswith(f"does not exist. Add {tmp_path}/none to directories.")
 
 
 def test_path_named_twice_is_refused(files: Runner, tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_failed_write_leaves_the_old_file_and_no_leftover(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "f").write_text("old")
-    monkeypatch.setattr(node_files.os, "fsync", full)
+    monkeypatch.setattr(writer.os, "fsync", full)
     result = files(files=[{"path": str(tmp_path / "f"), "content": "new"}])
     assert result["msg"] == f"can't change {tmp_path}/f: No space left on device"
     assert result["changed"] is False
@@ -257,30 +258,124 @@ def test_own_names_resolve(files: Runner, tmp_path: Path) -> None:
     assert files(files=[item])["changed"] is False
 
 
-def test_accounts_that_are_there_are_left_alone(files: Runner) -> None:
-    result = files(sysusers=["g root 4711", "u root 4711:4711"])
-    assert (result["changed"], result["accounts"]) == (False, [])
+class Host:
+    """Users and groups of a machine, and a systemd-sysusers that makes them as the real one does.
+
+    It takes another number when the one that is asked for belongs to somebody else, and returns 0.
+    """
+
+    def __init__(self) -> None:
+        self.users = {"root": (0, 0), "chrony": (991, 991)}
+        self.groups = {"root": 0, "chrony": 991}
+        self.calls: list[list[str]] = []
+        self.refusal = ""
+        self.shift = 0
+
+    def getpwnam(self, name: str) -> SimpleNamespace:
+        uid, gid = self.users[name]
+        return SimpleNamespace(pw_uid=uid, pw_gid=gid, pw_name=name)
+
+    def getpwuid(self, number: int) -> SimpleNamespace:
+        return self.getpwnam({uid: name for name, (uid, _) in self.users.items()}[number])
+
+    def getgrnam(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(gr_gid=self.groups[name], gr_name=name)
+
+    def getgrgid(self, number: int) -> SimpleNamespace:
+        return self.getgrnam({gid: name for name, gid in self.groups.items()}[number])
+
+    def run_command(self, command: list[str]) -> tuple[int, str, str]:
+        self.calls.append(command)
+        if self.refusal:
+            return 1, "", self.refusal
+        for line in command[2:]:
+            kind, name, numbers = line.split()[:3]
+            first, _, second = numbers.partition(":")
+            if kind == "g":
+                self.groups[name] = int(first) + self.shift
+            else:
+                self.users[name] = (int(first) + self.shift, int(second or first))
+        return 0, "", ""
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The real systemd-sysusers would make accounts on the machine that runs the tests."""
+    host = Host()
+    monkeypatch.setattr(accounts, "pwd", host)
+    monkeypatch.setattr(accounts, "grp", host)
+    monkeypatch.setattr(AnsibleModule, "run_command", lambda _self, command: host.run_command(command))
+    return host
+
+
+MUNGE = ["g munge 4711", "u munge 4711:4711"]
+
+
+def test_accounts_that_are_right_are_left_alone(files: Runner, host: Host) -> None:
+    result = files(sysusers=["g root 0", "u root 0:0", "u chrony 991"])
+    assert (result["changed"], result["accounts"], host.calls) == (False, [], [])
 
 
 def test_missing_accounts_are_made_before_the_files_that_belong_to_them(
-    files: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Runner, tmp_path: Path, host: Host
 ) -> None:
-    """A stand-in for systemd-sysusers: the real one would make accounts on the machine that runs the tests."""
-    called = []
-    monkeypatch.setattr(AnsibleModule, "run_command", lambda _self, command: called.append(command) or (0, "", ""))
-    lines = ["g slurmscale-test 4711", "u slurmscale-test 4711:4711"]
-    planned = files(sysusers=lines, check=True)
-    assert (planned["changed"], planned["accounts"], called) == (True, ["slurmscale-test"], [])
-    result = files(sysusers=["u root 0:0", *lines], files=[{"path": str(tmp_path / "f"), "content": "x"}])
-    assert result["accounts"] == ["slurmscale-test"]
-    assert called == [["systemd-sysusers", "--inline", *lines]]
+    planned = files(sysusers=MUNGE, check=True)
+    assert (planned["changed"], planned["accounts"], host.calls) == (True, ["munge"], [])
+    result = files(sysusers=["u root 0:0", *MUNGE], files=[{"path": str(tmp_path / "f"), "content": "x"}])
+    assert (result["changed"], result["accounts"]) == (True, ["munge"])
+    assert host.calls == [["systemd-sysusers", "--inline", *MUNGE]]
 
 
-def test_what_systemd_sysusers_refuses_stops_before_any_file(
-    files: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["g munge 991"], "group munge needs gid 991, but the group chrony has it"),
+        (["u munge 991:4711"], "user munge needs uid 991, but the user chrony has it"),
+        (["u munge 4711:991"], "user munge needs gid 991, but the group chrony has it"),
+    ],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_a_number_of_somebody_else_is_refused_before_anything_is_changed(  # noqa: PLR0913 - fixtures and a case
+    files: Runner, tmp_path: Path, host: Host, lines: list[str], words: str, *, check: bool
 ) -> None:
-    monkeypatch.setattr(AnsibleModule, "run_command", lambda _self, _command: (1, "", "Conflict: no"))
-    result = files(sysusers=["u slurmscale-test 1"], files=[{"path": str(tmp_path / "f"), "content": "x"}])
+    result = files(sysusers=lines, check=check, files=[{"path": str(tmp_path / "f"), "content": "x"}])
+    assert result["failure"]["code"] == "account-id-taken"
+    assert words in result["failure"]["reason"]
+    assert "chrony" in result["failure"]["remedy"]
+    assert host.calls == []
+    assert names_in(tmp_path) == []
+
+
+def test_an_account_with_another_number_is_refused(files: Runner, host: Host) -> None:
+    result = files(sysusers=["u chrony 992:991"])
+    assert result["failure"]["code"] == "account-id-differs"
+    assert "needs uid 992, but has 991" in result["msg"]
+    assert host.calls == []
+
+
+def test_a_group_of_another_name_that_is_asked_for_is_no_conflict(files: Runner, host: Host) -> None:
+    host.groups["hpc"] = 4711
+    assert files(sysusers=["g hpc 4711", "u munge 4711:4711"])["accounts"] == ["munge"]
+
+
+def test_what_systemd_sysusers_made_otherwise_is_told(files: Runner, tmp_path: Path, host: Host) -> None:
+    host.shift = 1
+    result = files(sysusers=MUNGE, files=[{"path": str(tmp_path / "f"), "content": "x"}])
+    assert result["failure"]["code"] == "account-not-made"
+    assert "needs gid 4711, but has 4712" in result["msg"]
+    assert result["changed"] is True
+    assert names_in(tmp_path) == []
+
+
+def test_what_systemd_sysusers_refuses_stops_before_any_file(files: Runner, tmp_path: Path, host: Host) -> None:
+    host.refusal = "Conflict: no"
+    result = files(sysusers=["u munge 4711"], files=[{"path": str(tmp_path / "f"), "content": "x"}])
+    assert result["failure"]["code"] == "account-not-made"
     assert "Conflict: no" in result["msg"]
-    assert not (tmp_path / "f").exists()
-    assert "'munge'" in files(sysusers=["munge"])["msg"]
+    assert names_in(tmp_path) == []
+
+
+def test_a_line_that_makes_no_account_is_refused(files: Runner) -> None:
+    result = files(sysusers=["munge"])
+    assert result["failure"]["code"] == "file-invalid"
+    assert "'munge'" in result["msg"]
