@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -91,7 +92,23 @@ def run_roles(
         return _run(file.name, "--diff", timeout=300)
 
 
+def start_playbook(name: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start one of the playbooks in a process group of its own, which the test may kill."""
+    return _start(str(ROOT / "playbooks" / f"{name}.yml"), *arguments)
+
+
 def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    process = _start(*arguments)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
     command = ["ansible-playbook", "-i", str(INVENTORY / "hosts.yml"), *arguments]
     environment = {
         **os.environ,
@@ -101,13 +118,12 @@ def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
         "ANSIBLE_FORCE_COLOR": "0",
         "COLUMNS": "1000",
     }
-    return subprocess.run(
+    return subprocess.Popen(
         command,
         cwd=ROOT,
         env=environment,
-        timeout=timeout,
-        check=False,
         text=True,
+        start_new_session=True,
         # A playbook that asks something must not find the terminal of whoever runs the tests.
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

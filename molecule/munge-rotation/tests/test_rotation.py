@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import lab_host
+from testing import lab_host, start_playbook, words
 
 if TYPE_CHECKING:
     import subprocess
@@ -80,7 +82,7 @@ def test_a_host_out_of_reach_is_refused_before_anything_is_done(playbook: Playbo
     away.write_text("slurm_nodes: {hosts: {rocky1: {ansible_port: 9}}}\n")
     run = playbook("rotate_munge_key", "-i", str(away))
     assert run.returncode != 0
-    assert "would be left with the old key" in run.stdout
+    assert "would be left with the old key" in words(run.stdout)
     assert "skip_unreachable=true" in run.stdout
     assert keys() == old
 
@@ -88,7 +90,7 @@ def test_a_host_out_of_reach_is_refused_before_anything_is_done(playbook: Playbo
 def test_a_part_of_the_cluster_is_refused(playbook: Playbook) -> None:
     run = playbook("rotate_munge_key", "-e", "nodes=rocky1")
     assert run.returncode != 0
-    assert "on all of its hosts or on none" in run.stdout
+    assert "on all of its hosts or on none" in words(run.stdout)
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_all_go_back_when_munge_of_one_host_refuses_the_new_key(ctl1: Host, play
     run = playbook("rotate_munge_key", "-e", "lead=12")
     assert run.returncode != 0
     assert re.search(r"ubuntu1 +failed .*did not start with the new key", run.stdout), run.stdout
-    assert "The cluster has its old key" in run.stdout
+    assert "The cluster has its old munge key" in run.stdout
     assert keys() == old
     assert refusing.service("munge").is_running
     all_nodes_work(ctl1)
@@ -130,6 +132,82 @@ def test_a_host_that_is_lost_after_the_order_goes_back_by_itself(ctl1: Host, pla
     while not answers(lost.backend.hostname) and time.monotonic() < deadline:
         time.sleep(1)
     assert keys() == old
+    all_nodes_work(ctl1)
+
+
+def beside(name: str) -> set[str]:
+    """Return the hosts that have a file beside their key."""
+    return {host for host in HOSTS if lab_host(host).file(f"/etc/munge/munge.key.{name}").exists}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts a rotation, which is killed when the test fails."""
+    runs: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        runs.append(start_playbook("rotate_munge_key", *arguments))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
+
+
+def test_a_second_rotation_is_refused_and_the_first_one_ends_as_it_should(
+    ctl1: Host, playbook: Playbook, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    old = keys()
+    first = started("-e", "lead=40")
+    wait_until(lambda: ctl1.file("/etc/munge/munge.key.rotation").exists, 90)
+    second = playbook("rotate_munge_key", "-e", "lead=12")
+    assert second.returncode != 0
+    assert re.search(r"rotation \S+Z of .* is under way", words(second.stdout)), second.stdout
+    assert "Nothing was changed" in words(second.stdout)
+    output, _ = first.communicate(timeout=240)
+    assert first.returncode == 0, output
+    assert len(keys()) == 1
+    assert keys() != old
+    all_nodes_work(ctl1)
+
+
+def test_a_rotation_whose_run_is_killed_returns_in_time_and_another_one_can_follow(
+    ctl1: Host, playbook: Playbook, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Killed once all hosts are scheduled: they switch and return by themselves, and what the next run says holds."""
+    old = keys()
+    killed = started("-e", "lead=15", "-e", "hold=60")
+    wait_until(lambda: beside("rotation") == set(HOSTS), 120)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    wait_until(lambda: beside("old") == set(HOSTS), 60)
+    new = keys()
+    assert len(new) == 1
+    assert new != old
+
+    second = playbook("rotate_munge_key", "-e", "lead=12")
+    assert second.returncode != 0
+    assert "it is switched and returns to the old key at" in words(second.stdout), second.stdout
+    assert "The cluster has its old" not in second.stdout
+    assert keys() == new
+
+    wait_until(lambda: keys() == old and not beside("old"), 120)
+    assert all(lab_host(host).service("munge").is_running for host in HOSTS)
+    all_nodes_work(ctl1)
+    third = playbook("rotate_munge_key", "-e", "lead=12")
+    assert third.returncode == 0, third.stdout
+    assert len(keys()) == 1
+    assert keys() != old
+    assert not beside("rotation")
     all_nodes_work(ctl1)
 
 

@@ -267,7 +267,9 @@ class KeyRotation:
         if switched and state["interrupted"]:
             raise self._interrupted(held, state)
         ours = held.get("rotation") == self.rotation
-        free = state["phase"] == "staged" if ours else state["interrupted"] and not switched
+        # A scheduled rotation that has returned can't be committed any more: it has ended, whoever ran it.
+        returned = state["phase"] == "returned" and "return_at" in held
+        free = state["phase"] == "staged" if ours else returned or (state["interrupted"] and not switched)
         if (held and not free) or self._unit_runs():
             raise self._under_way(held, state)
         if self.check_mode:

@@ -271,6 +271,14 @@ def test_a_second_rotation_is_refused_and_changes_nothing(host: Systemd, step: A
     assert step("status")["phase"] == phase
 
 
+def test_a_rotation_that_returned_by_itself_has_ended(host: Systemd, step: Any) -> None:
+    switch(host, step, hold=1)
+    wait_for(lambda: not host.runs())
+    assert step("staged", rotation="second")["rotation"] == "second"
+    assert code(step("rolled_back")) == "rotation-under-way"
+    assert step("status")["phase"] == "staged"
+
+
 def age(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     later = time.time() + seconds
     monkeypatch.setattr(rotation.time, "time", lambda: later)
