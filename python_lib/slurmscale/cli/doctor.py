@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_OLDEST_CORE = (2, 17)
+_OLDEST_CORE = (2, 19)
 _OK, _WARNING, _FAILED = "ok", "warning", "failed"
 
 
@@ -111,20 +111,28 @@ def _playbooks(config: settings.Settings) -> str:
 
 
 def _environment(config: settings.Settings) -> dict[str, str]:
-    return os.environ | project.find(config.project_dir).environment()
+    return os.environ | project.find(config.project_dir).environment() | settings.blanked_environment()
 
 
 def _ansible(config: settings.Settings) -> str:
     environment = _environment(config)
     path = shutil.which("ansible-playbook", path=environment["PATH"])
     if path is None:
-        raise RefusedError("ansible-playbook is not there. Install ansible-core 2.17 or newer beside slurmscale.")
+        raise RefusedError(
+            "ansible-playbook is not there.",
+            "Install ansible-core 2.19 to 2.21 beside slurmscale.",
+            code="ansible-not-started",
+        )
     done = subprocess.run([path, "--version"], env=environment, capture_output=True, text=True, check=False, timeout=60)
     first = done.stdout.partition("\n")[0]
     version = first.partition("core ")[2].rstrip("]")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < _OLDEST_CORE:
-        raise RefusedError(f"ansible-core 2.17 or newer is needed, but {path} says {first or done.stderr.strip()}.")
+        raise RefusedError(
+            f"ansible-core 2.19 or newer is needed, but {path} says {first or done.stderr.strip()}.",
+            "Install ansible-core 2.19 to 2.21 beside slurmscale.",
+            code="ansible-not-started",
+        )
     return f"{version} ({path})"
 
 

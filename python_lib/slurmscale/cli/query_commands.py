@@ -59,7 +59,7 @@ def _watch(scaling: Scaling, *, json: bool) -> None:
 
 
 def runs(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many, newest first.")] = 20,
     json: common.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
     """List runs, newest first."""

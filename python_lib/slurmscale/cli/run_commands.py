@@ -10,7 +10,7 @@ import typer
 from slurmscale.cli import options as common
 from slurmscale.cli import output
 from slurmscale.cli.live_display import follow
-from slurmscale.errors import RefusedError
+from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.inventory.hostlist import expand, fold
 from slurmscale.models import Credentials, RunOptions
 from slurmscale.operations import Operation
@@ -82,8 +82,9 @@ def down(  # noqa: PLR0913, PLR0917 - one parameter per option
     names = expand(nodes)
     if not yes and not check:
         if not sys.stdin.isatty():
-            raise RefusedError("Removing nodes has to be confirmed: run it in a terminal, or with --yes.")
-        typer.confirm(f"Take {fold(names)} ({len(names)} nodes) out of the cluster?", abort=True)
+            raise RefusedError("The removal of nodes has to be confirmed.", "Run it in a terminal, or with --yes.")
+        if not typer.confirm(f"Take {fold(names)} ({len(names)} nodes) out of the cluster?", err=True):
+            raise RefusedError("The removal was not confirmed; nothing was changed.")
     _work(Operation.SCALE_DOWN, locals())
 
 
@@ -117,7 +118,7 @@ def retry(
 ) -> None:
     """Run the nodes of a run again that did not succeed."""
     options = RunOptions(extra_vars=common.extra_vars(extra_vars), forks=forks)
-    with Scaling() as scaling:
+    with output.without_a_reader(), Scaling() as scaling:
         _finish(scaling, scaling.retry(run, options), json=json, yes=yes)
 
 
@@ -170,7 +171,7 @@ def _work(operation: Operation, given: dict[str, Any]) -> None:
         verbosity=given["verbose"],
     )
     nodes = common.node_specs(expand(given["nodes"]), given.get("host"))
-    with Scaling() as scaling:
+    with output.without_a_reader(), Scaling() as scaling:
         cluster = scaling.find_cluster(common.target(given["cluster"], given["inventory"]))
         handle = scaling.run(operation, cluster, nodes, options)
         _finish(scaling, handle, json=given["json"], yes=bool(given.get("yes")))
@@ -181,7 +182,11 @@ def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's 
 
 
 def _finish(scaling: Scaling, handle: RunHandle, *, json: bool, yes: bool) -> None:
-    run = follow(handle, quiet=json, ask=not yes)
+    try:
+        run = follow(handle, quiet=json, ask=not yes)
+    except SlurmscaleError as exc:
+        # what was begun is not refused any more
+        raise typer.Exit(output.show_failure(exc, json=json, exit_code=1)) from exc
     if json:
         tasks = [output.task_as_json(task) for task in scaling.tasks(run.id)]
         output.echo_json(output.run_as_json(run) | {"tasks": tasks})

@@ -7,6 +7,7 @@ characters instead of a list of dangerous ones.
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = frozenset({"all", "ungrouped", "localhost"})
 _LAST_PORT = 65535
 _SHOWN = 80
+_MOST_VALUES = 200_000
 
 
 def shown(text: str) -> str:
@@ -124,25 +126,33 @@ def check_variables(variables: Any) -> None:
                 f"{shown(str(name))} is not allowed as the name of a variable.",
                 "Use letters, digits and underscores, not beginning with a digit or slurmscale_.",
             )
-    _check_value(variables, "")
+    # YAML may refer to the same part again and again, or to itself
+    waiting, left = list(variables.items()), _MOST_VALUES
+    while waiting:
+        where, value = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise RefusedError(f"The variables hold more than {_MOST_VALUES:,} values.", "Give fewer.")
+        _check_value(where, value)
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        waiting += [(where, item) for item in inner]
 
 
-def _check_value(value: Any, where: str) -> None:
+def _check_value(where: str, value: Any) -> None:
     if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str) or key.startswith("__ansible_"):
-                raise RefusedError(
-                    f"The key {shown(str(key))} in the variable {where or key} is not allowed.",
-                    "Keys are texts, and do not begin with __ansible_.",
-                )
-            _check_value(item, where or key)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _check_value(item, where)
+        wrong = [key for key in value if not isinstance(key, str) or key.startswith("__ansible_") or not _is_text(key)]
+        if wrong:
+            raise RefusedError(
+                f"The key {shown(str(wrong[0]))} in the variable {where} is not allowed.",
+                "Keys are texts, and do not begin with __ansible_.",
+            )
     elif isinstance(value, str):
         if not _is_text(value):
             raise RefusedError(f"The variable {where} holds NUL or bytes that are not UTF-8.", "Correct its value.")
-    elif value is not None and not isinstance(value, int | float | bool):
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise RefusedError(f"The variable {where} is no finite number.", "Correct its value.")
+    elif value is not None and not isinstance(value, int | list | tuple):
         raise RefusedError(
             f"The variable {where} has a value of the type {type(value).__name__}, which JSON does not have.",
             "Put it in quotes.",

@@ -27,6 +27,8 @@ from slurmscale.store.engine import owner
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LONGEST_RUN = 365 * 24 * 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -108,6 +110,8 @@ def _validate(config: settings.Settings, request: Request) -> None:
         key = credentials.private_key_file
         if key and not os.path.isfile(os.path.expanduser(key)):  # noqa: PTH111, PTH113 - these raise for no path
             raise RefusedError(f"The private key file {shown(key)} does not exist.", "Correct its path.")
+    if options.timeout is not None and not 0 < options.timeout <= _LONGEST_RUN:
+        raise RefusedError("The time limit is no number of seconds up to a year.", "Correct --timeout.")
     check_variables(options.extra_vars)
     check_variables(cluster.variables)
 

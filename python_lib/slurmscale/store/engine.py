@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 from contextlib import contextmanager
@@ -110,19 +111,35 @@ def _migrate(connection: Connection, current: str | None) -> None:
 def _engine(url: str) -> Engine:
     try:
         engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as exc:
+    except (ArgumentError, ValueError, NoSuchModuleError, ModuleNotFoundError) as exc:
+        # no word of the URL itself, which may hold a password
+        found = f": {exc}" if isinstance(exc, NoSuchModuleError | ModuleNotFoundError) else ""
         raise StoreError(
-            f"SLURMSCALE_DATABASE_URL is of no use: {exc}. Use sqlite:///PATH, or postgresql+psycopg://USER@HOST/NAME"
-            " with slurmscale[postgresql] installed."
+            f"SLURMSCALE_DATABASE_URL cannot be used{found}.",
+            "Use sqlite:///PATH, or postgresql+psycopg://USER@HOST/NAME with slurmscale[postgresql] installed.",
         ) from exc
     if engine.dialect.name == "sqlite":
-        path = Path(engine.url.database or ":memory:")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as exc:
-            raise StoreError(f"Cannot make the database's directory {path.parent}: {exc.strerror}. {_REMEDY}") from exc
+        name = engine.url.database or ":memory:"
+        if name != ":memory:" and not name.startswith("file:"):
+            _make_private(Path(name))
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the database's file and directory, readable by their owner only; SQLite's other files follow the first."""
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for own in (path, *folder.glob(f"{glob.escape(path.name)}-*")):
+            if own.stat().st_uid == os.geteuid():
+                own.chmod(0o600)
+        # a directory that others use too, such as /tmp, is left as it is
+        if folder.stat().st_uid == os.geteuid() and all(one.name.startswith(path.name) for one in folder.iterdir()):
+            folder.chmod(0o700)
+    except OSError as exc:
+        raise StoreError(f"Cannot make the database {path}: {exc.strerror}.", _REMEDY) from exc
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
