@@ -8,7 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.filter.version_window import version_window
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_older
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_older, is_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -51,7 +52,7 @@ RETURN = r"""
 _value:
   description: >-
     The keys packages (names), version (whole, as in AppHub), before (versions now, by name), needed (whether something
-    has to be installed) and problem (why it can't be done, else empty).
+    has to be installed) and failure (why it can't be done, with code, reason and remedy, else nothing).
   type: dict
 """
 
@@ -59,39 +60,57 @@ _value:
 def upgrade_plan(node: Mapping[str, Any], version: str, controller: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an upgrade of one node means."""
     before = {name: found for name, found in (node.get("packages") or {}).items() if name.startswith("slurm")}
-    plan: dict[str, Any] = {"packages": sorted(before), "version": "", "before": before, "needed": False, "problem": ""}
+    chosen = _unsuitable(node, version, controller) or _choose(version, sorted(before), *_published(node, catalog))
+    failed = isinstance(chosen, Failure)
+    return {
+        "packages": sorted(before),
+        "version": "" if failed else chosen,
+        "before": before,
+        "needed": not failed and any(_bare(found) != chosen for found in before.values()),
+        "failure": chosen.as_dict() if isinstance(chosen, Failure) else None,
+    }
+
+
+def _unsuitable(node: Mapping[str, Any], version: str, controller: str) -> Failure | None:
+    found = node.get("slurm_version")
+    if not found:
+        return Failure(Code.NODE_NOT_PREPARED, "It has no slurmd.", "scale_up makes nodes.")
+    if is_older(version, found):
+        reason = f"It has {found}, and {version} would be a step back."
+        return Failure(Code.SLURM_VERSION_UNSUITABLE, reason, "State another slurm_version.")
     problem = version_window(version, controller)
-    if not node.get("slurm_version"):
-        problem = "it has no slurmd; scale_up makes nodes"
-    elif is_older(version, node["slurm_version"]):
-        problem = f"it has {node['slurm_version']}, and {version} would be a step back"
+    if problem:
+        return Failure(Code.SLURM_VERSION_UNSUITABLE, f"{problem}.", "State another slurm_version.")
+    return None
+
+
+def _published(node: Mapping[str, Any], catalog: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of the node's repository and its packages."""
     system = node["os"]
-    repository = (
-        f"deb/{system['id']}/{system['codename']}" if system["family"] == "Debian" else f"rpm/el{system['major']}"
-    )
-    if not problem:
-        published = catalog["repositories"].get(repository, {}).get("packages", {})
-        plan["version"], problem = _choose(version, plan["packages"], published, repository)
-    plan["problem"] = problem
-    plan["needed"] = not problem and any(_bare(found) != plan["version"] for found in before.values())
-    return plan
+    debian = system["family"] == "Debian"
+    repository = f"deb/{system['id']}/{system['codename']}" if debian else f"rpm/el{system['major']}"
+    return repository, catalog["repositories"].get(repository, {}).get("packages", {})
 
 
-def _choose(wanted: str, names: Iterable[str], published: Mapping[str, Any], repository: str) -> tuple[str, str]:
+def _choose(wanted: str, names: Iterable[str], repository: str, published: Mapping[str, Any]) -> str | Failure:
     """Return the version that all packages are to have, or why there is none."""
-    chosen = ""
+    chosen, publish = "", "State another slurm_version, or publish it with playbooks/publish_apphub.yml."
     for name in names:
         there = list(published.get(name, {}))
         exact = [found for found in there if wanted in {found, _bare(found), re.sub(r"\.el\d+\w*$", "", found)}]
-        fitting = exact or [found for found in there if re.match(re.escape(wanted) + r"(?![0-9a-zA-Z])", _bare(found))]
+        fitting = exact or [found for found in there if is_version(found, wanted)]
         if not fitting:
-            return "", f"{repository} of AppHub has no {name} {wanted}; there are {', '.join(sorted(there)) or 'none'}"
+            available = ", ".join(sorted(there)) or "none"
+            reason = f"{repository} of AppHub has no {name} {wanted}; there are {available}."
+            return Failure(Code.SLURM_VERSION_NOT_PUBLISHED, reason, publish)
         if len(fitting) > 1:
-            return "", f"slurm_version={wanted} may be {' or '.join(sorted(fitting))} in {repository}; say which"
+            reason = f"slurm_version={wanted} may be {' or '.join(sorted(fitting))} in {repository}."
+            return Failure(Code.REQUEST_INVALID, reason, "State one of them.")
         if chosen and _bare(fitting[0]) != chosen:
-            return "", f"{repository} of AppHub has {name} {fitting[0]}, but other packages in version {chosen}"
+            reason = f"{repository} of AppHub has {name} {fitting[0]}, but other packages in version {chosen}."
+            return Failure(Code.SLURM_VERSION_NOT_PUBLISHED, reason, publish)
         chosen = _bare(fitting[0])
-    return chosen, ""
+    return chosen
 
 
 def _bare(version: str) -> str:

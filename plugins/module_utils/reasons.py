@@ -123,6 +123,7 @@ class Code(str, enum.Enum):
     # Removal, upgrade and rotation of the key.
     REMOVAL_NOT_CONFIRMED = "removal-not-confirmed", "Nobody confirmed the removal of nodes."
     SLURM_VERSION_UNSUITABLE = "slurm-version-unsuitable", "The version does not fit the controller or the node."
+    SLURM_VERSION_NOT_PUBLISHED = "slurm-version-not-published", "AppHub does not have the version of Slurm."
     UPGRADE_STOPPED = "upgrade-stopped", "The node was not upgraded, because one of an earlier batch failed."
     ROTATION_INCOMPLETE = "rotation-incomplete", "Hosts of the cluster would be left with the old munge key."
     ROTATION_UNDER_WAY = "rotation-under-way", "Another rotation of the munge key has not ended."

@@ -77,7 +77,7 @@ def test_only_the_drain_of_somebody_else_is_left(ctl1: Host) -> None:
         ("99.05", "is newer than slurmctld"),
         ("19.05.1", "and 19.05.1 would be a step back"),
         (f"{SLURM}-99", f"has no slurm.* {SLURM}-99; there are"),
-        (SLURM, "say which"),
+        (SLURM, "State one of them"),
         ("newest", "slurm_version must be the version"),
     ],
 )

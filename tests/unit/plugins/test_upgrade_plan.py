@@ -44,7 +44,7 @@ def test_exactly_the_stated_version_is_chosen(
     system: dict[str, Any], now: str, wanted: str, chosen: str, *, needed: bool
 ) -> None:
     plan = upgrade_plan(node(system, now), wanted, "24.11.5", CATALOG)
-    assert (plan["problem"], plan["version"], plan["needed"]) == ("", chosen, needed)
+    assert (plan["failure"], plan["version"], plan["needed"]) == (None, chosen, needed)
 
 
 def test_only_packages_of_slurm_are_upgraded() -> None:
@@ -53,43 +53,61 @@ def test_only_packages_of_slurm_are_upgraded() -> None:
     assert plan["before"] == {"slurm": "24.11.5-4.el9", "slurm-slurmd": "24.11.5-4.el9"}
 
 
+UNSUITABLE = "slurm-version-unsuitable"
+
+
 @pytest.mark.parametrize(
-    ("now", "wanted", "controller", "words"),
+    ("now", "wanted", "controller", "code", "words"),
     [
-        ("24.05.2-1", "25.05.1", "24.11.5", "25.05.1 is newer than slurmctld, which is 24.11.5"),
-        ("24.05.2-1", "24.11.6-1", "24.11.5", "newer than slurmctld"),
-        ("22.05.8-1", "22.05.9", "24.11.5", "slurmctld 24.11.5 works with slurmd 23.02 and later"),
-        ("22.05.8-1", "22.05.9", "24.05.1", "slurmctld 24.05.1 works with slurmd 23.02 and later"),
-        ("24.11.5-4", "24.05.2", "24.11.5", "would be a step back"),
-        ("24.11.5-4", "24.11.5", "24.11.5", "may be 24.11.5-4 or 24.11.5-4+new1 or 24.11.5-4+new2"),
-        ("24.11.5-4", "24.11.5-9", "24.11.5", "has no slurm-client 24.11.5-9; there are 24.05.2-1, 24.11.5-4"),
+        ("24.05.2-1", "25.05.1", "24.11.5", UNSUITABLE, "25.05.1 is newer than slurmctld, which is 24.11.5"),
+        ("24.05.2-1", "24.11.6-1", "24.11.5", UNSUITABLE, "newer than slurmctld"),
+        ("22.05.8-1", "22.05.9", "24.11.5", UNSUITABLE, "slurmctld 24.11.5 works with slurmd 23.02 and later"),
+        ("22.05.8-1", "22.05.9", "24.05.1", UNSUITABLE, "slurmctld 24.05.1 works with slurmd 23.02 and later"),
+        ("24.11.5-4", "24.05.2", "24.11.5", UNSUITABLE, "would be a step back"),
+        ("24.11.5-4", "24.11.5", "24.11.5", "request-invalid", "may be 24.11.5-4 or 24.11.5-4+new1 or 24.11.5-4+new2"),
+        (
+            "24.11.5-4",
+            "24.11.5-9",
+            "24.11.5",
+            "slurm-version-not-published",
+            "has no slurm-client 24.11.5-9; there are 24.05.2-1, 24.11.5-4",
+        ),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_reason(now: str, wanted: str, controller: str, words: str) -> None:
-    assert words in upgrade_plan(node(UBUNTU, now), wanted, controller, CATALOG)["problem"]
+def test_what_does_not_fit_is_refused_with_the_reason(
+    now: str, wanted: str, controller: str, code: str, words: str
+) -> None:
+    plan = upgrade_plan(node(UBUNTU, now), wanted, controller, CATALOG)
+    assert plan["failure"]["code"] == code
+    assert words in plan["failure"]["reason"]
+    assert plan["failure"]["remedy"]
+    assert not plan["needed"]
 
 
 def test_three_majors_are_inside_the_window_from_24_11_on() -> None:
     packages = {name: {"23.02.7-1": {}} for name in ("slurmd", "slurm-client")}
     catalog = {"repositories": {"deb/ubuntu/noble": {"packages": packages}}}
-    assert upgrade_plan(node(UBUNTU, "22.05.8-1"), "23.02", "24.11.5", catalog)["problem"] == ""
+    assert upgrade_plan(node(UBUNTU, "22.05.8-1"), "23.02", "24.11.5", catalog)["failure"] is None
 
 
 def test_packages_that_have_not_one_version_in_common_are_refused() -> None:
     packages = {"slurmd": {"24.11.5-4": {}}, "slurm-client": {"24.11.5-3": {}}}
     catalog = {"repositories": {"deb/ubuntu/noble": {"packages": packages}}}
-    problem = upgrade_plan(node(UBUNTU, "24.05.2-1"), "24.11.5", "24.11.5", catalog)["problem"]
-    assert "but other packages in version 24.11.5-3" in problem
+    failure = upgrade_plan(node(UBUNTU, "24.05.2-1"), "24.11.5", "24.11.5", catalog)["failure"]
+    assert failure["code"] == "slurm-version-not-published"
+    assert "but other packages in version 24.11.5-3" in failure["reason"]
 
 
 def test_a_machine_without_slurmd_is_refused() -> None:
     bare = {"os": UBUNTU, "packages": {}, "slurm_version": None}
-    assert "scale_up" in upgrade_plan(bare, "24.11.5", "24.11.5", CATALOG)["problem"]
+    failure = upgrade_plan(bare, "24.11.5", "24.11.5", CATALOG)["failure"]
+    assert failure["code"] == "node-not-prepared"
+    assert "scale_up" in failure["remedy"]
 
 
 def test_something_that_is_no_version_is_refused() -> None:
-    problem = upgrade_plan(node(UBUNTU, "24.05.2-1"), "newest", "24.11.5", CATALOG)["problem"]
-    assert problem == "slurm_version must be a version such as 24.11.5 or 24.11.5-4, but is 'newest'"
+    failure = upgrade_plan(node(UBUNTU, "24.05.2-1"), "newest", "24.11.5", CATALOG)["failure"]
+    assert failure["reason"] == "slurm_version must be a version such as 24.11.5 or 24.11.5-4, but is 'newest'."
 
 
 @pytest.mark.parametrize("version", ["24.11", "24.11.5", "24.11.5-4+deb13u1", "24.05", "23.02.7-1"])
