@@ -74,7 +74,6 @@ class Code(str, enum.Enum):
 
     # A node, its jobs and its state in Slurm.
     NODE_RUNS_JOBS = "node-runs-jobs", "Jobs are on the node, or whether any are can't be told."
-    NODE_BUSY = "node-busy", "The node has not become free of jobs in time."
     NODE_NOT_AVAILABLE = "node-not-available", "The node has not become available in time."
     NODE_REQUESTED_BY_JOBS = "node-requested-by-jobs", "Pending jobs ask for the node by name and would fail."
     NODE_RESERVED = "node-reserved", "A reservation has the node."

@@ -8,12 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: slurm_drain
-short_description: Takes Slurm nodes out of service and brings them back
+short_description: Take Slurm nodes out of service and bring them back
 version_added: "0.1.0"
 description:
   - Drains nodes and waits until no job is on them, resumes them, or waits until they are available. Runs on a host
     where C(scontrol) reaches the controller with an administrator's rights.
-  - Only drains whose reason begins with C(slurmscale) are lifted. What somebody else drained or set DOWN, or what Slurm
+  - Only drains whose reason begins with C(slurmscale) are taken back, and their reason is cleared, which Slurm itself
+    would keep. What somebody else drained or set DOWN, or what Slurm
     itself holds back for less memory or CPUs than configured, is reported with its reason and left alone.
   - A node that can't be brought into the state does not fail the module, so that it does not stop the others. Look at
     RV(nodes) or RV(failed_nodes).
@@ -27,7 +28,7 @@ options:
     description:
       - V(drained) drains each node and waits until no job is on it. A node that is drained already, by whomever, is
         left as it is. DRAINING and COMPLETING are waited for, and a state that is not known counts as busy.
-      - V(resumed) lifts our own drains and DOWN states.
+      - V(resumed) takes our own drains and DOWN states back.
       - V(available) does the same and waits until the node is IDLE, MIXED or ALLOCATED and its slurmd answers.
     type: str
     choices: [drained, resumed, available]
@@ -46,6 +47,14 @@ options:
     type: str
     choices: [wait, requeue, cancel]
     default: wait
+  removing:
+    description:
+      - The nodes will be removed from the cluster, at which Slurm ends pending jobs that ask for one of them by name.
+        Used for V(state=drained).
+      - Such jobs are reported as RV(nodes.requested_by). With O(jobs=wait) a node that they ask for is not free, with
+        V(cancel) they are cancelled, and with V(requeue) they are only reported.
+    type: bool
+    default: false
   dead:
     description:
       - Names of nodes on which, as somebody has made sure, nothing runs any more. Used for V(state=drained).
@@ -94,9 +103,8 @@ EXAMPLES = r"""
   register: drained
 
 - name: Stop when a node is still busy
-  ansible.builtin.assert:
-    that: drained.failed_nodes | length == 0
-    fail_msg: "{{ drained.nodes[drained.failed_nodes[0]].message }}"
+  ai_infra.slurm.require:
+    findings: "{{ drained.nodes.values() | map(attribute='failure') | select | list }}"
 
 - name: Free a node now; its jobs start again elsewhere
   ai_infra.slurm.slurm_drain:
@@ -140,8 +148,17 @@ nodes:
       description: Jobs that are still on it, for O(state=drained).
       type: list
       elements: str
+    requested_by:
+      description: Pending jobs that ask for it by name, for O(removing).
+      type: list
+      elements: str
+    failure:
+      description: For a node that is not as wanted, code, reason and remedy; else null.
+      type: dict
   sample: {"node7": {"ok": false, "known": true, "state": "MIXED+DRAIN", "reason": "slurmscale: scale down",
-    "message": "after 3600 s: still runs jobs 4711", "changed": true, "jobs": ["4711"]}}
+    "message": "after 3600 s: still runs jobs 4711", "changed": true, "jobs": ["4711"], "requested_by": [],
+    "failure": {"code": "node-runs-jobs", "reason": "node7 still runs jobs 4711 after 3600 s.",
+    "remedy": "Wait longer, or state what becomes of its jobs: squeue --nodelist node7"}}}
 failed_nodes:
   description: Nodes that are not as wanted.
   returned: always
@@ -150,20 +167,25 @@ failed_nodes:
   sample: [node7]
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter as slurm_settle
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.state_waiter import (
+    Decide,
+    Evict,
+    JobRules,
+    StateWaiter,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist, jobs, node_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 
 ARGUMENTS = {
     "nodes": {"type": "list", "elements": "str", "required": True},
     "state": {"type": "str", "choices": ["drained", "resumed", "available"], "required": True},
     "reason": {"type": "str", "default": "taken out of service"},
     "jobs": {"type": "str", "choices": ["wait", "requeue", "cancel"], "default": "wait"},
+    "removing": {"type": "bool", "default": False},
     "dead": {"type": "list", "elements": "str", "default": []},
     "resume_down": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "float", "default": 300},
@@ -172,8 +194,8 @@ ARGUMENTS = {
 }
 
 
-def judge(params: Dict[str, Any]) -> slurm_settle.Judge:
-    """Choose how nodes are judged.
+def choose_decision(params: Dict[str, Any]) -> Decide:
+    """Choose how it is decided what to do about a node.
 
     Args:
         params: The module's options.
@@ -182,44 +204,56 @@ def judge(params: Dict[str, Any]) -> slurm_settle.Judge:
         A function of a node's name, the node, and its jobs.
     """
     if params["state"] == "drained":
-        reason, dead = slurm_states.prefixed_reason(params["reason"]), params["dead"]
-        return lambda name, node, jobs: slurm_states.decide_drained(node, jobs, reason, dead=name in dead)
-    wanted = slurm_states.decide_resumed if params["state"] == "resumed" else slurm_states.decide_available
-    return lambda name, node, _jobs: wanted(node, resume_down=name in params["resume_down"])
+        reason, dead = node_states.prefixed_reason(params["reason"]), params["dead"]
+        return lambda name, node, on_node: node_states.decide_drained(node, on_node, reason, dead=name in dead)
+    decide = node_states.decide_resumed if params["state"] == "resumed" else node_states.decide_available
+    return lambda name, node, _on_node: decide(node, resume_down=name in params["resume_down"])
 
 
-def evict(params: Dict[str, Any]) -> Optional[slurm_settle.Evict]:
-    """Choose what happens to the jobs on nodes that shall be drained.
+def job_rules(params: Dict[str, Any]) -> JobRules:
+    """Choose which jobs count and what becomes of them.
 
     Args:
         params: The module's options.
-
-    Returns:
-        A function of job ids, or None where jobs are waited for.
     """
-    if params["state"] != "drained" or params["jobs"] == "wait":
-        return None
-    send = slurm_jobs.requeue if params["jobs"] == "requeue" else slurm_jobs.cancel
-    return lambda ids: send(ids, params["conf"]) or {}
+    if params["state"] != "drained":
+        return JobRules()
+    conf = params["conf"]
+
+    def cancel(ids: Any) -> Dict[str, str]:
+        jobs.cancel(ids, conf)
+        return {}
+
+    evict: Dict[str, Optional[Evict]] = {
+        "wait": None,
+        "requeue": lambda ids: jobs.requeue(ids, conf),
+        "cancel": cancel,
+    }
+    return JobRules(
+        on_nodes=True,
+        requesting=params["removing"],
+        evict=evict[params["jobs"]],
+        evict_requesting=cancel if params["jobs"] == "cancel" else None,
+        accept_requesting=params["jobs"] == "requeue",
+    )
 
 
-def result_of(settlement: slurm_settle.Settlement) -> Dict[str, Any]:
+def result_of(waiter: StateWaiter) -> Dict[str, Any]:
     """Make the module's result.
 
     Args:
-        settlement: After its run.
+        waiter: After its run.
     """
-    changed = [name for name, outcome in settlement.outcomes.items() if outcome["changed"]]
-    before: List[str] = ["{0} {1}\n".format(name, settlement.before[name]) for name in changed]
-    if settlement.check_mode:
-        after = ["{0} {1}\n".format(name, settlement.outcomes[name]["message"]) for name in changed]
-    else:
-        after = ["{0} {1}\n".format(name, settlement.outcomes[name]["state"]) for name in changed]
+    changed = [name for name, outcome in waiter.outcomes.items() if outcome["changed"]]
+    shown = "message" if waiter.check_mode else "state"
     return {
         "changed": bool(changed),
-        "nodes": settlement.outcomes,
-        "failed_nodes": [name for name, outcome in settlement.outcomes.items() if not outcome["ok"]],
-        "diff": {"before": "".join(before), "after": "".join(after)},
+        "nodes": waiter.outcomes,
+        "failed_nodes": [name for name, outcome in waiter.outcomes.items() if not outcome["ok"]],
+        "diff": {
+            "before": "".join(f"{name} {waiter.before[name]}\n" for name in changed),
+            "after": "".join(f"{name} {waiter.outcomes[name][shown]}\n" for name in changed),
+        },
     }
 
 
@@ -230,20 +264,19 @@ def main() -> None:
     try:
         names = [name for item in wanted["nodes"] for name in hostlist.expand(item, wanted["conf"])]
         if not names:
-            module.fail_json(msg="nodes must name at least one node, but is empty")
-        settlement = slurm_settle.Settlement(
+            fail(module, Failure(Code.REQUEST_INVALID, "nodes must name at least one node, but is empty."))
+        waiter = StateWaiter(
             names,
-            judge(wanted),
-            with_jobs=wanted["state"] == "drained",
-            evict=evict(wanted),
+            choose_decision(wanted),
+            job_rules(wanted),
             check_mode=module.check_mode,
             conf=wanted["conf"],
         )
-        settlement.run(wanted["timeout"], wanted["interval"])
-    except slurm_commands.SlurmCommandError as error:
-        told = "{0}. The controller must answer before nodes can be drained or resumed: systemctl status slurmctld"
-        module.fail_json(msg=told.format(error))
-    module.exit_json(**result_of(settlement))
+        waiter.run(wanted["timeout"], wanted["interval"])
+    except SlurmCommandError as error:
+        remedy = "The controller must answer before nodes can be drained or resumed: systemctl status slurmctld"
+        fail(module, Failure(Code.CONTROLLER_NOT_ANSWERING, str(error), remedy))
+    module.exit_json(**result_of(waiter))
 
 
 if __name__ == "__main__":

@@ -51,8 +51,18 @@ class FakeSlurm:
     def node(self, name: str, state: str = "IDLE", reason: str = "", **more: str) -> None:
         self.nodes[name] = {"State": state, "Reason": reason, "Partitions": "main", "RealMemory": "1000", **more}
 
-    def job(self, job_id: str, state: str, nodes: str = "", reason: str = "None", exit_code: str = "0:0") -> None:
-        self.jobs[job_id] = {"state": state, "nodes": nodes, "reason": reason, "exit_code": exit_code}
+    def job(  # noqa: PLR0913 - what squeue shows of a job
+        self,
+        job_id: str,
+        state: str,
+        nodes: str = "",
+        *,
+        reason: str = "None",
+        exit_code: str = "0:0",
+        requested: str = "",
+    ) -> None:
+        job = {"state": state, "nodes": nodes, "reason": reason, "exit_code": exit_code, "requested": requested}
+        self.jobs[job_id] = job
 
     def called(self, program: str) -> list[list[str]]:
         return [call for call in self.calls if call[0] == program]
@@ -105,6 +115,8 @@ class FakeSlurm:
                 node.update(State="+".join([flags[0], "DRAIN", *flags[1:]]), Reason=wanted["Reason"])
             else:
                 node["State"] = "+".join(["IDLE" if flags[0] == "DOWN" else flags[0], *flags[1:]])
+                # Slurm keeps the reason of a node that is resumed, unless it is told another one.
+                node["Reason"] = wanted.get("Reason", node["Reason"])
         if self.refuse_updates:
             return self._answer(argv, 1, error="slurm_update error: Access/permission denied")
         return self._answer(argv)
@@ -117,6 +129,10 @@ class FakeSlurm:
                 chosen = {job_id: job for job_id, job in self.jobs.items() if job_id in ids}
                 if len(ids) == 1 and not chosen:
                     return self._answer(argv, 1, error="slurm_load_jobs error: Invalid job id specified")
+        if any("ReqNodes" in argument for argument in argv):
+            pending = {job_id: job for job_id, job in self.jobs.items() if job["state"] == "PENDING"}
+            lines = [f"{job_id}|{job['requested']}|" for job_id, job in pending.items()]
+            return self._answer(argv, text="\n".join(lines))
         lines = [
             f"{job_id}|{job['state']}|{job['reason']}|{job['exit_code']}|{job['nodes']}|"
             for job_id, job in chosen.items()

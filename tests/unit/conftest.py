@@ -9,8 +9,7 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter as slurm_settle
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter, verify_jobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from fakes.slurmctld import Clock, FakeSlurm
 
@@ -45,8 +44,8 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let the modules wait without waiting."""
     clock = Clock()
-    monkeypatch.setattr(slurm_settle, "time", clock)
-    monkeypatch.setattr(slurm_proof, "time", clock)
+    monkeypatch.setattr(state_waiter, "time", clock)
+    monkeypatch.setattr(verify_jobs, "time", clock)
     return clock
 
 

@@ -1,182 +1,242 @@
-# Copyright 2026 The slurmscale authors
-# SPDX-License-Identifier: Apache-2.0
+# Apache License 2.0 (see LICENSE)
 """Brings nodes into a wanted state of service and waits until Slurm shows it."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import Action, Decision, Node
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import (
+    NAME,
+    Action,
+    Decision,
+    Node,
+    held_reason,
+    is_ours,
+    state_text,
+)
 
 #: Seconds for which a bad state must last before it is believed: slurmd may be about to register anew.
 GRACE = 10
-# A node that is DOWN again after this many resumes has a fault that one more will not mend.
+# A node that is DOWN again after this many resumes has a fault that one more will not end.
 _MAX_UPDATES = 3
 _UPDATES = (Action.DRAIN, Action.RESUME, Action.DOWN)
+_NOT_CHECKED = {
+    "ok": None,
+    "known": None,
+    "state": None,
+    "reason": "",
+    "message": "",
+    "changed": False,
+    "failure": None,
+}
 _HOLDS = frozenset(("DRAIN", "DRAINING", "DRAINED", "DOWN"))
 
 #: Tells from a node's name, the node, and its jobs what to do.
-Judge = Callable[[str, Optional[Node], List[str]], Decision]
-#: Sends jobs away and tells which refused to go, and why.
+Decide = Callable[[str, Optional[Node], List[str]], Decision]
+#: Ends or requeues jobs and tells which it could not, and why.
 Evict = Callable[[List[str]], Dict[str, str]]
 
 
-class Settlement:
-    """Looks at nodes, does what the judge says, and looks again, until all are settled or the time is over.
+class JobRules(NamedTuple):
+    """Which jobs count, and what becomes of those for which nodes would otherwise be waited for.
+
+    Attributes:
+        on_nodes: Ask for the jobs on the nodes.
+        requesting: Ask for pending jobs that name the nodes, too.
+        evict: Ends or requeues the jobs on nodes; without it they are waited for.
+        evict_requesting: Ends pending jobs that name a node; without it they are waited for.
+        accept_requesting: A pending job that names a node is reported, and not waited for.
+    """
+
+    on_nodes: bool = False
+    requesting: bool = False
+    evict: Optional[Evict] = None
+    evict_requesting: Optional[Evict] = None
+    accept_requesting: bool = False
+
+
+class StateWaiter:
+    """Checks nodes, does what is decided, and checks again, until all are as wanted or the time is over.
 
     Args:
         names: The nodes.
-        judge: Tells what to do about a node.
-        with_jobs: Look at the queue too.
-        evict: Sends the jobs away for which nodes would otherwise be waited for.
-        check_mode: Look once and change nothing.
+        decide: Tells what to do about a node.
+        rules: What becomes of jobs.
+        check_mode: Check once and change nothing.
         conf: A slurm.conf in place of Slurm's default.
     """
 
     def __init__(
         self,
         names: List[str],
-        judge: Judge,
+        decide: Decide,
+        rules: Optional[JobRules] = None,
         *,
-        with_jobs: bool = False,
-        evict: Optional[Evict] = None,
         check_mode: bool = False,
         conf: Optional[str] = None,
     ) -> None:
-        self.judge, self.with_jobs, self.check_mode, self.conf = judge, with_jobs, check_mode, conf
-        self.evict = evict
-        self._evicted: Dict[str, str] = {}
+        self.decide, self.check_mode, self.conf = decide, check_mode, conf
+        self.rules = rules or JobRules()
         self.outcomes: Dict[str, Dict[str, Any]] = {
-            name: {"ok": None, "known": None, "state": None, "reason": "", "message": "", "changed": False, "jobs": []}
-            for name in names
+            name: dict(_NOT_CHECKED, jobs=[], requested_by=[]) for name in names
         }
         self.before: Dict[str, Optional[str]] = {}
-        self._problem = ""
-        self._doubted: Dict[str, float] = {}
-        self._refusals: Dict[str, str] = {}
+        self._decisions: Dict[str, Decision] = {}
+        self._problem: Optional[commands.SlurmCommandError] = None
+        self._unlikely_since: Dict[str, float] = {}
+        self._update_errors: Dict[str, str] = {}
         self._updates: Dict[str, int] = {}
-        self._held: Dict[str, frozenset] = {}
+        self._holds_before_update: Dict[str, frozenset] = {}
+        self._evicted: Dict[str, str] = {}
 
     def run(self, timeout: float, interval: float) -> None:
-        """Settle the nodes; what became of each is in `outcomes`.
+        """Bring the nodes into the wanted state; the result of each is in `outcomes`.
 
         Args:
-            timeout: Seconds until what is not settled has failed. At least one look follows each change.
-            interval: Seconds between looks.
+            timeout: Seconds until a node that is not as wanted has failed. At least one check follows each change.
+            interval: Seconds between checks.
 
         Raises:
-            slurm_commands.SlurmCommandError: The controller gave no answer to the first look.
+            commands.SlurmCommandError: The controller gave no answer to the first check.
         """
         deadline = time.monotonic() + timeout
-        changes = self._step()
-        while not self.check_mode and self._open() and (changes or time.monotonic() < deadline):
+        changes = self._check_nodes()
+        while not self.check_mode and self._pending() and (changes or time.monotonic() < deadline):
             pause = 0.2 if changes else min(interval, max(0.0, deadline - time.monotonic()))
             time.sleep(pause)
             try:
-                changes = self._step()
-                self._problem = ""
-            except slurm_commands.SlurmCommandError as problem:
+                changes = self._check_nodes()
+                self._problem = None
+            except commands.SlurmCommandError as problem:
                 # The controller may be restarting; only time decides whether it comes back.
-                changes, self._problem = False, str(problem)
-        for name in self._open():
-            self._give_up(name, timeout)
+                changes, self._problem = False, problem
+        for name in self._pending():
+            self._time_out(name, timeout)
 
-    def _open(self) -> List[str]:
+    def _pending(self) -> List[str]:
         return [name for name, outcome in self.outcomes.items() if outcome["ok"] is None]
 
-    def _give_up(self, name: str, timeout: float) -> None:
-        outcome = self.outcomes[name]
-        stayed = ["; job {0}: {1}".format(job, self._evicted[job]) for job in outcome["jobs"] if self._evicted.get(job)]
-        said = self._problem or outcome["message"] + "".join(stayed)
-        outcome.update(ok=False, message="after {0:g} s: {1}".format(timeout, said))
-
-    def _step(self) -> bool:
-        """Look once at all open nodes and do what is due; tell whether something was changed."""
-        nodes = slurm_commands.show_nodes(conf=self.conf)
-        known = [name for name in self._open() if name in nodes]
-        jobs = slurm_jobs.jobs_on(known, self.conf) if self.with_jobs and known else {}
+    def _check_nodes(self) -> bool:
+        """Check all pending nodes once and do what is due; tell whether something was changed."""
+        nodes = commands.show_nodes(conf=self.conf)
+        known = [name for name in self._pending() if name in nodes]
+        running = jobs.jobs_on(known, self.conf) if self.rules.on_nodes and known else {}
+        requesting = jobs.jobs_requesting(known, self.conf) if self.rules.requesting and known else {}
         due: Dict[Tuple[str, str], List[str]] = {}
         waited: List[str] = []
-        for name in self._open():
-            node = nodes.get(name)
-            verdict = self.judge(name, node, jobs.get(name, []))
-            self._note(name, node, verdict, jobs.get(name, []))
-            waited += jobs.get(name, []) if verdict.action is Action.WAIT else []
-            if verdict.action in _UPDATES and self._may_update(name, node, verdict):
-                due.setdefault((verdict.action.name, verdict.reason), []).append(name)
+        for name in self._pending():
+            node, on_node = nodes.get(name), running.get(name, [])
+            self.outcomes[name].update(jobs=on_node, requested_by=requesting.get(name, []))
+            decision = self._decide(name, node, on_node)
+            self._record(name, node, decision)
+            waited += on_node if decision.action is Action.WAIT else []
+            if decision.action in _UPDATES and self._may_update(name, node, decision):
+                due.setdefault((decision.action.name, decision.reason), []).append(name)
         for (state, reason), names in due.items():
-            self._update(names, state, reason)
-        return self._send_away(waited) or bool(due)
+            self._update(names, state, reason, [name for name in names if is_ours(nodes[name]["reason"])])
+        asking = [job for name in known for job in requesting.get(name, [])]
+        evicted = self._evict(waited, self.rules.evict), self._evict(asking, self.rules.evict_requesting)
+        return any(evicted) or bool(due)
 
-    def _send_away(self, jobs: List[str]) -> bool:
-        """Send the jobs away for which drained nodes wait, each once; tell whether there were any."""
-        fresh = [job for job in dict.fromkeys(jobs) if job not in self._evicted]
-        if not self.evict or self.check_mode or not fresh:
+    def _decide(self, name: str, node: Optional[Node], on_node: List[str]) -> Decision:
+        decision = self.decide(name, node, on_node)
+        asking = self.outcomes[name]["requested_by"]
+        if decision.action is not Action.DONE or not asking:
+            return decision
+        message = f"is asked for by the pending jobs {','.join(asking)}, which fail when it is removed"
+        if self.rules.accept_requesting:
+            return decision._replace(message=f"{decision.message}, but {message}")
+        remedy = f"Change or cancel them, or state what becomes of jobs: scontrol update JobId={asking[0]} ReqNodeList="
+        return Decision(Action.WAIT, message, code=Code.NODE_REQUESTED_BY_JOBS, remedy=remedy)
+
+    def _evict(self, ids: List[str], evict: Optional[Evict]) -> bool:
+        """End or requeue jobs, each once; tell whether there were any."""
+        fresh = [job for job in dict.fromkeys(ids) if job not in self._evicted]
+        if not evict or self.check_mode or not fresh:
             return False
-        refused = self.evict(fresh)
+        refused = evict(fresh)
         self._evicted.update({job: refused.get(job, "") for job in fresh})
         return True
 
-    def _note(self, name: str, node: Optional[Node], verdict: Decision, jobs: List[str]) -> None:
+    def _record(self, name: str, node: Optional[Node], decision: Decision) -> None:
         outcome = self.outcomes[name]
-        state, held = slurm_states.state_text(node), frozenset(node["state"] if node else ()) & _HOLDS
+        self._decisions[name] = decision
+        state, holds = state_text(node), frozenset(node["state"] if node else ()) & _HOLDS
         self.before.setdefault(name, state)
-        reason = slurm_states.held_reason(node) if node else ""
-        message = verdict.message.replace(slurm_states.NAME, name)
-        outcome.update(known=node is not None, state=state, reason=reason, message=message, jobs=jobs)
+        outcome.update(known=node is not None, state=state, reason=held_reason(node) if node else "")
+        outcome["message"] = decision.message
         # What scontrol returns does not tell: it fails as a whole when one of many nodes was not held any more.
-        if name in self._held and self._held.pop(name) != held:
+        if name in self._holds_before_update and self._holds_before_update.pop(name) != holds:
             outcome["changed"] = True
-        if verdict.action is not Action.UNLIKELY:
-            self._doubted.pop(name, None)
-        if verdict.action is Action.DONE:
+        if decision.action is not Action.UNLIKELY:
+            self._unlikely_since.pop(name, None)
+        if decision.action is Action.DONE:
             outcome["ok"] = True
         elif self.check_mode:
-            self._predict(outcome, verdict)
-        elif verdict.action is Action.REFUSE or (verdict.action is Action.UNLIKELY and self._lasts(name)):
-            outcome["ok"] = False
+            self._predict(name, decision)
+        elif decision.action is Action.REFUSE or (decision.action is Action.UNLIKELY and self._lasts(name)):
+            self._fail(name, decision.code, decision.message, decision.remedy)
 
-    @staticmethod
-    def _predict(outcome: Dict[str, Any], verdict: Decision) -> None:
+    def _predict(self, name: str, decision: Decision) -> None:
         """Say what a run would do. A node that an earlier task would have made is not there yet, nor is it wrong."""
-        changes = verdict.action in _UPDATES
-        bad = verdict.action in (Action.REFUSE, Action.UNLIKELY) and outcome["known"]
-        outcome.update(ok=not bad, changed=changes)
+        outcome = self.outcomes[name]
+        outcome.update(ok=True, changed=decision.action in _UPDATES)
+        if decision.action in (Action.REFUSE, Action.UNLIKELY) and outcome["known"]:
+            self._fail(name, decision.code, decision.message, decision.remedy)
+
+    def _fail(self, name: str, code: Code, message: str, remedy: str = "", after: str = "") -> None:
+        remedy = remedy.replace(NAME, name)
+        shown = f"after {after}: {message}" if after else f"{message}. {remedy}".rstrip(" .")
+        reason = f"{name} {message} after {after}." if after else f"{name} {message}."
+        self.outcomes[name].update(ok=False, message=shown, failure=Failure(code, reason, remedy).as_dict())
+
+    def _time_out(self, name: str, timeout: float) -> None:
+        outcome, decision = self.outcomes[name], self._decisions[name]
+        after = f"{timeout:g} s"
+        if self._problem:
+            failure = Failure(Code.CONTROLLER_NOT_ANSWERING, str(self._problem), "systemctl status slurmctld")
+            outcome.update(ok=False, message=f"after {after}: {self._problem}", failure=failure.as_dict())
+            return
+        waited = outcome["jobs"] + outcome["requested_by"]
+        stayed = "".join(f"; job {job}: {self._evicted[job]}" for job in waited if self._evicted.get(job))
+        self._fail(name, decision.code, decision.message + stayed, decision.remedy, after)
 
     def _lasts(self, name: str) -> bool:
         now = time.monotonic()
-        return now - self._doubted.setdefault(name, now) >= GRACE
+        return now - self._unlikely_since.setdefault(name, now) >= GRACE
 
-    def _may_update(self, name: str, node: Optional[Node], verdict: Decision) -> bool:
+    def _may_update(self, name: str, node: Optional[Node], decision: Decision) -> bool:
         if self.check_mode or node is None:
             return False
         if self._updates.get(name, 0) >= _MAX_UPDATES:
-            self.outcomes[name].update(
-                ok=False,
-                message="is still {0} with reason '{1}' after {2} was asked for {3} times. {4}".format(
-                    self.outcomes[name]["state"],
-                    node["reason"],
-                    verdict.action.name,
-                    _MAX_UPDATES,
-                    self._refusals.get(name, ""),
-                ).strip(),
+            answer = self._update_errors.get(name)
+            message = (
+                f"is still {state_text(node)} with reason '{node['reason']}' after {_MAX_UPDATES} times "
+                f"State={decision.action.name}{': ' + answer if answer else ''}"
             )
+            self._fail(name, Code.SLURM_UPDATE_REFUSED, message, f"scontrol show node {NAME}")
             return False
         self._updates[name] = self._updates.get(name, 0) + 1
-        self._held[name] = frozenset(node["state"]) & _HOLDS
+        self._holds_before_update[name] = frozenset(node["state"]) & _HOLDS
         return True
 
-    def _update(self, names: List[str], state: str, reason: str) -> None:
-        command = ["update", "NodeName=" + ",".join(names), "State=" + state]
-        if reason:
-            command.append("Reason=" + reason)
+    def _update(self, names: List[str], state: str, reason: str, ours: List[str]) -> None:
+        """Change the state of nodes. Slurm keeps the reason of a node that is resumed: ours is cleared."""
+        if state != Action.RESUME.name:
+            self._scontrol(names, [f"State={state}", *([f"Reason={reason}"] if reason else [])])
+            return
+        others = [name for name in names if name not in ours]
+        for group, more in ((ours, ["Reason="]), (others, [])):
+            if group:
+                self._scontrol(group, [f"State={state}", *more])
+
+    def _scontrol(self, names: List[str], words: List[str]) -> None:
         try:
-            slurm_commands.scontrol(command, conf=self.conf)
-        except slurm_commands.SlurmCommandError as problem:
-            # The next look shows which of the nodes were refused.
+            commands.scontrol(["update", "NodeName=" + ",".join(names), *words], conf=self.conf)
+        except commands.SlurmCommandError as problem:
+            # The next check shows which of the nodes were refused.
             for name in names:
-                self._refusals[name] = str(problem)
+                self._update_errors[name] = str(problem)

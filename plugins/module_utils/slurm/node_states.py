@@ -1,15 +1,17 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Judges what a node's state asks for: nothing, patience, a drain, a resume, or a person. Pure functions."""
+"""Decides what a node's state asks for: nothing, patience, a drain, a resume, or a person. Pure functions."""
 
 from __future__ import annotations
 
 import enum
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+
 #: How every reason begins that this tool gives. Only such drains are ever lifted.
 PREFIX = "slurmscale"
-#: Stands for the node's name in a verdict's message.
+#: Stands for the node's name in a remedy.
 NAME = "%n"
 # What slurmctld itself notes when slurmd was away. A node that comes from the configuration as DOWN has no reason.
 # "Node unexpectedly rebooted" is among them because a machine that is made a node (again) has often just booted, and
@@ -43,11 +45,21 @@ class Action(enum.Enum):
 
 
 class Decision(NamedTuple):
-    """An action with its explanation and, for a drain, the reason to give."""
+    """An action with its explanation.
+
+    Attributes:
+        action: What to do.
+        message: What was found, to be read behind the node's name.
+        reason: The reason to give Slurm for a drain.
+        code: Why the node is not as wanted.
+        remedy: What a person can do; NAME stands for the node's name.
+    """
 
     action: Action
     message: str
     reason: str = ""
+    code: Code = Code.NODE_NOT_AVAILABLE
+    remedy: str = ""
 
 
 def is_available(states: Iterable[str]) -> bool:
@@ -76,7 +88,7 @@ def prefixed_reason(text: str) -> str:
         One line that begins with our prefix.
     """
     line = " ".join(text.split())
-    return line if is_ours(line) else "{0}: {1}".format(PREFIX, line)
+    return line if is_ours(line) else f"{PREFIX}: {line}"
 
 
 def is_ours(reason: str) -> bool:
@@ -125,13 +137,16 @@ def held_reason(node: Node) -> str:
 
 
 def _held_by(node: Node) -> str:
-    return "{0} by {1} with reason '{2}'".format(
-        state_text(node), node["reason_user"] or "somebody", node["reason"] or "none"
-    )
+    return f"{state_text(node)} by {node['reason_user'] or 'somebody'} with reason '{node['reason'] or 'none'}'"
+
+
+_UNKNOWN_NODE = Decision(
+    Action.REFUSE, "is not known to the controller", code=Code.NODE_NOT_REGISTERED, remedy="sinfo -N shows what is."
+)
 
 
 def decide_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: bool = False) -> Decision:
-    """Judge a node that must be drained and free of jobs.
+    """Decide about a node that must be drained and free of jobs.
 
     Args:
         node: The node, or None when the controller does not know it.
@@ -140,7 +155,7 @@ def decide_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: 
         dead: The user says that nothing runs there any more. Slurm has to miss it, too.
     """
     if node is None:
-        return Decision(Action.REFUSE, "the controller does not know this node")
+        return _UNKNOWN_NODE
     states = set(node["state"])
     if not states & _DRAIN:
         foreign = "DOWN" in states and not is_ours(node["reason"]) and not is_away(node["reason"])
@@ -151,52 +166,62 @@ def decide_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: 
         return Decision(Action.DOWN, "is dead with jobs on it", str(node["reason"]) or reason)
     busy = _busy(node, jobs, missed=missed)
     if busy:
-        return Decision(Action.WAIT, busy)
-    return Decision(Action.DONE, "drained" if is_ours(node["reason"]) else "was " + _held_by(node))
+        remedy = "Wait longer, or state what becomes of its jobs: squeue --nodelist " + NAME
+        return Decision(Action.WAIT, busy, code=Code.NODE_RUNS_JOBS, remedy=remedy)
+    return Decision(Action.DONE, "drained" if is_ours(node["reason"]) else f"was {_held_by(node)}")
 
 
 def _busy(node: Node, jobs: List[str], *, missed: bool) -> str:
     if jobs:
-        return "still runs jobs {0}".format(",".join(jobs))
+        return f"still runs jobs {','.join(jobs)}"
     if "COMPLETING" in node["state"]:
         return "is still cleaning up after a job"
-    if node["state"][0] not in ("IDLE", "DOWN") and not missed:
-        return "is {0}, which counts as busy".format(state_text(node))
+    # Slurm starts nothing on a node that registered with less than is configured, whatever else its state is.
+    idle = {"IDLE", "DOWN"} | (_INVALID | {"UNKNOWN"} if _INVALID & set(node["state"]) else set())
+    if node["state"][0] not in idle and not missed:
+        return f"is {state_text(node)}, which counts as busy"
     return ""
 
 
 def decide_resumed(node: Optional[Node], *, resume_down: bool) -> Decision:
-    """Judge a node that must be neither drained nor down.
+    """Decide about a node that must be neither drained nor down.
 
     Args:
         node: The node, or None when the controller does not know it.
         resume_down: Also resume what is DOWN because its slurmd was away.
     """
     if node is None:
-        return Decision(Action.REFUSE, "the controller does not know this node")
+        return _UNKNOWN_NODE
     held = _decide_held(node, resume_down=resume_down)
     return held or Decision(Action.DONE, "in service")
 
 
 def decide_available(node: Optional[Node], *, resume_down: bool) -> Decision:
-    """Judge a node that must take jobs or run some.
+    """Decide about a node that must take jobs or run some.
 
     Args:
         node: The node, or None when the controller does not know it (yet: a dynamic node makes itself known).
         resume_down: Also resume what is DOWN because its slurmd was away.
     """
     if node is None:
-        return Decision(Action.WAIT, "is not known to the controller")
+        return _UNKNOWN_NODE._replace(action=Action.WAIT)
     states = set(node["state"])
     if {"DOWN", "NOT_RESPONDING"} <= states and not states & _DRAIN and is_away(node["reason"]):
-        return Decision(Action.WAIT, "is {0}: its slurmd has not registered".format(state_text(node)))
+        return _not_registered(node)
     held = _decide_held(node, resume_down=resume_down)
     if held:
         return held
     if is_available(states):
         return Decision(Action.DONE, "available")
-    missing = "its slurmd has not registered" if states & {"UNKNOWN", "NOT_RESPONDING"} else "it takes no jobs now"
-    return Decision(Action.WAIT, "is {0}: {1}".format(state_text(node), missing))
+    if states & {"UNKNOWN", "NOT_RESPONDING"}:
+        return _not_registered(node)
+    return Decision(Action.WAIT, f"is {state_text(node)}: it takes no jobs now", remedy=f"scontrol show node {NAME}")
+
+
+def _not_registered(node: Node) -> Decision:
+    message = f"is {state_text(node)}: its slurmd has not registered"
+    remedy = f"See why on {NAME}: journalctl -u slurmd"
+    return Decision(Action.WAIT, message, code=Code.NODE_NOT_RESPONDING, remedy=remedy)
 
 
 def _decide_held(node: Node, *, resume_down: bool) -> Optional[Decision]:
@@ -204,20 +229,25 @@ def _decide_held(node: Node, *, resume_down: bool) -> Optional[Decision]:
     if states & _INVALID:
         return Decision(
             Action.UNLIKELY,
-            "is {0} with reason '{1}': it has less than is configured for it. Correct its line in the configuration, "
-            "then restart its slurmd".format(state_text(node), reason),
+            f"is {state_text(node)} with reason '{reason}': it has less than is configured for it",
+            code=Code.NODE_INVALID,
+            remedy="Correct its line in the configuration, then restart its slurmd.",
         )
     if states & _DRAIN:
         if is_ours(reason):
             return Decision(Action.RESUME, "to be resumed")
         return Decision(
             Action.REFUSE,
-            "is {0}, which this tool never lifts. When its cause is gone: scontrol update NodeName={1} "
-            "State=RESUME".format(_held_by(node), NAME),
+            f"is {_held_by(node)}, which this tool never resumes",
+            code=Code.NODE_HELD_BY_OTHERS,
+            remedy=f"When its cause is gone: scontrol update NodeName={NAME} State=RESUME",
         )
     if "DOWN" not in states:
         return None
     if resume_down if is_away(reason) else is_ours(reason):
         return Decision(Action.RESUME, "to be resumed")
-    hint = " (resume_down would resume it)" if is_away(reason) else ""
-    return Decision(Action.UNLIKELY, "is {0}{1}".format(_held_by(node), hint))
+    message, code = f"is {_held_by(node)}", Code.NODE_HELD_BY_OTHERS
+    if is_away(reason):
+        message, code = f"{message} (resume_down would resume it)", Code.NODE_NOT_RESPONDING
+    remedy = f"When its cause is gone: scontrol update NodeName={NAME} State=RESUME"
+    return Decision(Action.UNLIKELY, message, code=code, remedy=remedy)

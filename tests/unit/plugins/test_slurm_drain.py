@@ -1,4 +1,4 @@
-"""slurm_drain: the judgement on recorded states of both versions, and whole runs against a fake controller."""
+"""slurm_drain: decisions on recorded states of both versions, and whole runs against a fake controller."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def drain(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
     return run
 
 
-# --- judgement ---
+# --- decisions ---
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_recorded_nodes_are_judged_alike_on_both_versions(version: str) -> None:
+def test_recorded_nodes_are_decided_alike_on_both_versions(version: str) -> None:
     nodes = parsers.parse_nodes(recorded(f"scontrol-node-held-{version}.txt"))
     available = {name: slurm_states.decide_available(one, resume_down=True).action for name, one in nodes.items()}
     assert available == {"n1": Action.DONE, "n2": Action.REFUSE, "n3": Action.RESUME, "n4": Action.UNLIKELY}
@@ -91,6 +91,12 @@ def test_recorded_exit_codes_are_the_same_on_both_versions(version: str) -> None
         ("IDLE+COMPLETING+DRAIN", [], Action.WAIT),
         ("UNKNOWN+DRAIN+NOT_RESPONDING", [], Action.WAIT),
         ("FUTURE+DRAIN", [], Action.WAIT),
+        ("INVAL+DRAIN", [], Action.DONE),
+        ("UNKNOWN+DRAIN+INVALID_REG", [], Action.DONE),
+        ("IDLE+DRAIN+INVALID_REG", [], Action.DONE),
+        ("INVAL+DRAIN", ["7"], Action.WAIT),
+        ("MIXED+DRAIN+INVALID_REG", [], Action.WAIT),
+        ("INVAL+COMPLETING+DRAIN", [], Action.WAIT),
         ("IDLE", [], Action.DRAIN),
         ("DOWN", [], Action.DRAIN),
     ],
@@ -126,7 +132,7 @@ def test_only_a_node_known_to_be_free_counts_as_drained(state: str, jobs: list[s
         ("IDLE+INVALID_REG", "Low RealMemory", Action.UNLIKELY, Action.UNLIKELY),
     ],
 )
-def test_what_is_lifted_and_what_never(state: str, reason: str, plain: Action, resume_down: Action) -> None:
+def test_what_is_resumed_and_what_never(state: str, reason: str, plain: Action, resume_down: Action) -> None:
     assert slurm_states.decide_available(node(state, reason), resume_down=False).action is plain
     assert slurm_states.decide_available(node(state, reason), resume_down=True).action is resume_down
 
@@ -154,6 +160,8 @@ def test_idle_nodes_are_drained_in_one_command(drain: Runner, slurm: FakeSlurm) 
         "message": "drained",
         "changed": True,
         "jobs": [],
+        "requested_by": [],
+        "failure": None,
     }
     assert result["diff"]["before"] == "n1 IDLE\nn2 IDLE\nn3 IDLE\n"
 
@@ -194,12 +202,15 @@ def test_busy_node_fails_after_the_timeout_with_its_jobs_and_stays_drained(
     assert result["failed_nodes"] == ["n1"]
     assert result["nodes"]["n1"]["jobs"] == ["7", "9"]
     assert result["nodes"]["n1"]["message"] == "after 30 s: still runs jobs 7,9"
+    assert result["nodes"]["n1"]["failure"]["code"] == "node-runs-jobs"
+    assert result["nodes"]["n1"]["failure"]["reason"] == "n1 still runs jobs 7,9 after 30 s."
+    assert "n1" in result["nodes"]["n1"]["failure"]["remedy"]
     assert result["nodes"]["n1"]["changed"] is True
     assert slurm.nodes["n1"]["State"] == "MIXED+DRAIN"
     assert 30 <= clock.now < 31
 
 
-def test_timeout_of_zero_drains_and_looks_once(drain: Runner, slurm: FakeSlurm) -> None:
+def test_timeout_of_zero_drains_and_checks_once(drain: Runner, slurm: FakeSlurm) -> None:
     slurm.node("n1")
     assert drain(nodes=["n1"], state="drained", timeout=0)["nodes"]["n1"]["ok"] is True
 
@@ -217,6 +228,7 @@ def test_unknown_node_is_told_apart(drain: Runner, slurm: FakeSlurm) -> None:
     result = drain(nodes=["n1", "nope"], state="drained")
     assert result["failed_nodes"] == ["nope"]
     assert result["nodes"]["nope"]["known"] is False
+    assert result["nodes"]["nope"]["failure"]["code"] == "node-not-registered"
     assert result["nodes"]["n1"]["ok"] is True
 
 
@@ -226,21 +238,72 @@ def test_refused_update_is_reported_with_slurms_words(drain: Runner, slurm: Fake
     result = drain(nodes=["n1"], state="drained", timeout=20)
     assert result["changed"] is False
     assert "Access/permission denied" in result["nodes"]["n1"]["message"]
+    assert result["nodes"]["n1"]["failure"]["code"] == "slurm-update-refused"
     assert len(slurm.updates()) == 3
+
+
+def test_an_invalid_node_that_runs_nothing_is_drained(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "INVAL", "Low RealMemory")
+    assert drain(nodes=["n1"], state="drained", timeout=10)["nodes"]["n1"]["ok"] is True
+
+
+# --- nodes that will be removed ---
+
+
+def test_a_pending_job_that_asks_for_a_node_by_name_keeps_it(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+    slurm.node("n1")
+    slurm.node("n2")
+    slurm.job("7", "PENDING", requested="n1")
+    slurm.job("8", "PENDING")
+    result = drain(nodes=["n1", "n2"], state="drained", removing=True, timeout=10)
+    assert result["failed_nodes"] == ["n1"]
+    assert (result["nodes"]["n1"]["requested_by"], result["nodes"]["n1"]["jobs"]) == (["7"], [])
+    assert result["nodes"]["n1"]["failure"]["code"] == "node-requested-by-jobs"
+    assert "pending jobs 7" in result["nodes"]["n1"]["failure"]["reason"]
+    assert clock.now >= 10
+    assert slurm.called("scancel") == []
+
+
+def test_the_word_for_running_jobs_is_the_word_for_them(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1")
+    slurm.job("7", "PENDING", requested="n1")
+    reported = drain(nodes=["n1"], state="drained", removing=True, jobs="requeue", timeout=10)["nodes"]["n1"]
+    assert (reported["ok"], reported["requested_by"], reported["failure"]) == (True, ["7"], None)
+    assert "pending jobs 7" in reported["message"]
+    assert slurm.jobs["7"]["state"] == "PENDING"
+    cancelled = drain(nodes=["n1"], state="drained", removing=True, jobs="cancel", timeout=10)["nodes"]["n1"]
+    assert (cancelled["ok"], cancelled["requested_by"]) == (True, [])
+    assert slurm.jobs["7"]["state"] == "CANCELLED"
+
+
+def test_pending_jobs_are_nobodys_business_when_the_node_comes_back(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1")
+    slurm.job("7", "PENDING", requested="n1")
+    assert drain(nodes=["n1"], state="drained", jobs="cancel", timeout=10)["nodes"]["n1"]["ok"] is True
+    assert slurm.jobs["7"]["state"] == "PENDING"
 
 
 # --- resumed and available ---
 
 
-def test_only_our_own_drain_is_lifted(drain: Runner, slurm: FakeSlurm) -> None:
+def test_our_reason_goes_with_our_drain_and_another_one_stays(drain: Runner, slurm: FakeSlurm) -> None:
+    slurm.node("n1", "IDLE+DRAIN", "slurmscale: scale down")
+    slurm.node("n2", "DOWN", "Not responding")
+    result = drain(nodes=["n1", "n2"], state="resumed", resume_down=["n2"])
+    assert result["failed_nodes"] == []
+    assert {name: node["Reason"] for name, node in slurm.nodes.items()} == {"n1": "", "n2": "Not responding"}
+
+
+def test_only_our_own_drain_is_taken_back(drain: Runner, slurm: FakeSlurm) -> None:
     slurm.node("n1", "IDLE+DRAIN", "slurmscale: upgrade")
     slurm.node("n2", "IDLE+DRAIN", "disk broken")
     slurm.node("n3")
     result = drain(nodes=["n[1-3]"], state="resumed")
-    assert slurm.updates() == [["NodeName=n1", "State=RESUME"]]
+    assert slurm.updates() == [["NodeName=n1", "State=RESUME", "Reason="]]
     assert {name: one["changed"] for name, one in result["nodes"].items()} == {"n1": True, "n2": False, "n3": False}
     assert result["failed_nodes"] == ["n2"]
     assert "scontrol update NodeName=n2 State=RESUME" in result["nodes"]["n2"]["message"]
+    assert result["nodes"]["n2"]["failure"]["code"] == "node-held-by-others"
 
 
 def test_registration_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
@@ -261,6 +324,7 @@ def test_node_that_never_registers_says_so(drain: Runner, slurm: FakeSlurm) -> N
     slurm.node("n1", "DOWN+NOT_RESPONDING", "Not responding")
     result = drain(nodes=["n1"], state="available", resume_down=["n1"], timeout=30)
     message = result["nodes"]["n1"]["message"]
+    assert result["nodes"]["n1"]["failure"]["code"] == "node-not-responding"
     assert message == "after 30 s: is DOWN+NOT_RESPONDING: its slurmd has not registered"
     assert slurm.updates() == []
 
@@ -281,6 +345,7 @@ def test_invalid_node_fails_early_but_gets_time_to_register_anew(drain: Runner, 
     result = drain(nodes=["n1", "n2"], state="available", timeout=300)
     assert result["failed_nodes"] == ["n1"]
     assert "less than is configured" in result["nodes"]["n1"]["message"]
+    assert result["nodes"]["n1"]["failure"]["code"] == "node-invalid"
     assert clock.now < 15
 
 
@@ -295,15 +360,16 @@ def test_controller_that_restarts_meanwhile_is_waited_for(drain: Runner, slurm: 
 def test_controller_that_stays_away_is_the_reason(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1", "UNKNOWN")
     clock.at(2, lambda: setattr(slurm, "down", True))
-    message = drain(nodes=["n1"], state="available", timeout=20)["nodes"]["n1"]["message"]
-    assert "Unable to contact slurm controller" in message
+    node = drain(nodes=["n1"], state="available", timeout=20)["nodes"]["n1"]
+    assert "Unable to contact slurm controller" in node["message"]
+    assert node["failure"]["code"] == "controller-not-answering"
 
 
 def test_no_controller_at_all_fails_the_module(drain: Runner, slurm: FakeSlurm) -> None:
     slurm.down = True
     result = drain(nodes=["n1"], state="drained")
     assert result["failed"] is True
-    assert "The controller must answer" in result["msg"]
+    assert result["failure"]["code"] == "controller-not-answering"
 
 
 def test_empty_list_is_refused_before_slurm_is_asked(drain: Runner, slurm: FakeSlurm) -> None:
@@ -388,5 +454,5 @@ def test_a_state_that_is_not_known_counts_as_busy_unless_the_node_is_dead(dead: 
 
 
 def test_a_node_that_answers_is_not_treated_as_dead() -> None:
-    verdict = slurm_states.decide_drained(node("ALLOCATED+DRAIN"), ["7"], "slurmscale: x", dead=True)
-    assert verdict.action is Action.WAIT
+    decision = slurm_states.decide_drained(node("ALLOCATED+DRAIN"), ["7"], "slurmscale: x", dead=True)
+    assert decision.action is Action.WAIT
