@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export CONTAINERS_CONF := $(CURDIR)/molecule/lab/containers.conf
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit molecule bench docs clean
+.PHONY: help demo demo-down test test-long test-cores lint unit molecule bench docs constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -23,6 +23,13 @@ demo-down: $(VENV)/.run ## Remove what `make demo` made; the images stay as a ca
 	$(BIN)/ansible-playbook molecule/lab/destroy.yml
 
 test: lint unit molecule ## Everything that must pass: lint, unit and Molecule tests (needs root)
+
+test-long: lint unit test-cores ## All that `make test` runs and what takes hours: long tests, all scenarios on both generations, both ends of ansible-core
+	$(BIN)/pytest -m long --timeout 3600 tests
+	LAB_SLURM='22.05 24.11' molecule/lab/run_scenarios.sh
+
+test-cores: $(VENV)/.test ## Unit and contract tests and scale-up on the oldest and the newest ansible-core (needs Python 3.11 to 3.13)
+	tests/on_cores.sh
 
 lint: $(VENV)/.test ## ruff, mypy, import-linter, yamllint, ansible-lint
 	$(BIN)/ruff check .
@@ -48,10 +55,16 @@ bench: $(VENV)/.test ## Tests that compare with the clock, then measure; prints 
 docs: $(VENV)/.test ## Write the generated parts of the documentation anew
 	$(BIN)/python docs/generate.py
 
+# Needs uv (pip install uv). One file for all supported versions of Python.
+constraints: ## Write constraints.txt anew, with the newest versions that pyproject.toml allows
+	uv pip compile --upgrade --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate --quiet \
+	    --custom-compile-command 'make constraints' --output-file constraints.txt pyproject.toml
+
 clean: ## Remove the virtual environment and the lab's images
 	-podman images --quiet --filter reference='localhost/slurmscale-lab/*' | xargs --no-run-if-empty podman rmi --force
 	rm -rf $(VENV) .bench .cache
 
+# With LOCKED=1 the test tools and what the product needs are exactly those of constraints.txt, checked by their hashes.
 # What the product itself needs is installed first, so that the demo doesn't wait for the test tools.
 $(VENV)/.run: pyproject.toml
 	@molecule/lab/check_python.sh $(PYTHON)
@@ -61,5 +74,10 @@ $(VENV)/.run: pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run
 	molecule/lab/install_tools.sh test
+ifdef LOCKED
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+else
 	$(BIN)/pip install --quiet --editable '.[test]'
+endif
 	touch $@
