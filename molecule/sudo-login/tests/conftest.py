@@ -1,0 +1,74 @@
+"""Playbooks run by an ordinary user of the control machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
+from testing import INVENTORY, ROOT, ctl1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ctl1"]
+# An account that every system has and that may not use sudo. It may read everything, as the checkout and its Python may
+# be in root's home.
+READS = "=-all,+dac_read_search"
+NOBODY = [
+    "setpriv",
+    "--reuid=nobody",
+    "--regid=nogroup",
+    "--clear-groups",
+    f"--inh-caps{READS}",
+    f"--ambient-caps{READS}",
+]
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the home directory of nobody, with a copy of the lab's inventory in it."""
+    home = tmp_path_factory.mktemp("nobody")
+    shutil.copytree(INVENTORY, home / "inventory")
+    hosts = home / "inventory" / "hosts.yml"
+    hosts.write_text(hosts.read_text().replace(str(INVENTORY), str(home / "inventory")))
+    for path in (home, *home.rglob("*")):
+        shutil.chown(path, "nobody", "nogroup")
+    # pytest's directories are for their owner only.
+    for parent in (home.parent, home.parent.parent):
+        parent.chmod(0o711)
+    return home
+
+
+@pytest.fixture(scope="session")
+def as_nobody(home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command as nobody in its home directory."""
+    environment = {
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "LC_ALL": "C.UTF-8",
+        "SLURMSCALE_PROJECT_DIR": str(ROOT),
+    }
+
+    def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*NOBODY, *command],
+            cwd=home,
+            env={**environment, **variables},
+            timeout=400,
+            check=False,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    return run
