@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 FORCE = "When the machine is dead: -e force=true."
+# In the words of the playbook's options.
+REMEDIES = {
+    Code.NODE_RUNS_JOBS: "Give it more time (drain_timeout), or say -e jobs=requeue or -e jobs=cancel.",
+    Code.NODE_REQUESTED_BY_JOBS: (
+        "Change them, or say -e jobs=cancel, which cancels them, or -e jobs=requeue, which lets them fail."
+    ),
+}
 
 
 def refusals(
@@ -103,14 +110,14 @@ def busy(drain: Mapping[str, Any], *, keep_drained: bool = False, check_mode: bo
         keep_drained: Our drain is not taken back.
         check_mode: Nothing was drained.
     """
-    reported = drain.get("failure") or {"code": Code.NODE_RUNS_JOBS, "reason": drain["message"], "remedy": ""}
+    reported = drain["failure"]
     taken_back = drain["changed"] and not check_mode and not keep_drained
     after = (
         "Our drain was taken back." if taken_back else f"It stays drained: {drain['reason']}." * bool(drain["reason"])
     )
     reason = f"{reported['reason'].rstrip('.')}. {after}".strip()
-    remedy = reported["remedy"] or "Give it more time (drain_timeout), or say -e jobs=requeue or -e jobs=cancel."
-    return Failure(Code(reported["code"]), reason, remedy)
+    code = Code(reported["code"])
+    return Failure(code, reason, REMEDIES.get(code) or reported["remedy"])
 
 
 def plan(
@@ -168,6 +175,8 @@ def outcome(
         said.append("nothing of Slurm is left there")
     elif left or changed:
         said.append("slurmd is stopped")
+    if drain.get("requested_by"):
+        said.append(f"the pending jobs {','.join(drain['requested_by'])} asked for it by name and fail")
     # The drain of somebody else did not hinder the removal.
     if drain.get("reason") and not is_ours(drain["reason"]):
         said.append(drain["message"])

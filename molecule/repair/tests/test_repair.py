@@ -216,3 +216,37 @@ def test_what_is_left_is_left_with_its_reason(ctl1: Host, report: Path) -> None:
     assert found["rocky1", "space in /var"]["result"] == "left"
     assert found["ubuntu2", "reachable"]["result"] == "left"
     assert states(ctl1) == dict.fromkeys(NODES, "idle")
+
+
+OTHER_CONF = """\
+ClusterName=other
+SlurmctldHost=elsewhere(192.0.2.1)
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+NodeName=ubuntu2 CPUs=1
+PartitionName=all Nodes=ALL
+"""
+
+
+def test_a_node_that_serves_another_cluster_is_left_alone(ctl1: Host, report: Path) -> None:
+    host = lab_host("ubuntu2")
+    ours = host.file("/etc/default/slurmd").content_string
+    host.check_output("mkdir -p /etc/other && printf %%s %s > /etc/other/slurm.conf", OTHER_CONF)
+    host.check_output("printf %%s %s > /etc/default/slurmd", 'SLURMD_OPTIONS="-f /etc/other/slurm.conf"\n')
+    host.check_output(f"dd if=/dev/urandom of={KEY} bs=1024 count=1 status=none; systemctl restart munge slurmd")
+    theirs = [host.file(path).sha256sum for path in (KEY, "/etc/default/slurmd")]
+    started = host.check_output("systemctl show --property InvocationID --value slurmd munge")
+    try:
+        run = repair("fix", report)
+        assert run.returncode == 2, run.stdout
+        found = results(report)["ubuntu2", "cluster"]
+        assert (found["code"], found["result"]) == ("node-of-other-cluster", "left")
+        assert "cluster other of controller elsewhere" in found["reason"]
+        assert {check for host, check in results(report) if host == "ubuntu2"} <= {"cluster", "state"}
+        assert [host.file(path).sha256sum for path in (KEY, "/etc/default/slurmd")] == theirs
+        assert host.check_output("systemctl show --property InvocationID --value slurmd munge") == started
+    finally:
+        host.check_output("printf %%s %s > /etc/default/slurmd; rm -r /etc/other", ours)
+        host.check_output("systemctl restart slurmd")
+    assert repair("fix", report).returncode == 0
+    assert states(ctl1) == dict.fromkeys(NODES, "idle")

@@ -56,10 +56,10 @@ def test_busy_nodes_are_kept_with_their_jobs_named_and_only_our_drain_is_taken_b
     run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=3")
     assert run.returncode != 0
     assert "0 of 2 nodes are removed, 2 kept, 0 failed." in run.stdout
-    assert f"after 3 s: still runs jobs {plain_job}. Our drain was taken back." in words(run.stdout)
+    assert f"ubuntu3 still runs jobs {plain_job} after 3 s. Our drain was taken back." in words(run.stdout)
     assert slurm.job(plain_job) == "RUNNING ubuntu3"
     assert slurm.state("ubuntu3").startswith("mixed")
-    assert f"after 3 s: still runs jobs {drained_job}. It stays drained: disk is failing." in words(run.stdout)
+    assert f"rocky2 still runs jobs {drained_job} after 3 s. It stays drained: disk is failing." in words(run.stdout)
     assert slurm.job(drained_job) == "RUNNING rocky2"
     assert slurm.state("rocky2") == "draining disk is failing"
 
@@ -71,6 +71,23 @@ def test_a_kept_node_stays_drained_when_asked(slurm: Slurm, ctl1: Host, plain_jo
     assert slurm.job(plain_job) == "RUNNING ubuntu3"
     slurm.cancel(plain_job)
     ctl1.check_output("scontrol update NodeName=ubuntu3 State=RESUME")
+
+
+def test_a_node_that_pending_jobs_ask_for_is_kept_and_our_reason_is_cleared(
+    slurm: Slurm, ctl1: Host, playbook: Playbook
+) -> None:
+    job = ctl1.check_output(
+        "sbatch --parsable --nodelist ubuntu3 --begin now+1hour --output /dev/null --chdir / --wrap true"
+    )
+    run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=3")
+    assert run.returncode != 0
+    assert "node-requested-by-jobs" in run.stdout
+    assert re.search(rf"asked for by the pending jobs {job}\b", words(run.stdout)), run.stdout
+    assert slurm.nodes() == {"rocky2", "ubuntu1", "ubuntu3"}
+    assert slurm.job(job).startswith("PENDING")
+    assert slurm.state("ubuntu3").startswith("idle")
+    assert "slurmscale" not in ctl1.check_output("scontrol show node ubuntu3")
+    slurm.cancel(job)
 
 
 def test_a_node_of_a_reservation_is_refused_with_its_name_and_the_others_go_on_with_their_jobs_requeued(

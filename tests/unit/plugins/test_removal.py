@@ -89,7 +89,8 @@ def drain(*, ok: bool = True, changed: bool = True, **more: Any) -> dict[str, An
     return {**found, **more}
 
 
-BUSY = drain(ok=False, jobs=["7"], message="after 3 s: still runs jobs 7")
+RUNS = {"code": "node-runs-jobs", "reason": "n1 still runs jobs 7 after 3 s.", "remedy": "squeue"}
+BUSY = drain(ok=False, jobs=["7"], message="after 3 s: still runs jobs 7", failure=RUNS)
 
 
 def test_a_drained_node_is_no_failure() -> None:
@@ -99,7 +100,7 @@ def test_a_drained_node_is_no_failure() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "after 3 s: still runs jobs 7. Our drain was taken back."),
+        ({}, "n1 still runs jobs 7 after 3 s. Our drain was taken back."),
         ({"keep_drained": True}, "It stays drained: slurmscale: scale down."),
         ({"check_mode": True}, "It stays drained: slurmscale: scale down."),
     ],
@@ -119,12 +120,20 @@ def test_the_drain_of_somebody_else_stays_and_is_told() -> None:
 
 
 def test_what_the_drain_itself_reports_is_passed_on() -> None:
-    reported = {"code": "node-requested-by-jobs", "reason": "pending jobs 8 ask for n1", "remedy": "Cancel them."}
+    reported = {"code": "node-not-responding", "reason": "n1 is silent.", "remedy": "See why."}
     failure = removal_failure({**BUSY, "failure": reported})
     assert failure is not None
+    assert failure["code"] == "node-not-responding"
+    assert failure["reason"] == "n1 is silent. Our drain was taken back."
+    assert failure["remedy"] == "See why."
+
+
+def test_pending_jobs_that_ask_for_a_node_keep_it_and_the_remedy_names_our_options() -> None:
+    asked = {"code": "node-requested-by-jobs", "reason": "n1 is asked for by the pending jobs 8.", "remedy": "scontrol"}
+    failure = removal_failure({**BUSY, "failure": asked})
+    assert failure is not None
     assert failure["code"] == "node-requested-by-jobs"
-    assert failure["reason"] == "pending jobs 8 ask for n1. Our drain was taken back."
-    assert failure["remedy"] == "Cancel them."
+    assert "jobs=cancel" in failure["remedy"]
 
 
 def test_static_nodes_leave_in_one_step_and_kept_ones_are_resumed() -> None:
@@ -174,3 +183,8 @@ def test_jobs_and_drains_of_others_are_told_with_the_result() -> None:
     assert planned["message"] == "would be removed; runs jobs 7,8 now"
     foreign = drain(reason="disk is failing", message="was IDLE+DRAIN by root with reason 'disk is failing'")
     assert "with reason 'disk is failing'" in removal_result({}, foreign, left=True)["message"]
+
+
+def test_pending_jobs_that_asked_for_a_removed_node_are_told() -> None:
+    message = removal_result({}, drain(requested_by=["8", "9"]), left=True)["message"]
+    assert message.endswith("the pending jobs 8,9 asked for it by name and fail")
