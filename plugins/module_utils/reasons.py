@@ -68,6 +68,8 @@ class Code(str, enum.Enum):
     RUN_STOPPED = "run-stopped", "The run stopped before the node was finished, because of others."
     RUN_CANCELLED = "run-cancelled", "Somebody cancelled the run."
     RUN_INTERRUPTED = "run-interrupted", "The process that ran the run is gone."
+    RUN_LOST = "run-lost", "Another process ended the run, so the one that ran it stopped."
+    RESULT_NOT_RECORDED = "result-not-recorded", "The run has ended, and its result could not be recorded."
     TIME_LIMIT_REACHED = "time-limit-reached", "The run took longer than its time limit."
     ANSIBLE_FAILED = "ansible-failed", "ansible-playbook could not run the playbook to its end."
     INTERNAL_ERROR = "internal-error", "A mistake in slurmscale itself; please report it."

@@ -11,6 +11,11 @@
 
   - NotFoundError: no such run, task or log
   - StoreError: the database can't be opened, read or written
+
+    - StoreUnavailableError: it does not answer, is locked, or its disk is full
+    - ResultNotRecordedError: a run has ended, and its result could not be recorded
+
+  - RunLostError: another process ended the run
   - RunnerError: ansible-playbook could not be started
 """
 
@@ -30,6 +35,7 @@ class Code(StrEnum):
     RUN_STOPPED = "run-stopped"
     RUN_CANCELLED = "run-cancelled"
     RUN_INTERRUPTED = "run-interrupted"
+    RUN_LOST = "run-lost"
     TIME_LIMIT_REACHED = "time-limit-reached"
     ANSIBLE_FAILED = "ansible-failed"
     INTERNAL_ERROR = "internal-error"
@@ -109,6 +115,22 @@ class StoreError(SlurmscaleError):
     """The database can't be opened, read or written."""
 
     code = "database-unavailable"
+
+
+class StoreUnavailableError(StoreError):
+    """The database does not answer, is locked, or its disk is full; trying again later may help."""
+
+
+class RunLostError(SlurmscaleError):
+    """The run is no longer this process's own: it was ended by another one."""
+
+    code = "run-lost"
+
+
+class ResultNotRecordedError(StoreError):
+    """The run has ended, and its result could neither be recorded nor kept in a file."""
+
+    code = "result-not-recorded"
 
 
 class RunnerError(SlurmscaleError):

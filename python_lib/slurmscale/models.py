@@ -140,7 +140,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one playbook over a set of nodes."""
+    """One run of one playbook over a set of nodes.
+
+    Attributes:
+        owner_id: Random; only who knows it may write into the run's records.
+        owner_machine: Boot and process namespace of the owner, within which its process id means something.
+        owner_ticks: When the owner's process started, in ticks since the boot; likewise `ansible_ticks`.
+        lease_until: By the database's clock; the owner moves it on as long as it lives.
+        claims: The machines, one per node and in the same order; no two runs at work have one in common. When empty,
+            the nodes' names within the cluster.
+    """
 
     id: str
     cluster: str
@@ -161,11 +170,15 @@ class Run:
     variables: dict[str, Any] = field(default_factory=dict)
     secret_names: tuple[str, ...] = ()
     retry_of: str | None = None
+    owner_id: str = ""
     owner_host: str = ""
+    owner_machine: str = ""
     owner_pid: int = 0
-    owner_started: float = 0.0
+    owner_ticks: int = 0
     ansible_pid: int | None = None
-    ansible_started: float | None = None
+    ansible_ticks: int | None = None
+    lease_until: float | None = None
+    claims: tuple[str, ...] = ()
     run_dir: str | None = None
     cancel_requested: bool = False
 

@@ -27,7 +27,7 @@ from slurmscale.runs.broadcast import Broadcaster, Subscription
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
 from slurmscale.runs.launch_builder import PreparedRun, Request, prepare_run
-from slurmscale.runs.recovery import end_abandoned_runs
+from slurmscale.runs.recovery import recover
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
 from slurmscale.store.writer import Writer
@@ -59,9 +59,10 @@ class Scaling:
         self.settings = config or settings.load()
         self.store = Store(self.settings.url)
         self.broadcaster = Broadcaster()
+        self._data_dir = self.settings.data_dir.expanduser().absolute()
         self._make_job = make_job
         self._handles: dict[str, RunHandle] = {}
-        end_abandoned_runs(self.store)
+        recover(self.store, self._data_dir)
 
     def __enter__(self) -> Self:
         """Return itself; the database is closed when the block is left."""
@@ -146,7 +147,7 @@ class Scaling:
     ) -> RunHandle:
         """Start an operation; `scale_up` and the others are this with a fixed operation."""
         options = options or RunOptions()
-        end_abandoned_runs(self.store)
+        recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
         request = Request(operation, cluster, clusters.node_specs(nodes), options, retry_of)
         return self._start(prepare_run(self.settings, request))
@@ -157,16 +158,13 @@ class Scaling:
         ids = self.store.create_run(run)
         try:
             job = self._make_job(prepared.launch)
-            self.store.update_run(
-                run.id, status=RunStatus.RUNNING, started_at=time.time(), run_dir=str(job.run_dir or "") or None
-            )
+            run_dir = str(job.run_dir) if job.run_dir else None
+            self.store.record(run, status=RunStatus.RUNNING, started_at=time.time(), run_dir=run_dir)
         except Exception as exc:
             code = exc.code if isinstance(exc, SlurmscaleError) else Code.INTERNAL_ERROR
-            self.store.end_run(
-                run.id, RunStatus.FAILED, Failure(code, redactor(f"The run could not be started: {exc}"))
-            )
+            self.store.end_run(run, RunStatus.FAILED, Failure(code, redactor(f"The run could not be started: {exc}")))
             raise
-        writer = Writer(self.store, run.id, ids)
+        writer = Writer(self.store, run, ids)
         handle = RunHandle(
             run,
             job,
@@ -174,6 +172,7 @@ class Scaling:
             self.broadcaster,
             EventPipeline(run.id, tracker, writer, self.broadcaster, redactor),
             writer,
+            self._data_dir,
         )
         self._handles = {key: known for key, known in self._handles.items() if not known.finished} | {run.id: handle}
         handle.start()
@@ -204,7 +203,7 @@ class Scaling:
         deadline = time.monotonic() + wait
         while (run := self.store.run(run_id)).status in RUN_ACTIVE and time.monotonic() < deadline:
             time.sleep(0.2)
-            end_abandoned_runs(self.store)
+            recover(self.store, self._data_dir)
         return run
 
     # -- looking

@@ -24,10 +24,10 @@ from slurmscale.models import Counts, Run
 from slurmscale.operations import Operation
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import scaling_status
+from slurmscale.runner.processes import owner
 from slurmscale.runs.broadcast import Broadcaster
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.states import RunStatus, TaskStatus
-from slurmscale.store.engine import owner
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import row_of_run, runs, tasks
 from slurmscale.store.writer import Writer
@@ -91,8 +91,9 @@ def replay(directory: str, node_count: int, task_count: int) -> dict[str, float]
     """Record a made-up run and measure it."""
     store = Store(f"sqlite:///{directory}/replay.db")
     nodes = node_names(node_count)
-    ids = store.create_run(_run("replay", nodes, time.time()))
-    pipeline = EventPipeline("replay", Tracker(nodes), Writer(store, "replay", ids), Broadcaster())
+    run = _run("replay", nodes, time.time())
+    ids = store.create_run(run)
+    pipeline = EventPipeline("replay", Tracker(nodes), Writer(store, run, ids), Broadcaster())
     pipeline.tracker.add_plan_line(plan_of(nodes, task_count))
     samples: list[int] = []
     over = threading.Event()
@@ -172,7 +173,8 @@ def _task(run: Run, index: int, node: str, marks: tuple[int, int], now: float) -
         status = TaskStatus.FAILED
     return {
         "task_id": f"{run.id}:{node}", "run_id": run.id, "node": node, "task_type": "slurm-node", "status": status,
-        "progress": 50 if status is TaskStatus.RUNNING else 100, "step": "slurmd : install", "error_message": None,
+        "progress": 50 if status is TaskStatus.RUNNING else 100, "step": "slurmd : install",
+        "error_code": None, "error_message": None, "error_remedy": None,
         "created_at": run.created_at, "updated_at": now - (900 if index < 10 else 1), "started_at": run.created_at,
         "completed_at": None,
     }  # fmt: skip

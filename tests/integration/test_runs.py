@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -13,11 +15,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, StoreError
-from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
+from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, ResultNotRecordedError, StoreError
+from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
+from slurmscale.runner import processes
+from slurmscale.runs.recovery import INTERRUPTED
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
+from slurmscale.store.writer import Writer
+from sqlalchemy import event
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 LIMIT = 60
@@ -255,7 +261,14 @@ def test_nodes_at_work_are_refused_to_a_second_run(scaling, inventory):
     handle.wait(LIMIT)
 
 
-def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inventory, tmp_path):
+@pytest.fixture
+def other_tmpdir():
+    # short, for sockets lie in it
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="o") as path:
+        yield path
+
+
+def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inventory, tmp_path, other_tmpdir):
     script = tmp_path / "victim.py"
     script.write_text(textwrap.dedent(f"""\
         import sys
@@ -270,7 +283,8 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
         import time
         time.sleep(600)
         """))  # fmt: skip
-    victim = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"TMPDIR": other_tmpdir}
+    victim = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
     run_id = victim.stdout.readline().strip()
     wait_for(lambda: len(processes_with("4326")) >= 2)
     victim.send_signal(signal.SIGKILL)
@@ -282,10 +296,124 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
         assert {task.error_code for task in scaling.tasks(run_id)} == {"run-interrupted"}
         assert not scaling.status().active
         assert processes_with("4326") == []
+        assert run.run_dir.startswith(other_tmpdir)
         assert not Path(run.run_dir).exists()
         again = scaling.retry(run_id, RunOptions(extra_vars={"duration": 0.1}))
         assert again.wait(LIMIT).status is RunStatus.COMPLETED
         assert scaling.store.run(again.id).retry_of == run_id
+
+
+def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(scaling, inventory, config):
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4328}))
+    wait_for(lambda: processes_with("4328"))
+    run_dir = scaling.store.run(handle.id).run_dir
+    with scaling.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE runs SET owner_machine = 'elsewhere', lease_until = 1")
+    with Scaling(config) as other:
+        assert other.store.run(handle.id).status is RunStatus.INTERRUPTED
+    run = handle.wait(LIMIT)
+    assert (run.status, run.error_code) == (RunStatus.INTERRUPTED, "run-interrupted")
+    assert {task.error_code for task in scaling.tasks(run.id)} == {"run-interrupted"}
+    assert processes_with("4328") == processes_with(run_dir) == []
+    assert not Path(run_dir).exists()
+
+
+def test_the_lease_of_a_run_at_work_is_renewed(scaling, inventory, monkeypatch):
+    monkeypatch.setattr("slurmscale.runs.handle._LEASE_RENEWAL", 0.1)
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4329}))
+    wait_for(lambda: processes_with("4329"))
+    with scaling.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE runs SET lease_until = 1")
+    wait_for(lambda: not scaling.store.active_runs()[0][1], 10)
+    handle.cancel()
+    handle.wait(LIMIT)
+
+
+def test_what_a_run_left_that_another_machine_ended_is_removed_by_the_next_start(config):
+    with Scaling(config) as scaling:
+        run_dir = processes.make_run_dir()
+        (run_dir / "plan.jsonl").write_text("")
+        counts = Counts(1, 1)
+        run = Run("r1", "lab", Operation.CHECK, RunStatus.PENDING, ("n1",), counts, time.time(), **processes.owner())
+        scaling.store.create_run(run)
+        scaling.store.record(run, run_dir=str(run_dir))
+        scaling.store.end_run(run, RunStatus.INTERRUPTED, INTERRUPTED)
+    with Scaling(config):
+        assert not run_dir.exists()
+
+
+@pytest.fixture
+def full_disk(scaling, monkeypatch):
+    """The database takes no more, as on a full disk; called once the run is at work."""
+    monkeypatch.setattr("slurmscale.scaling.Writer", functools.partial(Writer, give_up=0.5))
+    full = []
+
+    def fill():
+        def limit(connection, _record):
+            connection.execute("PRAGMA max_page_count = 1")
+
+        event.listen(scaling.store.engine, "connect", limit)
+        scaling.store.engine.dispose()
+        full.append(limit)
+
+    def empty():
+        for limit in full:
+            event.remove(scaling.store.engine, "connect", limit)
+        full.clear()
+        scaling.store.engine.dispose()
+
+    yield fill, empty
+    empty()
+
+
+def long_output():
+    """Lines that need new pages of the database."""
+    return RunOptions(extra_vars={"duration": 2}, verbosity=3)
+
+
+def test_the_result_of_a_run_on_a_full_disk_is_kept_and_recorded_by_the_next_start(
+    scaling, inventory, config, full_disk
+):
+    fill, empty = full_disk
+    handle = scaling.scale_up(inventory, "n[1-2]", long_output())
+    wait_for(lambda: handle.tracker.nodes["n1"].step == "install")
+    fill()
+    run = handle.wait(LIMIT)
+    assert (run.status, run.counts.success, run.error) == (RunStatus.COMPLETED, 2, None)
+    assert {task.status for task in handle.tasks()} == {TaskStatus.COMPLETED}
+    empty()
+    assert scaling.store.run(run.id).status is RunStatus.RUNNING
+    with Scaling(config) as after:
+        assert after.store.run(run.id).status is RunStatus.COMPLETED
+        assert {task.progress for task in after.tasks(run.id)} == {100}
+        assert "ok: [n1]" in "\n".join(line.text for line in after.log("n1", run.id))
+
+
+def test_a_result_that_nothing_takes_is_an_error_of_its_own(scaling, inventory, full_disk, monkeypatch):
+    monkeypatch.setattr("slurmscale.runs.handle.keep_result", lambda *_: None)
+    handle = scaling.scale_up(inventory, "n1", long_output())
+    wait_for(lambda: handle.tracker.nodes["n1"].step == "install")
+    full_disk[0]()
+    with pytest.raises(ResultNotRecordedError, match="has ended \\(completed\\)"):
+        handle.wait(LIMIT)
+
+
+def test_bytes_that_are_no_text_cost_no_record(scaling, inventory, project_dir):
+    playbook(project_dir, r"""
+        - name: Only play
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: odd
+              ansible.builtin.raw: >-
+                printf 'caf\351 \000 end\n' >&2; printf 'caf\351\n'; exit {{ 3 if inventory_hostname == 'n1' else 0 }}
+            - name: result
+              ai_infra.slurm.node_result:
+        """)  # fmt: skip
+    run = scaling.scale_up(inventory, "n[1-2]", RunOptions(verbosity=3)).wait(LIMIT)
+    assert {task.node: task.status for task in scaling.tasks(run.id)} == {"n1": "failed", "n2": "completed"}
+    assert "caf" in tasks_of(scaling, run)["n1"].error_message
+    assert "end" in "\n".join(line.text for line in scaling.log("n1"))
 
 
 def test_retry_takes_only_what_did_not_succeed(scaling, inventory):
@@ -319,7 +447,7 @@ def test_a_store_that_can_not_be_written_is_refused_before_anything_runs(config,
         with scaling.store.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA query_only = ON")
             connection.connection.dbapi_connection.commit()
-        with pytest.raises(StoreError, match="SLURMSCALE_DATABASE_URL"):
+        with pytest.raises(StoreError, match="SLURMSCALE_DATA_DIR"):
             scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4327}))
     assert processes_with("4327") == []
 

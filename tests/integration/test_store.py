@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from slurmscale.errors import NotFoundError, OverlapError, StoreError
+from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError, StoreUnavailableError
 from slurmscale.models import Cluster, Counts, Failure, Run, TaskChange, Timing
 from slurmscale.operations import Operation
 from slurmscale.report import scaling_status
+from slurmscale.runner.processes import owner
+from slurmscale.runs.recovery import keep_result, record_kept_results, recover
 from slurmscale.states import RunStatus, TaskStatus
-from slurmscale.store.engine import owner
 from slurmscale.store.repository import Store
-from slurmscale.store.tables import metadata
+from slurmscale.store.tables import error_columns, metadata
 from slurmscale.store.writer import Writer
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 
 def a_run(name="r1", nodes=("n1", "n2", "n3", "n4", "n5"), *, cluster="lab", created=None, **more):
@@ -38,7 +42,7 @@ def record(store, run_id, ids, changes):
     tasks |= {c.node: (c.status, c.progress) for c in changes}
     active = [progress for status, progress in tasks.values() if status in ("pending", "running")]
     success = sum(status == "completed" for status, _ in tasks.values())
-    writer = Writer(store, run_id, ids)
+    writer = Writer(store, store.run(run_id), ids)
     writer.put(
         changes, counts=Counts(len(tasks), len(active), success, len(tasks) - len(active) - success, sum(active))
     )
@@ -76,7 +80,7 @@ def test_tasks_are_counted_also_when_their_operation_is_not_among_the_newest(sto
         if number < 2:
             record(store, f"r{number:02}", ids, [change("n", TaskStatus.RUNNING, 30)])
         else:
-            store.end_run(f"r{number:02}", RunStatus.FAILED, Failure("run-interrupted", "why"))
+            store.end_run(store.run(f"r{number:02}"), RunStatus.FAILED, Failure("run-interrupted", "why"))
     status = scaling_status(store)
     assert (status.active, status.active_tasks, status.failed_nodes) == (True, 2, 10)
     assert status.progress == 60 // 12
@@ -87,7 +91,7 @@ def test_tasks_are_counted_also_when_their_operation_is_not_among_the_newest(sto
 def test_the_window_leaves_out_old_runs_but_never_active_ones(store):
     now = time.time()
     store.create_run(a_run("old", ("n1",), created=now - 90_000))
-    store.end_run("old", RunStatus.FAILED, Failure("run-interrupted", "why"))
+    store.end_run(store.run("old"), RunStatus.FAILED, Failure("run-interrupted", "why"))
     store.create_run(a_run("long", ("n2",), created=now - 90_000))
     status = scaling_status(store)
     assert (status.failed_nodes, status.active_tasks) == (0, 1)
@@ -116,7 +120,7 @@ def test_an_overlapping_run_is_refused_with_the_id_of_the_other(store):
     assert [run.id for run in store.runs()] == ["r1"]
     store.create_run(a_run("r3", ("n3",)))
     store.create_run(a_run("r4", ("n1",), cluster="another"))
-    store.end_run("r1", RunStatus.CANCELLED, Failure("run-interrupted", "cancelled"))
+    store.end_run(store.run("r1"), RunStatus.CANCELLED, Failure("run-interrupted", "cancelled"))
     store.create_run(a_run("r5", ("n1", "n2")))
 
 
@@ -142,7 +146,7 @@ def test_of_many_runs_that_want_a_node_at_the_same_moment_one_gets_it(store):
 def test_ending_a_run_from_outside_fails_its_active_tasks_with_the_reason(store):
     ids = store.create_run(a_run())
     record(store, "r1", ids, [change("n1", TaskStatus.COMPLETED, 100), change("n2", TaskStatus.RUNNING, 20)])
-    store.end_run("r1", RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"))
+    store.end_run(store.run("r1"), RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"))
     tasks = {task.node: task for task in store.tasks("r1")}
     assert tasks["n1"].succeeded
     assert tasks["n2"].failed
@@ -154,7 +158,7 @@ def test_ending_a_run_from_outside_fails_its_active_tasks_with_the_reason(store)
 
 def test_each_node_has_its_whole_log(store):
     ids = store.create_run(a_run())
-    writer = Writer(store, "r1", ids)
+    writer = Writer(store, store.run("r1"), ids)
     for counter in range(3000):
         node = f"n{counter % 5 + 1}"
         writer.put(lines=[{"run_id": "r1", "node": node, "counter": counter, "created_at": 1.0, "event": "runner_on_ok",
@@ -168,7 +172,7 @@ def test_each_node_has_its_whole_log(store):
 
 def test_status_changes_are_written_at_once(store):
     ids = store.create_run(a_run())
-    writer = Writer(store, "r1", ids)
+    writer = Writer(store, store.run("r1"), ids)
     writer.put([change("n1", TaskStatus.COMPLETED, 100)], urgent=True)
     deadline = time.monotonic() + 0.4
     while store.tasks("r1")[0].status is not TaskStatus.COMPLETED:
@@ -233,8 +237,7 @@ def test_a_failed_transaction_leaves_nothing_behind(store):
            "error_code": None, "error_message": None, "error_remedy": None,
            "updated_at": 1.0, "started_at": None, "completed_at": None}  # fmt: skip
     with pytest.raises(StoreError):
-        store.record("r1", [row], [{"run_id": "no such run", "node": "n1", "counter": 1, "created_at": 1.0, "event": "",
-                                    "task": "", "text": ""}], {})  # fmt: skip
+        store.record(store.run("r1"), [row], [a_line("x") | {"run_id": "no such run"}])  # fmt: skip
     assert store.tasks("r1")[0].status is TaskStatus.PENDING
 
 
@@ -243,7 +246,7 @@ def test_a_writer_that_is_locked_out_for_a_while_loses_nothing(store):
     ids = store.create_run(a_run())
     with store.engine.connect() as blocker:
         blocker.exec_driver_sql("BEGIN IMMEDIATE")
-        writer = Writer(store, "r1", ids)
+        writer = Writer(store, store.run("r1"), ids)
         started = time.monotonic()
         for progress in range(100):
             writer.put([change("n1", TaskStatus.RUNNING, progress)], urgent=True)
@@ -258,9 +261,9 @@ def test_a_database_that_is_gone_is_given_up_at_the_end_with_an_error(store):
     ids = store.create_run(a_run())
     with store.begin() as connection:
         connection.execute(text("ALTER TABLE tasks RENAME TO elsewhere"))
-    writer = Writer(store, "r1", ids, give_up=0.5)
+    writer = Writer(store, store.run("r1"), ids, give_up=0.5)
     writer.put([change("n1", TaskStatus.COMPLETED, 100)])
-    with pytest.raises(StoreError, match="SLURMSCALE_DATABASE_URL"):
+    with pytest.raises(StoreError, match="Cannot write the database"):
         writer.close()
 
 
@@ -277,3 +280,171 @@ def test_a_database_that_can_not_be_used_is_refused_with_a_remedy(bad, says):
     with pytest.raises(StoreError, match=says) as refused:
         Store(bad)
     assert "hunter22" not in str(refused.value)
+
+
+def a_line(text, node="n1", counter=1):
+    return {"run_id": "r1", "node": node, "counter": counter, "created_at": 1.0, "event": "runner_on_ok", "task": "t",
+            "text": text}  # fmt: skip
+
+
+def test_only_the_owner_of_a_run_at_work_writes_into_its_records(store):
+    ids = store.create_run(a_run())
+    own = store.run("r1")
+    other = dataclasses.replace(own, owner_id="somebody else")
+    row = {"b_id": ids["n1"], "status": "running", "progress": 5, "step": "", "updated_at": 1.0, "started_at": 1.0,
+           "completed_at": None, "error_code": None, "error_message": None, "error_remedy": None}  # fmt: skip
+    with pytest.raises(RunLostError):
+        store.record(other, [row], [a_line("x")], updated_at=1.0)
+    with pytest.raises(RunLostError):
+        store.cancel_requested(other)
+    assert not store.end_run(other, RunStatus.FAILED, Failure("run-interrupted", "gone"))
+    assert store.run("r1").status is RunStatus.PENDING
+    store.record(own, [row])
+    assert store.end_run(own, RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"))
+    with pytest.raises(RunLostError):
+        store.record(own, [row | {"progress": 50}], [a_line("x")], status=RunStatus.COMPLETED)
+    assert (store.run("r1").status, store.tasks("r1")[0].progress) == (RunStatus.INTERRUPTED, 5)
+    assert store.log("r1", "n1") == []
+
+
+def test_a_lease_goes_by_the_clock_of_the_database(store, monkeypatch):
+    # the clock of this machine is an hour ahead, as the other's may be
+    ahead = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    store.create_run(a_run())
+    assert [expired for _, expired in store.active_runs()] == [False]
+    run = store.run("r1")
+    with store.begin() as connection:
+        connection.execute(text("UPDATE runs SET lease_until = lease_until - 61"))
+    assert [expired for _, expired in store.active_runs()] == [True]
+    store.record(run)
+    assert [expired for _, expired in store.active_runs()] == [False]
+    assert not store.end_run(run, RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"), only_if_expired=True)
+
+
+@pytest.mark.parametrize("odd", ["a\udce9b", "a\x00b\udce9"])
+def test_one_odd_line_costs_no_other_record(store, odd):
+    ids = store.create_run(a_run())
+    failed = []
+    writer = Writer(store, store.run("r1"), ids, on_failure=failed.append)
+    with capture_logs() as logs:
+        writer.put(
+            [change("n1", TaskStatus.RUNNING, 30)],
+            [a_line("first", counter=1), a_line(odd, counter=2), a_line("last", counter=3)],
+            urgent=True,
+        )
+        writer.close()
+    assert [line.text for line in store.log("r1", "n1")] == ["first", "last"]
+    assert store.tasks("r1")[0].progress == 30
+    assert failed == []
+    assert [entry["count"] for entry in logs] == [1]
+
+
+def test_a_writer_that_is_dead_says_so_and_blocks_nobody(store, monkeypatch):
+    ids = store.create_run(a_run())
+    failed = []
+    writer = Writer(store, store.run("r1"), ids, on_failure=failed.append)
+    monkeypatch.setattr(store, "record", lambda *_, **__: 1 / 0)
+    started = time.monotonic()
+    for counter in range(20):
+        writer.put(lines=[a_line("x", counter=counter)] * 1000, urgent=True)
+    with pytest.raises(StoreError, match="ZeroDivision"):
+        writer.close()
+    assert time.monotonic() - started < 5
+    assert len(failed) == 1
+
+
+def test_one_warning_tells_of_a_database_that_is_away_and_one_that_it_is_back(store, monkeypatch):
+    ids = store.create_run(a_run())
+    writer = Writer(store, store.run("r1"), ids)
+    record = store.record
+    monkeypatch.setattr("slurmscale.store.writer._RETRY_SECONDS", 0.01)
+
+    def away(*_, **__):
+        raise StoreUnavailableError("It does not answer.")
+
+    with capture_logs() as logs:
+        monkeypatch.setattr(store, "record", away)
+        for progress in range(30):
+            writer.put([change("n1", TaskStatus.RUNNING, progress)], [a_line("x")] * 1000, urgent=True)
+            time.sleep(0.02)
+        monkeypatch.setattr(store, "record", record)
+        writer.close()
+    assert ["again" in entry["event"] for entry in logs] == [False, True]
+    assert store.tasks("r1")[0].progress == 29
+    assert len(store.log("r1", "n1")) == 30_000
+
+
+def test_a_machine_is_claimed_under_whatever_name_it_has(store):
+    store.create_run(a_run("r1", ("n1", "n2"), cluster="by directory", claims=("10.0.0.1:22", "10.0.0.2:22")))
+    with pytest.raises(OverlapError) as refused:
+        store.create_run(a_run("r2", ("x", "y"), cluster="by file", claims=("10.0.0.3:22", "10.0.0.2:22")))
+    assert (refused.value.run_id, refused.value.nodes) == ("r1", ("y",))
+    store.create_run(a_run("r3", ("n1",), cluster="by directory", claims=("10.0.0.9:22",)))
+
+
+def ended_while_away(store, tmp_path, monkeypatch):
+    ids = store.create_run(a_run(nodes=("n1",)))
+    run = store.run("r1")
+    writer = Writer(store, run, ids, give_up=0.1)
+    record = store.record
+
+    def away(*_, **__):
+        raise StoreUnavailableError("It does not answer.")
+
+    monkeypatch.setattr(store, "record", away)
+    writer.put([change("n1", TaskStatus.COMPLETED, 100)], [a_line("done")], Counts(1, 0, 1, 0, 0),
+               status=RunStatus.COMPLETED, completed_at=5.0, **error_columns(None))  # fmt: skip
+    with pytest.raises(StoreError):
+        writer.close()
+    monkeypatch.setattr(store, "record", record)
+    return run, keep_result(run, writer.unwritten, tmp_path)
+
+
+@pytest.mark.parametrize("meanwhile", ["at work", "called interrupted"])
+def test_a_result_that_was_kept_is_recorded_when_the_database_is_back(store, tmp_path, monkeypatch, meanwhile):
+    run, path = ended_while_away(store, tmp_path, monkeypatch)
+    assert path.stat().st_mode & 0o777 == 0o600
+    if meanwhile == "called interrupted":
+        store.end_run(run, RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"))
+    recover(store, tmp_path)
+    found = store.run("r1")
+    assert (found.status, found.counts, found.completed_at) == (RunStatus.COMPLETED, Counts(1, 0, 1, 0, 0), 5.0)
+    assert (found.error, store.tasks("r1")[0].error) == (None, None)
+    assert store.tasks("r1")[0].progress == 100
+    assert [line.text for line in store.log("r1", "n1")] == ["done"]
+    assert not path.exists()
+    store.create_run(a_run("r2", ("n1",)))
+
+
+def test_a_kept_result_stays_until_the_database_is_back(store, tmp_path, monkeypatch):
+    _, path = ended_while_away(store, tmp_path, monkeypatch)
+
+    def away(*_, **__):
+        raise StoreUnavailableError("It does not answer.")
+
+    monkeypatch.setattr(store, "record_late", away)
+    record_kept_results(store, tmp_path)
+    assert path.exists()
+
+
+def test_a_run_whose_process_can_not_be_seen_is_left_to_its_lease(store, tmp_path):
+    """Another machine, another namespace of processes with the same host name, or a /proc that hides them."""
+    store.create_run(a_run("r1", ("n1",), owner_machine="another", owner_pid=2**22, owner_ticks=5))
+    assert recover(store, tmp_path) == []
+    with store.begin() as connection:
+        connection.execute(text("UPDATE runs SET lease_until = lease_until - 61"))
+    assert [run.id for run in recover(store, tmp_path)] == ["r1"]
+    assert store.run("r1").error.code == "run-interrupted"
+
+
+def test_a_living_run_of_this_machine_stays_whatever_the_clock_says(store, tmp_path, monkeypatch):
+    store.create_run(a_run("r1", ("n1",)))
+    create_time = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: create_time(process) + 3600)
+    with store.begin() as connection:
+        connection.execute(text("UPDATE runs SET lease_until = lease_until - 3600"))
+    assert recover(store, tmp_path) == []
+    with store.begin() as connection:
+        connection.execute(text("UPDATE runs SET owner_ticks = owner_ticks + 1"))
+    assert [run.id for run in recover(store, tmp_path)] == ["r1"]

@@ -1,6 +1,7 @@
 """The commands put together, and how errors are shown.
 
-Exit codes: 0 all nodes done, 1 some failed, 2 wrong use or refused before any change, 130 cancelled.
+Exit codes: 0 all nodes done, 1 some failed, 2 wrong use or refused before any change, 3 ended without a
+record of the result, 130 cancelled.
 """
 
 from __future__ import annotations

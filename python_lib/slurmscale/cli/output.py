@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slurmscale.errors import SlurmscaleError
 
 CANCELLED = 130
+NOT_RECORDED = 3
 
 
 class EnduringStream:

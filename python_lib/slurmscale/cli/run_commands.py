@@ -10,7 +10,7 @@ import typer
 from slurmscale.cli import options as common
 from slurmscale.cli import output
 from slurmscale.cli.live_display import follow
-from slurmscale.errors import RefusedError, SlurmscaleError
+from slurmscale.errors import RefusedError, ResultNotRecordedError, SlurmscaleError
 from slurmscale.inventory.hostlist import expand, fold
 from slurmscale.models import Credentials, RunOptions
 from slurmscale.operations import Operation
@@ -119,7 +119,7 @@ def retry(
     """Run the nodes of a run again that did not succeed."""
     options = RunOptions(extra_vars=common.extra_vars(extra_vars), forks=forks)
     with output.without_a_reader(), Scaling() as scaling:
-        _finish(scaling, scaling.retry(run, options), json=json, yes=yes)
+        _finish(scaling.retry(run, options), json=json, yes=yes)
 
 
 def cancel(run: Annotated[str, typer.Argument(help="A run at work; see `slurmscale status`.")]) -> None:
@@ -174,20 +174,21 @@ def _work(operation: Operation, given: dict[str, Any]) -> None:
     with output.without_a_reader(), Scaling() as scaling:
         cluster = scaling.find_cluster(common.target(given["cluster"], given["inventory"]))
         handle = scaling.run(operation, cluster, nodes, options)
-        _finish(scaling, handle, json=given["json"], yes=bool(given.get("yes")))
+        _finish(handle, json=given["json"], yes=bool(given.get("yes")))
 
 
 def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's value
     return typer.prompt(what, hide_input=True, err=True) if wanted else None
 
 
-def _finish(scaling: Scaling, handle: RunHandle, *, json: bool, yes: bool) -> None:
+def _finish(handle: RunHandle, *, json: bool, yes: bool) -> None:
     try:
         run = follow(handle, quiet=json, ask=not yes)
     except SlurmscaleError as exc:
         # what was begun is not refused any more
-        raise typer.Exit(output.show_failure(exc, json=json, exit_code=1)) from exc
+        code = output.NOT_RECORDED if isinstance(exc, ResultNotRecordedError) else 1
+        raise typer.Exit(output.show_failure(exc, json=json, exit_code=code)) from exc
     if json:
-        tasks = [output.task_as_json(task) for task in scaling.tasks(run.id)]
+        tasks = [output.task_as_json(task) for task in handle.tasks()]
         output.echo_json(output.run_as_json(run) | {"tasks": tasks})
     raise typer.Exit(output.exit_code(run))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -11,8 +10,8 @@ from typing import Any
 
 from slurmscale.errors import Code
 from slurmscale.models import Failure
+from slurmscale.text import clean
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LONGEST_TEXT = 16_000
 
 
@@ -89,7 +88,7 @@ class Event:
     @property
     def step(self) -> str:
         """The task as a person reads it."""
-        return f"{self.role} : {self.task}" if self.role else self.task
+        return clean(f"{self.role} : {self.task}" if self.role else self.task)
 
 
 def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
@@ -149,10 +148,8 @@ def _time(created: str) -> float:
 
 
 def readable(text: str) -> str:
-    """Remove colours and cut what is too long to be read."""
-    if "\x1b" in text:
-        text = _ANSI.sub("", text)
-    text = text.replace("\r", "").strip("\n")
+    """Remove what no terminal and no database should get, and cut what is too long to be read."""
+    text = clean(text).strip("\n")
     if len(text) > _LONGEST_TEXT:
         return f"{text[:_LONGEST_TEXT]}\n... {len(text) - _LONGEST_TEXT} more characters"
     return text

@@ -8,14 +8,18 @@ started over the same connection.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
+import socket
+import stat
 import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -27,8 +31,6 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is private
 _GRACE = 1.0
 _POLL = 0.02
 _SWEEPS = 5
-_CLOCK_STEPS = 2.0
-"""Start times are derived from the boot time, which moves a little when the clock is set."""
 _NODE_TIMEOUT = 4.0
 
 _ON_NODE = r"""
@@ -80,15 +82,49 @@ _SHELL = (
 )
 
 
-def is_alive(pid: int | None, started: float | None) -> bool:
-    """Say whether a process still lives; its start time tells it from a later one with the same number."""
-    if not pid or not started:
+def owner() -> dict[str, Any]:
+    """Describe this process as the owner of a run, so that others can tell whether it still lives."""
+    return {
+        "owner_id": secrets.token_hex(16),
+        "owner_host": socket.gethostname(),
+        "owner_machine": this_machine(),
+        "owner_pid": os.getpid(),
+        "owner_ticks": start_ticks(os.getpid()) or 0,
+    }
+
+
+def this_machine() -> str:
+    """Name what a process id belongs to: the boot of a machine, and a namespace in it."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - the text of the link, there is no such file
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when a process started, in ticks since the boot: no step of the clock moves it. None when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    # numbered from the third field on
+    return None if fields[0] in ("Z", "X") else int(fields[19])
+
+
+def is_alive(pid: int | None, ticks: int | None) -> bool | None:
+    """Say whether a process still lives; its start tells it from a later one with the same number.
+
+    Returns:
+        None when it can't be told: /proc may hide the processes of other users.
+    """
+    if not pid or not ticks:
         return False
     try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < _CLOCK_STEPS and _lives(process)
-    except psutil.Error:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
+    except PermissionError:
+        found = start_ticks(pid)
+        return None if found is None else found == ticks
+    return start_ticks(pid) == ticks
 
 
 def find_run_processes(run_dir: Path) -> list[psutil.Process]:
@@ -108,13 +144,16 @@ def find_run_processes(run_dir: Path) -> list[psutil.Process]:
     return list(found.values())
 
 
-def stop_processes(root: int | None, run_dir: Path, *, force: bool = False) -> None:
+def stop_processes(root: int | None, run_dir: Path, *, force: bool = False) -> list[int]:
     """End ansible-playbook and everything it started on this machine, except its ssh connections.
 
     Args:
         root: Process id of ansible-playbook, when it is known.
         run_dir: The run's private directory.
         force: Kill at once.
+
+    Returns:
+        The processes that could not be ended.
     """
     tree = _tree(root) or _at_work(run_dir)
     if not force and tree:
@@ -124,9 +163,10 @@ def stop_processes(root: int | None, run_dir: Path, *, force: bool = False) -> N
     for _ in range(_SWEEPS):
         left = [one for one in {one.pid: one for one in (*tree, *_at_work(run_dir))}.values() if _lives(one)]
         if not left:
-            return
+            return []
         _signal(left, "kill")
         _wait(left)
+    return [process.pid for process in left if _lives(process)]
 
 
 def stop_on_nodes(control_dir: Path) -> None:
@@ -147,9 +187,17 @@ def close_connections(control_dir: Path) -> None:
 
 def remove_run_dir(run_dir: Path) -> None:
     """Remove a run's private directory; nothing else is ever removed."""
-    if run_dir.name.startswith(RUN_DIR_PREFIX) and run_dir.parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - see make_run_dir
+    if run_dir.name.startswith(RUN_DIR_PREFIX) and _is_private(run_dir):
         shutil.rmtree(artifacts_dir(run_dir), ignore_errors=True)
         shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _is_private(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def artifacts_dir(run_dir: Path) -> Path:
@@ -167,9 +215,9 @@ def make_run_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix=RUN_DIR_PREFIX, dir=parent if len(parent) <= longest else "/tmp"))  # noqa: S108 - mkdtemp makes it private
 
 
-def _end_on_node(socket: Path) -> None:
+def _end_on_node(control_socket: Path) -> None:
     # an ssh with a control socket needs neither name nor password: the connection is there
-    command = ["ssh", "-S", str(socket), "-o", "BatchMode=yes", "-o", "ControlMaster=no", "node", _SHELL]
+    command = ["ssh", "-S", str(control_socket), "-o", "BatchMode=yes", "-o", "ControlMaster=no", "node", _SHELL]
     try:
         subprocess.run(command, input=_ON_NODE.encode(), capture_output=True, timeout=_NODE_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -220,8 +268,18 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _signal(processes: Iterable[psutil.Process], method: str) -> None:
+    foreign = []
     for process in processes:
         try:
             getattr(process, method)()
         except psutil.NoSuchProcess:
             continue
+        except psutil.AccessDenied:
+            # what sudo started on this machine is another user's
+            foreign.append(str(process.pid))
+    if foreign:
+        number = "-KILL" if method == "kill" else "-TERM"
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                ["sudo", "-n", "kill", number, *foreign], capture_output=True, timeout=_NODE_TIMEOUT, check=False
+            )

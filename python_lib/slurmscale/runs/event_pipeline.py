@@ -90,8 +90,12 @@ class EventPipeline:
         self.tracker.tick(now)
         self.flush(now)
 
-    def finish(self, status: RunStatus, error: Failure | None, now: float) -> None:
-        """Record how the run ended; nothing may follow."""
+    def finish(self, status: RunStatus, error: Failure | None, now: float) -> Failure | None:
+        """Record how the run ended; nothing may follow.
+
+        Returns:
+            The error as it was recorded, with secrets masked.
+        """
         changes = self.tracker.take_changes()
         if error is not None:
             error = Failure(error.code, self._redact(error.reason), self._redact(error.remedy))
@@ -100,6 +104,7 @@ class EventPipeline:
         self._writer.put(changes, self._lines, self._counts, urgent=True, **ended)
         self._lines = []
         self._publish(status, changes, error)
+        return error
 
     def _publish(self, status: RunStatus, changes: list[Any], error: Failure | None = None) -> None:
         counts = self._counts

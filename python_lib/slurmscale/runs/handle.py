@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import psutil
 import structlog
 
-from slurmscale.errors import Code, SlurmscaleError, StoreError
-from slurmscale.models import Failure
+from slurmscale.errors import Code, ResultNotRecordedError, RunLostError, SlurmscaleError, StoreError
+from slurmscale.models import Failure, Task
 from slurmscale.operations import Operation
+from slurmscale.runner import processes
+from slurmscale.runs.recovery import keep_result
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
-    from slurmscale.models import Run
+    from pathlib import Path
+
+    from slurmscale.models import Run, TaskChange
     from slurmscale.progress.tracker import Tracker
     from slurmscale.runner.protocol import Job
     from slurmscale.runs.broadcast import Broadcaster, Subscription
@@ -25,9 +29,9 @@ if TYPE_CHECKING:
 
 _TICK = 0.5
 _CANCEL_POLL = 0.5
+_LEASE_RENEWAL = 10.0
 _PLAN_WAIT = 2.0
 _PLAY_WAIT = 0.3
-_HEARTBEAT = 30.0
 CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again to continue.")
 _NO_RESULT = Failure(Code.ANSIBLE_FAILED, "ansible-playbook ended without a result.")
 
@@ -44,10 +48,18 @@ class RunHandle:
         broadcaster: Who watches.
         pipeline: Takes the events.
         writer: The pipeline's way to the store.
+        data_dir: Where the result is kept when the database does not take it.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - a run is these parts
-        self, run: Run, job: Job, store: Store, broadcaster: Broadcaster, pipeline: EventPipeline, writer: Writer
+        self,
+        run: Run,
+        job: Job,
+        store: Store,
+        broadcaster: Broadcaster,
+        pipeline: EventPipeline,
+        writer: Writer,
+        data_dir: Path,
     ) -> None:
         self.id = run.id
         self.nodes = run.nodes
@@ -57,9 +69,12 @@ class RunHandle:
         self._broadcaster = broadcaster
         self._pipeline = pipeline
         self._writer = writer
+        self._data_dir = data_dir
+        self._ending = threading.Event()
         self._finished = threading.Event()
         self._failure: SlurmscaleError | None = None
-        self._heartbeat = 0.0
+        self._kept: Run | None = None
+        writer.on_failure = self._on_writer_failure
 
     @property
     def tracker(self) -> Tracker:
@@ -70,7 +85,7 @@ class RunHandle:
         """Begin."""
         self._job.start()
         threading.Thread(target=self._work, name=f"run-{self.id}", daemon=True).start()
-        threading.Thread(target=self._watch_for_cancel, name=f"cancel-{self.id}", daemon=True).start()
+        threading.Thread(target=self._keep_lease, name=f"lease-{self.id}", daemon=True).start()
 
     def subscribe(self) -> Subscription:
         """Receive the notices of this run."""
@@ -91,15 +106,21 @@ class RunHandle:
             timeout: Seconds to wait at most.
 
         Returns:
-            The run as recorded; still active when the time was over.
+            The run; still active when the time was over. When the database was away at the end, what it will record.
 
         Raises:
-            StoreError: The run ended, but its end could not be recorded.
+            ResultNotRecordedError: The run has ended, and its result is recorded nowhere.
         """
         self._finished.wait(timeout)
         if self._failure is not None:
             raise self._failure
-        return self._store.run(self.id)
+        return self._kept or self._store.run(self.id)
+
+    def tasks(self) -> list[Task]:
+        """Return the run's tasks as they are recorded, or will be when the database is back."""
+        if self._kept is None:
+            return self._store.tasks(self.id)
+        return [self._task(node.as_change()) for node in self.tracker.nodes.values()]
 
     @property
     def finished(self) -> bool:
@@ -115,8 +136,11 @@ class RunHandle:
             self._job.stop(Failure(Code.INTERNAL_ERROR, f"A mistake in slurmscale ended the run: {exc!r}"))
         try:
             self._end()
-        except StoreError as exc:
+        except SlurmscaleError as exc:
             self._failure = exc
+        except Exception as exc:
+            log.exception("the end of the run could not be recorded", run=self.id)
+            self._failure = ResultNotRecordedError(f"Run {self.id} has ended, and its result is not known: {exc!r}")
         finally:
             self._job.close()
             self._finished.set()
@@ -125,7 +149,7 @@ class RunHandle:
         waiting_for_plan = True
         for raw in self._job.stream(_TICK):
             if raw is None:
-                self._tick()
+                self._pipeline.tick(time.time())
                 continue
             name = raw.get("event")
             if name in ("playbook_on_start", "playbook_on_play_start"):
@@ -148,31 +172,49 @@ class RunHandle:
         # a play's line follows its event at once; it says which hosts take part
         return _PLAY_WAIT if self.tracker.plan.known else 0.0
 
-    def _tick(self) -> None:
-        now = time.time()
-        self._pipeline.tick(now)
-        if now - self._heartbeat > _HEARTBEAT:
-            # tells other machines that this process lives
-            self._heartbeat = now
-            self._writer.put(updated_at=now)
-
     def _record_process(self, pid: int) -> None:
-        try:
-            self._writer.put(urgent=True, ansible_pid=pid, ansible_started=psutil.Process(pid).create_time())
-        except psutil.Error:
-            return
+        self._writer.put(urgent=True, ansible_pid=pid, ansible_ticks=processes.start_ticks(pid))
 
     def _end(self) -> None:
+        self._ending.set()
         now = time.time()
         tracker = self.tracker
         status, error = self._outcome(now)
-        self._pipeline.finish(status, error, now)
-        self._writer.close()
+        error = self._pipeline.finish(status, error, now)
+        try:
+            self._writer.close()
+        except RunLostError:
+            # whoever ended it has recorded why
+            return
+        except StoreError as exc:
+            self._keep(status, error, now, exc)
+            return
         if self._pipeline.has_stats and tracker.counts().success:
             kind = timings_kind(self._run)
             # a run that found everything done says nothing about how long the work takes
             if tracker.changed_anything or self._run.operation is Operation.CHECK or not tracker.plan.timings:
                 self._store.save_timings(kind, self.id, tracker.timings())
+
+    def _keep(self, status: RunStatus, error: Failure | None, now: float, why: StoreError) -> None:
+        unwritten = self._writer.unwritten
+        path = keep_result(self._run, unwritten, self._data_dir) if unwritten else None
+        if path is None:
+            raise ResultNotRecordedError(
+                f"Run {self.id} has ended ({status.value}), but its result could not be recorded: {why.reason}",
+                "Make the database answer, or room on its disk, and run it again: what is done is found done.",
+            ) from why
+        log.warning("The database is away. The result is kept and recorded by the next start.", file=str(path))
+        ended = replace(self._run, status=status, counts=self.tracker.counts(), completed_at=now, updated_at=now)
+        code, reason, remedy = error or (None, None, None)
+        self._kept = replace(ended, error_code=code, error_message=reason, error_remedy=remedy)
+
+    def _task(self, change: TaskChange) -> Task:
+        code, reason, remedy = change.error or (None, None, None)
+        return Task(
+            0, f"{self.id}:{change.node}", self.id, change.node, self._run.operation.task_type, change.status,
+            change.progress, change.step, code, reason, remedy, self._run.created_at, change.updated_at,
+            change.started_at, change.completed_at,
+        )  # fmt: skip
 
     def _outcome(self, now: float) -> tuple[RunStatus, Failure | None]:
         tracker, job = self.tracker, self._job
@@ -188,17 +230,31 @@ class RunHandle:
         tracker.abort(error, now)
         return RunStatus.FAILED, error
 
-    def _watch_for_cancel(self) -> None:
-        """Another process asks for a cancel by writing it into the store."""
-        while not self._finished.wait(_CANCEL_POLL):
+    def _keep_lease(self) -> None:
+        """Show others that this process lives, and see what they want: a cancel, or the run itself."""
+        renewed = time.monotonic()
+        while not self._ending.wait(_CANCEL_POLL):
             try:
-                asked = self._store.cancel_requested(self.id)
-            except StoreError as exc:
-                log.warning("cannot see whether the run is to be cancelled", run=self.id, error=str(exc))
-                continue
-            if asked:
-                self.cancel()
+                if time.monotonic() - renewed > _LEASE_RENEWAL:
+                    self._store.record(self._run)
+                    renewed = time.monotonic()
+                if self._store.cancel_requested(self._run):
+                    self.cancel()
+                    return
+            except RunLostError as exc:
+                self._stop_unless_ending(exc)
                 return
+            except StoreError:
+                # the writer tells of it, once
+                continue
+
+    def _on_writer_failure(self, exc: SlurmscaleError) -> None:
+        # from the writer's own thread, which may not wait for the end of the work
+        threading.Thread(target=self._stop_unless_ending, args=[exc], daemon=True).start()
+
+    def _stop_unless_ending(self, exc: SlurmscaleError) -> None:
+        if not self._ending.is_set():
+            self._job.stop(Failure(exc.code, exc.reason, exc.remedy))
 
 
 def timings_kind(run: Run) -> str:

@@ -22,7 +22,6 @@ from slurmscale.runner import processes, project
 from slurmscale.runner.protocol import Launch
 from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.states import RunStatus
-from slurmscale.store.engine import owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +158,7 @@ def _run(
         variables=plain_vars,
         secret_names=tuple(secret_vars),
         retry_of=request.retry_of,
-        **owner(),
+        **processes.owner(),
     )
 
 

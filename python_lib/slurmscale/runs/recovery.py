@@ -1,63 +1,129 @@
-"""Finds runs whose process is gone, ends what is left of them, and says so in their records."""
+"""Puts right what earlier processes left: runs whose process is gone, and results that could not be recorded."""
 
 from __future__ import annotations
 
-import time
+import json
+import os
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmscale.errors import Code
+from slurmscale.errors import Code, NotFoundError, RunLostError, StoreError
 from slurmscale.models import Failure
 from slurmscale.runner import processes
 from slurmscale.states import RunStatus
-from slurmscale.store.engine import owner
 
 if TYPE_CHECKING:
     from slurmscale.models import Run
     from slurmscale.store.repository import Store
+    from slurmscale.store.writer import Batch
 
 INTERRUPTED = Failure(
     Code.RUN_INTERRUPTED, "The run was interrupted: the process that ran it is gone.", "Run it again to continue."
 )
-_SILENT_OWNER = 300.0
-"""Seconds after which the owner of a run on another machine counts as gone; it shows itself every half minute."""
 
 log = structlog.get_logger(__name__)
 
 
-def end_abandoned_runs(store: Store) -> list[Run]:
-    """Mark runs without a process as interrupted.
+def recover(store: Store, data_dir: Path) -> list[Run]:
+    """Bring in results that could not be recorded, and end runs whose process is gone.
 
     Args:
         store: The records.
+        data_dir: Directory in which results are kept while the database is away.
 
     Returns:
-        The runs that were marked.
+        The runs that were ended.
     """
-    here = owner()["owner_host"]
-    gone = [run for run in store.runs(active=True) if _abandoned(run, here)]
-    for run in gone:
-        if run.owner_host == here:
-            _end_remains(run)
-        store.end_run(run.id, RunStatus.INTERRUPTED, INTERRUPTED)
-        log.warning("a run was interrupted", run=run.id, nodes=len(run.nodes))
-    return gone
+    record_kept_results(store, data_dir)
+    return end_abandoned_runs(store)
 
 
-def _abandoned(run: Run, here: str) -> bool:
-    if run.owner_host == here:
-        return not processes.is_alive(run.owner_pid, run.owner_started)
-    return time.time() - (run.updated_at or run.created_at) > _SILENT_OWNER
+def end_abandoned_runs(store: Store) -> list[Run]:
+    """Mark runs without a process as interrupted, and end what is left of them on this machine."""
+    machine = processes.this_machine()
+    ended = []
+    for run, expired in store.active_runs():
+        alive = processes.is_alive(run.owner_pid, run.owner_ticks) if run.owner_machine == machine else None
+        # of a process that can't be seen, only its lease tells
+        if alive or (alive is None and not expired):
+            continue
+        if run.owner_machine == machine:
+            _end_remains(run, machine)
+        if store.end_run(run, RunStatus.INTERRUPTED, INTERRUPTED, only_if_expired=alive is None):
+            log.warning("a run was interrupted", run=run.id, nodes=len(run.nodes))
+            ended.append(run)
+    # those that another machine ended
+    for run in store.interrupted_runs(processes.owner()["owner_host"]):
+        if run.run_dir and Path(run.run_dir).exists():
+            _end_remains(run, machine)
+    return ended
 
 
-def _end_remains(run: Run) -> None:
+def _end_remains(run: Run, machine: str) -> None:
     """Ansible lives on until its next write to the dead process; it must not meet the run that follows."""
     if not run.run_dir:
         return
     run_dir = Path(run.run_dir)
-    pid = run.ansible_pid if processes.is_alive(run.ansible_pid, run.ansible_started) else None
-    processes.stop_processes(pid, run_dir)
+    known = run.owner_machine == machine and processes.is_alive(run.ansible_pid, run.ansible_ticks)
+    processes.stop_processes(run.ansible_pid if known else None, run_dir)
     processes.stop_on_nodes(run_dir / "cp")
     processes.remove_run_dir(run_dir)
+
+
+def keep_result(run: Run, batch: Batch, data_dir: Path) -> Path | None:
+    """Keep the result of a run in a file until the database is back.
+
+    Args:
+        run: The run, with its owner.
+        batch: What the database did not take; secrets are masked in it already.
+        data_dir: The first place to try.
+
+    Returns:
+        The file; None when no place takes it.
+    """
+    content = json.dumps({"run": run.id, "owner": run.owner_id, **batch._asdict()})
+    for directory in _directories(data_dir):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=directory, prefix=".")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            return Path(name).replace(directory / f"{run.id}.json")
+        except OSError as exc:
+            log.warning("the result can not be kept here", directory=str(directory), error=str(exc))
+    return None
+
+
+def record_kept_results(store: Store, data_dir: Path) -> None:
+    """Record the results that were kept while the database was away."""
+    for directory in _directories(data_dir):
+        for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
+            if path.stat().st_uid == os.geteuid() and _record_kept(store, path):
+                path.unlink(missing_ok=True)
+
+
+def _record_kept(store: Store, path: Path) -> bool:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        run = replace(store.run(kept["run"]), owner_id=kept["owner"])
+        store.record_late(run, kept["changes"], kept["lines"], **kept["values"])
+    except (NotFoundError, RunLostError, ValueError, KeyError) as exc:
+        log.warning("a kept result belongs to no run that waits for it", file=str(path), error=str(exc))
+        path.rename(path.with_suffix(".unusable"))
+        return False
+    except (StoreError, OSError) as exc:
+        log.warning("a kept result can not be recorded yet", file=str(path), error=str(exc))
+        return False
+    log.warning("the result of a run was recorded late", run=run.id, status=kept["values"].get("status"))
+    return True
+
+
+def _directories(data_dir: Path) -> tuple[Path, Path]:
+    """Return where results are kept: a full disk of the one may leave room on the other."""
+    return data_dir / "unrecorded", Path("/var/tmp") / f"slurmscale-unrecorded-{os.geteuid()}"  # noqa: S108 - made private

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import glob
 import os
-import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, Float, create_engine, event, inspect, literal_column, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from slurmscale.errors import StoreError
+from slurmscale.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import ColumnElement
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 HEAD = "0001"
 """Revision that this version works with."""
 _MIGRATION_LOCK = 7_305_811
 _BUSY_SECONDS = 30
-_REMEDY = (
-    "Set SLURMSCALE_DATA_DIR to a directory that can be written, or SLURMSCALE_DATABASE_URL to a database that answers."
-)
+_MAY_PASS = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
+_REMEDIES = {
+    "sqlite": "Check that its directory can be written and has room, or set SLURMSCALE_DATA_DIR to another.",
+    "postgresql": "Check that the server of SLURMSCALE_DATABASE_URL is up, can be reached, and lets this user write.",
+}
 
 
 class Database:
@@ -50,6 +59,13 @@ class Database:
         self.engine.dispose()
 
     @property
+    def now(self) -> ColumnElement[float]:
+        """The database's clock in seconds since the epoch: the one that all machines share."""
+        postgresql = self.engine.dialect.name == "postgresql"
+        seconds = "extract(epoch FROM clock_timestamp())" if postgresql else "(julianday('now') - 2440587.5) * 86400.0"
+        return literal_column(seconds, Float)
+
+    @property
     def shown_url(self) -> str:
         """The URL without its password."""
         return self.engine.url.render_as_string(hide_password=True)
@@ -69,9 +85,11 @@ class Database:
         """Turn errors of the database into a StoreError that says what to do."""
         try:
             yield
-        except (SQLAlchemyError, OSError) as exc:
-            reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
-            raise StoreError(f"Cannot {action} the database {self.shown_url}: {reason}. {_REMEDY}") from exc
+        except (SQLAlchemyError, OSError, ValueError, TypeError) as exc:
+            reason = next(iter(str(getattr(exc, "orig", None) or exc).strip().splitlines()), type(exc).__name__)
+            error = StoreUnavailableError if isinstance(exc, _MAY_PASS) else StoreError
+            remedy = _REMEDIES.get(self.engine.dialect.name, "")
+            raise error(f"Cannot {action} the database {self.shown_url}: {reason}.", remedy) from exc
 
 
 def _upgrade_tables(connection: Connection) -> None:
@@ -139,7 +157,7 @@ def _make_private(path: Path) -> None:
         if folder.stat().st_uid == os.geteuid() and all(one.name.startswith(path.name) for one in folder.iterdir()):
             folder.chmod(0o700)
     except OSError as exc:
-        raise StoreError(f"Cannot make the database {path}: {exc.strerror}.", _REMEDY) from exc
+        raise StoreError(f"Cannot make the database {path}: {exc.strerror}.", _REMEDIES["sqlite"]) from exc
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -152,12 +170,3 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def owner() -> dict[str, Any]:
-    """Describe this process, so that others can tell whether it still lives."""
-    return {
-        "owner_host": socket.gethostname(),
-        "owner_pid": os.getpid(),
-        "owner_started": psutil.Process().create_time(),
-    }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from slurmscale.errors import NotFoundError, OverlapError, StoreError
+from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError
 from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, Timing
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.engine import Database
@@ -35,6 +35,10 @@ from slurmscale.store.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from sqlalchemy import ColumnElement
+
+LEASE_SECONDS = 60.0
+"""How long the owner of a run may stay silent before others take it for gone."""
 _LEARN_FROM = 5
 """Earlier runs whose timings count; older ones describe machines and roles of the past."""
 
@@ -74,73 +78,139 @@ class Store(Database):
             for _ in range(3):
                 try:
                     with self.begin() as connection:
-                        return _insert_run(connection, run)
+                        return _insert_run(connection, run, self.now + LEASE_SECONDS)
                 except IntegrityError:
                     self._refuse_overlap(run)
             raise StoreError("The run could not be recorded: other runs kept claiming its nodes at the same moment.")
 
     def _refuse_overlap(self, run: Run) -> None:
-        wanted = set(run.nodes)
+        wanted = _claims(run)
         with self.engine.connect() as connection:
-            held = connection.execute(
-                select(claims.c.run_id, claims.c.node).where(claims.c.cluster == run.cluster).order_by(claims.c.node)
-            ).all()
-        overlap = [(run_id, node) for run_id, node in held if node in wanted]
+            held = connection.execute(select(claims.c.run_id, claims.c.claim).order_by(claims.c.claim)).all()
+        overlap = [(run_id, wanted[claim]) for run_id, claim in held if claim in wanted]
         if overlap:
             first = overlap[0][0]
             raise OverlapError(first, tuple(node for run_id, node in overlap if run_id == first))
 
     def record(
         self,
-        run_id: str,
-        changes: Sequence[Mapping[str, Any]],
-        lines: Sequence[Mapping[str, Any]],
-        run: Mapping[str, Any],
+        run: Run,
+        changes: Sequence[Mapping[str, Any]] = (),
+        lines: Sequence[Mapping[str, Any]] = (),
+        **values: Any,
     ) -> None:
-        """Write a batch: changed tasks, new log lines and the run's own columns, in one transaction."""
+        """Write a batch: changed tasks, new log lines and the run's own columns, in one transaction.
+
+        Raises:
+            RunLostError: The run has ended, or is another process's; nothing was written.
+        """
         with self.explained("write"), self.begin() as connection:
+            # first, for it locks the run against whoever ends it
+            self._write_own(connection, run, RUN_ACTIVE, values)
             if changes:
                 connection.execute(_UPDATE_TASK, list(changes))
             if lines:
                 connection.execute(insert(log_lines), list(lines))
-            if run:
-                connection.execute(update(runs).where(runs.c.id == run_id).values(**run))
-                if RunStatus(run.get("status", RunStatus.RUNNING)) not in RUN_ACTIVE:
-                    connection.execute(delete(claims).where(claims.c.run_id == run_id))
 
-    def update_run(self, run_id: str, **values: Any) -> None:
-        """Write single columns of a run at once."""
-        self.record(run_id, (), (), values)
+    def record_late(
+        self, run: Run, changes: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]], **values: Any
+    ) -> None:
+        """Write the result of a run that ended while the database was away, also when it was called interrupted.
 
-    def end_run(self, run_id: str, status: RunStatus, error: Failure) -> None:
-        """End a run from outside: its active tasks become failed with its error, its nodes are free."""
-        now = time.time()
+        Raises:
+            RunLostError: There is no such run, or its result is known.
+        """
         with self.explained("write"), self.begin() as connection:
+            self._write_own(connection, run, RUN_ACTIVE | {RunStatus.INTERRUPTED}, values)
+            if changes:
+                connection.execute(_UPDATE_TASK, list(changes))
+            if lines:
+                connection.execute(insert(log_lines), list(lines))
+
+    def _write_own(
+        self, connection: Connection, run: Run, statuses: Iterable[RunStatus], values: Mapping[str, Any]
+    ) -> None:
+        written = connection.execute(
+            update(runs)
+            .where(runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(statuses))
+            .values(**{"updated_at": time.time(), **values, "lease_until": self.now + LEASE_SECONDS})
+        ).rowcount
+        if not written:
+            raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
+        if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
+            connection.execute(delete(claims).where(claims.c.run_id == run.id))
+
+    def end_run(self, run: Run, status: RunStatus, error: Failure, *, only_if_expired: bool = False) -> bool:
+        """End a run from outside: its active tasks become failed with its error, its nodes are free.
+
+        Args:
+            run: The run; it is left alone when it has ended, or has another owner by now.
+            status: How it ended.
+            error: Why.
+            only_if_expired: Leave it alone when its owner has shown itself.
+
+        Returns:
+            Whether it was ended.
+        """
+        now = time.time()
+        own = [runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(RUN_ACTIVE)]
+        if only_if_expired:
+            own.append(runs.c.lease_until < self.now)
+        ended = {"status": status, "completed_at": now, "updated_at": now, **error_columns(error)}
+        with self.explained("write"), self.begin() as connection:
+            if not connection.execute(update(runs).where(*own).values(**ended)).rowcount:
+                return False
             connection.execute(
                 update(tasks)
-                .where(tasks.c.run_id == run_id, tasks.c.status.in_(ACTIVE))
+                .where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))
                 .values(status=TaskStatus.FAILED, completed_at=now, updated_at=now, **error_columns(error))
             )
-            counts = _count(connection, run_id)
+            counts = _count(connection, run.id)
             connection.execute(
                 update(runs)
-                .where(runs.c.id == run_id)
+                .where(runs.c.id == run.id)
                 .values(
-                    status=status, completed_at=now, updated_at=now, **error_columns(error),
                     active=counts.active, success=counts.success, failed=counts.failed,
                     active_progress=counts.active_progress,
                 )
             )  # fmt: skip
-            connection.execute(delete(claims).where(claims.c.run_id == run_id))
+            connection.execute(delete(claims).where(claims.c.run_id == run.id))
+        return True
 
     def request_cancel(self, run_id: str) -> None:
         """Ask the process that owns a run to cancel it."""
-        self.update_run(run_id, cancel_requested=True)
+        with self.explained("write"), self.begin() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_requested=True))
 
-    def cancel_requested(self, run_id: str) -> bool:
-        """Say whether somebody asked for the run to be cancelled."""
+    def cancel_requested(self, run: Run) -> bool:
+        """Say whether somebody asked for the run to be cancelled.
+
+        Raises:
+            RunLostError: The run has ended, or is another process's.
+        """
         with self.explained("read"), self.engine.connect() as connection:
-            return bool(connection.scalar(select(runs.c.cancel_requested).where(runs.c.id == run_id)))
+            row = connection.execute(
+                select(runs.c.cancel_requested, runs.c.owner_id, runs.c.status).where(runs.c.id == run.id)
+            ).first()
+        if row is None or row.owner_id != run.owner_id or row.status not in RUN_ACTIVE:
+            raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
+        return bool(row.cancel_requested)
+
+    def active_runs(self) -> list[tuple[Run, bool]]:
+        """Return the runs at work, each with whether its owner's lease has expired."""
+        expired = (runs.c.lease_until < self.now).label("expired")
+        query = select(*runs.c, expired).where(runs.c.status.in_(RUN_ACTIVE))
+        with self.explained("read"), self.engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [(run_of_row({key: row[key] for key in row if key != "expired"}), bool(row["expired"])) for row in rows]
+
+    def interrupted_runs(self, owner_host: str) -> list[Run]:
+        """Return the runs of a machine that were interrupted and had a directory there."""
+        query = select(runs).where(
+            runs.c.status == RunStatus.INTERRUPTED, runs.c.owner_host == owner_host, runs.c.run_dir.is_not(None)
+        )
+        with self.explained("read"), self.engine.connect() as connection:
+            return [run_of_row(row) for row in connection.execute(query).mappings()]
 
     def run(self, run_id: str) -> Run:
         """Return a run; raises NotFoundError."""
@@ -264,9 +334,17 @@ class Store(Database):
             connection.execute(delete(clusters).where(clusters.c.name == name))
 
 
-def _insert_run(connection: Connection, run: Run) -> dict[str, int]:
-    connection.execute(insert(runs).values(**row_of_run(run)))
-    connection.execute(insert(claims), [{"cluster": run.cluster, "node": node, "run_id": run.id} for node in run.nodes])
+def _claims(run: Run) -> dict[str, str]:
+    """Return the run's nodes by the machine that each claims."""
+    claimed = run.claims or tuple(f"{run.cluster}/{node}" for node in run.nodes)
+    return dict(zip(claimed, run.nodes, strict=True))
+
+
+def _insert_run(connection: Connection, run: Run, lease_until: ColumnElement[float]) -> dict[str, int]:
+    connection.execute(insert(runs).values(**row_of_run(run) | {"lease_until": lease_until}))
+    connection.execute(
+        insert(claims), [{"claim": claim, "node": node, "run_id": run.id} for claim, node in _claims(run).items()]
+    )
     connection.execute(
         insert(tasks),
         [

@@ -30,6 +30,8 @@ from slurmscale.operations import Operation
 from slurmscale.states import RunStatus, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import RowMapping
 
 metadata = MetaData()
@@ -78,11 +80,14 @@ runs = Table(
     Column("variables", JSON, nullable=False),
     Column("secret_names", JSON, nullable=False),
     Column("retry_of", String(64)),
+    Column("owner_id", String(64), nullable=False),
     Column("owner_host", String(255), nullable=False),
+    Column("owner_machine", String(128), nullable=False),
     Column("owner_pid", Integer, nullable=False),
-    Column("owner_started", Float, nullable=False),
+    Column("owner_ticks", BigInteger, nullable=False),
     Column("ansible_pid", Integer),
-    Column("ansible_started", Float),
+    Column("ansible_ticks", BigInteger),
+    Column("lease_until", Float),
     Column("run_dir", Text),
     Column("cancel_requested", Boolean, nullable=False),
     Index("ix_runs_created_at", "created_at"),
@@ -115,8 +120,8 @@ tasks = Table(
 claims = Table(
     "claims",
     metadata,
-    Column("cluster", String(255), primary_key=True),
-    Column("node", String(255), primary_key=True),
+    Column("claim", String(512), primary_key=True),
+    Column("node", String(255), nullable=False),
     Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Index("ix_claims_run", "run_id"),
 )
@@ -149,7 +154,7 @@ timings = Table(
 _COUNTS = ("total", "active", "success", "failed", "active_progress")
 
 
-def run_of_row(row: RowMapping) -> Run:
+def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
     """Make a run of its row."""
     values = dict(row)
     counts = Counts(**{name: values.pop(name) for name in _COUNTS})
@@ -169,7 +174,7 @@ def run_of_row(row: RowMapping) -> Run:
 
 def row_of_run(run: Run) -> dict[str, Any]:
     """Make the row of a run."""
-    row = {name: getattr(run, name) for name in Run.__dataclass_fields__ if name not in ("counts", "check")}
+    row = {name: getattr(run, name) for name in Run.__dataclass_fields__ if name not in ("counts", "check", "claims")}
     return row | {name: getattr(run.counts, name) for name in _COUNTS} | {
         "nodes": "\n".join(run.nodes),
         "secret_names": list(run.secret_names),

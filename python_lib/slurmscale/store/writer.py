@@ -1,33 +1,45 @@
 """The one thread that writes a live run into the store, in batches.
 
 Ansible must never wait for the database: what comes in is only appended here. Changes of the same node are merged, so
-a database that hangs for a while costs memory for log lines and nothing else. When too much has piled up, `put` waits;
-that slows the reader of the events down, not the playbook.
+a database that is away for a while costs memory for log lines and nothing else. What the database refuses for its
+content is left out alone, and named in the log.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from slurmscale.errors import StoreError
+from slurmscale.errors import RunLostError, SlurmscaleError, StoreError, StoreUnavailableError
 from slurmscale.store.tables import error_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from slurmscale.models import Counts, TaskChange
+    from slurmscale.models import Counts, Run, TaskChange
     from slurmscale.store.repository import Store
 
 _INTERVAL = 0.5
 _BATCH = 5_000
 _MOST_WAITING = 15_000
+_PATIENCE = 10.0
+"""Seconds for which the reader of the events is slowed down when too much is waiting."""
+_MOST_KEPT = 200_000
+"""Log lines kept while the database is away."""
 _RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class Batch(NamedTuple):
+    """What is to be written, as rows."""
+
+    changes: list[dict[str, Any]]
+    lines: list[dict[str, Any]]
+    values: dict[str, Any]
 
 
 class Writer:
@@ -35,25 +47,37 @@ class Writer:
 
     Args:
         store: Where to.
-        run_id: The run.
+        run: The run, with its owner.
         task_ids: Ids of the task records by node.
-        give_up: Seconds after which a database that takes nothing is given up, at the end of the run or when too much
-            is waiting.
+        give_up: Seconds after which a database that takes nothing is given up, at the end of the run.
+        on_failure: Called when the run can't be recorded any more; its work should end then.
     """
 
-    def __init__(self, store: Store, run_id: str, task_ids: Mapping[str, int], give_up: float = 60.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        task_ids: Mapping[str, int],
+        give_up: float = 60.0,
+        on_failure: Callable[[SlurmscaleError], None] | None = None,
+    ) -> None:
         self._store = store
-        self._run_id = run_id
+        self._owned = run
         self._task_ids = task_ids
         self._give_up = give_up
+        self.on_failure = on_failure
         self._changes: dict[str, TaskChange] = {}
         self._lines: list[dict[str, Any]] = []
-        self._run: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
         self._wake = threading.Condition()
         self._urgent = False
         self._closing = False
-        self.error: StoreError | None = None
-        self._thread = threading.Thread(target=self._work, name=f"writer-{run_id}", daemon=True)
+        self._away = False
+        self._lost_lines = 0
+        self.error: SlurmscaleError | None = None
+        self.unwritten: Batch | None = None
+        """What the database did not take in the end."""
+        self._thread = threading.Thread(target=self._work, name=f"writer-{run.id}", daemon=True)
         self._thread.start()
 
     def put(
@@ -63,27 +87,28 @@ class Writer:
         counts: Counts | None = None,
         *,
         urgent: bool = False,
-        **run: Any,
+        **values: Any,
     ) -> None:
-        """Hand over what is to be written.
+        """Hand over what is to be written; never waits for long.
 
         Args:
             changes: Nodes that changed.
             lines: New log lines, as rows.
             counts: How the run's tasks stand after the changes.
             urgent: Write at once; for changes of status.
-            **run: Columns of the run.
+            **values: Columns of the run.
         """
         with self._wake:
-            self._wake.wait_for(lambda: len(self._lines) < _MOST_WAITING or self.error is not None)
-            if self.error is not None:
-                return
+            self._wake.wait_for(lambda: len(self._lines) < _MOST_WAITING or self._away or self.error, _PATIENCE)
             for change in changes:
                 self._changes[change.node] = change
-            self._lines.extend(lines)
-            self._run.update(run)
+            if self.error is None and len(self._lines) < _MOST_KEPT:
+                self._lines.extend(lines)
+            else:
+                self._lost_lines += len(list(lines))
+            self._values.update(values)
             if counts is not None:
-                self._run.update(
+                self._values.update(
                     active=counts.active, success=counts.success, failed=counts.failed,
                     active_progress=counts.active_progress,
                 )  # fmt: skip
@@ -95,59 +120,120 @@ class Writer:
         """Write the rest and stop.
 
         Raises:
-            StoreError: The database did not take it.
+            StoreError: The database did not take it; `unwritten` has it.
+            RunLostError: The run was ended by another process.
         """
         with self._wake:
             self._closing = True
             self._wake.notify_all()
         self._thread.join()
         if self.error is not None:
+            with self._wake:
+                self.unwritten = self._take()
             raise self.error
 
     def _work(self) -> None:
+        try:
+            self._write_until_closed()
+        except Exception as exc:
+            log.exception("the run can not be recorded any more", run=self._owned.id)
+            self._fail(exc if isinstance(exc, SlurmscaleError) else StoreError(f"The run can't be recorded: {exc!r}"))
+
+    def _write_until_closed(self) -> None:
         deadline: float | None = None
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._urgent or self._closing or len(self._lines) >= _BATCH, _INTERVAL)
-                batch = self._take()
-                closing = self._closing
+                changes, lines, values = self._changes, self._lines, self._values
+                batch, closing = self._take(), self._closing
             if not any(batch):
                 if closing:
                     return
                 continue
             try:
-                self._store.record(self._run_id, *self._rows(*batch))
-                deadline = None
-            except StoreError as exc:
-                deadline = deadline or time.monotonic() + self._give_up
-                if (closing or len(self._lines) >= _MOST_WAITING) and time.monotonic() > deadline:
-                    self._fail(exc)
-                    return
-                log.warning("the database does not take the run's records, trying again", error=str(exc))
-                self._put_back(*batch)
+                self._write(batch)
+            except StoreUnavailableError as exc:
+                self._put_back(changes, lines, values)
+                self._tell_away(exc)
+                if closing:
+                    deadline = deadline or time.monotonic() + self._give_up
+                    if time.monotonic() > deadline:
+                        self._fail(exc)
+                        return
                 time.sleep(_RETRY_SECONDS)
+                continue
+            except SlurmscaleError:
+                self._put_back(changes, lines, values)
+                raise
+            self._tell_back()
 
-    def _take(self) -> tuple[dict[str, TaskChange], list[dict[str, Any]], dict[str, Any]]:
-        batch = self._changes, self._lines, self._run
-        self._changes, self._lines, self._run = {}, [], {}
+    def _write(self, batch: Batch) -> None:
+        try:
+            self._store.record(self._owned, batch.changes, batch.lines, **batch.values)
+        except (StoreUnavailableError, RunLostError):
+            raise
+        except StoreError as exc:
+            self._write_singly(batch, exc)
+
+    def _write_singly(self, batch: Batch, why: StoreError) -> None:
+        """Write what can be written of a batch that was refused for something in it."""
+        self._store.record(self._owned, **batch.values)
+        refused: list[str] = []
+        for kind, rows in (("changes", batch.changes), ("lines", batch.lines)):
+            for row in rows:
+                try:
+                    self._store.record(self._owned, **{kind: [row]})
+                except (StoreUnavailableError, RunLostError):
+                    raise
+                except StoreError as exc:
+                    refused.append(str(exc))
+        if len(refused) == len(batch.changes) + len(batch.lines):
+            raise why
+        log.warning("the database refused some records", run=self._owned.id, count=len(refused), refused=refused[:3])
+
+    def _take(self) -> Batch:
+        if self._lost_lines and not self._away:
+            self._lines.append(self._note(f"{self._lost_lines} lines were lost: the database was away for too long."))
+            self._lost_lines = 0
+        batch = self._rows(self._changes, self._lines, self._values)
+        self._changes, self._lines, self._values = {}, [], {}
         self._urgent = False
         self._wake.notify_all()
         return batch
 
-    def _put_back(self, changes: dict[str, TaskChange], lines: list[dict[str, Any]], run: dict[str, Any]) -> None:
+    def _note(self, text: str) -> dict[str, Any]:
+        return {
+            "run_id": self._owned.id, "node": None, "counter": 0, "created_at": time.time(), "event": "warning",
+            "task": "", "text": text,
+        }  # fmt: skip
+
+    def _put_back(self, changes: dict[str, TaskChange], lines: list[dict[str, Any]], values: dict[str, Any]) -> None:
         with self._wake:
             self._changes = changes | self._changes
             self._lines = lines + self._lines
-            self._run = run | self._run
+            self._values = values | self._values
 
-    def _fail(self, exc: StoreError) -> None:
+    def _tell_away(self, exc: StoreError) -> None:
+        if not self._away:
+            log.warning(
+                "The database does not take the run's records. The run goes on, they are kept until it does.",
+                run=self._owned.id, error=exc.reason,
+            )  # fmt: skip
+        self._away = True
+
+    def _tell_back(self) -> None:
+        if self._away:
+            log.warning("The database takes the run's records again.", run=self._owned.id)
+        self._away = False
+
+    def _fail(self, exc: SlurmscaleError) -> None:
         with self._wake:
             self.error = exc
             self._wake.notify_all()
+        if self.on_failure is not None:
+            self.on_failure(exc)
 
-    def _rows(
-        self, changes: dict[str, TaskChange], lines: list[dict[str, Any]], run: dict[str, Any]
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    def _rows(self, changes: dict[str, TaskChange], lines: list[dict[str, Any]], values: dict[str, Any]) -> Batch:
         ids = self._task_ids
         rows = [
             {
@@ -162,4 +248,4 @@ class Writer:
             }
             for change in changes.values()
         ]
-        return rows, lines, run | {"updated_at": time.time()}
+        return Batch(rows, lines, values)

@@ -52,11 +52,14 @@ def upgrade() -> None:
         sa.Column("variables", sa.JSON(), nullable=False),
         sa.Column("secret_names", sa.JSON(), nullable=False),
         sa.Column("retry_of", sa.String(length=64), nullable=True),
+        sa.Column("owner_id", sa.String(length=64), nullable=False),
         sa.Column("owner_host", sa.String(length=255), nullable=False),
+        sa.Column("owner_machine", sa.String(length=128), nullable=False),
         sa.Column("owner_pid", sa.Integer(), nullable=False),
-        sa.Column("owner_started", sa.Float(), nullable=False),
+        sa.Column("owner_ticks", sa.BigInteger(), nullable=False),
         sa.Column("ansible_pid", sa.Integer(), nullable=True),
-        sa.Column("ansible_started", sa.Float(), nullable=True),
+        sa.Column("ansible_ticks", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until", sa.Float(), nullable=True),
         sa.Column("run_dir", sa.Text(), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -75,11 +78,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "claims",
-        sa.Column("cluster", sa.String(length=255), nullable=False),
+        sa.Column("claim", sa.String(length=512), nullable=False),
         sa.Column("node", sa.String(length=255), nullable=False),
         sa.Column("run_id", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("cluster", "node"),
+        sa.PrimaryKeyConstraint("claim"),
     )
     op.create_index("ix_claims_run", "claims", ["run_id"], unique=False)
     op.create_table(
