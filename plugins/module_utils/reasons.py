@@ -119,7 +119,6 @@ class Code(str, enum.Enum):
     FILE_NOT_WRITTEN = "file-not-written", "A file or directory can't be made, changed or removed."
     OWNER_MISSING = "owner-missing", "The user or group that a file must belong to does not exist."
     ACCOUNT_NOT_MADE = "account-not-made", "A user or group could not be created as needed."
-    NODE_FACT_INVALID = "node-fact-invalid", "A machine describes itself in a way that can't stand in slurm.conf."
 
     # Removal, upgrade and rotation of the key.
     REMOVAL_NOT_CONFIRMED = "removal-not-confirmed", "Nobody confirmed the removal of nodes."

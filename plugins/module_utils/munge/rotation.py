@@ -104,13 +104,15 @@ class KeyRotation:
         record = self._read_record()
         sha256, phase = self._fingerprint(self.path), self._phase(record)
         replaced = self._fingerprint(self.old_path) or self._fingerprint(self.previous_path)
+        runs = phase in ("scheduled", "switched") and self._unit_runs()
+        expires = record.get("expires", float("inf") if phase in ("none", "staged") else 0)
         return {
             "active": "old" if replaced in (None, sha256) else "new",
             "sha256": sha256,
             "phase": phase,
             "rotation": record.get("rotation"),
-            "return_at": record.get("return_at") if phase in ("scheduled", "switched") else None,
-            "interrupted": time.time() > record.get("expires", float("inf") if phase in ("none", "staged") else 0),
+            "return_at": record.get("return_at") if runs else None,
+            "interrupted": time.time() > expires or (phase == "switched" and not runs),
         }
 
     def stage(self, size: int) -> None:
@@ -149,7 +151,8 @@ class KeyRotation:
                     "time, or this clock is ahead of the others.",
                     "Give the hosts longer by -e lead=SECONDS, and see that their clocks agree.",
                 )
-        self._lock({"switch_at": switch_at, "return_at": return_at, "expires": return_at + MAX_DELAY})
+        terms = {"switch_at": switch_at, "return_at": return_at, "expires": return_at + MAX_DELAY}
+        self._lock({**terms, "new_key": self._fingerprint(self.new_path)})
         self.changed = True
         if self.check_mode:
             return
@@ -249,7 +252,9 @@ class KeyRotation:
         if os.path.exists(self.old_path):
             return "switched"
         if "switch_at" in record:
-            return "scheduled" if os.path.exists(self.new_path) else "returned"
+            # A key of another rotation may have been deployed since.
+            staged = self._fingerprint(self.new_path)
+            return "scheduled" if staged is not None and staged == record.get("new_key") else "returned"
         return "staged" if record or os.path.exists(self.new_path) else "none"
 
     def _read_record(self) -> Dict[str, Any]:
@@ -270,7 +275,7 @@ class KeyRotation:
         # A scheduled rotation that has returned can't be committed any more: it has ended, whoever ran it.
         returned = state["phase"] == "returned" and "return_at" in held
         free = state["phase"] == "staged" if ours else returned or (state["interrupted"] and not switched)
-        if (held and not free) or self._unit_runs():
+        if switched or (held and not free) or self._unit_runs():
             raise self._under_way(held, state)
         if self.check_mode:
             return

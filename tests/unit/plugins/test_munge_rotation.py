@@ -241,6 +241,7 @@ def test_a_host_that_lost_its_unit_does_not_claim_that_the_key_comes_back(host: 
     assert code(step("switched")) == "rotation-interrupted"
     state = step("status")
     assert (state["active"], state["phase"]) == ("new", "switched")
+    assert (state["return_at"], state["interrupted"]) == (None, True)
     assert step("committed")["active"] == "new"
 
 
@@ -292,6 +293,16 @@ def test_a_rotation_that_died_before_the_switch_does_not_block_for_ever(
     assert step("status")["interrupted"]
     assert step("staged", rotation="second")["rotation"] == "second"
     assert host.key.read_bytes() == OLD
+
+
+def test_a_host_that_returned_by_itself_can_be_rotated_again_at_once(host: Systemd, step: Any) -> None:
+    """The control machine lost it and never rolled it back."""
+    switch(host, step, hold=1)
+    wait_for(lambda: not host.runs())
+    deploy(host, content=b"m" * 64)
+    assert step("status")["phase"] == "returned"
+    assert step("scheduled", rotation="second", at=time.time() + 60)["rotation"] == "second"
+    assert code(step("rolled_back")) == "rotation-under-way"
 
 
 @pytest.mark.parametrize("committed", [True, False])
