@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
 if TYPE_CHECKING:
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: apphub_gaps
-short_description: Says what an AppHub lacks for a machine
+short_description: Finds what an AppHub lacks for a machine
 version_added: "0.1.0"
 description:
-  - Looks packages up in the catalog of an AppHub. Asks nobody and changes nothing.
+  - Looks packages up in the catalog of an AppHub. Connects to nothing and changes nothing.
 options:
   _input:
     description: The catalog, C(/pkgs/catalog.json).
@@ -43,41 +44,51 @@ options:
     default: ""
 """
 EXAMPLES = r"""
-- name: Say what is missing
-  ansible.builtin.debug:
-    msg: "{{ catalog | ai_infra.slurm.apphub_gaps('rpm/el9', 'x86_64', ['munge', 'slurm-slurmd'], '24.11') }}"
+- name: Require the packages of a node
+  ai_infra.slurm.require:
+    findings: "{{ catalog | ai_infra.slurm.apphub_gaps('rpm/el9', 'x86_64', ['munge', 'slurm-slurmd'], '24.11') }}"
 """
 RETURN = r"""
 _value:
-  description: One sentence for each thing that is missing, with what is there instead.
+  description: The keys code, reason and remedy of each thing that is missing, with what is there instead.
   type: list
-  elements: str
+  elements: dict
 """
 
+_REMEDY = (
+    "Publish the packages with playbooks/publish_apphub.yml, or choose others by apphub_client_packages and "
+    "apphub_client_slurm_version."
+)
 # The kernel's word for an architecture -> Debian's.
 _DEBIAN = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64el"}
 
 
 def apphub_gaps(
     catalog: Mapping[str, Any], repository: str, arch: str, packages: Iterable[str], version: str = ""
-) -> list[str]:
+) -> list[dict[str, str]]:
     """Return what the catalog lacks."""
     repositories = catalog["repositories"]
     if repository not in repositories:
-        return [f"There is no repository {repository}; there are {_join(repositories)}."]
+        reason = f"AppHub has no repository {repository}; there are {_join(repositories)}. Nothing was changed here."
+        return [Failure(Code.APPHUB_REPOSITORY_MISSING, reason, _REMEDY).as_dict()]
     own = _DEBIAN.get(arch, arch) if repository.startswith("deb/") else arch
     gaps = []
     for name in packages:
         versions = repositories[repository]["packages"].get(name, {})
         fitting = [found for found, entry in versions.items() if _archs(entry) & {own, "all", "noarch"}]
         if not versions:
-            gaps.append(f"{repository} has no package {name}.")
+            gaps.append(f"has no package {name}")
         elif not fitting:
             there = _join({found for entry in versions.values() for found in _archs(entry)})
-            gaps.append(f"{repository} has {name} not for {own}, only for {there}.")
+            gaps.append(f"has {name} not for {own}, only for {there}")
         elif name.startswith("slurm") and version and not any(is_version(found, version) for found in fitting):
-            gaps.append(f"{repository} has no {name} {version}; there are {_join(fitting)}.")
-    return gaps
+            gaps.append(f"has no {name} {version}; there are {_join(fitting)}")
+    return [
+        Failure(
+            Code.APPHUB_PACKAGE_MISSING, f"{repository} of AppHub {gap}. Nothing was changed here.", _REMEDY
+        ).as_dict()
+        for gap in gaps
+    ]
 
 
 def _archs(entry: Mapping[str, Any]) -> set[str]:

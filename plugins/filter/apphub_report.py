@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: apphub_report
-short_description: Sums up what is wrong with AppHubs
+short_description: Sums up the findings of apphub_check
 version_added: "0.1.0"
 description:
   - Writes a table of what was found, what is wrong first.
@@ -31,26 +31,28 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 _value:
-  description: well (whether nothing is wrong), findings and table (text).
+  description: >-
+    well (whether nothing is wrong), findings (what is wrong first), failures (what is wrong only) and table (text).
   type: dict
 """
 
 
 def apphub_report(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the findings in order, the verdict and the table."""
-    # What is wrong must not be looked for.
+    """Return the findings in order, those that are failures, and the table."""
+    # What is wrong comes first, where it is seen.
     rows = sorted(findings, key=lambda row: bool(row["ok"]))
-    cells = [(row["where"], row["check"], row["subject"], "ok" if row["ok"] else "WRONG", _text(row)) for row in rows]
-    wrong = sum(not row["ok"] for row in rows)
-    last = (
-        f"{wrong} of {len(rows)} checks found something wrong." if wrong else f"{len(rows)} checks, nothing is wrong."
-    )
-    header = ("WHERE", "CHECK", "SUBJECT", "RESULT", "FOUND")
-    return {"well": not wrong, "findings": rows, "table": "\n".join([*columns([header, *cells]), "", last])}
+    cells = [(row["where"], row["check"], row["subject"], row["code"] or "ok", _text(row)) for row in rows]
+    wrong = [row for row in rows if not row["ok"]]
+    if wrong:
+        last = f"{len(wrong)} of {len(rows)} checks found something wrong."
+    else:
+        last = f"{len(rows)} checks, nothing is wrong."
+    table = "\n".join([*columns([("WHERE", "CHECK", "SUBJECT", "RESULT", "REASON"), *cells]), "", last])
+    return {"well": not wrong, "findings": rows, "failures": wrong, "table": table}
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    return ". ".join(filter(None, (str(row["found"]), row["remedy"])))
+    return " ".join(filter(None, (str(row["reason"]), row["remedy"])))
 
 
 class FilterModule:

@@ -133,6 +133,42 @@ class Code(str, enum.Enum):
     MUNGE_KEY_UNUSABLE = "munge-key-unusable", "munged would not accept the key."
     ROTATION_TAKEN_BACK = "rotation-taken-back", "The old munge key is back, or comes back by itself."
 
+    # AppHub, as its clients see it.
+    APPHUB_NOT_CONFIGURED = "apphub-not-configured", "No address of an AppHub is stated."
+    APPHUB_ADDRESS_INVALID = "apphub-address-invalid", "An address or a user name cannot be used, or holds a password."
+    APPHUB_UNREACHABLE = "apphub-unreachable", "The AppHub does not answer, or none of several can be used."
+    APPHUB_CERTIFICATE_INVALID = "apphub-certificate-invalid", "The certificate of the AppHub is not trusted."
+    APPHUB_LOGIN_REFUSED = "apphub-login-refused", "The AppHub or its proxy asks for another user name and password."
+    APPHUB_SERVER_ERROR = "apphub-server-error", "The web server of the AppHub answers with an error."
+    APPHUB_LIMIT_EXCEEDED = "apphub-limit-exceeded", "A file, an archive or a folder is larger than it can rightly be."
+    APPHUB_KEY_UNKNOWN = "apphub-key-unknown", "Nothing says whether the key that a server offers is AppHub's."
+    APPHUB_KEY_DIFFERS = "apphub-key-differs", "The key has another checksum than the one that is stated."
+    APPHUB_KEY_INVALID = "apphub-key-invalid", "The key cannot be read, has expired or was revoked."
+    APPHUB_CATALOG_INVALID = "apphub-catalog-invalid", "The server has no catalog of packages that can be read."
+    APPHUB_SIGNATURE_INVALID = "apphub-signature-invalid", "An index is not signed with AppHub's key."
+    APPHUB_FILE_MISSING = "apphub-file-missing", "A published file is not there."
+    APPHUB_FILE_DAMAGED = "apphub-file-damaged", "A published file is not what its index says."
+    APPHUB_REPOSITORY_MISSING = "apphub-repository-missing", "There is no repository for an operating system."
+    APPHUB_PACKAGE_MISSING = "apphub-package-missing", "A repository lacks a package, or a version of it."
+    PACKAGE_INSTALLATION_FAILED = "package-installation-failed", "apt or dnf cannot install from the AppHub."
+
+    # AppHub, where it is made.
+    APPHUB_TOOL_MISSING = "apphub-tool-missing", "A program that is needed is not installed."
+    APPHUB_TOOL_FAILED = "apphub-tool-failed", "A program that makes or reads packages or indexes failed."
+    APPHUB_SOURCE_MISSING = "apphub-source-missing", "A folder of packages is missing or empty."
+    APPHUB_PACKAGE_INVALID = "apphub-package-invalid", "A package is broken, misplaced, there twice, or not for AppHub."
+    APPHUB_VERSION_NEEDED = "apphub-version-needed", "Without a version, a repository would have no Slurm at all."
+    APPHUB_SIGNING_KEY_INVALID = "apphub-signing-key-invalid", "The signing key cannot be used."
+    APPHUB_MIRROR_FAILED = "apphub-mirror-failed", "Packages cannot be fetched from a distribution."
+    APPHUB_NOT_PUBLISHED = "apphub-not-published", "Nothing is published below the root folder."
+    APPHUB_DISK_FULL = "apphub-disk-full", "There is not enough free space to publish."
+
+    # Client bundles.
+    CLIENT_BUNDLE_INPUT_INVALID = "client-bundle-input-invalid", "A client bundle cannot be made of these files."
+    CLIENT_BUNDLE_MISSING = "client-bundle-missing", "There is no client bundle, or none that fits the machine."
+    CLIENT_BUNDLE_DAMAGED = "client-bundle-damaged", "A client bundle or the index of bundles is not what it should be."
+    CLIENT_BUNDLE_FAILED = "client-bundle-failed", "The installed commands, or the script that installs them, fail."
+
 
 class Failure(NamedTuple):
     """Why something is not as it should be, and what to do.

@@ -13,7 +13,7 @@ version_added: "0.1.0"
 description:
   - Reads AppHub's list, and no other. All lists of a distribution take longer than everything else.
   - Finishes an installation that was cut off, by a cancel for instance; apt would refuse to go on. A package of which
-    only a half was unpacked is taken away for that, as apt finds no archive of what its pin calls installed, and what
+    only a half was unpacked is removed for that, as apt finds no archive of what its pin calls installed, and what
     depends on it gets it back.
   - With O(version), makes exactly one version of Slurm apt's candidate, and leaves it so. An upgrade of the system does
     therefore not move it, whatever AppHub has later.
@@ -27,7 +27,7 @@ options:
     type: path
     default: /etc/apt/sources.list.d/apphub.sources
   exclusive:
-    description: Patterns of the names of packages that come from AppHub. Only such are taken away.
+    description: Patterns of the names of packages that come from AppHub. Only such are removed.
     type: list
     elements: str
     required: true
@@ -36,7 +36,7 @@ options:
     type: str
     default: ""
   package:
-    description: A package of Slurm that is going to be installed; its versions are looked at.
+    description: A package of Slurm that is going to be installed; its versions are compared.
     type: str
     default: slurmd
   preferences:
@@ -74,7 +74,7 @@ version:
   returned: success
   type: str
   sample: 24.11.5-4
-mended:
+repaired:
   description: What was done about an installation that was cut off.
   returned: success
   type: list
@@ -88,6 +88,7 @@ from typing import Any, Dict, List
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
@@ -121,15 +122,11 @@ UPDATE = (
 )  # fmt: skip
 
 
-class AptError(Exception):
-    """AppHub's list can't be read, or lacks what is needed; the message says why and what to do."""
-
-
-def finish(exclusive: List[str]) -> List[str]:
+def finish_interrupted(exclusive: List[str]) -> List[str]:
     """Finish what an installation left that was cut off.
 
     Args:
-        exclusive: Patterns of the packages that may be taken away.
+        exclusive: Patterns of the packages that may be removed.
 
     Returns:
         The commands that this took; none when nothing was left.
@@ -146,8 +143,8 @@ def finish(exclusive: List[str]) -> List[str]:
     return [" ".join(command) for command in done]
 
 
-def give_back() -> List[str]:
-    """Give packages back what they depend on, if nothing has to go for it; return the commands that this took."""
+def restore_dependencies() -> List[str]:
+    """Install dependencies that packages lack, if nothing is removed for it; return the commands that this took."""
     if slurm_commands.run(["apt-get", "check", "--quiet"]).rc == 0:
         return []
     command = ["apt-get", "install", "--quiet", "--yes", "--fix-broken", "--no-remove", "--no-install-recommends"]
@@ -159,12 +156,14 @@ def read_list(url: str, source: str) -> None:
     """Read AppHub's list.
 
     Raises:
-        AptError: It can't be read.
+        FailureError: It can't be read.
     """
-    answer = slurm_commands.run([*UPDATE, "--option=Dir::Etc::sourcelist={0}".format(source)], timeout=300)
+    answer = slurm_commands.run([*UPDATE, f"--option=Dir::Etc::sourcelist={source}"], timeout=300)
     if answer.rc:
-        raise AptError(
-            "the list of {0}/pkgs/deb can't be read: {1} If it is damaged, publish again.".format(url, answer.message)
+        raise FailureError(
+            Code.PACKAGE_INSTALLATION_FAILED,
+            f"The list of {url}/pkgs/deb cannot be read: {answer.message}",
+            f"Compare with curl -i {url}/healthz on this machine. If the list is damaged, publish again.",
         )
 
 
@@ -172,7 +171,7 @@ def candidate(url: str, package: str, version: str) -> str:
     """Return the newest version of a package on AppHub that is the one meant.
 
     Raises:
-        AptError: There is none.
+        FailureError: There is none.
     """
     lines = slurm_commands.run(["apt-cache", "madison", package]).stdout.splitlines()
     columns = [[column.strip() for column in line.split("|")] for line in lines]
@@ -182,10 +181,10 @@ def candidate(url: str, package: str, version: str) -> str:
         return version
     fitting = [found for found in there if is_version(found, version)]
     if not fitting:
-        raise AptError(
-            "{0} has no {1} {2} for this machine, but {3}. Publish it, or state another slurm_version.".format(
-                url, package, version, ", ".join(there) or "none at all"
-            )
+        raise FailureError(
+            Code.APPHUB_PACKAGE_MISSING,
+            f"{url} has no {package} {version} for this machine, but {', '.join(there) or 'none at all'}.",
+            "Publish it, or state another slurm_version.",
         )
     return fitting[0]
 
@@ -204,17 +203,17 @@ def run(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
     """Do all of it and return what the module returns.
 
     Raises:
-        AptError: AppHub's list can't be read, or lacks the version.
+        FailureError: AppHub's list can't be read, or lacks the version.
         file_options.FileError: The file with the candidate can't be written.
     """
     url = params["url"].rstrip("/")
-    mended = [] if check_mode else finish(params["exclusive"])
+    repaired = [] if check_mode else finish_interrupted(params["exclusive"])
     read_list(url, params["source"])
     version = candidate(url, params["package"], params["version"]) if params["version"] else ""
     change = prefer(params["preferences"], version, check_mode=check_mode)
     if not check_mode:
-        mended += give_back()
-    return {"changed": change.changed or bool(mended), "diff": change.diffs, "version": version, "mended": mended}
+        repaired += restore_dependencies()
+    return {"changed": change.changed or bool(repaired), "diff": change.diffs, "version": version, "repaired": repaired}
 
 
 def main() -> None:
@@ -223,8 +222,10 @@ def main() -> None:
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     try:
         module.exit_json(**run(module.params, check_mode=module.check_mode))
-    except (AptError, file_options.FileError, OSError) as error:
-        module.fail_json(msg=str(error))
+    except FailureError as error:
+        fail(module, error.failure)
+    except (file_options.FileError, OSError) as error:
+        fail(module, Failure(Code.PACKAGE_INSTALLATION_FAILED, f"{error}", "Correct it, then run again."))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ description:
   - A release that is in no folder any more is published no more. Files that went missing or are damaged are made again.
   - When two repositories have one version of Slurm, the bundle is made of the one that runs on older systems.
 requirements:
-  - On the host C(dpkg) and, for a signature, C(gpg).
+  - On the host C(dpkg), C(readelf) (binutils) and, for a signature, C(gpg).
 options:
   sources:
     description: Folders of packages, as M(ai_infra.slurm.apphub_publish) takes them.
@@ -106,15 +106,15 @@ tree:
   sample: /srv/apphub/bundles/generations/3
 """
 
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import sources as apphub_bundle_sources
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import store as apphub_bundle_store
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive, sources, store
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.generations import run_publisher
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+
+if TYPE_CHECKING:
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer
 
 ARGUMENTS = {
     "sources": {"type": "list", "elements": "path", "default": []},
@@ -132,7 +132,7 @@ ARGUMENTS = {
 }
 
 
-def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: bool) -> Dict[str, Any]:
+def publish(params: Dict[str, Any], signer: Signer, *, check_mode: bool) -> Dict[str, Any]:
     """Publish what is not published yet.
 
     Args:
@@ -144,40 +144,40 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
         The module's result.
 
     Raises:
-        apphub_packages.PublishError: A bundle can't be made.
+        FailureError: A bundle can't be made.
     """
-    missing = sorted(set(apphub_bundle_archive.SCRIPTS) - set(params["scripts"]))
+    missing = sorted(set(archive.SCRIPTS) - set(params["scripts"]))
     if missing:
-        raise apphub_packages.PublishError("scripts lacks {0}".format(", ".join(missing)))
-    origins = apphub_bundle_sources.from_trees(params["trees"])
+        raise FailureError(Code.CLIENT_BUNDLE_INPUT_INVALID, f"The option scripts lacks {', '.join(missing)}.")
+    origins = sources.from_trees(params["trees"])
     if params["sources"]:
-        origins += apphub_bundle_sources.from_packages(params["sources"], params["absent_versions"])
-    store = apphub_bundle_store.Store(params["root"], params["scripts"], signer.fingerprint())
-    store.collect(origins)
-    fates = store.fates()
+        origins += sources.from_packages(params["sources"], params["absent_versions"])
+    bundles = store.Store(params["root"], params["scripts"], signer.fingerprint())
+    bundles.collect(origins)
+    states = bundles.states()
     result: Dict[str, Any] = {
-        "changed": store.changed,
-        "bundles": {path: dict(info, state=fates[path]) for path, info in sorted(store.wanted.items())},
-        "removed": [path for path, fate in fates.items() if fate == "removed"],
+        "changed": bundles.changed,
+        "bundles": {path: dict(info, state=states[path]) for path, info in sorted(bundles.wanted.items())},
+        "removed": [path for path, state in states.items() if state == "removed"],
         "diff": {
-            "before_header": store.pkgs,
-            "after_header": store.pkgs,
-            "before": apphub_bundle_store.listing(store.served),
-            "after": apphub_bundle_store.listing(store.wanted),
+            "before_header": bundles.pkgs,
+            "after_header": bundles.pkgs,
+            "before": store.listing(bundles.served),
+            "after": store.listing(bundles.wanted),
         },
     }
     if check_mode:
         return result
-    if store.changed:
-        result["tree"] = store.publish(signer, params["keep"])
+    if bundles.changed:
+        result["tree"] = bundles.publish(signer, params["keep"])
     else:
-        store.remember()
+        bundles.remember()
     return result
 
 
 def main() -> None:
     """Run the module."""
-    apphub_tree.run(AnsibleModule(ARGUMENTS, supports_check_mode=True), publish)
+    run_publisher(AnsibleModule(ARGUMENTS, supports_check_mode=True), publish)
 
 
 if __name__ == "__main__":

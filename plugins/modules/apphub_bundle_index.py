@@ -23,7 +23,7 @@ options:
   key:
     description:
       - AppHub's public key, armored, that must have signed the indexes. Give it only if it is known to be the right
-        one; a key that the same server has just told proves nothing. When empty, signatures are not looked at.
+        one; a key that the same server has just told proves nothing. When empty, signatures are not checked.
     type: str
     default: ""
   timeout:
@@ -43,7 +43,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look which client bundles there are
+- name: Read the indexes of client bundles
   ai_infra.slurm.apphub_bundle_index:
     url: http://apphub:8081
     key: "{{ lookup('ansible.builtin.file', 'apphub.asc') }}"
@@ -59,87 +59,57 @@ indexes:
   type: dict
 """
 
-import json
 import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import gpg as apphub_signature
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import gpg, http_client
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import index as bundle_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError, fail
 
 ARGUMENTS = dict(
-    apphub_web.ARGUMENTS,
+    http_client.ARGUMENTS,
     url={"type": "str", "required": True},
     key={"type": "str", "default": "", "no_log": False},
 )
-FOLDERS = ("slurm-client", "slurm-apk")
 
 
-class UnusableIndexError(Exception):
-    """An index can't be used; the message says why and what to do."""
-
-
-def fetch(module: AnsibleModule, path: str) -> bytes:
-    """Return a file of the AppHub.
+def read_index(module: AnsibleModule, path: str) -> Dict[str, Any]:
+    """Return an index.
 
     Raises:
-        UnusableIndexError: It can't be fetched.
+        FailureError: It can't be used.
     """
-    try:
-        return apphub_web.Server(module.params).get("pkgs/" + path)
-    except apphub_web.WebError as error:
-        raise UnusableIndexError(
-            "{0}/pkgs/{1} can't be fetched: {2}. Publish client bundles with playbooks/publish_apphub.yml and "
-            "apphub_bundles".format(module.params["url"].rstrip("/"), path, error)
-        ) from None
-
-
-def verify(module: AnsibleModule, path: str, data: bytes) -> None:
-    """Make sure that the key signed a file.
-
-    Raises:
-        UnusableIndexError: It did not.
-    """
-    try:
-        keyring = apphub_signature.Keyring(os.path.join(module.tmpdir, "gnupg"), module.params["key"].encode("utf-8"))
-    except (apphub_signature.NoGpgError, apphub_signature.NoKeyError) as error:
-        raise UnusableIndexError(str(error)) from None
-    verdict = keyring.verify(data, fetch(module, path + ".asc"))
-    if verdict.problem:
-        raise UnusableIndexError(
-            "the signature of {0}/pkgs/{1} is not by the AppHub key that was given, so that nothing of it is used: "
-            "{2}. If the server has a new key, tell it to the clients".format(module.params["url"], path, verdict.found)
-        )
-
-
-def read(module: AnsibleModule) -> Dict[str, Any]:
-    """Return the indexes.
-
-    Raises:
-        UnusableIndexError: One of them can't be used.
-    """
-    result = {}
-    for folder in FOLDERS:
-        path = folder + "/index.json"
-        data = fetch(module, path)
-        if module.params["key"]:
-            verify(module, path, data)
-        try:
-            result[folder] = json.loads(data.decode("utf-8"))
-        except ValueError:
-            raise UnusableIndexError(
-                "{0}/pkgs/{1} is damaged: publish again".format(module.params["url"], path)
-            ) from None
-    return result
+    server = http_client.Server(module.params)
+    data = server.get("pkgs/" + path)
+    if module.params["key"]:
+        keyring = gpg.Keyring(os.path.join(module.tmpdir, "gnupg"), module.params["key"].encode("utf-8"))
+        signature = keyring.verify(data, server.get(f"pkgs/{path}.asc"))
+        if signature.failure:
+            raise FailureError(
+                Code.APPHUB_SIGNATURE_INVALID,
+                "The AppHub key that was given did not sign it, so that nothing of it is used: "
+                + signature.failure.reason,
+                "If the AppHub has a new key, set apphub_client_key_sha256 to its checksum.",
+            )
+    return bundle_index.parse(data)
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    try:
-        indexes = read(module)
-    except (UnusableIndexError, OSError) as error:
-        module.fail_json(msg=str(error))
+    indexes = {}
+    for folder in bundle_index.FOLDERS.values():
+        path = f"{folder}/index.json"
+        try:
+            indexes[folder] = read_index(module, path)
+        except FailureError as error:
+            code, reason, remedy = error.failure
+            if code is Code.APPHUB_FILE_MISSING:
+                code = Code.CLIENT_BUNDLE_MISSING
+                remedy = "Publish client bundles with playbooks/publish_apphub.yml and apphub_bundles."
+            url = module.params["url"].rstrip("/")
+            fail(module, FailureError(code, f"{url}/pkgs/{path}: {reason}", remedy).failure)
     module.exit_json(changed=False, indexes=indexes)
 
 

@@ -111,9 +111,10 @@ import os
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import dnf_conf as apphub_dnf_conf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import dnf_conf
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, fail
 
 ARGUMENTS = {
     "exclude": {"type": "list", "elements": "str", "required": True},
@@ -127,8 +128,7 @@ ARGUMENTS = {
     "login": {"type": "str", "default": "", "no_log": True},
     "conf": {"type": "path", "default": "/etc/dnf/dnf.conf"},
 }
-STAMP = "# sha256 of {0}: {1}\n"
-_LEFT = {"mode": None, "owner": None, "group": None, "uid": None, "gid": None}
+_UNCHANGED = {"mode": None, "owner": None, "group": None, "uid": None, "gid": None}
 
 
 def content_of(path: str) -> str:
@@ -143,15 +143,15 @@ def wanted(params: Dict[str, Any]) -> List[file_options.WantedFile]:
     """Return the files as they must be, the configuration first."""
     conf = params["conf"]
     text = content_of(conf)
-    attributes = file_options.Attributes(**dict(_LEFT, mode=0o644))
+    attributes = file_options.Attributes(**dict(_UNCHANGED, mode=0o644))
     if params["state"] == "absent":
-        content = apphub_dnf_conf.include(text, params["exclude"]).encode("utf-8", "surrogateescape")
+        content = dnf_conf.include(text, params["exclude"]).encode("utf-8", "surrogateescape")
         return [file_options.WantedFile(conf, content, attributes, secret=False)] if text else []
-    content = apphub_dnf_conf.exclude(text, params["exclude"]).encode("utf-8", "surrogateescape")
-    stamp = STAMP.format(conf, hashlib.sha256(content).hexdigest())
+    content = dnf_conf.exclude(text, params["exclude"]).encode("utf-8", "surrogateescape")
+    stamp = f"# sha256 of {conf}: {hashlib.sha256(content).hexdigest()}\n"
     secret = bool(params["login"])
     name, _, password = base64.b64decode(params["login"]).decode("utf-8").partition(":")
-    login = "username={0}\npassword={1}\n".format(name, password) if secret else ""
+    login = f"username={name}\npassword={password}\n" if secret else ""
     authority = file_options.WantedFile(params["ca_path"], params["ca"].encode("utf-8"), attributes, secret=False)
     return [
         file_options.WantedFile(conf, content, attributes, secret=False),
@@ -160,7 +160,7 @@ def wanted(params: Dict[str, Any]) -> List[file_options.WantedFile]:
         file_options.WantedFile(
             params["repository_path"],
             (params["repository"] + login + stamp).encode("utf-8"),
-            file_options.Attributes(**dict(_LEFT, mode=0o600)) if secret else attributes,
+            file_options.Attributes(**dict(_UNCHANGED, mode=0o600)) if secret else attributes,
             # One that was there before is not shown either.
             secret=secret or "\npassword=" in content_of(params["repository_path"]),
         ),
@@ -185,7 +185,7 @@ def main() -> None:
         if module.selinux_enabled():
             module.set_context_if_different(temporary, module.selinux_default_context(path), changed=False)
 
-    parent = file_options.Attributes(**_LEFT)
+    parent = file_options.Attributes(**_UNCHANGED)
     try:
         for item in wanted(module.params):
             node_files.put_directory(os.path.dirname(item.path), parent, check_mode=module.check_mode)
@@ -199,7 +199,7 @@ def main() -> None:
             result["changed"] = result["changed"] or change.changed
             result["diff"].extend(change.diffs)
     except (file_options.FileError, OSError) as error:
-        module.fail_json(msg=str(error), **result)
+        fail(module, Failure(Code.PACKAGE_INSTALLATION_FAILED, f"{error}", "Correct it, then run again."), **result)
     module.exit_json(**result)
 
 

@@ -15,7 +15,7 @@ description:
     and what these need), and downloads the rest into C(FOLDER/packages/REPOSITORY), from where
     M(ai_infra.slurm.apphub_publish) takes them.
   - apt verifies what it downloads by the signature of the distribution. It has lists of its own here, in C(FOLDER/apt),
-    and neither looks at what is installed nor installs anything.
+    and neither reads what is installed nor installs anything.
   - What was fetched before is not fetched again, and stays when the distribution has a newer version.
 requirements:
   - On the host C(apt-get), 2.0 or later.
@@ -84,7 +84,8 @@ import tempfile
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 
 ARGUMENTS = {
     "repository": {"type": "str", "required": True},
@@ -126,23 +127,20 @@ class Apt:
         }
         if sources:
             settings.update({"Dir::Etc::sourcelist": os.path.join(home, "sources.list"), "Dir::Etc::sourceparts": "-"})
-        self._options = [word for setting in settings.items() for word in ("-o", "{0}={1}".format(*setting))]
+        self._options = [word for setting in settings.items() for word in ("-o", f"{setting[0]}={setting[1]}")]
 
     def get(self, *arguments: str, cwd: str = "/") -> str:
         """Run apt-get and return what it said.
 
         Raises:
-            apphub_packages.PublishError: It failed.
+            FailureError: It failed.
         """
-        return apphub_packages.run(["apt-get", *self._options, *arguments], cwd=cwd).decode("utf-8", "replace")
+        return commands.run(["apt-get", *self._options, *arguments], cwd=cwd).decode("utf-8", "replace")
 
     def closure(self, packages: List[str]) -> Dict[str, str]:
         """Return what an installation would bring: names and versions of the packages, by the names of their files."""
         found = _INST.findall(self.get("install", "--simulate", *packages))
-        return {
-            "{0}_{1}_{2}.deb".format(name, version.split(":", 1)[-1], arch): "{0}={1}".format(name, version)
-            for name, version, arch in found
-        }
+        return {f"{name}_{version.split(':', 1)[-1]}_{arch}.deb": f"{name}={version}" for name, version, arch in found}
 
     def base(self) -> Dict[str, str]:
         """Return the packages that every machine has, as far as the sources have them.
@@ -156,22 +154,24 @@ def check(params: Dict[str, Any]) -> None:
     """Make sure that there can be sources of the repository.
 
     Raises:
-        apphub_packages.PublishError: There can't.
+        FailureError: There can't.
     """
     repository = params["repository"]
     if not re.match(r"^deb/[a-z]+/[a-z]+$", repository):
-        raise apphub_packages.PublishError(
-            "{0} can't be mirrored, only deb/DISTRIBUTION/CODENAME. Fetch RPMs on a machine of that release, with dnf "
-            "download --resolve, and copy them into a folder of packages".format(repository)
+        raise FailureError(
+            Code.APPHUB_MIRROR_FAILED,
+            f"{repository} cannot be mirrored, only deb/DISTRIBUTION/CODENAME.",
+            "Fetch RPMs on a machine of that release, with dnf download --resolve, and copy them into a folder of "
+            "packages.",
         )
     with open("/etc/os-release", encoding="utf-8") as stream:
         release = dict(re.findall(r'(?m)^(\w+)="?([^"\n]*)', stream.read()))
-    own = "deb/{0}/{1}".format(release.get("ID", "linux"), release.get("VERSION_CODENAME", "unknown"))
+    own = f"deb/{release.get('ID', 'linux')}/{release.get('VERSION_CODENAME', 'unknown')}"
     if not params["sources"] and own != repository:
-        raise apphub_packages.PublishError(
-            "{0} can't be mirrored from the sources of this host, which are of {1}: state sources".format(
-                repository, own
-            )
+        raise FailureError(
+            Code.APPHUB_MIRROR_FAILED,
+            f"{repository} cannot be mirrored from the sources of this host, which are of {own}.",
+            "State sources in apphub_mirror_sources.",
         )
 
 
@@ -182,7 +182,7 @@ def home_of(params: Dict[str, Any], arch: str, *, check_mode: bool) -> Iterator[
         with tempfile.TemporaryDirectory() as home:
             yield home
     else:
-        yield os.path.join(params["folder"], "apt", "{0}-{1}".format(params["repository"].replace("/", "-"), arch))
+        yield os.path.join(params["folder"], "apt", f"{params['repository'].replace('/', '-')}-{arch}")
 
 
 def fetch(apt: Apt, missing: Dict[str, str], target: str) -> None:
@@ -201,7 +201,7 @@ def missing(apt: Apt, packages: List[str], there: List[str]) -> Tuple[Dict[str, 
     """Return what has to be fetched, and the files of all that is needed.
 
     Raises:
-        apphub_packages.PublishError: The sources lack something.
+        FailureError: The sources lack something.
     """
     apt.get("update")
     base = apt.base()
@@ -220,7 +220,7 @@ def mirror(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
         The module's result.
 
     Raises:
-        apphub_packages.PublishError: The sources lack something.
+        FailureError: The sources lack something.
     """
     check(params)
     target = os.path.join(params["folder"], "packages", params["repository"])
@@ -235,11 +235,11 @@ def mirror(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
                 lacking, needed = missing(apt, params["packages"], there)
                 if lacking and not check_mode:
                     fetch(apt, lacking, target)
-            except apphub_packages.PublishError as error:
-                raise apphub_packages.PublishError(
-                    "{0} for {1} can't be mirrored: {2}\nCorrect packages or sources, then run again".format(
-                        params["repository"], arch, error
-                    )
+            except FailureError as error:
+                raise FailureError(
+                    Code.APPHUB_MIRROR_FAILED,
+                    f"{params['repository']} for {arch} cannot be mirrored: {error.failure.reason}",
+                    "Correct packages or sources in apphub_mirror_sources, then run again.",
                 ) from None
         wanted.update(needed)
         fetched.update(lacking)
@@ -262,8 +262,10 @@ def main() -> None:
     os.umask(0o022)
     try:
         result = mirror(module.params, check_mode=module.check_mode)
-    except (apphub_packages.PublishError, OSError) as error:
-        module.fail_json(msg=str(error))
+    except FailureError as error:
+        fail(module, error.failure)
+    except OSError as error:
+        fail(module, Failure(Code.APPHUB_MIRROR_FAILED, f"{error}.", "Correct it, then run again."))
     module.exit_json(**result)
 
 

@@ -27,7 +27,7 @@ options:
   sources:
     description:
       - Folders of packages. Below each, C(deb/DISTRIBUTION/CODENAME/) holds DEBs, such as C(deb/ubuntu/noble/), and
-        C(rpm/elMAJOR/) holds RPMs, such as C(rpm/el9/). Further folders below those are looked through.
+        C(rpm/elMAJOR/) holds RPMs, such as C(rpm/el9/). Further folders below those are searched.
     type: list
     elements: path
     required: true
@@ -92,8 +92,8 @@ EXAMPLES = r"""
 RETURN = r"""
 repositories:
   description:
-    - How each repository fared (V(new), V(rebuilt), V(repaired), V(unchanged) or V(removed)), and how many packages
-      it has.
+    - What became of each repository (V(new), V(rebuilt), V(repaired), V(unchanged) or V(removed)), and how many
+      packages it has.
   returned: success
   type: dict
   sample: {"deb/ubuntu/noble": {"state": "new", "packages": 31}}
@@ -102,6 +102,13 @@ fingerprint:
   returned: success
   type: str
   sample: 3AA5C34371567BD2C5A8F2A5A4B1D3E7F6C9B8A7
+key_sha256:
+  description:
+    - SHA-256 checksum of the public key C(/pkgs/apphub.asc), by which clients know it (C(apphub_client_key_sha256));
+      empty in check mode as long as there is no key.
+  returned: success
+  type: str
+  sample: 8a1c4dd6b1cbbcd6e1a1a79f2f0d5bd1bd5e1f3c0a1e5d0b1e7a4d9cc0b1f2aa
 tree:
   description: The tree that is served now.
   returned: when something was published
@@ -109,13 +116,15 @@ tree:
   sample: /srv/apphub/generations/3
 """
 
-from typing import Any, Dict
+import hashlib
+from typing import TYPE_CHECKING, Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import versions as apphub_versions
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.generations import Tree, run_publisher
+
+if TYPE_CHECKING:
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer
 
 ARGUMENTS = {
     "sources": {"type": "list", "elements": "path", "required": True},
@@ -130,9 +139,9 @@ ARGUMENTS = {
 }
 
 
-def fates(want: apphub_packages.Repositories, tree: apphub_tree.Tree) -> Dict[str, Any]:
-    """Return how each repository fares, as the module returns it."""
-    stale = apphub_packages.stale(want, tree.repositories)
+def states(want: packages.Repositories, tree: Tree) -> Dict[str, Any]:
+    """Return whether each repository is new, rebuilt, repaired, unchanged or removed, as the module returns it."""
+    changed = packages.changed_repositories(want, tree.repositories)
     result = {}
     for name in sorted(set(want) | set(tree.repositories)):
         state = "unchanged"
@@ -140,13 +149,13 @@ def fates(want: apphub_packages.Repositories, tree: apphub_tree.Tree) -> Dict[st
             state = "removed"
         elif name in tree.damaged:
             state = "repaired"
-        elif name in stale:
+        elif name in changed:
             state = "rebuilt" if name in tree.repositories else "new"
         result[name] = {"state": state, "packages": len(want.get(name, []))}
     return result
 
 
-def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: bool) -> Dict[str, Any]:
+def publish(params: Dict[str, Any], signer: Signer, *, check_mode: bool) -> Dict[str, Any]:
     """Publish what is not published yet.
 
     Args:
@@ -158,26 +167,26 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
         The module's result.
 
     Raises:
-        apphub_packages.PublishError: Something is wrong with the packages, the key or the host.
+        FailureError: Something is wrong with the packages, the key or the host.
     """
     fingerprint = signer.fingerprint()
     signature = {"fingerprint": fingerprint, "origin": params["origin"], "rpms": params["sign_rpms"]}
-    tree = apphub_tree.Tree(params["root"], signature, verify=params["verify"])
+    tree = Tree(params["root"], signature, verify=params["verify"])
     # A key that was prolonged still has its fingerprint, but clients need it as it is now.
     if fingerprint and tree.key() != signer.public_key():
         tree.damaged.add("")
-    found = apphub_packages.wanted(apphub_packages.scan(params["sources"]), tree.repositories)
-    want = apphub_versions.without_versions(found, params["absent_versions"])
-    repositories = fates(want, tree)
+    found = packages.wanted(packages.scan(params["sources"]), tree.repositories)
+    want = packages.without_versions(found, params["absent_versions"])
+    repositories = states(want, tree)
     result = {
-        "changed": bool(tree.damaged) or any(fate["state"] != "unchanged" for fate in repositories.values()),
+        "changed": bool(tree.damaged) or any(one["state"] != "unchanged" for one in repositories.values()),
         "repositories": repositories,
         "fingerprint": fingerprint,
         "diff": {
             "before_header": tree.served,
             "after_header": tree.served,
-            "before": apphub_packages.listing(tree.repositories),
-            "after": apphub_packages.listing(want),
+            "before": packages.listing(tree.repositories),
+            "after": packages.listing(want),
         },
     }
     if result["changed"] and not check_mode:
@@ -185,12 +194,14 @@ def publish(params: Dict[str, Any], signer: apphub_index.Signer, *, check_mode: 
             result["fingerprint"] = signature["fingerprint"] = signer.make(params["key_name"])
         signer.check()
         result["tree"] = tree.publish(want, signer, params["keep"])
+    key = signer.public_key() if result["fingerprint"] else b""
+    result["key_sha256"] = hashlib.sha256(key).hexdigest() if key else ""
     return result
 
 
 def main() -> None:
     """Run the module."""
-    apphub_tree.run(AnsibleModule(ARGUMENTS, supports_check_mode=True), publish)
+    run_publisher(AnsibleModule(ARGUMENTS, supports_check_mode=True), publish)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,7 @@ options:
     description: Seconds after which an address that does not answer is given up.
     type: int
     default: 10
-  key_sha256:
-    description: SHA-256 checksum that C(/pkgs/apphub.asc) must have; empty when any key will do.
-    type: str
-    default: ""
-extends_documentation_fragment: [ai_infra.slurm.apphub]
+extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key]
 attributes:
   check_mode:
     description: Changes nothing in any case.
@@ -44,6 +40,7 @@ EXAMPLES = r"""
 - name: Choose the AppHub
   ai_infra.slurm.apphub_select:
     urls: [http://apphub:8081, http://apphub2:8081]
+    key_sha256: 8a1c4dd6b1cbbcd6e1a1a79f2f0d5bd1bd5e1f3c0a1e5d0b1e7a4d9cc0b1f2aa
   delegate_to: localhost
   run_once: true
   register: apphub
@@ -64,35 +61,36 @@ key:
   returned: success
   type: str
 tried:
-  description: For each address that was asked its url and its answer, V(ok) or what is wrong.
+  description:
+    - For each address that was asked its url and its answer, V(ok) or what is wrong; in the latter case also the code,
+      the reason and the remedy.
   returned: success
   type: list
   elements: dict
-  sample: [{"url": "http://apphub:8081", "answer": "/healthz: connection refused"}]
+  sample:
+    - url: http://apphub:8081
+      answer: "/healthz: Connection refused."
+      code: apphub-unreachable
+      reason: "/healthz: Connection refused."
+      remedy: "Start it on the AppHub: systemctl start nginx; journalctl -u nginx says why it stopped."
 """
 
-import hashlib
-import json
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import catalog, http_client, key_trust
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError
 
 ARGUMENTS = dict(
-    apphub_web.ARGUMENTS,
-    urls={"type": "list", "elements": "str", "required": True},
-    key_sha256={"type": "str", "default": "", "no_log": False},
+    http_client.ARGUMENTS, urls={"type": "list", "elements": "str", "required": True}, **key_trust.ARGUMENTS
 )
 del ARGUMENTS["url"]
-FORMAT = 1
-
-
-class UnusableError(Exception):
-    """A server can't be used as AppHub; the message says why."""
+# Bytes of what is no index.
+_SMALL = 1 << 20
 
 
 def ask(params: Dict[str, Any], url: str) -> Dict[str, Any]:
-    """Return what a server says.
+    """Return what a server has.
 
     Args:
         params: The module's options.
@@ -102,34 +100,25 @@ def ask(params: Dict[str, Any], url: str) -> Dict[str, Any]:
         catalog and key.
 
     Raises:
-        UnusableError: It can't be used.
+        FailureError: It can't be used as AppHub.
     """
+    server = http_client.Server(dict(params, url=url))
+    key_trust.refuse_unknown_key(server.url, params)
     answers = []
-    try:
-        server = apphub_web.Server(dict(params, url=url))
-    except apphub_web.WebError as error:
-        raise UnusableError(str(error)) from None
-    for path in ("healthz", "pkgs/catalog.json", "pkgs/apphub.asc"):
+    for path, limit in (
+        ("healthz", _SMALL),
+        ("pkgs/catalog.json", http_client.MAX_INDEX),
+        ("pkgs/apphub.asc", _SMALL),
+    ):
         try:
-            answers.append(server.get(path))
-        except apphub_web.WebError as error:
-            raise UnusableError("/{0}: {1}".format(path, error)) from None
+            answers.append(server.get(path, limit))
+        except FailureError as error:
+            code, reason, remedy = error.failure
+            raise FailureError(code, f"/{path}: {reason}", remedy) from None
     _health, content, key = answers
-    try:
-        catalog = json.loads(content.decode("utf-8"))
-        found = catalog["format"] if "repositories" in catalog else None
-    except (ValueError, KeyError, TypeError):
-        found = None
-    if found is None:
-        raise UnusableError("it serves no catalog of packages, so it is no AppHub")
-    if found != FORMAT:
-        raise UnusableError("its catalog has format {0}, but this version reads format {1}".format(found, FORMAT))
-    checksum = hashlib.sha256(key).hexdigest()
-    if params["key_sha256"].lower() not in ("", checksum):
-        raise UnusableError(
-            "its key has the checksum {0}, but apphub_client_key_sha256 is {1}".format(checksum, params["key_sha256"])
-        )
-    return {"catalog": catalog, "key": key.decode("utf-8", "replace")}
+    found = catalog.parse(content)
+    key_trust.refuse_other_key(key, params)
+    return {"catalog": found, "key": key.decode("utf-8", "replace")}
 
 
 def choose(params: Dict[str, Any]) -> Dict[str, Any]:
@@ -138,8 +127,8 @@ def choose(params: Dict[str, Any]) -> Dict[str, Any]:
     for url in dict.fromkeys(url.rstrip("/") for url in params["urls"]):
         try:
             answer = ask(params, url)
-        except UnusableError as error:
-            tried.append({"url": url, "answer": str(error)})
+        except FailureError as error:
+            tried.append(dict(error.failure.as_dict(), url=url, answer=error.failure.reason))
         else:
             tried.append({"url": url, "answer": "ok"})
             return dict(answer, url=url, tried=tried)

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of the module slurm_client_bundle."""
+"""Entry point of the module slurm_client."""
 
 from __future__ import annotations
 
@@ -102,11 +102,12 @@ import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import client as client_bundle
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import client
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 
 ARGUMENTS = {
-    **apphub_web.ARGUMENTS,
+    **http_client.ARGUMENTS,
     "indexes": {"type": "dict"},
     "version": {"type": "str", "default": ""},
     "prefix": {"type": "path", "default": "/usr/local/slurm"},
@@ -122,29 +123,30 @@ def download(module: AnsibleModule, bundle: Dict[str, Any]) -> bytes:
     """Return the archive of a bundle.
 
     Raises:
-        client_bundle.BundleError: It can't be fetched.
+        FailureError: It can't be fetched.
     """
     path = "pkgs/" + bundle["path"]
     try:
-        return apphub_web.Server(module.params).get(path)
-    except apphub_web.WebError as error:
+        return http_client.Server(module.params).get(path, bundle["size"])
+    except FailureError as error:
+        code, reason, remedy = error.failure
         url = module.params["url"].rstrip("/")
-        raise client_bundle.BundleError("{0}/{1} can't be fetched: {2}".format(url, path, error)) from None
+        raise FailureError(code, f"{url}/{path} cannot be fetched: {reason}", remedy) from None
 
 
 def script(module: AnsibleModule, path: str, *arguments: str) -> str:
     """Run a script of the bundle and return what it said.
 
     Raises:
-        client_bundle.BundleError: It failed.
+        FailureError: It failed.
     """
     status, output, complaint = module.run_command(["/bin/sh", path, *arguments])
     if status:
-        raise client_bundle.BundleError((complaint or output).strip())
+        raise FailureError(Code.CLIENT_BUNDLE_FAILED, (complaint or output).strip())
     return str(output).strip()
 
 
-def install(module: AnsibleModule, found: client_bundle.Installed) -> Dict[str, Any]:
+def install(module: AnsibleModule, found: client.Installed) -> Dict[str, Any]:
     """Install what is not installed yet.
 
     Args:
@@ -155,15 +157,15 @@ def install(module: AnsibleModule, found: client_bundle.Installed) -> Dict[str, 
         The module's result.
 
     Raises:
-        client_bundle.BundleError: It can't be installed.
+        FailureError: It can't be installed.
     """
     params = module.params
-    bundle = client_bundle.choose(params["indexes"], client_bundle.Machine.this(), params["version"])
+    bundle = client.choose(params["indexes"], client.Machine.this(), params["version"])
     result: Dict[str, Any] = {"bundle": bundle["path"], "version": bundle["version"]}
     needs_config = bool(params["controller"]) and not os.path.lexists(params["root"] + CONFIG)
     result["changed"] = not found.whole or found.sums != bundle["sums"] or needs_config
     if result["changed"] and not module.check_mode:
-        client_bundle.unpack(download(module, bundle), bundle["sha256"], module.tmpdir)
+        client.unpack(download(module, bundle), bundle["sha256"], module.tmpdir)
         options = ["--prefix", params["prefix"]]
         options += ["--controller", params["controller"]] if params["controller"] else []
         options += ["--root", params["root"]] if params["root"] else []
@@ -173,17 +175,17 @@ def install(module: AnsibleModule, found: client_bundle.Installed) -> Dict[str, 
     return result
 
 
-def remove(module: AnsibleModule, found: client_bundle.Installed) -> Dict[str, Any]:
+def remove(module: AnsibleModule, found: client.Installed) -> Dict[str, Any]:
     """Remove what is installed; the arguments and the result are those of install()."""
     root, prefix = module.params["root"], module.params["prefix"]
     result: Dict[str, Any] = {"version": "", "changed": os.path.isfile(os.path.join(root + prefix, "MANIFEST"))}
     if result["changed"] and not module.check_mode:
         uninstaller = os.path.join(root + prefix, "uninstall.sh")
         if not os.path.isfile(uninstaller):
-            raise client_bundle.BundleError(
-                "{0} is gone, so that {1} {2} can't be removed: install it again first".format(
-                    uninstaller, "slurm-client", found.version
-                )
+            raise FailureError(
+                Code.CLIENT_BUNDLE_FAILED,
+                f"{uninstaller} is gone, so that slurm-client {found.version} cannot be removed.",
+                "Install it again first.",
             )
         result["message"] = script(module, uninstaller, "--prefix", prefix, *(["--root", root] if root else []))
     return result
@@ -192,14 +194,16 @@ def remove(module: AnsibleModule, found: client_bundle.Installed) -> Dict[str, A
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("state", "present", ("url", "indexes"))])
-    found = client_bundle.installed(module.params["root"], module.params["prefix"])
+    found = client.installed(module.params["root"], module.params["prefix"])
     try:
         result = (install if module.params["state"] == "present" else remove)(module, found)
-    except (client_bundle.BundleError, OSError) as error:
-        module.fail_json(msg=str(error))
+    except FailureError as error:
+        fail(module, error.failure)
+    except OSError as error:
+        fail(module, Failure(Code.CLIENT_BUNDLE_FAILED, f"{error}.", "Correct it, then run again."))
     diff = {"before_header": module.params["prefix"], "after_header": module.params["prefix"]}
-    diff["before"] = "slurm-client {0}\n".format(found.version) if found.version else ""
-    diff["after"] = "slurm-client {0}\n".format(result["version"]) if result["version"] else ""
+    diff["before"] = f"slurm-client {found.version}\n" if found.version else ""
+    diff["after"] = f"slurm-client {result['version']}\n" if result["version"] else ""
     module.exit_json(diff=diff, **result)
 
 

@@ -13,8 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ class Hub:
         params = {name: argument.get("default") for name, argument in apphub_publish.ARGUMENTS.items()}
         params.update(sources=[str(self.source)], root=str(self.root), gnupg_home=str(self.home))
         params.update(options)
-        signer = apphub_index.Signer(str(self.home))
+        signer = Signer(str(self.home))
         try:
-            with apphub_tree.lock(str(self.root)):
+            with generations.lock(str(self.root)):
                 return apphub_publish.publish(params, signer, check_mode=False)
         finally:
             signer.close()

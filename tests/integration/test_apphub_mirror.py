@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_mirror
 
 from .apphub import MISSING, NOBLE, Hub, deb, served
@@ -112,14 +112,14 @@ def test_newer_version_is_fetched_and_the_old_one_stays(mirror: Mirror) -> None:
         ({"packages": ["slurmd", "slurmdbd"]}, "Unable to locate package slurmdbd"),
         ({"packages": ["slurmd=23.11*"]}, "Version '23.11\\*' for 'slurmd' was not found"),
         ({"repository": "rpm/el9"}, "only deb/DISTRIBUTION/CODENAME"),
-        ({"repository": "deb/ubuntu/none", "sources": []}, "sources of this host, which are of deb/.*: state sources"),
+        ({"repository": "deb/ubuntu/none", "sources": []}, "sources of this host, which are of deb/.*State sources"),
         ({"sources": ["deb [trusted=yes] http://127.0.0.1:9/ noble main"]}, "Connection refused"),
     ],
 )
 def test_what_a_source_lacks_is_named_and_nothing_is_fetched(
     mirror: Mirror, options: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(apphub_packages.PublishError, match=words):
+    with pytest.raises(FailureError, match=words):
         mirror.run(**options)
     assert mirror.there() == set()
 
@@ -127,7 +127,7 @@ def test_what_a_source_lacks_is_named_and_nothing_is_fetched(
 def test_package_that_lacks_what_it_needs_is_named(mirror: Mirror) -> None:
     deb(mirror.distribution.source / NOBLE, "slurmrestd", "24.11.5-4", "amd64", Depends="libjwt2")
     mirror.publish()
-    with pytest.raises(apphub_packages.PublishError, match="slurmrestd : Depends: libjwt2 but it is not installable"):
+    with pytest.raises(FailureError, match="slurmrestd : Depends: libjwt2 but it is not installable"):
         mirror.run(packages=["slurmrestd"])
     assert mirror.there() == set()
 
@@ -136,7 +136,7 @@ def test_package_that_is_not_what_the_index_says_is_not_taken(mirror: Mirror) ->
     (published,) = (mirror.distribution.root / "current/pkgs").rglob("ucf_3-1_all.deb")
     content = published.read_bytes()
     published.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(apphub_packages.PublishError, match=r"Hash Sum mismatch|unexpected size"):
+    with pytest.raises(FailureError, match=r"Hash Sum mismatch|unexpected size"):
         mirror.run()
     assert mirror.there() == set()
 
@@ -146,5 +146,5 @@ def test_source_that_another_key_signed_is_refused(mirror: Mirror, tmp_path: Pat
         deb(other.source / NOBLE, "slurmd", "24.11.5-4", "amd64")
         other.publish()
         mirror.key.write_bytes(other.get("apphub.asc"))
-        with pytest.raises(apphub_packages.PublishError, match=r"NO_PUBKEY|not signed"):
+        with pytest.raises(FailureError, match=r"NO_PUBKEY|not signed"):
             mirror.run()

@@ -17,8 +17,8 @@ from xml.etree import ElementTree as ET
 import jinja2
 import pytest
 import yaml
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
 
 from .apphub import EL9, MISSING, NOBLE, ROOT, Hub, deb, rpm, run, served
@@ -99,7 +99,7 @@ def test_version_is_taken_away_and_comes_back(both: Hub) -> None:
     both.apt("amd64", "apt-get", "update")
     assert NEW not in both.apt("amd64", "apt-cache", "madison", "slurmd", "slurm-doc")
     assert NEW not in both.dnf("x86_64", "repoquery")
-    with pytest.raises(apphub_packages.PublishError, match=rf"no Slurm in {NOBLE}.*{OLD}, {NEW}"):
+    with pytest.raises(FailureError, match=rf"no Slurm in {NOBLE}.*{OLD}, {NEW}"):
         both.publish(absent_versions=["25.05", "24.11.5"])
     assert both.publish()["repositories"][EL9] == {"state": "rebuilt", "packages": 5}
 
@@ -139,14 +139,14 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_wrong_package_is_refused_by_name_and_what_is_published_stays(both: Hub, what: str) -> None:
     both.publish()
-    before = (both.root / "current").readlink(), apphub_index.tree(str(both.root))
+    before = (both.root / "current").readlink(), repositories.tree(str(both.root))
     make, words = WRONG[what]
     culprit = make(both)  # type: ignore[operator]
     if what == "text":
         culprit.write_text("<html>404 Not Found</html>")
-    with pytest.raises(apphub_packages.PublishError, match=f"^{re.escape(str(culprit))} {words}"):
+    with pytest.raises(FailureError, match=f"^{re.escape(str(culprit))} {words}"):
         both.publish()
-    assert ((both.root / "current").readlink(), apphub_index.tree(str(both.root))) == before
+    assert ((both.root / "current").readlink(), repositories.tree(str(both.root))) == before
     culprit.unlink()
     assert both.publish()["changed"] is False
 
@@ -292,7 +292,7 @@ def test_key_is_made_once_and_a_key_can_be_brought_along(both: Hub, tmp_path: Pa
 
 def test_key_with_a_passphrase_is_refused_with_the_remedy(both: Hub) -> None:
     _key(both.home, "secret")
-    with pytest.raises(apphub_packages.PublishError, match="passphrase"):
+    with pytest.raises(FailureError, match="passphrase"):
         both.publish()
     assert not (both.root / "current").exists()
 
@@ -347,8 +347,8 @@ def prepare(node: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[st
     settings = node.apt_settings("amd64").items()
     (home / "apt.conf").write_text("".join(f'{name} "{value}";\n' for name, value in settings))
     monkeypatch.setenv("APT_CONFIG", str(home / "apt.conf"))
-    monkeypatch.setattr(apphub_apt, "finish", lambda _exclusive: [])
-    monkeypatch.setattr(apphub_apt, "give_back", list)
+    monkeypatch.setattr(apphub_apt, "finish_interrupted", lambda _exclusive: [])
+    monkeypatch.setattr(apphub_apt, "restore_dependencies", list)
     stated = {
         "url": node.url.removesuffix("/pkgs"),
         "source": str(home / "etc/sources.list"),
@@ -394,7 +394,7 @@ def test_a_run_for_another_version_moves_slurm_to_it_and_no_upgrade_moves_it_on(
 
 
 def test_a_version_that_apphub_does_not_have_is_refused_with_those_that_it_has(node: Hub, prepare: Prepare) -> None:
-    with pytest.raises(apphub_apt.AptError, match=rf"has no slurmd 24\.1 for this machine, but {NEW}, {OLD}\."):
+    with pytest.raises(FailureError, match=rf"has no slurmd 24\.1 for this machine, but {NEW}, {OLD}\."):
         prepare(version="24.1")
     assert not (node.base / "apt-amd64/etc/preferences.d/00apphub-version.pref").exists()
 
@@ -404,7 +404,7 @@ def test_a_list_that_cannot_be_read_is_an_error_that_names_it(node: Hub, prepare
         index.write_text("broken")
         # apt has read it within the same second, and asks only for what is newer.
         os.utime(index, (time.time() + 60,) * 2)
-    with pytest.raises(apphub_apt.AptError, match=r"the list of http://\S+/pkgs/deb can't be read: .*Release"):
+    with pytest.raises(FailureError, match=r"The list of http://\S+/pkgs/deb cannot be read: .*Release"):
         prepare()
 
 

@@ -11,8 +11,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.contents import COMMANDS, Contents
 
 SCRIPTS = Path(__file__).parents[2] / "roles/apphub/files/client-bundle"
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -54,8 +54,8 @@ class Machine:
         self, version: str = "24.11.5", *, arch: str = ARCH, loader: str = "", libc: str = "musl", glibc: str = "0.0"
     ) -> Path:
         """Unpack a bundle as a user would; return where."""
-        contents = apphub_bundle_contents.Contents(
-            commands={name: COMMAND.format(version=version).encode() for name in apphub_bundle_contents.COMMANDS},
+        contents = Contents(
+            commands={name: COMMAND.format(version=version).encode() for name in COMMANDS},
             plugins={"auth_munge.so": version.encode(), f"only_in_{version}.so": b"plugin"},
             libraries={"libmunge.so.2": b"library"},
             plugin_folder=PLUGINS,
@@ -64,11 +64,11 @@ class Machine:
             loader=loader,
             glibc=tuple(map(int, glibc.split("."))),
         )
-        scripts = {name: (SCRIPTS / name).read_text() for name in apphub_bundle_archive.SCRIPTS}
-        archive = apphub_bundle_archive.pack(apphub_bundle_archive.layout(contents, version, libc, scripts))
+        scripts = {name: (SCRIPTS / name).read_text() for name in archive.SCRIPTS}
+        packed = archive.pack(archive.layout(contents, version, libc, scripts))
         target = self.base / f"unpacked-{version}-{arch}-{libc}"
         shutil.rmtree(target, ignore_errors=True)
-        with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        with tarfile.open(fileobj=BytesIO(packed)) as tar:
             tar.extractall(target, filter="tar")
         return target
 
@@ -135,7 +135,7 @@ def test_install_puts_commands_links_plugins_and_profile_in_place(machine: Machi
     assert said == f"Installed slurm-client 24.11.5 in {machine.root}/usr/local/slurm (slurm 24.11.5).\n"
     top = machine.root / "usr/local/slurm"
     assert (top / "VERSION").read_text() == "24.11.5\n"
-    for name in apphub_bundle_contents.COMMANDS:
+    for name in COMMANDS:
         link = machine.root / "usr/bin" / name
         assert str(link.readlink()) == f"/usr/local/slurm/bin/{name}"
         assert os.access(top / "bin" / name, os.X_OK)

@@ -7,11 +7,13 @@ root/generations/N/pkgs/         indexes and packages; files that stayed are har
 root/generations/N/state.json    what the next run compares with; not served
 
 A client that has read an index of N-1 goes on with it while N takes its place. So N has the files of the trees before
-it as well, but for those that clients begin with. No index of N names them, and they leave with the trees they are of.
+it as well, but for those that clients begin with. No index of N names them, and they are removed with the trees that
+they are part of.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -21,8 +23,15 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Set
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages import (
+    Package,
+    Repositories,
+    changed_repositories,
+    sha256,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -39,7 +48,7 @@ def lock(root: str) -> Iterator[None]:
         yield
 
 
-def run(module: AnsibleModule, publish: Callable[..., Dict[str, Any]]) -> None:
+def run_publisher(module: AnsibleModule, publish: Callable[..., Dict[str, Any]]) -> None:
     """Run a module that publishes.
 
     Args:
@@ -48,15 +57,18 @@ def run(module: AnsibleModule, publish: Callable[..., Dict[str, Any]]) -> None:
     """
     # The web server's user has to read what is written, whatever the login user's habits are.
     os.umask(0o022)
-    signer = apphub_index.Signer(module.params["gnupg_home"])
+    signer = Signer(module.params["gnupg_home"])
     try:
         if module.check_mode:
             result = publish(module.params, signer, check_mode=True)
         else:
             with lock(module.params["root"]):
                 result = publish(module.params, signer, check_mode=False)
-    except (apphub_packages.PublishError, OSError) as error:
-        module.fail_json(msg=str(error))
+    except FailureError as error:
+        fail(module, error.failure)
+    except OSError as error:
+        code = Code.APPHUB_DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else Code.TASK_FAILED
+        fail(module, Failure(code, f"{error}.", "Nothing was published; what is served is what it was."))
     finally:
         signer.close()
     module.exit_json(**result)
@@ -114,7 +126,7 @@ def _carry_over(old: str, new: str) -> None:
     """Link into a new tree what an old one had and this one has not, for clients in the middle of a download."""
     for path in load(old).get("manifest", {}):
         source, target = (os.path.join(folder, "pkgs", path) for folder in (old, new))
-        if not apphub_index.is_entry(path) and os.path.isfile(source) and not os.path.lexists(target):
+        if not repositories.is_entry(path) and os.path.isfile(source) and not os.path.lexists(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.link(source, target)
 
@@ -149,28 +161,27 @@ class Tree:
         self.signature = signature
         self.current = os.path.join(root, "current")
         self.served = os.path.join(self.current, "pkgs")
-        self.repositories: apphub_packages.Repositories = {}
+        self.repositories: Repositories = {}
         self._manifest: Dict[str, Any] = {}
         state = load(self.current)
         if state.get("signature") == signature:
             self._manifest = state["manifest"]
             self.repositories = {
-                name: [apphub_packages.Package(**package) for package in packages]
-                for name, packages in state["repositories"].items()
+                name: [Package(**package) for package in packages] for name, packages in state["repositories"].items()
             }
         self.damaged = self._damaged(verify=verify)
         for name in self.damaged:
             self.repositories.pop(name, None)
 
     def _damaged(self, *, verify: bool) -> Set[str]:
-        owner = {folder + "/": name for name in self.repositories for folder in apphub_index.folders(name)}
+        owner = {folder + "/": name for name in self.repositories for folder in repositories.folders(name)}
         damaged = set()
         for path, entry in self._manifest.items():
             full = os.path.join(self.served, path)
             try:
                 whole = os.path.getsize(full) == entry["size"]
                 if whole and verify and entry["sha256"]:
-                    whole = apphub_packages.sha256(full) == entry["sha256"]
+                    whole = sha256(full) == entry["sha256"]
             except OSError:
                 whole = False
             if not whole:
@@ -185,7 +196,7 @@ class Tree:
         except OSError:
             return b""
 
-    def publish(self, want: apphub_packages.Repositories, signer: apphub_index.Signer, keep: int) -> str:
+    def publish(self, want: Repositories, signer: Signer, keep: int) -> str:
         """Build the tree anew and serve it.
 
         Args:
@@ -200,7 +211,7 @@ class Tree:
             new = os.path.join(folder, "pkgs")
             known: Dict[str, Any] = {}
             for name, packages in want.items():
-                if name in self.repositories and name not in apphub_packages.stale(want, self.repositories):
+                if name in self.repositories and name not in changed_repositories(want, self.repositories):
                     known.update(self._link(name, new))
                 else:
                     self._build(name, packages, new, signer)
@@ -209,13 +220,13 @@ class Tree:
             state = {
                 "format": FORMAT,
                 "signature": self.signature,
-                "manifest": apphub_index.finish(new, want, known),
+                "manifest": repositories.write_lists(new, want, known),
                 "repositories": {name: [package.state() for package in packages] for name, packages in want.items()},
             }
             return serve(self.root, folder, state, keep)
 
     def _link(self, name: str, new: str) -> Dict[str, Any]:
-        prefixes = tuple(folder + "/" for folder in apphub_index.folders(name))
+        prefixes = tuple(folder + "/" for folder in repositories.folders(name))
         known = {path: entry for path, entry in self._manifest.items() if path.startswith(prefixes)}
         for path in known:
             target = os.path.join(new, path)
@@ -223,8 +234,8 @@ class Tree:
             os.link(os.path.join(self.served, path), target)
         return known
 
-    def _build(self, name: str, packages: List[apphub_packages.Package], new: str, signer: apphub_index.Signer) -> None:
-        archs = apphub_index.architectures(name, packages)
+    def _build(self, name: str, packages: List[Package], new: str, signer: Signer) -> None:
+        archs = repositories.architectures(name, packages)
         deb = name.startswith("deb/")
         with tempfile.TemporaryDirectory(dir=os.path.dirname(new)) as work:
             fresh = {package.name: os.path.join(work, package.name) for package in packages if package.source}
@@ -236,13 +247,13 @@ class Tree:
             for package in packages:
                 source = fresh.get(package.name) or os.path.join(self.served, package.paths[0])
                 if package.source:
-                    package.sha256 = apphub_packages.sha256(source)
-                package.paths = apphub_index.paths(name, package, archs)
+                    package.sha256 = sha256(source)
+                package.paths = repositories.paths(name, package, archs)
                 for path in package.paths:
                     target = os.path.join(new, path)
                     os.makedirs(os.path.dirname(target), exist_ok=True)
                     os.link(source, target)
         if deb:
-            apphub_index.index_deb(new, name, archs, signer, self.signature["origin"])
+            repositories.index_deb(new, name, archs, signer, self.signature["origin"])
         else:
-            apphub_index.index_rpm(new, name, archs, signer, self.served)
+            repositories.index_rpm(new, name, archs, signer, self.served)

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches files from an AppHub: every wait ends, authorities may be its own, and the only proxy is the one named."""
+"""Fetches files from an AppHub: every wait and every answer ends, and the only proxy is the one that is named."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import urllib.parse
 import urllib.request
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+
 # The options that every module which talks to an AppHub has; see Server.
 ARGUMENTS = {
     "url": {"type": "str"},
@@ -24,25 +26,31 @@ ARGUMENTS = {
     "login": {"type": "str", "default": "", "no_log": True},
     "proxy": {"type": "str", "default": ""},
 }
-# A download may take longer than an answer, but not for ever: what is slower than this hangs.
+#: Bytes of the largest index; that of a thousand packages has one million.
+MAX_INDEX = 64 << 20
+#: Bytes of the largest file of all.
+MAX_FILE = 4 << 30
+# A download may take longer than an answer, but what is slower than this many bytes per second hangs.
 _SLOWEST = 10000
 _BLOCK = 1 << 18
 
+_PUBLISH = "Publish again with playbooks/publish_apphub.yml, which puts lost files back."
+_START = "Start it on the AppHub: systemctl start nginx; journalctl -u nginx says why it stopped."
+_REACH = "Check that the machine is up, and look for a firewall or proxy in between."
+_CERTIFICATE = "Name its certificate authority by apphub_client_ca, or use the name that the certificate is for."
+_LOGIN = "Set apphub_client_username and apphub_client_password if the server asks for them."
+_SERVER = "Compare with curl -i on this machine; on the AppHub, /var/log/nginx/error.log may say more."
+_LIMIT = "Check that this is the address of an AppHub, and that nothing in between answers in its place."
+# By the status of HTTP.
+_BY_STATUS = {
+    401: (Code.APPHUB_LOGIN_REFUSED, _LOGIN),
+    403: (Code.APPHUB_LOGIN_REFUSED, _LOGIN),
+    404: (Code.APPHUB_FILE_MISSING, _PUBLISH),
+    407: (Code.APPHUB_LOGIN_REFUSED, _LOGIN),
+}
 
-class WebError(Exception):
-    """A file can't be fetched.
 
-    Attributes:
-        kind: silent (no answer in time), certificate, login, missing, refused, or other.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        """Keep both."""
-        super().__init__(message)
-        self.kind = kind
-
-
-class _Through(urllib.request.BaseHandler):
+class _Proxy(urllib.request.BaseHandler):
     """Sends every request through a proxy; urllib's own handler lets the environment name exceptions."""
 
     handler_order = 100
@@ -57,6 +65,16 @@ class _Through(urllib.request.BaseHandler):
     https_request = http_request
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but not from https to http: who answers there is not known."""
+
+    def redirect_request(self, req: urllib.request.Request, *rest: Any) -> Any:
+        url = rest[-1]
+        if req.full_url.startswith("https:") and not url.startswith("https:"):
+            raise FailureError(Code.APPHUB_CERTIFICATE_INVALID, f"It redirects from https to {url}.", _CERTIFICATE)
+        return super().redirect_request(req, *rest)
+
+
 class Server:
     """An AppHub's address and how to get there."""
 
@@ -64,26 +82,41 @@ class Server:
         """Take the options in ARGUMENTS.
 
         Raises:
-            WebError: An address has a password in it, or the certificates of the authorities can't be read.
+            FailureError: An address is none or has a password in it, or the certificates cannot be read.
         """
         self.url = params["url"].rstrip("/")
+        if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
+            raise FailureError(
+                Code.APPHUB_ADDRESS_INVALID,
+                "The address begins neither with http:// nor with https://.",
+                "Correct apphub_client_urls.",
+            )
         if "@" in urllib.parse.urlsplit(self.url).netloc or "@" in urllib.parse.urlsplit(params["proxy"]).netloc:
-            raise WebError("login", "an address must not have a name and a password in it, because it is shown")
+            raise FailureError(
+                Code.APPHUB_ADDRESS_INVALID,
+                "An address must not have a name and a password in it, because it is shown.",
+                "Set apphub_client_username and apphub_client_password instead.",
+            )
         self._timeout = params["timeout"]
         self._headers = {"User-Agent": "slurmscale"}
         if params["login"]:
             self._headers["Authorization"] = "Basic " + params["login"]
-        handlers: List[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        handlers: List[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _Redirects()]
         if params["proxy"]:
-            handlers.append(_Through(params["proxy"]))
+            handlers.append(_Proxy(params["proxy"]))
         try:
             trust = ssl.create_default_context(cadata=params["ca"] or None)
         except (ssl.SSLError, ValueError):
-            raise WebError("certificate", "what should be certificates of authorities are none") from None
+            raise FailureError(
+                Code.APPHUB_CERTIFICATE_INVALID,
+                "What should be certificates of authorities are none.",
+                "Correct the file that apphub_client_ca names.",
+            ) from None
         self._opener = urllib.request.build_opener(*handlers, urllib.request.HTTPSHandler(context=trust))
 
-    def _blocks(self, path: str) -> Iterator[bytes]:
-        request = urllib.request.Request("{0}/{1}".format(self.url, path))  # noqa: S310 - the scheme was checked
+    def _blocks(self, path: str, limit: int) -> Iterator[bytes]:
+        url = f"{self.url}/{urllib.parse.quote(path)}"
+        request = urllib.request.Request(url)  # noqa: S310 - the scheme was checked
         for name, value in self._headers.items():
             # Where AppHub leads to another server, that one doesn't get the password.
             request.add_unredirected_header(name, value)
@@ -97,33 +130,44 @@ class Server:
                     if not block:
                         break
                     received += len(block)
-                    if time.monotonic() - begun > self._timeout + received / _SLOWEST:
-                        raise WebError("silent", "not finished within {0:g} s".format(time.monotonic() - begun))
+                    if received > limit or received + (answer.length or 0) > limit:
+                        raise FailureError(
+                            Code.APPHUB_LIMIT_EXCEEDED, f"The answer is larger than {_size(limit)}.", _LIMIT
+                        )
+                    seconds = time.monotonic() - begun
+                    if seconds > self._timeout + received / _SLOWEST:
+                        raise FailureError(Code.APPHUB_UNREACHABLE, f"Not finished within {seconds:g} s.", _REACH)
                     yield block
                 if answer.length:
-                    raise WebError("other", "broke off {0} bytes before its end".format(answer.length))
+                    raise FailureError(
+                        Code.APPHUB_UNREACHABLE, f"It broke off {answer.length} bytes before its end.", _REACH
+                    )
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _said(error, self._timeout) from None
+            raise _failure_of(error, self._timeout) from None
 
-    def get(self, path: str) -> bytes:
-        """Return a file, path being what follows the server's address.
+    def get(self, path: str, limit: int = MAX_INDEX) -> bytes:
+        """Return a file.
 
-        Raises:
-            WebError: It can't be fetched.
-        """
-        return b"".join(self._blocks(path))
-
-    def measure(self, path: str) -> Tuple[str, int]:
-        """Return the SHA-256 checksum and the size of a file, without keeping it.
+        Args:
+            path: What follows the server's address.
+            limit: How many bytes it may have.
 
         Raises:
-            WebError: It can't be fetched.
+            FailureError: It cannot be fetched.
         """
+        return b"".join(self._blocks(path, limit))
+
+    def measure(self, path: str, limit: int = MAX_FILE) -> Tuple[str, int]:
+        """Return the SHA-256 checksum and the size of a file, without keeping it; arguments and errors as of get()."""
         digest, size = hashlib.sha256(), 0
-        for block in self._blocks(path):
+        for block in self._blocks(path, limit):
             digest.update(block)
             size += len(block)
         return digest.hexdigest(), size
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MB" if count >= 1 << 20 else f"{count} bytes"
 
 
 def _within(seconds: float, begin: Callable[[], Any]) -> Any:
@@ -147,16 +191,16 @@ def _within(seconds: float, begin: Callable[[], Any]) -> Any:
     return answer
 
 
-def _said(error: Exception, timeout: float) -> WebError:
+def _failure_of(error: Exception, timeout: float) -> FailureError:
     if isinstance(error, urllib.error.HTTPError):
-        kind = {401: "login", 403: "login", 404: "missing", 407: "login"}.get(error.code, "other")
-        return WebError(kind, "HTTP {0} {1}".format(error.code, error.reason))
+        code, remedy = _BY_STATUS.get(error.code, (Code.APPHUB_SERVER_ERROR, _SERVER))
+        return FailureError(code, f"HTTP {error.code} {error.reason}.", remedy)
     reason = getattr(error, "reason", error)
     if isinstance(reason, socket.timeout):
-        return WebError("silent", "no answer within {0:g} s".format(timeout))
+        return FailureError(Code.APPHUB_UNREACHABLE, f"No answer within {timeout:g} s.", _REACH)
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return WebError("certificate", reason.verify_message or str(reason))
+        return FailureError(Code.APPHUB_CERTIFICATE_INVALID, f"{reason.verify_message or reason}.", _CERTIFICATE)
     if isinstance(reason, ConnectionRefusedError):
-        return WebError("refused", "connection refused")
+        return FailureError(Code.APPHUB_UNREACHABLE, "Connection refused.", _START)
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return WebError("other", text)
+    return FailureError(Code.APPHUB_UNREACHABLE, f"{text}.", _SERVER)

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 import re
 import xml.etree.ElementTree as ET
+import zlib
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
+from xml.parsers import expat
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.http_client import MAX_INDEX
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
 # What clients take from AppHub and from nowhere else; the role apphub-client has the same as patterns.
-_OURS = re.compile(r"^(slurm|munge|libslurm|libmunge|libpam-slurm|pam_slurm)")
+_FROM_APPHUB = re.compile(r"^(slurm|munge|libslurm|libmunge|libpam-slurm|pam_slurm)")
 _COMMON = "{http://linux.duke.edu/metadata/common}"
 _REPO = "{http://linux.duke.edu/metadata/repo}"
 _RPM = "{http://linux.duke.edu/metadata/rpm}"
@@ -87,10 +91,59 @@ def debian(packages: bytes) -> List[Entry]:
     return result
 
 
+def decompress(data: bytes, limit: int = MAX_INDEX) -> bytes:
+    """Unpack what gzip packed.
+
+    Args:
+        data: The whole file.
+        limit: How many bytes may come out; a file of one MB can hold a thousand.
+
+    Raises:
+        FailureError: It is more.
+        ValueError: This is no such file.
+    """
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        result = unpacker.decompress(data, limit)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if unpacker.unconsumed_tail:
+        raise FailureError(
+            Code.APPHUB_LIMIT_EXCEEDED,
+            f"It is larger than {limit >> 20} MB when it is unpacked.",
+            "Check that this is an AppHub; leave out what no compute node needs.",
+        )
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("it is cut off, or goes on after its end")
+    return result
+
+
+def _elements(data: bytes, tag: str) -> Iterator[ET.Element]:
+    """Yield the elements of one name, and forget each after that.
+
+    Raises:
+        ValueError: It is no XML, or defines entities, of which a few lines can stand for gigabytes.
+    """
+
+    def refuse(*_arguments: object) -> None:
+        raise ValueError("it has a document type, which no index has")
+
+    checker = expat.ParserCreate()
+    checker.StartDoctypeDeclHandler = refuse
+    try:
+        checker.Parse(data, True)  # noqa: FBT003 - expat takes it by position only
+    except expat.ExpatError as error:
+        raise ValueError(str(error)) from None
+    for _event, element in ET.iterparse(io.BytesIO(data)):  # noqa: S314 - it defines no entities
+        if element.tag == tag:
+            yield element
+            element.clear()
+
+
 def repomd(data: bytes) -> Dict[str, Tuple[str, str]]:
     """Read repomd.xml; return path and SHA-256 checksum of each index by its type, such as primary."""
     result = {}
-    for element in ET.fromstring(data).iter(_REPO + "data"):  # noqa: S314 - its signature was checked
+    for element in _elements(data, _REPO + "data"):
         location, checksum = element.find(_REPO + "location"), element.find(_REPO + "checksum")
         if location is not None and checksum is not None:
             result[element.get("type", "")] = (location.get("href", ""), checksum.text or "")
@@ -101,11 +154,11 @@ def _version(element: ET.Element) -> str:
     """Return epoch, version and release as rpm writes them, without what is not there."""
     epoch, release = element.get("epoch", "0"), element.get("rel")
     text = element.get("ver", "") + ("-" + release if release else "")
-    return text if epoch in ("0", "") else "{0}:{1}".format(epoch, text)
+    return text if epoch in ("0", "") else f"{epoch}:{text}"
 
 
 def _rpm_needs(package: ET.Element, kind: str) -> List[Need]:
-    found = package.find("{0}format/{1}{2}".format(_COMMON, _RPM, kind))
+    found = package.find(f"{_COMMON}format/{_RPM}{kind}")
     return [
         (one.get("name", ""), _version(one) if one.get("flags") == "EQ" else "")
         for one in (found if found is not None else ())
@@ -115,11 +168,11 @@ def _rpm_needs(package: ET.Element, kind: str) -> List[Need]:
 def rpm(primary: bytes) -> List[Entry]:
     """Read an index primary.xml.gz."""
     result = []
-    for package in ET.fromstring(gzip.decompress(primary)).iter(_COMMON + "package"):  # noqa: S314 - the same
+    for package in _elements(decompress(primary), _COMMON + "package"):
         text = {name: package.findtext(_COMMON + name) or "" for name in ("name", "arch", "checksum")}
         version, location = package.find(_COMMON + "version"), package.find(_COMMON + "location")
         if version is None or location is None:
-            raise ValueError("{0} has no version or no location".format(text["name"]))
+            raise ValueError(f"{text['name']} has no version or no location")
         entry = Entry(text["name"], _version(version), text["arch"], location.get("href", ""), text["checksum"])
         entry.needs = [[need] for need in _rpm_needs(package, "requires")]
         entry.provides = _rpm_needs(package, "provides")
@@ -128,7 +181,7 @@ def rpm(primary: bytes) -> List[Entry]:
 
 
 def lacking(entries: Iterable[Entry], names: Iterable[str], version: str) -> List[str]:
-    """Say what a compute node needs and a repository lacks.
+    """Say what a compute node needs and a repository lacks, a sentence for each.
 
     Args:
         entries: The repository's packages for one architecture.
@@ -139,14 +192,14 @@ def lacking(entries: Iterable[Entry], names: Iterable[str], version: str) -> Lis
     for entry in entries:
         if entry.name in there:
             there[entry.name].add(entry.version)
-    gaps = ["no package {0}".format(name) for name, versions in there.items() if not versions]
+    gaps = [f"There is no package {name}." for name, versions in there.items() if not versions]
     slurm = {name: versions for name, versions in there.items() if name.startswith("slurm") and versions}
     versions = sorted(set().union(*slurm.values()))
     fitting = [found for found in versions if not version or is_version(found, version)]
     if versions and not fitting:
-        gaps.append("no Slurm {0}, only {1}".format(version, ", ".join(versions)))
+        gaps.append(f"There is no Slurm {version}, only {', '.join(versions)}.")
     gaps += [
-        "no {0} {1}, but other packages of this version".format(name, found)
+        f"There is no {name} {found}, but other packages of this version."
         for found in fitting
         for name in slurm
         if found not in slurm[name]
@@ -172,8 +225,12 @@ def _with_needs(entries: List[Entry], names: Iterable[str]) -> List[Entry]:
     return list(found.values())
 
 
+def _alternatives(group: List[Need]) -> str:
+    return " or ".join(" ".join(need).strip() for need in group)
+
+
 def unmet(entries: Iterable[Entry], names: Iterable[str]) -> List[str]:
-    """Say which packages can't be installed, for want of a package of Slurm or munge that only AppHub could have.
+    """Say which packages can't be installed because AppHub lacks a package of Slurm or munge, a sentence for each.
 
     Args:
         entries: The repository's packages for one architecture.
@@ -187,9 +244,9 @@ def unmet(entries: Iterable[Entry], names: Iterable[str]) -> List[str]:
             offered |= {(name, ""), (name, version), (name, version.rpartition("-")[0])}
     return sorted(
         {
-            "{0} {1} needs {2}".format(entry.name, entry.version, " or ".join(" ".join(need).strip() for need in group))
+            f"{entry.name} {entry.version} needs {_alternatives(group)}, which is not there."
             for entry in _with_needs(entries, names)
             for group in entry.needs
-            if all(_OURS.match(name) for name, _version in group) and not offered.intersection(group)
+            if all(_FROM_APPHUB.match(name) for name, _version in group) and not offered.intersection(group)
         }
     )

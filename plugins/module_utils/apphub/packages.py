@@ -7,9 +7,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
+
+#: Files in a folder of packages, packages or not.
+MAX_FILES = 200000
 
 _REPOSITORY = {
     ".deb": (re.compile(r"^(deb/[a-z]+/[a-z]+)/"), "deb/DISTRIBUTION/CODENAME, such as deb/ubuntu/noble"),
@@ -21,10 +27,6 @@ _ARCHITECTURES = {".deb": ("amd64", "arm64", "ppc64el", "all"), ".rpm": ("x86_64
 _DEB_FORMAT = "--showformat=${Package}\t${Version}\t${Architecture}"
 # An RPM of sources names the architecture that it was made on.
 _RPM_FORMAT = "%{NAME}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\t%|SOURCEPACKAGE?{src}:{%{ARCH}}|"
-
-
-class PublishError(Exception):
-    """The packages can't be published as they are; the message names the culprit and the remedy."""
 
 
 class SourceFile(NamedTuple):
@@ -71,40 +73,10 @@ class Package:
 
     def line(self) -> str:
         """Return the package as one line of a diff."""
-        return "{0} {1} {2}".format(self.package, self.version, self.arch)
+        return f"{self.package} {self.version} {self.arch}"
 
 
 Repositories = Dict[str, List[Package]]
-
-
-def run(command: List[str], cwd: Optional[str] = None, env: Optional[Dict[str, str]] = None) -> bytes:
-    """Run a program.
-
-    Args:
-        command: The program and its arguments.
-        cwd: Where to run it.
-        env: What to add to its environment.
-
-    Returns:
-        Its output.
-
-    Raises:
-        PublishError: It is not there, or it failed.
-    """
-    environment = dict(os.environ, LC_ALL="C.UTF-8", **(env or {}))
-    try:
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise PublishError(
-            "{0} is needed to publish packages, but it is not installed; role apphub installs it".format(command[0])
-        ) from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
-        # apt tells on one what it can't do and on the other why.
-        if command[0] == "apt-get":
-            said = "{0}\n{1}".format(said, done.stdout.decode("utf-8", "replace").strip())
-        raise PublishError("{0} failed: {1}".format(command[0], said[-2000:]))
-    return done.stdout
 
 
 def sha256(path: str) -> str:
@@ -126,7 +98,7 @@ def repository_of(relative: str) -> Optional[str]:
         The repository, such as deb/ubuntu/noble or rpm/el9; None for a file that is no package.
 
     Raises:
-        PublishError: It is a package, but it lies where no repository is.
+        FailureError: It is a package, but it lies where no repository is.
     """
     suffix = os.path.splitext(relative)[1]
     if suffix not in _REPOSITORY:
@@ -134,7 +106,9 @@ def repository_of(relative: str) -> Optional[str]:
     pattern, wanted = _REPOSITORY[suffix]
     match = pattern.match(relative)
     if not match:
-        raise PublishError("{0} belongs to no repository: put it below {1}".format(relative, wanted))
+        raise FailureError(
+            Code.APPHUB_PACKAGE_INVALID, f"{relative} belongs to no repository.", f"Put it below {wanted}."
+        )
     return match.group(1)
 
 
@@ -148,33 +122,73 @@ def scan(sources: Iterable[str]) -> List[SourceFile]:
         The package files, in the order of repositories and names.
 
     Raises:
-        PublishError: A folder is missing, a package lies astray or is two different ones, or there is none at all.
+        FailureError: A folder is missing, a package is misplaced or is two different ones, or there is none at all.
     """
     found: Dict[Tuple[str, str], SourceFile] = {}
     sources = list(sources)
     for source in sources:
         if not os.path.isdir(source):
-            raise PublishError("the source folder {0} does not exist".format(source))
-        for folder, _folders, names in os.walk(source, followlinks=True):
-            for name in names:
-                path = os.path.join(folder, name)
-                repository = repository_of(os.path.relpath(path, source))
-                if repository is None:
-                    continue
-                stat = os.stat(path)
-                file = SourceFile(repository, name, path, stat.st_size, stat.st_mtime_ns)
-                other = found.setdefault((repository, name), file)
-                if other is not file and sha256(other.path) != sha256(path):
-                    raise PublishError(
-                        "{0} and {1} have one name and different content: remove one".format(other.path, path)
-                    )
-    if not found:
-        raise PublishError(
-            "there is no package in {0}: put them below {1}".format(
-                ", ".join(sources), " and ".join(wanted for _pattern, wanted in _REPOSITORY.values())
+            raise FailureError(
+                Code.APPHUB_SOURCE_MISSING, f"The source folder {source} does not exist.", "Correct apphub_sources."
             )
+        for path in _files(source):
+            repository = repository_of(os.path.relpath(path, source))
+            if repository is None:
+                continue
+            if not os.path.isfile(path):
+                raise FailureError(
+                    Code.APPHUB_PACKAGE_INVALID, f"{path} is no file, or a link that leads to none.", "Remove it."
+                )
+            name = os.path.basename(path)
+            stat = os.stat(path)
+            file = SourceFile(repository, name, path, stat.st_size, stat.st_mtime_ns)
+            other = found.setdefault((repository, name), file)
+            if other is not file and sha256(other.path) != sha256(path):
+                raise FailureError(
+                    Code.APPHUB_PACKAGE_INVALID,
+                    f"{other.path} and {path} have one name and different content.",
+                    "Remove one.",
+                )
+    if not found:
+        raise FailureError(
+            Code.APPHUB_SOURCE_MISSING,
+            f"There is no package in {', '.join(sources)}.",
+            f"Put them below {' and '.join(wanted for _pattern, wanted in _REPOSITORY.values())}.",
         )
     return sorted(found.values())
+
+
+def _files(source: str) -> Iterator[str]:
+    """Yield the files below a folder, also those behind links, but not around in a circle.
+
+    Raises:
+        FailureError: There are too many.
+    """
+    count = 0
+    ahead = [(source, frozenset([_identity(source)]))]
+    while ahead:
+        folder, above = ahead.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                count += 1
+                if count > MAX_FILES:
+                    raise FailureError(
+                        Code.APPHUB_LIMIT_EXCEEDED,
+                        f"{source} has more than {MAX_FILES} files.",
+                        "Look for links between its folders; leave packages only.",
+                    )
+                if not os.path.isdir(entry.path):
+                    yield entry.path
+                    continue
+                identity = _identity(entry.path)
+                # Not a link to this folder, or to one that it lies in.
+                if identity not in above:
+                    ahead.append((entry.path, above | {identity}))
+
+
+def _identity(folder: str) -> Tuple[int, int]:
+    stat = os.stat(folder)
+    return stat.st_dev, stat.st_ino
 
 
 def read(file: SourceFile, checksum: str) -> Package:
@@ -188,18 +202,24 @@ def read(file: SourceFile, checksum: str) -> Package:
         The package, not published yet.
 
     Raises:
-        PublishError: It is broken.
+        FailureError: It is broken.
     """
     try:
         if file.name.endswith(".deb"):
-            fields = run(["dpkg-deb", "--show", _DEB_FORMAT, file.path])
+            fields = commands.run(["dpkg-deb", "--show", _DEB_FORMAT, file.path])
             # The names of the content, thrown away: reading them unpacks everything.
-            run(["dpkg-deb", "--contents", file.path])
+            commands.run(["dpkg-deb", "--contents", file.path])
         else:
-            fields = run(["rpm", "-qp", "--nosignature", "--queryformat", _RPM_FORMAT, file.path])
-            run(["rpmkeys", "--checksig", "--nosignature", file.path])
-    except PublishError as error:
-        raise PublishError("{0} is broken, nothing was published: {1}".format(file.path, error)) from None
+            fields = commands.run(["rpm", "-qp", "--nosignature", "--queryformat", _RPM_FORMAT, file.path])
+            commands.run(["rpmkeys", "--checksig", "--nosignature", file.path])
+    except FailureError as error:
+        if error.failure.code is Code.APPHUB_TOOL_MISSING:
+            raise
+        raise FailureError(
+            Code.APPHUB_PACKAGE_INVALID,
+            f"{file.path} is broken, nothing was published: {error.failure.reason}",
+            "Copy it again, or remove it.",
+        ) from None
     package, version, arch = fields.decode("utf-8", "replace").split("\t")
     _refuse_wrong_architecture(file, arch)
     return Package(file.name, file.size, file.mtime_ns, checksum, package, version, arch, file.path, [], "")
@@ -209,17 +229,19 @@ def _refuse_wrong_architecture(file: SourceFile, arch: str) -> None:
     stem, suffix = os.path.splitext(file.name)
     served = _ARCHITECTURES[suffix]
     if arch not in served:
-        raise PublishError(
-            "{0} is for {1}, nothing was published: take it away, an AppHub serves {2}".format(
-                file.path, "building (src)" if arch == "src" else arch, ", ".join(served)
-            )
+        raise FailureError(
+            Code.APPHUB_PACKAGE_INVALID,
+            f"{file.path} is for {'building (src)' if arch == 'src' else arch}, nothing was published. "
+            f"An AppHub serves {', '.join(served)}.",
+            "Remove it.",
         )
     # The name is what apt-ftparchive goes by.
     ending = ("_" if suffix == ".deb" else ".") + arch
     if not stem.endswith(ending):
-        raise PublishError(
-            "{0} is for {1}, but its name does not end in {2}{3}, nothing was published: see where it comes from, "
-            "then take it away or give it the name it was built with".format(file.path, arch, ending, suffix)
+        raise FailureError(
+            Code.APPHUB_PACKAGE_INVALID,
+            f"{file.path} is for {arch}, but its name does not end in {ending}{suffix}, nothing was published.",
+            "Check where it comes from, then remove it or give it the name it was built with.",
         )
 
 
@@ -241,23 +263,53 @@ def wanted(files: Iterable[SourceFile], published: Repositories) -> Repositories
             known = known if known is not None and known.source_sha256 == checksum else read(file, checksum)
         result.setdefault(file.repository, []).append(known)
     for repository, packages in result.items():
-        _refuse_twins(repository, packages)
+        _refuse_duplicates(repository, packages)
     return result
 
 
-def _refuse_twins(repository: str, packages: List[Package]) -> None:
+def _refuse_duplicates(repository: str, packages: List[Package]) -> None:
     seen: Dict[str, str] = {}
     for package in packages:
-        twin = seen.setdefault(package.line(), package.name)
-        if twin != package.name:
-            raise PublishError(
-                "{0} and {1} in {2} are the same package ({3}): remove one".format(
-                    twin, package.name, repository, package.line()
-                )
+        other = seen.setdefault(package.line(), package.name)
+        if other != package.name:
+            raise FailureError(
+                Code.APPHUB_PACKAGE_INVALID,
+                f"{other} and {package.name} in {repository} are the same package ({package.line()}).",
+                "Remove one.",
             )
 
 
-def stale(want: Repositories, published: Repositories) -> Set[str]:
+def without_versions(repositories: Repositories, absent: Iterable[str]) -> Repositories:
+    """Leave out versions of Slurm.
+
+    Args:
+        repositories: The packages found.
+        absent: The versions, whole or their beginning.
+
+    Returns:
+        The other packages.
+
+    Raises:
+        FailureError: A repository would have no Slurm any more.
+    """
+    absent = list(absent)
+    result: Repositories = {}
+    for name, packages in repositories.items():
+        slurm = [package for package in packages if "slurm" in package.package]
+        gone = [package for package in slurm if any(is_version(package.version, version) for version in absent)]
+        if slurm and len(gone) == len(slurm):
+            versions = ", ".join(sorted({package.version for package in slurm}))
+            raise FailureError(
+                Code.APPHUB_VERSION_NEEDED,
+                f"Without {', '.join(absent)} there would be no Slurm in {name}, nothing was published: "
+                f"its versions are {versions}.",
+                f"Leave one, or remove the folder {name} if no machine needs it.",
+            )
+        result[name] = [package for package in packages if package not in gone]
+    return result
+
+
+def changed_repositories(want: Repositories, published: Repositories) -> Set[str]:
     """Return the repositories that have to be built or removed."""
 
     def content(repositories: Repositories, name: str) -> Set[Tuple[str, str]]:
@@ -268,5 +320,5 @@ def stale(want: Repositories, published: Repositories) -> Set[str]:
 
 def listing(repositories: Repositories) -> str:
     """Return the packages of all repositories as text, for a diff."""
-    lines = ["{0}: {1}\n".format(name, package.line()) for name in repositories for package in repositories[name]]
+    lines = [f"{name}: {package.line()}\n" for name in repositories for package in repositories[name]]
     return "".join(sorted(lines))

@@ -48,24 +48,25 @@ def doctor(
         checks.append(("inventory", lambda: _inventory(config, chosen)))
     results = []
     for name, check in checks:
-        state, text = _run(check)
-        results.append({"check": name, "state": state, "found": text})
+        results.append({"check": name, **_run(check)})
         if not json:
-            _show(name, state, text)
+            _show(results[-1])
     # what runs the playbook must be well itself
     if chosen and all(one["state"] != _FAILED for one in results):
         for one in _apphub(config, chosen):
             results.append(one)
             if not json:
-                _show(one["check"], one["state"], " ".join(filter(None, (one["found"], one.get("remedy")))))
+                _show(one)
     if json:
         output.echo_json(results)
     raise typer.Exit(int(any(one["state"] == _FAILED for one in results)))
 
 
-def _show(name: str, state: str, text: str) -> None:
+def _show(result: dict[str, str]) -> None:
+    state = result["state"]
     colour = {_OK: "green", _WARNING: "yellow", _FAILED: "red"}[state]
-    typer.echo(f"{typer.style(f'{state:8}', fg=colour)} {name}: {text}")
+    text = " ".join(filter(None, (result["reason"], result["remedy"])))
+    typer.echo(f"{typer.style(f'{state:8}', fg=colour)} {result['check']}: {text}")
 
 
 def _apphub(config: settings.Settings, chosen: str) -> list[dict[str, str]]:
@@ -73,7 +74,7 @@ def _apphub(config: settings.Settings, chosen: str) -> list[dict[str, str]]:
     try:
         findings = apphub.check(config, chosen)
     except SlurmscaleError as exc:
-        return [{"check": "apphub", "state": _FAILED, "found": str(exc)}]
+        return [{"check": "apphub", "state": _FAILED, **exc.as_dict()}]
     results = []
     for where in dict.fromkeys(one["where"] for one in findings):
         own = [one for one in findings if one["where"] == where]
@@ -81,12 +82,13 @@ def _apphub(config: settings.Settings, chosen: str) -> list[dict[str, str]]:
             {
                 "check": f"apphub {where}",
                 "state": _FAILED,
-                "found": f"{one['check']} {one['subject']}: {one['found']}.",
+                "code": one["code"],
+                "reason": f"{one['check']} {one['subject']}: {one['reason']}",
                 "remedy": one["remedy"],
             }
             for one in own
             if not one["ok"]
-        ] or [{"check": f"apphub {where}", "state": _OK, "found": f"{len(own)} checks, nothing is wrong"}]
+        ] or [{"check": f"apphub {where}", **_result(_OK, f"{len(own)} checks, nothing is wrong")}]
     return results
 
 
@@ -94,13 +96,17 @@ class _Remark(Exception):  # noqa: N818 - not an error: something is missing tha
     pass
 
 
-def _run(check: Callable[[], str]) -> tuple[str, str]:
+def _result(state: str, reason: str) -> dict[str, str]:
+    return {"state": state, "code": "", "reason": reason, "remedy": ""}
+
+
+def _run(check: Callable[[], str]) -> dict[str, str]:
     try:
-        return _OK, check()
+        return _result(_OK, check())
     except _Remark as exc:
-        return _WARNING, str(exc)
+        return _result(_WARNING, str(exc))
     except SlurmscaleError as exc:
-        return _FAILED, str(exc)
+        return {"state": _FAILED, **exc.as_dict()}
 
 
 def _playbooks(config: settings.Settings) -> str:

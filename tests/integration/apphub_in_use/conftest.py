@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import store as apphub_bundle_store
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import store
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
 
 NOBLE = "deb/ubuntu/noble"
@@ -66,7 +66,7 @@ class Hub:
         self.sources = base / "packages"
         self.root = base / "apphub"
         self.home = base / "gnupg"
-        self.signer = apphub_index.Signer(str(self.home))
+        self.signer = Signer(str(self.home))
 
     def fill(self):
         """Make the packages of a compute node for one release of each kind."""
@@ -96,7 +96,7 @@ class Hub:
 
     def publish_bundle(self):
         """Publish a client bundle that was made for the test, with the index that the product writes for it."""
-        store = apphub_bundle_store.Store(str(self.root / "bundles"), {}, self.signer.fingerprint())
+        bundles = store.Store(str(self.root / "bundles"), {}, self.signer.fingerprint())
         name = "slurm-client-24.11.5-linux-amd64.tar.gz"
         data = b"an archive"
         sha256 = hashlib.sha256(data).hexdigest()
@@ -106,11 +106,18 @@ class Hub:
             "libc": "glibc",
             "glibc": "2.34",
             "sha256": sha256,
+            "sums": sha256,
+            "size": len(data),
             "origin": "o",
         }
-        store.wanted = {f"slurm-client/{name}": facts}
-        store.fresh = {f"slurm-client/{name}": data}
-        store.publish(self.signer, 2)
+        bundles.wanted = {f"slurm-client/{name}": facts}
+        bundles.fresh = {f"slurm-client/{name}": data}
+        bundles.publish(self.signer, 2)
+
+    @property
+    def key_sha256(self):
+        """By which clients know the key, as whoever publishes tells them."""
+        return hashlib.sha256(self.signer.public_key()).hexdigest()
 
     @property
     def pkgs(self):

@@ -12,8 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import inspection as apphub_inspection
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client, inspection
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_check
 
 ROOT = Path(__file__).parents[3]
@@ -28,9 +27,11 @@ def look(hub, serve, tmp_path_factory):
     """Return a function that serves the AppHub as it is now and returns what is found."""
 
     def look(url="", **options):
-        params = {**WEB, "key_sha256": "", "repositories": [], "needed": NEEDED, "version": "", "bundles": True}
+        params = {**WEB, "insecure": False, "bundles": True, "repositories": [], "needed": NEEDED, "version": ""}
         params |= {"url": url or serve(hub).url, **options}
-        return apphub_inspection.inspect(apphub_web.Server(params), params, str(tmp_path_factory.mktemp("g")))
+        if "key_sha256" not in params:
+            params["key_sha256"] = hub.key_sha256
+        return inspection.inspect(http_client.Server(params), params, str(tmp_path_factory.mktemp("g")))
 
     return look
 
@@ -48,13 +49,13 @@ def only(findings):
 def test_nothing_is_wrong_with_what_was_just_published(look):
     found = look(repositories=[NOBLE, EL9], version="")
     assert wrong(found) == []
-    seen = {(one["check"], one["subject"]): one["found"] for one in found}
-    assert seen["server", "/healthz"] == "it answers"
+    seen = {(one["check"], one["subject"]): one["reason"] for one in found}
+    assert seen["server", "/healthz"] == "It answers."
     assert "4 packages" in seen["files", f"{NOBLE} amd64"]
     assert "3 packages" in seen["files", f"{EL9} x86_64"]
-    assert seen["packages", f"{NOBLE} amd64"] == "Slurm 24.11.5-4 with munge, slurmd, slurm-client"
-    assert seen["packages", f"{EL9} x86_64"] == "Slurm 22.05.8-4.el9 with munge, slurm, slurm-slurmd"
-    assert seen["bundle", "slurm-client"] == "1 bundles, all as the index says"
+    assert seen["packages", f"{NOBLE} amd64"] == "Slurm 24.11.5-4 with munge, slurmd, slurm-client."
+    assert seen["packages", f"{EL9} x86_64"] == "Slurm 22.05.8-4.el9 with munge, slurm, slurm-slurmd."
+    assert seen["bundle", "slurm-client"] == "1 bundles, all as the index says."
     assert len([one for one in found if one["check"] == "signature"]) == 4, "two repositories and two kinds of bundles"
 
 
@@ -62,7 +63,7 @@ def test_a_stopped_server(look, hub, serve):
     server = serve(hub)
     server.stop()
     found = only(look(server.url))
-    assert (found["check"], found["found"]) == ("server", "connection refused")
+    assert (found["check"], found["reason"]) == ("server", "Connection refused.")
     assert "systemctl start nginx" in found["remedy"]
 
 
@@ -70,7 +71,7 @@ def test_a_server_that_never_ends_its_answer(look, hub, serve):
     server = serve(hub)
     server.drip = True
     found = only(look(server.url, timeout=1))
-    assert found["found"].startswith("not finished within")
+    assert found["reason"].startswith("Not finished within")
     assert "firewall" in found["remedy"]
 
 
@@ -93,7 +94,7 @@ def test_a_deleted_file_is_named_once_and_put_back_by_publishing(look, hub, patt
     (hub.root / "bundles/current/pkgs" / path if path.startswith("slurm-") else hub.pkgs / path).unlink()
     named = [one for one in wrong(look(bundles=False)) if one["subject"] == path]
     assert len(named) == 1
-    assert named[0]["found"] == "HTTP 404 File not found"
+    assert named[0]["reason"] == "HTTP 404 File not found."
     assert named[0]["remedy"] == "Publish again with playbooks/publish_apphub.yml, which puts lost files back."
     if not path.startswith("slurm-"):
         hub.publish()
@@ -110,12 +111,12 @@ def test_a_deleted_file_is_named_once_and_put_back_by_publishing(look, hub, patt
         "slurm-client/slurm-client-24.11.5-linux-amd64.tar.gz",
     ],
 )
-def test_a_flipped_byte_is_named_and_mended_by_publishing_with_verify(look, hub, pattern):
+def test_a_flipped_byte_is_named_and_repaired_by_publishing_with_verify(look, hub, pattern):
     path = hub.find(pattern)
     hub.flip(path)
     named = [one for one in wrong(look()) if one["subject"] == path]
     assert len(named) == 1
-    assert "its checksum is" in named[0]["found"]
+    assert "Its checksum is" in named[0]["reason"]
     assert "apphub_verify=true" in named[0]["remedy"]
     if not path.startswith("slurm-"):
         hub.publish(verify=True)
@@ -129,7 +130,7 @@ def test_an_index_that_was_changed_after_it_was_signed(look, hub, path):
         file.read_bytes().replace(b"Origin: AppHub", b"Origin: AppHup").replace(b"<revision>1", b"<revision>2")
     )
     found = next(one for one in wrong(look()) if one["check"] == "signature")
-    assert (found["subject"], found["found"]) == (path, "it was changed after it was signed")
+    assert (found["subject"], found["reason"]) == (path, "It was changed after it was signed.")
     assert "apphub_verify=true" in found["remedy"]
 
 
@@ -139,7 +140,7 @@ def test_an_expired_key_and_its_remedy(look, hub):
     hub.publish()
     time.sleep(3.5)
     found = next(one for one in wrong(look()) if one["check"] == "key")
-    assert found["found"].startswith("it expired on 20")
+    assert found["reason"].startswith("It expired on 20")
     assert f"--quick-set-expire {fingerprint} 0" in found["remedy"]
     assert not [one for one in wrong(look()) if one["check"] == "signature"], "of one cause there is one finding"
     hub.gpg("--quick-set-expire", fingerprint, "0")
@@ -159,26 +160,35 @@ def test_a_foreign_key(look, hub, tmp_path_factory):
         "slurm-client/index.json",
         "slurm-apk/index.json",
     ]
-    assert all("it is signed with the key" in one["found"] for one in found)
+    assert all("It is signed with the key" in one["reason"] for one in found)
     assert all("apphub_gnupg_home" in one["remedy"] for one in found)
 
 
 def test_another_key_than_the_one_that_clients_were_told(look):
     found = only(look(key_sha256="0" * 64))
-    assert "but apphub_client_key_sha256 is 000" in found["found"]
+    assert found["code"] == "apphub-key-differs"
+    assert "but apphub_client_key_sha256 is 000" in found["reason"]
     assert "set apphub_client_key_sha256" in found["remedy"]
+
+
+def test_a_key_of_which_nothing_is_known(look):
+    found = only(look(key_sha256=""))
+    assert (found["check"], found["code"]) == ("key", "apphub-key-unknown")
+    assert wrong(look(key_sha256="", insecure=True)) == []
 
 
 def test_what_should_be_a_key_is_none(look, hub):
     hub.break_open("apphub.asc").write_text("<html>")
     found = next(one for one in wrong(look()) if one["check"] == "key")
-    assert found["found"] == "this is no public key"
+    assert found["reason"] == "The file apphub.asc is no public key."
 
 
-def test_without_gpg_nothing_is_believed(look, monkeypatch):
+def test_without_gpg_nothing_is_believed(look, hub, monkeypatch):
+    known = hub.key_sha256
     monkeypatch.setenv("PATH", "/nowhere")
-    found = only(look())
-    assert "gpg is needed" in found["found"]
+    found = only(look(key_sha256=known))
+    assert found["code"] == "apphub-tool-missing"
+    assert "gpg is needed" in found["reason"]
     assert "Install gnupg" in found["remedy"]
 
 
@@ -197,7 +207,7 @@ def test_a_missing_package_is_named_with_where_to_put_it(look, hub, gone, subjec
         path.unlink()
     hub.publish()
     found = [one for one in wrong(look()) if one["check"] == "packages"]
-    assert any(one["subject"] == subject and said in one["found"] for one in found), found
+    assert any(one["subject"] == subject and said in one["reason"] for one in found), found
     assert all(one["remedy"].startswith(f"Put what is missing into {subject.split()[0]} below") for one in found)
 
 
@@ -211,18 +221,18 @@ def test_a_version_that_is_there_only_in_part(look, hub):
     hub.add(NOBLE, "slurmd", "25.05.1-1")
     hub.publish()
     found = only(look())
-    assert found["found"] == "no slurm-client 25.05.1-1, but other packages of this version"
+    assert found["reason"] == "There is no slurm-client 25.05.1-1, but other packages of this version."
     assert f"{NOBLE} amd64" not in [one["subject"] for one in wrong(look(version="24.11"))], "nobody wants 25.05"
 
 
 def test_a_version_that_is_wanted_and_not_there(look):
-    found = [one["found"] for one in wrong(look(version="25.05"))]
-    assert found == ["no Slurm 25.05, only 24.11.5-4", "no Slurm 25.05, only 22.05.8-4.el9"]
+    found = [one["reason"] for one in wrong(look(version="25.05"))]
+    assert found == ["There is no Slurm 25.05, only 24.11.5-4.", "There is no Slurm 25.05, only 22.05.8-4.el9."]
 
 
 def test_a_repository_that_is_wanted_and_not_there(look):
     found = only(look(repositories=["deb/debian/trixie"]))
-    assert found["found"] == f"it is not published; there are {NOBLE}, {EL9}"
+    assert found["reason"] == f"It is not published; there are {NOBLE}, {EL9}."
     assert "into deb/debian/trixie below apphub_sources" in found["remedy"]
 
 
@@ -232,31 +242,34 @@ def test_a_catalog_that_knows_more_than_the_index(look, hub):
     entry = {"arch": "amd64", "file": "deb/ubuntu/pool/noble/slurmd_26.deb", "sha256": "0"}
     catalog["repositories"][NOBLE]["packages"]["slurmd"]["26.05"] = entry
     file.write_text(json.dumps(catalog))
-    found = {one["subject"]: one["found"] for one in wrong(look())}
-    assert found["deb/ubuntu/pool/noble/slurmd_26.deb"] == "the catalog has it, but its index has not"
-    assert "its checksum is" in found["catalog.json"]
+    found = {one["subject"]: one["reason"] for one in wrong(look())}
+    assert found["deb/ubuntu/pool/noble/slurmd_26.deb"] == "The catalog has it, but its index has not."
+    assert "Its checksum is" in found["catalog.json"]
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "it is damaged"), ('{"format": 9}', "it has format 9, but")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "is damaged"), ('{"format": 9, "repositories": {}}', "has format 9, but")]
+)
 def test_a_catalog_that_can_not_be_read(look, hub, text, said):
     hub.break_open("catalog.json").write_text(text)
-    found = next(one for one in wrong(look()) if one["check"] == "catalog")
-    assert said in found["found"]
+    found = next(one for one in wrong(look()) if one["subject"] == "catalog.json")
+    assert found["code"] == "apphub-catalog-invalid"
+    assert said in found["reason"]
 
 
 def test_client_bundles_that_are_wanted_and_not_there(look, hub):
     shutil.rmtree(hub.root / "bundles")
     found = only(look())
-    assert (found["check"], found["found"]) == ("bundle", "none is published")
+    assert (found["check"], found["reason"]) == ("bundle", "None is published.")
     assert "apphub_bundles=true" in found["remedy"]
     assert wrong(look(bundles=False)) == []
 
 
 def test_a_disk_that_is_too_full_to_publish(hub):
-    (well,) = apphub_check.space(str(hub.root), 1)
-    assert well["ok"]
-    (full,) = apphub_check.space(str(hub.root), 10**12)
-    assert "MB free, less than 1000000000000 MB" in full["found"]
+    assert apphub_check.check_space(str(hub.root), 1)["ok"]
+    full = apphub_check.check_space(str(hub.root), 10**12)
+    assert full["code"] == "apphub-disk-full"
+    assert "MB are free, less than 1000000000000 MB" in full["reason"]
     assert "enlarge the file system" in full["remedy"]
 
 
@@ -264,13 +277,13 @@ def test_a_disk_without_room_for_one_more_file(hub, monkeypatch):
     room = os.statvfs(hub.root)
     none_left = SimpleNamespace(f_bavail=room.f_bavail, f_frsize=room.f_frsize, f_files=10, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda _: none_left)
-    (full,) = apphub_check.space(str(hub.root), 1)
-    assert "no file more can be made" in full["found"]
+    full = apphub_check.check_space(str(hub.root), 1)
+    assert "no file more can be made" in full["reason"]
 
 
 def test_a_machine_on_which_nothing_is_published(tmp_path):
-    (found,) = apphub_check.space(str(tmp_path), 1)
-    assert found["found"] == "nothing is published there"
+    found = apphub_check.check_space(str(tmp_path), 1)
+    assert found["reason"] == "Nothing is published there."
     assert "apphub_root" in found["remedy"]
 
 
@@ -283,7 +296,14 @@ def playbook(hub, tmp_path):
             "apphub": {
                 "hosts": {"hub1": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
             },
-            "all": {"vars": {"apphub_client_urls": urls, "apphub_root": str(hub.root), "apphub_client_timeout": 2}},
+            "all": {
+                "vars": {
+                    "apphub_client_urls": urls,
+                    "apphub_root": str(hub.root),
+                    "apphub_client_timeout": 2,
+                    "apphub_client_key_sha256": hub.key_sha256,
+                }
+            },
         }
         (tmp_path / "hosts.json").write_text(json.dumps(inventory))
         variables = {"apphub_min_free_mb": 1, "report": str(tmp_path / "report.json"), **variables}
@@ -343,5 +363,6 @@ def test_doctor_says_the_same_as_the_playbook(playbook, hub, serve, tmp_path):
     assert done.returncode == 1, done.stdout + done.stderr
     (said,) = [one for one in json.loads(done.stdout) if one["state"] == "failed"]
     found = only(report["findings"])
-    assert said["found"] == f"{found['check']} {found['subject']}: {found['found']}."
+    assert said["reason"] == f"{found['check']} {found['subject']}: {found['reason']}"
+    assert said["code"] == found["code"] == "apphub-file-missing"
     assert said["remedy"] == found["remedy"]

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network as network_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt, apphub_select
 
 ROOT = Path(__file__).parents[3]
@@ -32,11 +33,11 @@ LOGIN = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
 
 
 def choose(*urls, **options):
-    return apphub_select.choose({**WEB, "urls": urls, "key_sha256": "", **options})
+    return apphub_select.choose({**WEB, "urls": urls, "key_sha256": "", "insecure": True, **options})
 
 
 def server(url, **options):
-    return apphub_web.Server({**WEB, "url": url, **options})
+    return http_client.Server({**WEB, "url": url, **options})
 
 
 @pytest.fixture(scope="session")
@@ -153,19 +154,19 @@ def test_the_first_that_can_be_used_is_chosen_and_the_others_say_why_not(hub, se
     assert result["key"] == (hub.pkgs / "apphub.asc").read_text()
     assert "rpm/el9" in result["catalog"]["repositories"]
     said = [one["answer"] for one in result["tried"]]
-    assert said[0] == "/healthz: connection refused"
-    assert said[1] == "/healthz: no answer within 1 s"
-    assert said[2].startswith("/healthz: not finished within 1")
-    assert said[3] == "/healthz: HTTP 401 Unauthorized"
+    assert said[0] == "/healthz: Connection refused."
+    assert said[1] == "/healthz: No answer within 1 s."
+    assert said[2].startswith("/healthz: Not finished within 1")
+    assert said[3] == "/healthz: HTTP 401 Unauthorized."
     assert "certificate" in said[4]
-    assert said[5] == "/pkgs/catalog.json: HTTP 404 File not found"
+    assert said[5] == "/pkgs/catalog.json: HTTP 404 File not found."
     assert "Name or service not known" in said[6] or "resolution" in said[6]
     assert said[7:] == ["ok"]
     assert spare.asked == [], "an address behind the first good one is left alone"
 
 
 def test_a_server_that_never_ends_the_head_of_its_answer_is_given_up(stammering):
-    assert choose(stammering)["tried"][0]["answer"] == "/healthz: no answer within 1 s"
+    assert choose(stammering)["tried"][0]["answer"] == "/healthz: No answer within 1 s."
 
 
 def test_the_next_server_takes_over_when_the_first_stops(hub, serve):
@@ -178,8 +179,8 @@ def test_the_next_server_takes_over_when_the_first_stops(hub, serve):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("<html>", "it serves no catalog of packages"),
-        ("[]", "it serves no catalog of packages"),
+        ("<html>", "It serves no catalog of packages"),
+        ("[]", "It serves no catalog of packages"),
         ('{"format": 2, "repositories": {}}', "has format 2, but this version reads format 1"),
     ],
 )
@@ -195,20 +196,54 @@ def test_only_a_server_with_the_right_key_is_used(hub, serve):
     assert choose(serve(hub).url, key_sha256=checksum.upper())["url"]
     result = choose(serve(hub).url, key_sha256="0" * 64)
     assert result["url"] == ""
-    assert f"its key has the checksum {checksum}" in result["tried"][0]["answer"]
+    assert f"Its key has the checksum {checksum}" in result["tried"][0]["answer"]
+
+
+def test_a_key_of_which_nothing_is_known_is_not_trusted_over_http(hub, serve):
+    served = serve(hub)
+    (tried,) = choose(served.url, insecure=False)["tried"]
+    assert tried["code"] == "apphub-key-unknown"
+    assert served.asked == [], "nothing that it could say would count"
+    assert choose(served.url, insecure=False, key_sha256=hub.key_sha256)["url"] == served.url
+
+
+def test_https_is_enough_without_the_checksum_of_the_key(hub, serve, tls, authority):
+    url = serve(hub, context=tls).url
+    assert choose(url, insecure=False, ca=(authority / "ca.pem").read_text())["url"] == url
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(hub, serve, tls, authority):
+    secure, plain = serve(hub, context=tls), serve(hub)
+    secure.redirect = plain.url
+    (tried,) = choose(secure.url, insecure=False, ca=(authority / "ca.pem").read_text())["tried"]
+    assert "It redirects from https to http" in tried["answer"]
+    assert plain.asked == []
+
+
+def test_the_role_refuses_an_unknown_key_and_says_what_to_state(hub, serve):
+    url = serve(hub).url
+    status, said = select(apphub_client_urls=[url], apphub_insecure=False)
+    assert status != 0
+    assert "apphub-key-unknown" in said
+    assert "apphub_client_key_sha256" in said
+    assert "apphub_insecure=true" in said
+    status, said = select(apphub_client_urls=[url], apphub_insecure=False, apphub_client_key_sha256=hub.key_sha256)
+    assert status == 0, said
+    status, said = select(apphub_client_urls=[url], apphub_insecure=True)
+    assert status == 0, said
 
 
 def test_a_server_is_trusted_by_the_authority_that_is_named(hub, serve, tls, authority):
     url = serve(hub, context=tls).url
     ours = (authority / "ca.pem").read_text()
     assert server(url, ca=ours).get("healthz") == b"ok\n"
-    with pytest.raises(apphub_web.WebError, match="certificate") as refused:
+    with pytest.raises(FailureError, match="certificate") as refused:
         server(url).get("healthz")
-    assert refused.value.kind == "certificate"
-    with pytest.raises(apphub_web.WebError, match="not valid for") as refused:
+    assert refused.value.failure.code is Code.APPHUB_CERTIFICATE_INVALID
+    with pytest.raises(FailureError, match="not valid for") as refused:
         server(url.replace("localhost", "127.0.0.1"), ca=ours).get("healthz")
-    assert refused.value.kind == "certificate"
-    with pytest.raises(apphub_web.WebError, match="are none"):
+    assert refused.value.failure.code is Code.APPHUB_CERTIFICATE_INVALID
+    with pytest.raises(FailureError, match="are none"):
         server(url, ca="no certificate")
 
 
@@ -217,11 +252,11 @@ def test_a_server_that_asks_gets_the_password_and_another_one_does_not(hub, serv
     locked.ask_for(NAME, PASSWORD)
     other.ask_for(NAME, PASSWORD)
     assert server(locked.url, login=LOGIN).get("healthz") == b"ok\n"
-    with pytest.raises(apphub_web.WebError, match="HTTP 401") as refused:
+    with pytest.raises(FailureError, match="HTTP 401") as refused:
         server(locked.url, login="Ym9iOmJvYg==").get("healthz")
-    assert refused.value.kind == "login"
+    assert refused.value.failure.code is Code.APPHUB_LOGIN_REFUSED
     locked.redirect = other.url
-    with pytest.raises(apphub_web.WebError, match="HTTP 401"):
+    with pytest.raises(FailureError, match="HTTP 401"):
         server(locked.url, login=LOGIN).get("pkgs/catalog.json")
     assert other.asked == ["/pkgs/catalog.json"], "it was asked, but without the password"
 
@@ -229,7 +264,7 @@ def test_a_server_that_asks_gets_the_password_and_another_one_does_not(hub, serv
 def test_a_password_in_an_address_is_refused(hub, serve):
     del hub, serve
     for options in ({"url": "http://a:b@hub"}, {"url": "http://hub", "proxy": "http://a:b@proxy"}):
-        with pytest.raises(apphub_web.WebError, match="must not have a name and a password in it"):
+        with pytest.raises(FailureError, match="must not have a name and a password in it"):
             server(**options)
 
 
@@ -261,7 +296,7 @@ def test_a_download_that_breaks_off_is_noticed(hub, serve):
 
     served.RequestHandlerClass.func.copyfile, kept = half, served.RequestHandlerClass.func.copyfile
     try:
-        with pytest.raises(apphub_web.WebError, match="broke off"):
+        with pytest.raises(FailureError, match="broke off"):
             server(served.url).get("pkgs/" + path)
     finally:
         served.RequestHandlerClass.func.copyfile = kept
@@ -392,7 +427,7 @@ def select(**variables):
     """Run the role's choice on this machine; its exit code and output."""
     done = subprocess.run(
         ["ansible", "localhost", "-m", "ansible.builtin.include_role", "-a", "name=apphub-client tasks_from=select",
-         "-e", json.dumps({"apphub_client_timeout": 1, **variables}), "-vvv"],
+         "-e", json.dumps({"apphub_client_timeout": 1, "apphub_insecure": True, **variables}), "-vvv"],
         cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
@@ -418,8 +453,8 @@ def test_the_role_says_what_each_address_answered(hub, serve, silent):
     stopped.stop()
     status, said = select(apphub_client_urls=[stopped.url, silent])
     assert status != 0
-    assert f"{stopped.url}: /healthz: connection refused" in said
-    assert f"{silent}: /healthz: no answer within 1 s" in said
+    assert f"{stopped.url}: /healthz: Connection refused." in said
+    assert f"{silent}: /healthz: No answer within 1 s." in said
     assert "Nothing was changed" in said
 
 

@@ -33,15 +33,15 @@ def dpkg(monkeypatch: pytest.MonkeyPatch) -> FakeDpkg:
 
 def test_nothing_is_done_where_nothing_was_cut_off(dpkg: FakeDpkg) -> None:
     dpkg.flags = "ok munge\nok slurmd\n"
-    assert apphub_apt.finish(["slurm*"]) == []
-    assert apphub_apt.give_back() == []
+    assert apphub_apt.finish_interrupted(["slurm*"]) == []
+    assert apphub_apt.restore_dependencies() == []
     assert [call[1] for call in dpkg.calls] == ["--show", "--audit", "check"]
 
 
 def test_half_unpacked_packages_are_taken_away_and_the_others_configured(dpkg: FakeDpkg) -> None:
     dpkg.flags = "reinstreq libmunge2\nok munge\nreinstreq slurmd\n"
     dpkg.audit = "The following packages are only half configured"
-    assert apphub_apt.finish(["slurm*", "*munge*"]) == [
+    assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == [
         "dpkg --remove --force-remove-reinstreq --force-depends libmunge2 slurmd",
         "dpkg --configure --pending --force-confold",
     ]
@@ -53,6 +53,6 @@ def test_half_unpacked_packages_are_taken_away_and_the_others_configured(dpkg: F
 
 def test_what_depends_on_a_package_that_was_taken_away_gets_it_back_and_nothing_is_removed(dpkg: FakeDpkg) -> None:
     dpkg.broken = True
-    (command,) = apphub_apt.give_back()
+    (command,) = apphub_apt.restore_dependencies()
     assert "--fix-broken --no-remove" in command
     assert dpkg.calls[-1] == command.split()

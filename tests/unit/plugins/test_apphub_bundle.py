@@ -2,68 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-import struct
-import sys
+import shutil
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import elf as apphub_bundle_elf
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import sources as apphub_bundle_sources
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import store as apphub_bundle_store
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive, contents, sources
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_bundle
+from fakes.elf import GLIBC, MACHINES, MUSL, elf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Runner = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf (Debian's package binutils)")
 SCRIPTS_FOLDER = Path(__file__).parents[3] / "roles/apphub/files/client-bundle"
-SCRIPTS = {name: (SCRIPTS_FOLDER / name).read_text() for name in apphub_bundle_archive.SCRIPTS}
-MUSL = "/lib/ld-musl-x86_64.so.1"
-GLIBC = "/lib64/ld-linux-x86-64.so.2"
-
-
-def elf(
-    needed: tuple[str, ...] = (), loader: str = "", glibc: tuple[str, ...] = (), *, machine: int = 62, tail: bytes = b""
-) -> bytes:
-    """Return a 64-bit little-endian ELF file with the headers that the dynamic loader reads."""
-    strings = bytearray(b"\0")
-
-    def offset_of(text: str) -> int:
-        strings.extend(text.encode() + b"\0")
-        return len(strings) - len(text) - 1
-
-    names = [offset_of(name) for name in needed]
-    versions = [offset_of("GLIBC_" + version) for version in glibc]
-    place = 64 + 3 * 56
-    verneed = struct.pack("<HHIII", 1, len(versions), 0, 16, 0) if versions else b""
-    for index, name in enumerate(versions):
-        verneed += struct.pack("<IHHII", 0, 0, 0, name, 16 if index + 1 < len(versions) else 0)
-    interpreter = loader.encode() + b"\0"
-    dynamic_at = place + len(interpreter)
-    count = len(names) + 2 + (2 if versions else 0)
-    strings_at = dynamic_at + 16 * count
-    verneed_at = strings_at + len(strings)
-    tags = [(1, name) for name in names] + [(5, strings_at)]
-    tags += [(0x6FFFFFFE, verneed_at), (0x6FFFFFFF, 1)] if versions else []
-    dynamic = b"".join(struct.pack("<qQ", *tag) for tag in [*tags, (0, 0)])
-    size = verneed_at + len(verneed)
-    segments = [(1, 0, size), (2, dynamic_at, len(dynamic)), (3 if loader else 4, place, len(interpreter))]
-    header = apphub_bundle_elf.MAGIC + bytes([2, 1, 1]) + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
-    header += b"".join(
-        struct.pack("<IIQQQQQQ", kind, 0, at, at, at, length, length, 1) for kind, at, length in segments
-    )
-    return header + interpreter + dynamic + bytes(strings) + verneed + tail
+SCRIPTS = {name: (SCRIPTS_FOLDER / name).read_text() for name in archive.SCRIPTS}
 
 
 class Tree:
@@ -72,7 +34,7 @@ class Tree:
     def __init__(self, root: Path, loader: str = MUSL, libc: str = "libc.musl-x86_64.so.1") -> None:
         self.root = root
         self.libc = libc
-        for name in apphub_bundle_contents.COMMANDS:
+        for name in contents.COMMANDS:
             self.put(f"usr/bin/{name}", elf(("libslurmfull.so", libc), loader, tail=name.encode()))
         self.put("usr/lib/slurm/libslurmfull.so", elf((libc,)))
         self.put("usr/lib/slurm/auth_munge.so", elf(("libmunge.so.2", libc)))
@@ -124,33 +86,6 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path / "tree")
 
 
-def test_a_program_of_this_machine_tells_what_it_needs() -> None:
-    found = apphub_bundle_elf.read(Path(sys.executable).resolve().read_bytes())
-    assert found.arch in apphub_bundle_elf.MACHINES.values()
-    assert Path(found.interpreter).exists()
-    assert "libc.so.6" in found.needed
-    assert (2, 2) < found.glibc < (3, 0)
-
-
-def test_the_newest_glibc_among_several_symbol_versions_counts() -> None:
-    found = apphub_bundle_elf.read(elf(("libc.so.6",), GLIBC, ("2.4", "2.38", "2.17")))
-    assert found == apphub_bundle_elf.Elf("amd64", GLIBC, ("libc.so.6",), "", (2, 38))
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"#!/bin/sh\n", "no 64-bit ELF"),
-        (elf()[:100], "broken"),
-        (elf(("libc.so.6",))[:-20], "broken"),
-        (elf(machine=3), "machine number 3"),
-    ],
-)
-def test_what_is_no_program_is_refused(data: bytes, message: str) -> None:
-    with pytest.raises(apphub_bundle_elf.ElfError, match=message):
-        apphub_bundle_elf.read(data)
-
-
 def test_a_bundle_has_the_commands_their_plugins_and_libraries_but_not_the_c_library(hub: Hub, tree: Tree) -> None:
     tree.put("lib/libc.musl-x86_64.so.1", elf())
     tree.put("usr/lib/libstranger.so.1", elf())
@@ -164,7 +99,7 @@ def test_a_bundle_has_the_commands_their_plugins_and_libraries_but_not_the_c_lib
     lib = "usr/local/slurm/lib"
     binaries = {path for path in files if path.startswith((lib + "/commands", lib + "/slurm")) or ".so" in path}
     assert binaries == {
-        *(f"{lib}/commands/{name}" for name in apphub_bundle_contents.COMMANDS),
+        *(f"{lib}/commands/{name}" for name in contents.COMMANDS),
         f"{lib}/slurm/libslurmfull.so",
         f"{lib}/slurm/auth_munge.so",
         f"{lib}/libmunge.so.2",
@@ -185,7 +120,7 @@ def test_the_checksums_inside_are_those_of_every_file(hub: Hub, tree: Tree) -> N
 
 def test_a_second_run_changes_nothing_and_opens_no_file(hub: Hub, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.publish((tree.root, "24.11.5"))
-    monkeypatch.setattr(apphub_bundle_contents, "pick", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(contents, "pick", lambda *_: pytest.fail("opened"))
     result = hub.publish((tree.root, "24.11.5"))
     assert not result["changed"]
     assert result["diff"]["before"] == result["diff"]["after"]
@@ -201,14 +136,14 @@ def test_the_same_content_gives_the_same_bytes_whatever_its_times(hub: Hub, tree
     state = json.loads((hub.root / "current/state.json").read_text())
     assert (
         state["origins"][str(tree.root)]["stamp"]
-        == apphub_bundle_sources.from_trees([{"path": str(tree.root), "version": "24.11.5"}])[0].stamp
+        == sources.from_trees([{"path": str(tree.root), "version": "24.11.5"}])[0].stamp
     )
 
 
 def test_a_changed_program_and_a_changed_script_make_the_bundle_anew(hub: Hub, tree: Tree) -> None:
     path = "slurm-apk/slurm-client-24.11.5-alpine.tar.gz"
     first = hub.publish((tree.root, "24.11.5"))["bundles"][path]["sha256"]
-    tree.put("usr/bin/sinfo", elf((tree.libc,), MUSL, tail=b"mended"))
+    tree.put("usr/bin/sinfo", elf((tree.libc,), MUSL, tail=b"changed"))
     second = hub.publish((tree.root, "24.11.5"))["bundles"][path]
     assert second["state"] == "rebuilt"
     scripts = dict(SCRIPTS, **{"install.sh": "#!/bin/sh\n"})
@@ -274,10 +209,10 @@ def test_only_as_many_old_trees_as_told_are_kept(hub: Hub, tree: Tree) -> None:
 
 def test_another_architecture_on_alpine_has_a_name_of_its_own(hub: Hub, tmp_path: Path) -> None:
     tree = tmp_path / "arm"
-    for name in apphub_bundle_contents.COMMANDS:
+    for name in contents.COMMANDS:
         path = tree / "usr/bin" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(elf(machine=183))
+        path.write_bytes(elf(machine=MACHINES["arm64"]))
     info = hub.publish((tree, "24.11.5"))["bundles"]["slurm-apk/slurm-client-24.11.5-alpine-arm64.tar.gz"]
     assert (info["arch"], info["loader"], info["plugins"]) == ("arm64", "", "")
 
@@ -286,8 +221,8 @@ def test_a_tree_that_is_no_good_is_refused_by_name_and_nothing_is_published(hub:
     (tree.root / "usr/bin/sacctmgr").unlink()
     assert f"{tree.root} has no bin/sacctmgr" in hub.publish((tree.root, "1"))["msg"]
     tree.put("usr/bin/sacctmgr", b"#!/bin/sh\n")
-    assert f"sacctmgr of {tree.root} is no 64-bit ELF file" in hub.publish((tree.root, "1"))["msg"]
-    tree.put("usr/bin/sacctmgr", elf((), MUSL, machine=183))
+    assert f"Of {tree.root}: sacctmgr is no 64-bit ELF file" in hub.publish((tree.root, "1"))["msg"]
+    tree.put("usr/bin/sacctmgr", elf((), MUSL, machine=MACHINES["arm64"]))
     mixed = hub.publish((tree.root, "1"))["msg"]
     assert "mixes architectures" in mixed
     assert "sacctmgr is for arm64" in mixed
@@ -299,8 +234,11 @@ def test_a_tree_that_is_no_good_is_refused_by_name_and_nothing_is_published(hub:
 
 def test_two_trees_of_one_version_are_refused(hub: Hub, tree: Tree, tmp_path: Path) -> None:
     other = Tree(tmp_path / "other")
-    said = hub.publish((tree.root, "24.11.5"), (other.root, "24.11.5"))["msg"]
-    assert said == f"{tree.root} and {other.root} both give slurm-client-24.11.5-alpine.tar.gz: remove one"
+    assert hub.publish((tree.root, "24.11.5"), (other.root, "24.11.5"))["failure"] == {
+        "code": "client-bundle-input-invalid",
+        "reason": f"{tree.root} and {other.root} both give slurm-client-24.11.5-alpine.tar.gz.",
+        "remedy": "Remove one.",
+    }
 
 
 def test_a_tree_for_glibc_is_no_bundle_for_alpine(hub: Hub, tmp_path: Path) -> None:
@@ -310,7 +248,7 @@ def test_a_tree_for_glibc_is_no_bundle_for_alpine(hub: Hub, tmp_path: Path) -> N
 
 def test_missing_scripts_are_named(hub: Hub, tree: Tree) -> None:
     scripts = {name: text for name, text in SCRIPTS.items() if name != "install.sh"}
-    assert hub.publish((tree.root, "1"), scripts=scripts)["msg"] == "scripts lacks install.sh"
+    assert hub.publish((tree.root, "1"), scripts=scripts)["msg"] == "The option scripts lacks install.sh."
 
 
 class Packages:
@@ -321,8 +259,9 @@ class Packages:
         self.fields: dict[str, list[str]] = {}
         self.files: dict[str, dict[str, bytes]] = {}
         self.opened: list[str] = []
-        monkeypatch.setattr(apphub_packages, "run", self._run)
-        monkeypatch.setattr(apphub_bundle_sources, "_newer", lambda one, two: (one > two) - (one < two))
+        monkeypatch.setattr(commands, "run", self._show)
+        monkeypatch.setattr(commands, "output_of", self._unpack)
+        monkeypatch.setattr(sources, "_newer", lambda one, two: (one > two) - (one < two))
 
     def put(self, repository: str, package: str, needs: str = "", *, provides: str = "", **files: bytes) -> None:
         name, version, arch = package.split(" ")
@@ -337,7 +276,7 @@ class Packages:
         base = "usr/lib/x86_64-linux-gnu"
         commands = {
             f"usr/bin/{name}": elf(("libslurmfull.so", "libreadline.so.8"), GLIBC, (glibc,), machine=machine)
-            for name in apphub_bundle_contents.COMMANDS
+            for name in contents.COMMANDS
         }
         needs = f"libreadline8, slurm-plugins (= {version}), libc6 (>= {glibc}) | libc6-other"
         self.put(repository, f"slurm-client {version} {arch}", needs, **commands)
@@ -347,11 +286,14 @@ class Packages:
         }
         self.put(repository, f"slurm-plugins {version} {arch}", "libmunge2:any (>= 0.5)", **plugins)
 
-    def _run(self, command: list[str], **_: Any) -> bytes:
-        assert command[0] == "dpkg-deb"
+    def _show(self, command: list[str], **_: Any) -> bytes:
+        assert command[:2] == ["dpkg-deb", "--show"]
+        return "\t".join(self.fields[command[-1]]).encode()
+
+    @contextlib.contextmanager
+    def _unpack(self, command: list[str]) -> Iterator[io.BytesIO]:
+        assert command[:2] == ["dpkg-deb", "--fsys-tarfile"]
         path = command[-1]
-        if command[1] == "--show":
-            return "\t".join(self.fields[path]).encode()
         self.opened.append(self.fields[path][0])
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -359,7 +301,8 @@ class Packages:
                 member = tarfile.TarInfo("./" + name)
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
-        return buffer.getvalue()
+        buffer.seek(0)
+        yield buffer
 
 
 @pytest.fixture
@@ -394,7 +337,7 @@ def test_packages_give_a_bundle_of_what_the_client_needs(hub: Hub, packages: Pac
 
 def test_each_release_and_architecture_gets_its_own_bundle(hub: Hub, packages: Packages) -> None:
     packages.release("deb/ubuntu/noble", "23.02.1-1", "2.35")
-    packages.release("deb/ubuntu/noble", "24.11.5-4+deb13u1", "2.38", "arm64", 183)
+    packages.release("deb/ubuntu/noble", "24.11.5-4+deb13u1", "2.38", "arm64", MACHINES["arm64"])
     bundles = hub.publish(sources=[str(packages.folder)])["bundles"]
     assert {Path(path).name for path in bundles} == {
         "slurm-client-23.02.1-linux-amd64.tar.gz",
@@ -436,30 +379,3 @@ def test_of_two_repositories_with_one_version_the_older_system_gives_the_bundle(
         "slurm-client/slurm-client-24.11.5-linux-amd64.tar.gz"
     ]
     assert (info["glibc"], info["origin"], info["state"]) == ("2.38", "deb/ubuntu/noble", "rebuilt")
-
-
-@pytest.mark.parametrize(
-    ("version", "upstream"),
-    [
-        ("24.11.5-4+deb13u1", "24.11.5"),
-        ("1:22.05.8-1", "22.05.8"),
-        ("23.11.4-1.2ubuntu5", "23.11.4"),
-        ("25.05.0~rc1-1", "25.05.0"),
-    ],
-)
-def test_slurms_own_version_is_cut_out_of_the_packages(version: str, upstream: str) -> None:
-    assert apphub_bundle_sources.upstream(version) == upstream
-
-
-def test_the_checksums_are_signed_when_there_is_a_key(tree: Tree, tmp_path: Path) -> None:
-    class Signer:
-        def sign(self, path: str, signature: str) -> None:
-            Path(signature).write_text("signed " + Path(path).name)
-
-    store = apphub_bundle_store.Store(str(tmp_path / "bundles"), SCRIPTS, "A" * 40)
-    store.collect(apphub_bundle_sources.from_trees([{"path": str(tree.root), "version": "24.11.5"}]))
-    store.publish(Signer(), keep=1)  # type: ignore[arg-type]
-    folder = tmp_path / "bundles/current/pkgs/slurm-apk"
-    assert (folder / "SHA256SUMS.asc").read_text() == "signed SHA256SUMS"
-    # Another key signs anew.
-    assert apphub_bundle_store.Store(str(tmp_path / "bundles"), SCRIPTS, "B" * 40).changed

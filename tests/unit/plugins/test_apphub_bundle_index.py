@@ -8,7 +8,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client as apphub_web
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_bundle_index
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         f"http://hub/pkgs/{folder}/index.json": json.dumps(INDEX).encode() for folder in ("slurm-client", "slurm-apk")
     }
 
-    def get(server: apphub_web.Server, path: str) -> bytes:
+    def get(server: http_client.Server, path: str) -> bytes:
         if f"{server.url}/{path}" not in files:
-            raise apphub_web.WebError("missing", "HTTP 404 Not Found")
+            raise FailureError(Code.APPHUB_FILE_MISSING, "HTTP 404 Not Found.", "Publish.")
         return files[f"{server.url}/{path}"]
 
-    monkeypatch.setattr(apphub_web.Server, "get", get)
+    monkeypatch.setattr(http_client.Server, "get", get)
     return files
 
 
@@ -77,15 +78,30 @@ def test_both_indexes_are_read(served: dict[str, bytes], run_module: Runner) -> 
 
 def test_an_apphub_without_bundles_says_how_to_publish_them(served: dict[str, bytes], run_module: Runner) -> None:
     served.clear()
-    said = run_module(apphub_bundle_index, url="http://hub")["msg"]
-    assert (
-        "http://hub/pkgs/slurm-client/index.json can't be fetched: HTTP 404 Not Found. Publish client bundles" in said
-    )
+    assert run_module(apphub_bundle_index, url="http://hub")["failure"] == {
+        "code": "client-bundle-missing",
+        "reason": "http://hub/pkgs/slurm-client/index.json: HTTP 404 Not Found.",
+        "remedy": "Publish client bundles with playbooks/publish_apphub.yml and apphub_bundles.",
+    }
 
 
-def test_a_damaged_index_is_refused(served: dict[str, bytes], run_module: Runner) -> None:
-    served["http://hub/pkgs/slurm-apk/index.json"] = b"{"
-    assert "slurm-apk/index.json is damaged" in run_module(apphub_bundle_index, url="http://hub")["msg"]
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[" * 100000,
+        b'{"format": 2, "bundles": {}, "latest": {}}',
+        b'{"format": 1, "bundles": [], "latest": {}}',
+        b'{"format": 1, "bundles": {"../a.tar.gz": {}}, "latest": {}}',
+        b'{"format": 1, "bundles": {}, "latest": {"a": "none"}}',
+    ],
+    ids=["cut off", "nested", "other format", "a list", "outside", "latest of none"],
+)
+def test_a_damaged_index_is_refused(served: dict[str, bytes], run_module: Runner, content: bytes) -> None:
+    served["http://hub/pkgs/slurm-apk/index.json"] = content
+    failure = run_module(apphub_bundle_index, url="http://hub")["failure"]
+    assert failure["code"] == "client-bundle-damaged"
+    assert failure["reason"].startswith("http://hub/pkgs/slurm-apk/index.json: ")
 
 
 def test_only_what_the_key_signed_is_used(served: dict[str, bytes], run_module: Runner, keys: list[Key]) -> None:
@@ -93,12 +109,13 @@ def test_only_what_the_key_signed_is_used(served: dict[str, bytes], run_module: 
     right.sign(served)
     assert run_module(apphub_bundle_index, url="http://hub", key=right.public)["indexes"]["slurm-apk"] == INDEX
     refused = run_module(apphub_bundle_index, url="http://hub", key=wrong.public)
-    assert "is not by the AppHub key that was given" in refused["msg"]
+    assert refused["failure"]["code"] == "apphub-signature-invalid"
     served["http://hub/pkgs/slurm-apk/index.json"] += b" "
-    assert "is not by the AppHub key" in run_module(apphub_bundle_index, url="http://hub", key=right.public)["msg"]
+    changed = run_module(apphub_bundle_index, url="http://hub", key=right.public)["failure"]
+    assert changed["code"] == "apphub-signature-invalid"
+    assert "It was changed after it was signed." in changed["reason"]
     del served["http://hub/pkgs/slurm-client/index.json.asc"]
-    unsigned = run_module(apphub_bundle_index, url="http://hub", key=right.public)["msg"]
-    assert "index.json.asc can't be fetched" in unsigned
+    assert "failure" in run_module(apphub_bundle_index, url="http://hub", key=right.public)
 
 
 def test_without_gpg_a_signature_is_not_taken_for_good(
@@ -106,4 +123,6 @@ def test_without_gpg_a_signature_is_not_taken_for_good(
 ) -> None:
     assert served
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert "gpg is needed" in run_module(apphub_bundle_index, url="http://hub", key="a key")["msg"]
+    failure = run_module(apphub_bundle_index, url="http://hub", key="a key")["failure"]
+    assert failure["code"] == "apphub-tool-missing"
+    assert "gpg is needed" in failure["reason"]

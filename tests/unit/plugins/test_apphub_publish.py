@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Programs:
     def __call__(self, command: list[str], cwd: str | None = None, env: dict[str, str] | None = None) -> bytes:
         self.calls.append(command)
         if command[0] == self.failing:
-            raise apphub_packages.PublishError(f"{command[0]} failed: no space left")
+            raise FailureError(Code.APPHUB_TOOL_FAILED, f"{command[0]} failed: no space left")
         answer = getattr(self, "_" + command[0].replace("-", "_"))
         return answer(command, cwd, env) or b""
 
@@ -39,7 +40,7 @@ class Programs:
     def _read(path: str) -> bytes:
         content = Path(path).read_bytes()
         if b"BROKEN" in content:
-            raise apphub_packages.PublishError("unexpected end of file")
+            raise FailureError(Code.APPHUB_TOOL_FAILED, "unexpected end of file")
         return content.split(b"\n")[0]
 
     def _dpkg_deb(self, command: list[str], *_: Any) -> bytes:
@@ -89,7 +90,7 @@ class Programs:
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     stand_in = Programs()
-    monkeypatch.setattr(apphub_packages, "run", stand_in)
+    monkeypatch.setattr(commands, "run", stand_in)
     return stand_in
 
 
@@ -137,7 +138,7 @@ def hub(tmp_path: Path, run_module: Runner, programs: Programs) -> Hub:
 
 
 def states(result: dict[str, Any]) -> dict[str, str]:
-    return {name: fate["state"] for name, fate in result["repositories"].items()}
+    return {name: one["state"] for name, one in result["repositories"].items()}
 
 
 def test_first_run_publishes_signed_repositories_and_makes_the_key(hub: Hub) -> None:
@@ -156,7 +157,11 @@ def test_catalog_names_each_version_with_the_checksum_of_the_published_file(hub:
     entry = hub.catalog()["rpm/el9"]["packages"]["slurm-slurmd"]["22.05.8-4.el9"]
     published = hub.served / entry["file"]
     assert published.read_text().endswith("signed\n")
-    assert entry == {"arch": "x86_64", "file": entry["file"], "sha256": apphub_packages.sha256(str(published))}
+    assert entry == {
+        "arch": "x86_64",
+        "file": entry["file"],
+        "sha256": hashlib.sha256(published.read_bytes()).hexdigest(),
+    }
     assert f"{entry['sha256']}  {entry['file']}\n" in (hub.served / "SHA256SUMS").read_text()
 
 
@@ -300,8 +305,8 @@ def test_each_architecture_has_its_index_and_noarch_is_in_all(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("munge.deb", "munge\t1\tamd64", "put it below deb/DISTRIBUTION/CODENAME"),
-        ("rpm/rocky/munge.rpm", "munge\t1\tx86_64", "put it below rpm/elMAJOR"),
+        ("munge.deb", "munge\t1\tamd64", "Put it below deb/DISTRIBUTION/CODENAME"),
+        ("rpm/rocky/munge.rpm", "munge\t1\tx86_64", "Put it below rpm/elMAJOR"),
         ("rpm/el9/munge.noarch.rpm", "munge\t1\tx86_64", "is for x86_64, but its name does not end in .x86_64.rpm"),
         (f"{NOBLE}/munge_1_armel.deb", "munge\t1\tarmel", "is for armel, nothing was published"),
         (f"{NOBLE}/copy_amd64.deb", "munge\t0.5.16-1\tamd64", "are the same package (munge 0.5.16-1 amd64)"),
@@ -311,6 +316,7 @@ def test_misplaced_packages_are_refused_with_the_remedy(hub: Hub, name: str, con
     hub.put(name, content)
     result = hub.publish()
     assert message in result["msg"]
+    assert result["failure"]["code"] == "apphub-package-invalid"
     assert not hub.served.exists()
 
 
@@ -353,17 +359,12 @@ def test_missing_or_empty_source_does_not_empty_the_server(hub: Hub, tmp_path: P
     hub.publish()
     assert "/nowhere does not exist" in hub.publish(sources=["/nowhere"])["msg"]
     (tmp_path / "empty").mkdir()
-    assert "there is no package in" in hub.publish(sources=[str(tmp_path / "empty")])["msg"]
+    assert "There is no package in" in hub.publish(sources=[str(tmp_path / "empty")])["msg"]
     assert NOBLE in hub.catalog()
 
 
-def test_several_secret_keys_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    two = b"".join(b"sec:u:3072:1:X:1:::u:::sc:::::::\nfpr:::::::::%s:\n" % (c * 40) for c in (b"A", b"B"))
-    monkeypatch.setattr(apphub_packages, "run", lambda *_args, **_options: two)
-    with pytest.raises(apphub_packages.PublishError, match="holds 2 secret keys"):
-        apphub_index.Signer(str(tmp_path)).fingerprint()
-
-
-def test_missing_program_is_named_with_the_remedy() -> None:
-    with pytest.raises(apphub_packages.PublishError, match="no-such-program is needed"):
-        apphub_packages.run(["no-such-program"])
+def test_checksum_of_the_key_is_told_as_clients_compute_it(hub: Hub) -> None:
+    assert hub.publish(check=True)["key_sha256"] == ""
+    told = hub.publish()["key_sha256"]
+    assert told == hashlib.sha256((hub.served / "apphub.asc").read_bytes()).hexdigest()
+    assert hub.publish()["key_sha256"] == told

@@ -184,9 +184,33 @@ def test_clusters_are_kept_by_name(command):
 
 
 FINDINGS = [
-    {"where": "http://hub", "check": "server", "subject": "/healthz", "ok": True, "found": "it answers", "remedy": ""},
-    {"where": "http://hub", "check": "files", "subject": "a.deb", "ok": False, "found": "gone", "remedy": "Publish."},
-    {"where": "hub1", "check": "space", "subject": "/srv", "ok": True, "found": "9 MB free", "remedy": ""},
+    {
+        "where": "http://hub",
+        "check": "server",
+        "subject": "/healthz",
+        "ok": True,
+        "code": "",
+        "reason": "It answers.",
+        "remedy": "",
+    },
+    {
+        "where": "http://hub",
+        "check": "files",
+        "subject": "a.deb",
+        "ok": False,
+        "code": "apphub-file-missing",
+        "reason": "gone.",
+        "remedy": "Publish.",
+    },
+    {
+        "where": "hub1",
+        "check": "space",
+        "subject": "/srv",
+        "ok": True,
+        "code": "",
+        "reason": "9 MB are free.",
+        "remedy": "",
+    },
 ]
 
 
@@ -199,7 +223,8 @@ def test_doctor_asks_the_playbook_about_the_apphub(command, monkeypatch):
     assert command.launches[0].playbook.name == "check_apphub.yml"
     results = json.loads(command("doctor", "-i", str(command.inventory), "--json").stdout)
     assert results[-2] == {
-        "check": "apphub http://hub", "state": "failed", "found": "files a.deb: gone.", "remedy": "Publish."
+        "check": "apphub http://hub", "state": "failed", "code": "apphub-file-missing",
+        "reason": "files a.deb: gone.", "remedy": "Publish.",
     }  # fmt: skip
     monkeypatch.setattr(FakeJob, "report", lambda _: {"findings": FINDINGS[:1]})
     assert command("doctor", "-i", str(command.inventory)).exit_code == 0

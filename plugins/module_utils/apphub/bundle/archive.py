@@ -11,7 +11,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any, Dict, Tuple
 
 if TYPE_CHECKING:
-    from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.contents import Contents
 
 # What comes from outside of the packages, by name.
 SCRIPTS = ("install.sh", "uninstall.sh", "README.md", "command.sh", "slurm.conf.example", "version.conf")
@@ -25,11 +25,12 @@ Files = Dict[str, Tuple[bytes, int]]
 def file_name(version: str, arch: str, kind: str) -> str:
     """Return the name of a bundle's file; `latest` as the version gives the link's."""
     if kind == "glibc":
-        return "slurm-client-{0}-linux-{1}.tar.gz".format(version, arch)
-    return "slurm-client-{0}-alpine{1}.tar.gz".format(version, "" if arch == "amd64" else "-" + arch)
+        return f"slurm-client-{version}-linux-{arch}.tar.gz"
+    suffix = "" if arch == "amd64" else "-" + arch
+    return f"slurm-client-{version}-alpine{suffix}.tar.gz"
 
 
-def facts(contents: apphub_bundle_contents.Contents, version: str, kind: str) -> Dict[str, Any]:
+def facts(contents: Contents, version: str, kind: str) -> Dict[str, Any]:
     """Return what the installation has to know of a bundle."""
     return {
         "version": version,
@@ -42,7 +43,7 @@ def facts(contents: apphub_bundle_contents.Contents, version: str, kind: str) ->
     }
 
 
-def layout(contents: apphub_bundle_contents.Contents, version: str, kind: str, scripts: Dict[str, str]) -> Files:
+def layout(contents: Contents, version: str, kind: str, scripts: Dict[str, str]) -> Files:
     """Lay out a bundle.
 
     Args:
@@ -58,9 +59,9 @@ def layout(contents: apphub_bundle_contents.Contents, version: str, kind: str, s
     words = {
         "VERSION": version,
         "ARCH": contents.arch,
-        "LIBC": "glibc {0} or newer".format(told["glibc"]) if kind == "glibc" else "musl",
+        "LIBC": f"glibc {told['glibc']} or newer" if kind == "glibc" else "musl",
         "ARCHIVE": file_name(version, contents.arch, kind),
-        "PLUGINS": "`{0}`".format(contents.plugin_folder) if contents.plugin_folder else "here: none",
+        "PLUGINS": f"`{contents.plugin_folder}`" if contents.plugin_folder else "here: none",
         "HOST_LIBRARIES": ", ".join(contents.from_host) or "none",
         "LOADER": contents.loader,
     }
@@ -68,26 +69,26 @@ def layout(contents: apphub_bundle_contents.Contents, version: str, kind: str, s
         "install.sh": (scripts["install.sh"].encode(), 0o755),
         "uninstall.sh": (scripts["uninstall.sh"].encode(), 0o755),
         "README.md": (_fill(scripts["README.md"], words), 0o644),
-        "BUNDLE": ("".join("{0}={1}\n".format(*fact) for fact in told.items()).encode(), 0o644),
+        "BUNDLE": ("".join(f"{name}={value}\n" for name, value in told.items()).encode(), 0o644),
         "etc/slurm/slurm.conf.example": (scripts["slurm.conf.example"].encode(), 0o644),
         PREFIX + "/VERSION": (version.encode() + b"\n", 0o644),
         PREFIX + "/lib/version.conf": (scripts["version.conf"].encode(), 0o644),
     }
     for name, data in contents.commands.items():
-        files["{0}/bin/{1}".format(PREFIX, name)] = (_fill(scripts["command.sh"], dict(words, COMMAND=name)), 0o755)
-        files["{0}/lib/commands/{1}".format(PREFIX, name)] = (data, 0o755)
+        files[f"{PREFIX}/bin/{name}"] = (_fill(scripts["command.sh"], dict(words, COMMAND=name)), 0o755)
+        files[f"{PREFIX}/lib/commands/{name}"] = (data, 0o755)
     for name, data in contents.plugins.items():
-        files["{0}/lib/slurm/{1}".format(PREFIX, name)] = (data, 0o644)
+        files[f"{PREFIX}/lib/slurm/{name}"] = (data, 0o644)
     for name, data in contents.libraries.items():
-        files["{0}/lib/{1}".format(PREFIX, name)] = (data, 0o644)
-    sums = ["{0}  {1}\n".format(hashlib.sha256(files[path][0]).hexdigest(), path) for path in sorted(files)]
+        files[f"{PREFIX}/lib/{name}"] = (data, 0o644)
+    sums = [f"{hashlib.sha256(files[path][0]).hexdigest()}  {path}\n" for path in sorted(files)]
     files["SHA256SUMS"] = ("".join(sums).encode(), 0o644)
     return files
 
 
 def _fill(template: str, words: Dict[str, str]) -> bytes:
     for word, value in words.items():
-        template = template.replace("@{0}@".format(word), value)
+        template = template.replace(f"@{word}@", value)
     return template.encode()
 
 

@@ -12,12 +12,15 @@ import tarfile
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+
 # Architectures in the words of the bundles, by those of the kernel.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64el"}
 
 
-class BundleError(Exception):
-    """No bundle can be installed; the message says what is needed, what was found and what to do."""
+#: Files in a bundle, and their bytes; one of Slurm 24.11 has 200 files with 60 million bytes.
+MAX_FILES = 10000
+MAX_CONTENT = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,10 @@ def choose(indexes: Dict[str, Any], machine: Machine, version: str) -> Dict[str,
         The bundle as the index describes it, with its `path` below /pkgs.
 
     Raises:
-        BundleError: There is none.
+        FailureError: There is none.
     """
     bundles = [
-        dict(info, path="{0}/{1}".format(folder, name))
+        dict(info, path=f"{folder}/{name}")
         for folder, index in sorted(indexes.items())
         for name, info in sorted(index["bundles"].items())
     ]
@@ -93,28 +96,28 @@ def choose(indexes: Dict[str, Any], machine: Machine, version: str) -> Dict[str,
     running = [info for info in fitting if numbers(info["glibc"]) <= numbers(machine.glibc) or machine.libc == "musl"]
     if running:
         return max(running, key=lambda info: numbers(info["version"]))
-    wanted = "Slurm {0}".format(version) if version else "Slurm"
+    wanted = f"Slurm {version}" if version else "Slurm"
     if fitting:
-        raise BundleError(
-            "no client bundle of {0} runs on this machine, which has glibc {1}: {2}. Choose an older version, or "
-            "publish packages of an older release".format(
-                wanted, machine.glibc, _listing(fitting, "needs glibc {glibc}")
-            )
+        raise FailureError(
+            Code.CLIENT_BUNDLE_MISSING,
+            f"No client bundle of {wanted} runs on this machine, which has glibc {machine.glibc}: "
+            f"{_listing(fitting, 'needs glibc {glibc}')}.",
+            "Choose an older version, or publish packages of an older release.",
         )
-    raise BundleError(
-        "AppHub has no client bundle of {0} for {1} with {2}, but {3}. Choose another version, or publish one with "
-        "playbooks/publish_apphub.yml and apphub_bundles".format(
-            wanted, machine.arch, machine.libc, _listing(bundles, "for {arch} with {libc}") or "none at all"
-        )
+    raise FailureError(
+        Code.CLIENT_BUNDLE_MISSING,
+        f"AppHub has no client bundle of {wanted} for {machine.arch} with {machine.libc}, but "
+        f"{_listing(bundles, 'for {arch} with {libc}') or 'none at all'}.",
+        "Choose another version, or publish one with playbooks/publish_apphub.yml and apphub_bundles.",
     )
 
 
 def _listing(bundles: Any, about: str) -> str:
-    return ", ".join("{0} ({1})".format(info["version"], about.format(**info)) for info in bundles)
+    return ", ".join(f"{info['version']} ({about.format(**info)})" for info in bundles)
 
 
 def installed(root: str, prefix: str) -> Installed:
-    """Look at what is installed below a prefix.
+    """Return what is installed below a prefix.
 
     Args:
         root: The image that it is in; empty for this machine.
@@ -156,17 +159,31 @@ def unpack(data: bytes, sha256: str, target: str) -> None:
         target: A folder to unpack it into.
 
     Raises:
-        BundleError: It is not the one that was asked for.
+        FailureError: It is not the one that was asked for.
     """
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise BundleError(
-            "the client bundle was damaged on its way: its SHA-256 checksum should be {0}, but is {1}. Try again; if "
-            "it stays so, publish again and look for a proxy in between".format(sha256, found)
+        raise FailureError(
+            Code.CLIENT_BUNDLE_DAMAGED,
+            f"The client bundle was damaged on its way: its SHA-256 checksum should be {sha256}, but is {found}.",
+            "Try again; if it stays so, publish again and look for a proxy in between.",
         )
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+    count = size = 0
+    # As a stream, so that the limits hold before more is unpacked.
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r|gz") as tar:
         for member in tar:
+            count, size = count + 1, size + member.size
+            if count > MAX_FILES or size > MAX_CONTENT:
+                raise FailureError(
+                    Code.APPHUB_LIMIT_EXCEEDED,
+                    f"The client bundle holds more than {MAX_FILES} files or {MAX_CONTENT >> 20} MB.",
+                    "Publish it again; if it stays so, do not use this server.",
+                )
             path = os.path.normpath(os.path.join(target, member.name))
             if not path.startswith(os.path.join(target, "")) or not (member.isfile() or member.isdir()):
-                raise BundleError("{0} in the client bundle is nothing that a bundle has".format(member.name))
+                raise FailureError(
+                    Code.CLIENT_BUNDLE_DAMAGED,
+                    f"{member.name} in the client bundle is nothing that a bundle has.",
+                    "Publish it again; if it stays so, do not use this server.",
+                )
             tar.extract(member, target)

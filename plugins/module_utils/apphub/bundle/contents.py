@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Optional, Pattern, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import elf as apphub_bundle_elf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import elf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 COMMANDS = ("sacct", "sacctmgr", "salloc", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 
@@ -70,20 +70,20 @@ class Contents:
     from_host: List[str] = field(default_factory=list)
 
 
-class Stock:
-    """The files to pick from, opened lot by lot and only as far as something is still looked for."""
+class Files:
+    """The files to pick from; a package is opened only as long as something is not found in those before it."""
 
-    def __init__(self, lots: Iterable[Iterable[Entry]]) -> None:
-        """Use lots of files, the likeliest first."""
-        self._lots = iter(lots)
+    def __init__(self, packages: Iterable[Iterable[Entry]]) -> None:
+        """Take the files of several packages, the likeliest package first."""
+        self._packages = iter(packages)
         self._entries: Dict[str, Entry] = {}
         self._named: Dict[str, List[str]] = {}
 
     def _open_next(self) -> bool:
-        lot = next(self._lots, None)
-        if lot is None:
+        package = next(self._packages, None)
+        if package is None:
             return False
-        for entry in lot:
+        for entry in package:
             if entry.path not in self._entries:
                 self._entries[entry.path] = entry
                 self._named.setdefault(os.path.basename(entry.path), []).append(entry.path)
@@ -120,7 +120,7 @@ class Stock:
         return ""
 
     def _find(self, name: str, folder: Pattern[str]) -> str:
-        """Return the path of a file in such a folder, empty when no lot has one."""
+        """Return the path of a file in such a folder, empty when no package has one."""
         while True:
             for path in sorted(self._named.get(name, [])):
                 if folder.search(os.path.dirname(path)) and self.content(path) is not None:
@@ -129,76 +129,82 @@ class Stock:
                 return ""
 
 
-def pick(stock: Stock, where: str) -> Contents:
+def pick(files: Files, where: str) -> Contents:
     """Pick the commands with their plugins and all libraries that they need.
 
     Args:
-        stock: The files to pick from.
+        files: The files to pick from.
         where: What they are, for messages.
 
     Returns:
         What the bundle holds.
 
     Raises:
-        apphub_packages.PublishError: Something is missing, or does not fit together.
+        FailureError: Something is missing, or does not fit together.
     """
     result = Contents()
     for name in COMMANDS:
-        data = stock.command(name)
+        data = files.command(name)
         if data is not None:
             result.commands[name] = data
     missing = [name for name in COMMANDS if name not in result.commands]
     if missing:
-        raise apphub_packages.PublishError(
-            "{0} has no bin/{1}: the client bundle needs {2}".format(where, missing[0], ", ".join(COMMANDS))
+        raise FailureError(
+            Code.CLIENT_BUNDLE_INPUT_INVALID,
+            f"{where} has no bin/{missing[0]}: the client bundle needs {', '.join(COMMANDS)}.",
+            "Add the packages or programs that are missing, or leave this release out by apphub_absent_versions.",
         )
-    result.plugin_folder = stock.plugin_folder()
+    result.plugin_folder = files.plugin_folder()
     if result.plugin_folder:
-        files = stock.files_of(result.plugin_folder)
-        result.plugins = {name: data for name, data in files.items() if _LIBRARY.search(name)}
-    _close(result, stock, where)
+        found = files.files_of(result.plugin_folder)
+        result.plugins = {name: data for name, data in found.items() if _LIBRARY.search(name)}
+    _add_libraries(result, files, where)
     return result
 
 
-def _close(result: Contents, stock: Stock, where: str) -> None:
+def _add_libraries(result: Contents, files: Files, where: str) -> None:
     """Add the libraries that are needed, and what those need, and note what they all are made for."""
-    todo = [*sorted(result.commands.items()), *sorted(result.plugins.items())]
+    ahead = {**result.commands, **result.plugins}
     known = set(result.plugins)
-    elves: List[Tuple[str, apphub_bundle_elf.Elf]] = []
-    while todo:
-        name, data = todo.pop(0)
+    elves: Dict[str, elf.Elf] = {}
+    while ahead:
         try:
-            elf = apphub_bundle_elf.read(data)
-        except apphub_bundle_elf.ElfError as error:
-            raise apphub_packages.PublishError("{0} of {1} is {2}".format(name, where, error)) from None
-        elves.append((name, elf))
-        for needed in elf.needed:
+            found = elf.read(ahead)
+        except FailureError as error:
+            code, reason, remedy = error.failure
+            raise FailureError(code, f"Of {where}: {reason}", remedy) from None
+        elves.update(found)
+        ahead = {}
+        for needed in sorted({needed for one in found.values() for needed in one.needed}):
             if needed in known or _C_LIBRARY.match(needed):
                 continue
             known.add(needed)
-            library = stock.library(needed)
+            library = files.library(needed)
             if library is None:
                 result.from_host.append(needed)
             else:
-                result.libraries[needed] = library
-                todo.append((needed, library))
+                result.libraries[needed] = ahead[needed] = library
     result.from_host.sort()
     _describe(result, elves, where)
 
 
-def _describe(result: Contents, elves: List[Tuple[str, apphub_bundle_elf.Elf]], where: str) -> None:
-    archs = {elf.arch: name for name, elf in elves}
+def _describe(result: Contents, elves: Dict[str, elf.Elf], where: str) -> None:
+    archs = {one.arch: name for name, one in elves.items()}
     if len(archs) > 1:
-        mixed = ", ".join("{0} is for {1}".format(name, arch) for arch, name in sorted(archs.items()))
-        raise apphub_packages.PublishError("{0} mixes architectures: {1}".format(where, mixed))
+        mixed = ", ".join(f"{name} is for {arch}" for arch, name in sorted(archs.items()))
+        raise _mixture(f"{where} mixes architectures: {mixed}.")
     result.arch = next(iter(archs))
-    result.loader = next((elf.interpreter for _name, elf in elves if elf.interpreter), "")
-    result.glibc = max(elf.glibc for _name, elf in elves)
-    linked = {needed for _name, elf in elves for needed in elf.needed}
+    result.loader = next((one.interpreter for one in elves.values() if one.interpreter), "")
+    result.glibc = max(one.glibc for one in elves.values())
+    linked = {needed for one in elves.values() for needed in one.needed}
     if os.path.basename(result.loader).startswith("ld-musl-"):
         result.libc = "musl"
     elif result.loader:
         result.libc = "glibc"
     foreign = {"musl": "libc.so.6", "glibc": "libc.musl-"}.get(result.libc)
     if foreign and any(needed.startswith(foreign) for needed in linked):
-        raise apphub_packages.PublishError("{0} mixes C libraries: musl and glibc".format(where))
+        raise _mixture(f"{where} mixes C libraries: musl and glibc.")
+
+
+def _mixture(reason: str) -> FailureError:
+    return FailureError(Code.CLIENT_BUNDLE_INPUT_INVALID, reason, "Make it of one build of Slurm and its libraries.")

@@ -1,25 +1,26 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a program or a shared library needs in order to run, read from its own ELF headers."""
+"""What programs and shared libraries need in order to run, as readelf tells it."""
 
 from __future__ import annotations
 
+import os
 import re
-import struct
+import tempfile
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, Tuple
 
-MAGIC = b"\x7fELF"
-# Architectures in Debian's words, by the number that ELF has for them.
-MACHINES = {62: "amd64", 183: "arm64", 21: "ppc64el", 22: "s390x", 243: "riscv64"}
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
-_DT_NEEDED, _DT_STRTAB, _DT_SONAME = 1, 5, 14
-_DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
-
-
-class ElfError(Exception):
-    """A file is no ELF file that this module can read."""
+# Architectures in Debian's words, by readelf's.
+ARCHITECTURES = {
+    "Advanced Micro Devices X86-64": "amd64",
+    "AArch64": "arm64",
+    "PowerPC64": "ppc64el",
+    "IBM S/390": "s390x",
+    "RISC-V": "riscv64",
+}
 
 
 @dataclass(frozen=True)
@@ -30,117 +31,84 @@ class Elf:
         arch: Its architecture, in Debian's words.
         interpreter: The dynamic loader it names; empty for a library and for a static program.
         needed: File names of the libraries it is linked with.
-        soname: The name it is known by as a library; empty when it has none.
         glibc: The newest version of glibc that its symbols ask for, (0, 0) when they ask for none.
     """
 
     arch: str
     interpreter: str
     needed: Tuple[str, ...]
-    soname: str
     glibc: Tuple[int, ...]
 
 
-class _Segment(NamedTuple):
-    kind: int
-    offset: int
-    address: int
-    size: int
-
-
-class _Reader:
-    """Unpacks numbers of a 64-bit ELF file."""
-
-    def __init__(self, data: bytes) -> None:
-        if data[:4] != MAGIC or len(data) < 64 or data[4] != 2:  # noqa: PLR2004 - ELFCLASS64
-            raise ElfError("no 64-bit ELF file")
-        self.data = data
-        self.order = "<" if data[5] == 1 else ">"
-
-    def numbers(self, layout: str, offset: int) -> Tuple[int, ...]:
-        return struct.unpack_from(self.order + layout, self.data, offset)
-
-    def text(self, offset: int) -> str:
-        return self.data[offset : self.data.index(b"\0", offset)].decode("utf-8", "replace")
-
-    def segments(self) -> List[_Segment]:
-        (start,) = self.numbers("Q", 32)
-        size, count = self.numbers("HH", 54)
-        result = []
-        for index in range(count):
-            kind, _flags, offset, address, _physical, in_file = self.numbers("IIQQQQ", start + index * size)
-            result.append(_Segment(kind, offset, address, in_file))
-        return result
-
-    def dynamic(self, segment: Optional[_Segment]) -> Iterator[Tuple[int, int]]:
-        """Yield tag and value of each entry of the dynamic section, when there is one."""
-        if segment is None:
-            return
-        for offset in range(segment.offset, segment.offset + segment.size, 16):
-            tag, value = self.numbers("qQ", offset)
-            if tag == 0:
-                return
-            yield tag, value
-
-
-def _glibc(reader: _Reader, strings: int, offset: int, count: int) -> Tuple[int, ...]:
-    """Return the newest GLIBC_x.y among the needed symbol versions."""
-    newest: Tuple[int, ...] = (0, 0)
-    for _library in range(count):
-        _version, entries, _file, first, following = reader.numbers("HHIII", offset)
-        entry = offset + first
-        for _entry in range(entries):
-            _hash, _flags, _other, name, step = reader.numbers("IHHII", entry)
-            match = re.match(r"^GLIBC_([0-9.]+)$", reader.text(strings + name))
-            if match:
-                newest = max(newest, tuple(int(part) for part in match.group(1).split(".")))
-            entry += step
-        offset += following
-    return newest
-
-
-def read(data: bytes) -> Elf:
-    """Read a program or a library.
+def read(files: Dict[str, bytes]) -> Dict[str, Elf]:
+    """Read programs and libraries.
 
     Args:
-        data: The whole file.
+        files: Their content, by name.
 
     Returns:
-        What it needs.
+        What each of them needs, by name.
 
     Raises:
-        ElfError: It is no 64-bit ELF file, or a broken one.
+        FailureError: One is no 64-bit ELF file, or a broken one; or readelf is missing.
     """
-    reader = _Reader(data)
-    try:
-        return _read(reader)
-    except (struct.error, ValueError, IndexError):
-        raise ElfError("a broken ELF file") from None
+    result = {}
+    with tempfile.TemporaryDirectory() as folder:
+        # Each under a number: names may hold anything.
+        paths = {name: os.path.join(folder, str(number)) for number, name in enumerate(files)}
+        for name, path in paths.items():
+            with open(path, "wb") as stream:
+                stream.write(files[name])
+        said, errors = _readelf(list(paths.values()))
+        for name, path in paths.items():
+            # Of several files, it does not tell which one an error is about.
+            text, error = (said[path], "") if not errors else _read_one(path)
+            if error:
+                raise _invalid(name, error)
+            result[name] = _parse(name, text)
+    return result
 
 
-def _read(reader: _Reader) -> Elf:
-    (machine,) = reader.numbers("H", 18)
-    if machine not in MACHINES:
-        raise ElfError("an ELF file for machine number {0}, which is not one of {1}".format(machine, MACHINES))
-    segments = reader.segments()
-    by_kind = {segment.kind: segment for segment in segments}
+def _readelf(paths: List[str]) -> Tuple[Dict[str, str], str]:
+    """Return what readelf says of each file, by its path, and its first error; it may end with 0 all the same."""
+    options = ["--wide", "--file-header", "--program-headers", "--dynamic", "--version-info"]
+    done = commands.execute(["readelf", *options, *paths])
+    said = done.stdout.decode("utf-8", "replace")
+    if len(paths) > 1:
+        parts = re.split(r"(?m)^File: (.*)$", said)[1:]
+        by_path = {parts[index]: parts[index + 1] for index in range(0, len(parts), 2)}
+    else:
+        by_path = dict.fromkeys(paths, said)
+    errors = re.findall(r"(?m)^readelf: Error: (.*)$", done.stderr.decode("utf-8", "replace"))
+    return by_path, errors[0] if errors else ""
 
-    def place(address: int) -> int:
-        for segment in segments:
-            if segment.kind == _PT_LOAD and segment.address <= address < segment.address + segment.size:
-                return address - segment.address + segment.offset
-        raise ValueError(address)
 
-    entries = list(reader.dynamic(by_kind.get(_PT_DYNAMIC)))
-    tags: Dict[int, int] = dict(entries)
-    strings = place(tags[_DT_STRTAB]) if _DT_STRTAB in tags else 0
-    glibc: Tuple[int, ...] = (0, 0)
-    if _DT_VERNEED in tags:
-        glibc = _glibc(reader, strings, place(tags[_DT_VERNEED]), tags.get(_DT_VERNEEDNUM, 0))
+def _read_one(path: str) -> Tuple[str, str]:
+    said, error = _readelf([path])
+    return said[path], error.replace(f"{path}: ", "")
+
+
+def _invalid(name: str, reason: str) -> FailureError:
+    return FailureError(
+        Code.CLIENT_BUNDLE_INPUT_INVALID,
+        f"{name} is no 64-bit ELF file of a known architecture: {reason}.",
+        "Check where it comes from.",
+    )
+
+
+def _parse(name: str, said: str) -> Elf:
+    header = dict(re.findall(r"(?m)^  (Class|Machine):\s+(.*?)\s*$", said))
+    if header.get("Class") != "ELF64":
+        raise _invalid(name, f"readelf calls it {header.get('Class', 'nothing')}")
+    if header["Machine"] not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES.values())
+        raise _invalid(name, f"it is for {header['Machine']}, and known are {known}")
+    loader = re.search(r"\[Requesting program interpreter: ([^\]]+)\]", said)
+    needed = re.findall(r"\(NEEDED\)\s+Shared library: \[([^\]]+)\]", said)
+    # Only what is needed: a library also defines versions, and libc all of them.
+    _, _, requirements = said.partition("Version needs section")
+    versions = re.findall(r"Name: GLIBC_([0-9]+(?:\.[0-9]+)*)\s", requirements)
+    numbers = [tuple(int(number) for number in version.split(".")) for version in versions]
     return Elf(
-        arch=MACHINES[machine],
-        interpreter=reader.text(by_kind[_PT_INTERP].offset) if _PT_INTERP in by_kind else "",
-        needed=tuple(reader.text(strings + value) for tag, value in entries if tag == _DT_NEEDED),
-        soname=reader.text(strings + tags[_DT_SONAME]) if _DT_SONAME in tags else "",
-        glibc=glibc,
+        ARCHITECTURES[header["Machine"]], loader.group(1) if loader else "", tuple(needed), max(numbers, default=(0, 0))
     )

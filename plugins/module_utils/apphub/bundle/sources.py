@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import os
 import re
 import subprocess
@@ -14,10 +13,14 @@ import tarfile
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Iterator, List
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.contents import Entry, Files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages import MAX_FILES, SourceFile, scan
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
+#: Bytes of all files of one package or install tree; they are held in memory.
+MAX_CONTENT = 2 << 30
 # Packages that have the commands: Debian's and Ubuntu's, and SchedMD's own.
 CLIENTS = ("slurm-client", "slurm-smd-client")
 _FIELDS = ("Package", "Version", "Architecture", "Pre-Depends", "Depends", "Provides")
@@ -45,13 +48,13 @@ class Source:
         version: Slurm's version, without the distribution's addition.
         kind: C library of the machines it is for: glibc or musl.
         where: Its name in messages.
-        stock: Its files.
+        files: Its files.
     """
 
     version: str
     kind: str
     where: str
-    stock: apphub_bundle_contents.Stock
+    files: Files
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,10 @@ def from_packages(sources: Iterable[str], absent: Iterable[str] = ()) -> List[Or
         One origin for each repository; no package has been opened yet.
 
     Raises:
-        apphub_packages.PublishError: A folder is missing or a package lies astray.
+        FailureError: A folder is missing or a package lies astray.
     """
-    repositories: Dict[str, List[apphub_packages.SourceFile]] = {}
-    for file in apphub_packages.scan(sources):
+    repositories: Dict[str, List[SourceFile]] = {}
+    for file in scan(sources):
         if file.repository.startswith("deb/"):
             repositories.setdefault(file.repository, []).append(file)
     absent = sorted(absent)
@@ -106,15 +109,15 @@ def from_packages(sources: Iterable[str], absent: Iterable[str] = ()) -> List[Or
     ]
 
 
-def _debs(repository: str, files: List[apphub_packages.SourceFile], absent: List[str]) -> List[Source]:
-    debs = [_read(file.path) for file in files]
+def _debs(repository: str, found: List[SourceFile], absent: List[str]) -> List[Source]:
+    debs = [_read(file.path) for file in found]
     result = []
     for client in debs:
         is_absent = any(is_version(client.version, version) for version in absent)
         if client.name in CLIENTS and not is_absent:
-            stock = apphub_bundle_contents.Stock(map(_deb_entries, _closure(client, debs)))
-            where = "{0} {1} {2} of {3}".format(client.name, client.version, client.arch, repository)
-            result.append(Source(upstream(client.version), "glibc", where, stock))
+            files = Files(map(_deb_entries, _closure(client, debs)))
+            where = f"{client.name} {client.version} {client.arch} of {repository}"
+            result.append(Source(upstream(client.version), "glibc", where, files))
     return result
 
 
@@ -128,30 +131,33 @@ def from_trees(trees: Iterable[Dict[str, str]]) -> List[Origin]:
         One origin for each.
 
     Raises:
-        apphub_packages.PublishError: A tree is missing.
+        FailureError: A tree is missing.
     """
     return [_tree(tree["path"], tree["version"]) for tree in trees]
 
 
 def _tree(path: str, version: str) -> Origin:
     if not os.path.isdir(path):
-        raise apphub_packages.PublishError("the install tree {0} does not exist".format(path))
+        raise FailureError(
+            Code.APPHUB_SOURCE_MISSING, f"The install tree {path} does not exist.", "Correct apphub_bundle_trees."
+        )
     found: List[Any] = [version]
     for folder, _folders, names in os.walk(path):
+        _refuse_too_much(path, len(found) + len(names), 0)
         for full in (os.path.join(folder, name) for name in names):
             stat = os.lstat(full)
             found.append((os.path.relpath(full, path), stat.st_size, stat.st_mtime_ns))
 
     def read() -> List[Source]:
-        return [Source(version, "musl", path, apphub_bundle_contents.Stock([_tree_entries(path)]))]
+        return [Source(version, "musl", path, Files([_tree_entries(path)]))]
 
     return Origin(path, _stamp(found), read)
 
 
 def _read(path: str) -> Deb:
-    said = apphub_packages.run(["dpkg-deb", "--show", _FORMAT, path]).decode("utf-8", "replace")
+    said = commands.run(["dpkg-deb", "--show", _FORMAT, path]).decode("utf-8", "replace")
     name, version, arch, early, late, provides = said.split("\t")
-    return Deb(path, name, version, arch, "{0}, {1}".format(early, late), provides)
+    return Deb(path, name, version, arch, f"{early}, {late}", provides)
 
 
 def _newer(one: str, two: str) -> int:
@@ -189,28 +195,46 @@ def _provided(deb: Deb) -> List[str]:
     return [match.group(1) for match in map(_NEED.match, deb.provides.split(",")) if match]
 
 
-def _deb_entries(deb: Deb) -> Iterator[apphub_bundle_contents.Entry]:
-    archive = apphub_packages.run(["dpkg-deb", "--fsys-tarfile", deb.path])
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+def _refuse_too_much(where: str, count: int, size: int) -> None:
+    if count > MAX_FILES or size > MAX_CONTENT:
+        raise FailureError(
+            Code.APPHUB_LIMIT_EXCEEDED,
+            f"{where} holds more than {MAX_FILES} files or {MAX_CONTENT >> 20} MB, which no package of Slurm does.",
+            "Remove it.",
+        )
+
+
+def _deb_entries(deb: Deb) -> Iterator[Entry]:
+    count = size = 0
+    command = ["dpkg-deb", "--fsys-tarfile", deb.path]
+    # As a stream, so that a few bytes that unpack to many are noticed before they fill the memory.
+    with commands.output_of(command) as output, tarfile.open(fileobj=output, mode="r|") as tar:
         for member in tar:
+            count, size = count + 1, size + member.size
+            _refuse_too_much(deb.path, count, size)
             path = os.path.normpath("/" + member.name.lstrip("./"))
             if member.issym():
-                yield apphub_bundle_contents.Entry(path, link=member.linkname)
+                yield Entry(path, link=member.linkname)
             elif member.islnk():
-                yield apphub_bundle_contents.Entry(path, link="/" + member.linkname.lstrip("./"))
+                yield Entry(path, link="/" + member.linkname.lstrip("./"))
             elif member.isfile():
                 stream = tar.extractfile(member)
-                yield apphub_bundle_contents.Entry(path, data=stream.read() if stream else b"")
+                yield Entry(path, data=stream.read() if stream else b"")
 
 
-def _tree_entries(tree: str) -> Iterator[apphub_bundle_contents.Entry]:
+def _tree_entries(tree: str) -> Iterator[Entry]:
+    count = size = 0
     for folder, folders, names in os.walk(tree):
         # A link to a folder is among the folders, and a library may be reached through it.
         for name in names + [name for name in folders if os.path.islink(os.path.join(folder, name))]:
             full = os.path.join(folder, name)
             path = "/" + os.path.relpath(full, tree)
+            count += 1
+            _refuse_too_much(tree, count, size)
             if os.path.islink(full):
-                yield apphub_bundle_contents.Entry(path, link=os.readlink(full))
+                yield Entry(path, link=os.readlink(full))
             elif os.path.isfile(full):
+                size += os.path.getsize(full)
+                _refuse_too_much(tree, count, size)
                 with open(full, "rb") as stream:
-                    yield apphub_bundle_contents.Entry(path, data=stream.read())
+                    yield Entry(path, data=stream.read())

@@ -14,18 +14,19 @@ import hashlib
 import json
 import os
 import re
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations as apphub_tree
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import packages as apphub_packages
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories as apphub_index
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive as apphub_bundle_archive
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import contents as apphub_bundle_contents
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import sources as apphub_bundle_sources
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive, contents, index
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages import sha256
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+
+if TYPE_CHECKING:
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.sources import Origin, Source
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer
 
 # Raised whenever the same sources give other bundles.
 FORMAT = 1
-FOLDERS = {"glibc": "slurm-client", "musl": "slurm-apk"}
 
 Bundles = Dict[str, Dict[str, Any]]
 
@@ -52,7 +53,7 @@ class Store:
         self.scripts = scripts
         made_by = json.dumps([FORMAT, sorted(scripts.items())])
         self._made = {"by": hashlib.sha256(made_by.encode("utf-8")).hexdigest(), "signed_by": fingerprint}
-        self._state = apphub_tree.load(os.path.join(root, "current"))
+        self._state = generations.load(os.path.join(root, "current"))
         self._origins: Dict[str, Any] = {}
         self.served: Bundles = {path: info for path, info in self._known().items() if self._is_whole(path, info)}
         self.wanted: Bundles = {}
@@ -64,18 +65,18 @@ class Store:
 
     def _is_whole(self, path: str, info: Dict[str, Any]) -> bool:
         try:
-            return apphub_packages.sha256(os.path.join(self.pkgs, path)) == info["sha256"]
+            return sha256(os.path.join(self.pkgs, path)) == info["sha256"]
         except OSError:
             return False
 
-    def collect(self, origins: Iterable[apphub_bundle_sources.Origin]) -> None:
+    def collect(self, origins: Iterable[Origin]) -> None:
         """Find out what is to be served, and make what is not there yet.
 
         Args:
             origins: The repositories and trees.
 
         Raises:
-            apphub_packages.PublishError: A bundle can't be made.
+            FailureError: A bundle can't be made.
         """
         origins = list(origins)
         before = self._state.get("origins", {}) if self._made["by"] == self._state.get("made", {}).get("by") else {}
@@ -91,33 +92,37 @@ class Store:
             for path, (info, data) in bundles.items():
                 self._take(path, info, data)
 
-    def _make(self, source: apphub_bundle_sources.Source, origin: str) -> Tuple[str, Tuple[Dict[str, Any], bytes]]:
-        contents = apphub_bundle_contents.pick(source.stock, source.where)
-        if contents.libc not in (source.kind, "static"):
-            raise apphub_packages.PublishError(
-                "{0} is linked with {1}, but this bundle is for {2}".format(source.where, contents.libc, source.kind)
+    def _make(self, source: Source, origin: str) -> Tuple[str, Tuple[Dict[str, Any], bytes]]:
+        picked = contents.pick(source.files, source.where)
+        if picked.libc not in (source.kind, "static"):
+            raise FailureError(
+                Code.CLIENT_BUNDLE_INPUT_INVALID,
+                f"{source.where} is linked with {picked.libc}, but this bundle is for {source.kind}.",
+                "DEBs make bundles for glibc, install trees those for Alpine.",
             )
-        files = apphub_bundle_archive.layout(contents, source.version, source.kind, self.scripts)
-        data = apphub_bundle_archive.pack(files)
-        info = apphub_bundle_archive.facts(contents, source.version, source.kind)
+        files = archive.layout(picked, source.version, source.kind, self.scripts)
+        data = archive.pack(files)
+        info = archive.facts(picked, source.version, source.kind)
         info.update(
-            from_host=contents.from_host,
-            libraries=sorted(contents.libraries),
+            from_host=picked.from_host,
+            libraries=sorted(picked.libraries),
             origin=origin,
             sha256=hashlib.sha256(data).hexdigest(),
             # What an installation is known by.
             sums=hashlib.sha256(files["SHA256SUMS"][0]).hexdigest(),
             size=len(data),
         )
-        name = apphub_bundle_archive.file_name(source.version, contents.arch, source.kind)
-        return "{0}/{1}".format(FOLDERS[source.kind], name), (info, data)
+        name = archive.file_name(source.version, picked.arch, source.kind)
+        return f"{index.FOLDERS[source.kind]}/{name}", (info, data)
 
     def _take(self, path: str, info: Dict[str, Any], data: bytes) -> None:
         """Want a bundle; of two with one name, the one that runs on older systems."""
         other = self.wanted.get(path)
         if other is not None and info["libc"] == "musl":
-            raise apphub_packages.PublishError(
-                "{0} and {1} both give {2}: remove one".format(other["origin"], info["origin"], os.path.basename(path))
+            raise FailureError(
+                Code.CLIENT_BUNDLE_INPUT_INVALID,
+                f"{other['origin']} and {info['origin']} both give {os.path.basename(path)}.",
+                "Remove one.",
             )
         if other is not None and _age(other) <= _age(info):
             return
@@ -133,7 +138,7 @@ class Store:
         damaged = len(self.served) < len(self._known())
         return lost or damaged or self.wanted != self.served or self._made != self._state.get("made")
 
-    def fates(self) -> Dict[str, str]:
+    def states(self) -> Dict[str, str]:
         """Return for each bundle whether it is new, rebuilt, unchanged or removed."""
         result = {}
         for path in sorted(set(self.wanted) | set(self._known())):
@@ -146,7 +151,7 @@ class Store:
                 result[path] = "unchanged" if same else "rebuilt"
         return result
 
-    def publish(self, signer: apphub_index.Signer, keep: int) -> str:
+    def publish(self, signer: Signer, keep: int) -> str:
         """Build the tree anew and serve it.
 
         Args:
@@ -156,34 +161,34 @@ class Store:
         Returns:
             Path of the new tree.
         """
-        with apphub_tree.building(self.root) as folder:
+        with generations.building(self.root) as folder:
             pkgs = os.path.join(folder, "pkgs")
             texts: Bundles = {}
-            for part in sorted(FOLDERS.values()):
-                os.makedirs(os.path.join(pkgs, part))
-                for path in self._fill(pkgs, part, signer):
-                    texts[path] = {"sha256": apphub_packages.sha256(os.path.join(pkgs, path))}
+            for name in sorted(index.FOLDERS.values()):
+                os.makedirs(os.path.join(pkgs, name))
+                for path in self._fill(pkgs, name, signer):
+                    texts[path] = {"sha256": sha256(os.path.join(pkgs, path))}
             state = {
-                "format": apphub_tree.FORMAT,
+                "format": generations.FORMAT,
                 "made": self._made,
                 "origins": self._origins,
                 "manifest": self.wanted,
                 "texts": texts,
             }
-            return apphub_tree.serve(self.root, folder, state, keep)
+            return generations.serve(self.root, folder, state, keep)
 
     def remember(self) -> None:
-        """Note that the origins were looked at, when they gave nothing new."""
+        """Record the state of the origins when they gave nothing new."""
         if self._state and self._origins != self._state.get("origins"):
             path = os.path.join(self.root, "current", "state.json")
             _write(path + ".new", json.dumps(dict(self._state, origins=self._origins)).encode("utf-8"))
             os.replace(path + ".new", path)
 
-    def _fill(self, pkgs: str, folder: str, signer: apphub_index.Signer) -> List[str]:
+    def _fill(self, pkgs: str, folder: str, signer: Signer) -> List[str]:
         """Put the bundles of a folder in place, with what describes them; return the paths of the latter."""
         bundles = {os.path.basename(path): info for path, info in self.wanted.items() if path.startswith(folder + "/")}
         for name, info in bundles.items():
-            path = "{0}/{1}".format(folder, name)
+            path = f"{folder}/{name}"
             if info == self.served.get(path):
                 os.link(os.path.join(self.pkgs, path), os.path.join(pkgs, path))
             else:
@@ -191,11 +196,11 @@ class Store:
         newest = latest(bundles)
         for link, name in newest.items():
             os.symlink(name, os.path.join(pkgs, folder, link))
-        # Where something came from is nobody's business but the server's.
+        # Clients need not know the folders of the server.
         public = {name: {key: info[key] for key in info if key != "origin"} for name, info in bundles.items()}
-        index = {"format": 1, "bundles": public, "latest": newest}
-        sums = "".join("{0}  {1}\n".format(info["sha256"], name) for name, info in sorted(bundles.items()))
-        texts = {"index.json": json.dumps(index, indent=1, sort_keys=True) + "\n", "SHA256SUMS": sums}
+        described = {"format": index.FORMAT, "bundles": public, "latest": newest}
+        sums = "".join(f"{info['sha256']}  {name}\n" for name, info in sorted(bundles.items()))
+        texts = {"index.json": json.dumps(described, indent=1, sort_keys=True) + "\n", "SHA256SUMS": sums}
         for name, text in texts.items():
             _write(os.path.join(pkgs, folder, name), text.encode("utf-8"))
         if self._made["signed_by"]:
@@ -203,7 +208,7 @@ class Store:
                 path = os.path.join(pkgs, folder, name)
                 signer.sign(path, path + ".asc")
                 texts[name + ".asc"] = ""
-        return ["{0}/{1}".format(folder, name) for name in texts]
+        return [f"{folder}/{name}" for name in texts]
 
 
 def _age(info: Dict[str, Any]) -> Tuple[Any, ...]:
@@ -218,13 +223,13 @@ def latest(bundles: Bundles) -> Dict[str, str]:
     """Return the links to the newest bundle of each architecture."""
     result: Dict[str, str] = {}
     for name, info in sorted(bundles.items(), key=lambda item: _numbers(item[1]["version"])):
-        result[apphub_bundle_archive.file_name("latest", info["arch"], info["libc"])] = name
+        result[archive.file_name("latest", info["arch"], info["libc"])] = name
     return result
 
 
 def listing(bundles: Bundles) -> str:
     """Return the bundles as text, for a diff."""
-    return "".join("{0} {1}\n".format(path, info["sha256"]) for path, info in sorted(bundles.items()))
+    return "".join(f"{path} {info['sha256']}\n" for path, info in sorted(bundles.items()))
 
 
 def _write(path: str, content: bytes) -> None:
