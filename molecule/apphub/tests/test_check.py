@@ -59,7 +59,7 @@ def test_a_stopped_server(wrong: Check, apphub: Host) -> None:
         (found,) = wrong()
     finally:
         apphub.check_output("systemctl start nginx")
-    assert (found["check"], found["found"]) == ("server", "connection refused")
+    assert (found["check"], found["reason"]) == ("server", "Connection refused.")
     assert "systemctl start nginx" in found["remedy"]
     assert wrong() == []
 
@@ -70,7 +70,7 @@ def test_a_deleted_file(wrong: Check, apphub: Host) -> None:
     (found,) = wrong()
     assert found["check"] == "files"
     assert path.endswith(found["subject"])
-    assert "404" in found["found"]
+    assert "404" in found["reason"]
     assert "puts lost files back" in found["remedy"]
     publish()
     assert wrong() == []
@@ -82,7 +82,7 @@ def test_a_flipped_byte(wrong: Check, apphub: Host) -> None:
     apphub.check_output("python3 -c %s %s", f"import sys; {flip}", path)
     (found,) = wrong()
     assert path.endswith(found["subject"])
-    assert "its checksum is" in found["found"]
+    assert "Its checksum is" in found["reason"]
     assert "-e apphub_verify=true" in found["remedy"]
     publish("-e", "apphub_verify=true")
     assert wrong() == []
@@ -102,7 +102,7 @@ def test_a_full_disk(wrong: Check, apphub: Host) -> None:
         subprocess.run([*inside, "umount", "--lazy", "/srv/apphub"], check=True)
     apphub.check_output("rm -r /srv/copy")
     assert (found["where"], found["check"], found["subject"]) == ("apphub", "space", "/srv/apphub")
-    assert found["found"] == "0 MB free, less than 1024 MB"
+    assert found["reason"] == "0 MB are free, less than 1024 MB."
     assert "enlarge the file system" in found["remedy"]
     assert wrong() == []
 
@@ -117,7 +117,7 @@ def test_an_expired_key(wrong: Check, apphub: Host) -> None:
     apphub.check_output("sleep 21")
     (found,) = wrong()
     assert found["check"] == "key"
-    assert found["found"].startswith("it expired on 20")
+    assert found["reason"].startswith("It expired on 20")
     assert f"--quick-set-expire {fingerprint} 0" in found["remedy"]
     apphub.check_output(f"{expire} 0")
     publish()
@@ -137,8 +137,8 @@ def test_packages_that_are_missing(wrong: Check, apphub: Host) -> None:
     found = wrong("-e", '{"apphub_client_repositories": ["rpm/el8"]}')
     publish()
     apphub.check_output("rm -r /srv/kept")
-    assert {one["found"].partition(";")[0] for one in found if one["check"] == "repository"} == {"it is not published"}
-    assert any(one["found"] == "no package slurm-client" for one in found if one["check"] == "packages")
+    assert {one["reason"].partition(";")[0] for one in found if one["check"] == "repository"} == {"It is not published"}
+    assert any(one["reason"] == "There is no package slurm-client." for one in found if one["check"] == "packages")
     assert all(one["remedy"].startswith("Put ") for one in found)
 
 
@@ -163,5 +163,5 @@ def test_doctor_says_the_same(apphub: Host, tmp_path: Path) -> None:
     finally:
         apphub.check_output("systemctl start nginx")
     assert code == 1
-    assert found["found"] == "server /healthz: connection refused."
+    assert found["reason"] == "server /healthz: Connection refused."
     assert "systemctl start nginx" in found["remedy"]
