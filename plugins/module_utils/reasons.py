@@ -114,6 +114,27 @@ class Code(str, enum.Enum):
     CLUSTER_FAULTY = "cluster-faulty", "A check or repair of the cluster found, or left, something that is wrong."
     PARTITION_WITHOUT_JOBS = "partition-without-jobs", "A partition did not run its test job."
 
+    # The controller's configuration, while nodes are registered or removed.
+    CONTROLLER_BUSY = "controller-busy", "Another run changes the configuration of this controller."
+    CONFIGURATION_UNREADABLE = "configuration-unreadable", "slurm.conf or a file that it includes can't be read."
+    CONFIGURATION_REFUSED = "configuration-refused", "Slurm can't read the new configuration; the old one stays."
+    CONFIGURATION_NOT_WRITTEN = "configuration-not-written", "A file beside slurm.conf can't be read or written."
+    CONFIGURATION_ROLLED_BACK = (
+        "configuration-rolled-back",
+        "slurmctld failed with the new one; the old one is back.",
+    )
+    CONFIGURATION_NOT_RESTORED = "configuration-not-restored", "slurmctld is without a configuration that works."
+    CHANGE_INTERRUPTED = "change-interrupted", "The module was stopped; the old configuration is back."
+    APPLY_METHOD_UNSUITABLE = "apply-method-unsuitable", "This slurmctld would exit at scontrol reconfigure."
+    NODE_REQUEST_INVALID = "node-request-invalid", "A name, parameter or line of a node can't stand in slurm.conf."
+    NODE_ADDRESS_SHARED = "node-address-shared", "Two nodes would be the same machine."
+    NODE_ADDRESS_UNKNOWN = "node-address-unknown", "slurmctld would drop nodes whose address it can't resolve."
+    NODE_IS_CONTROLLER = "node-is-controller", "The node would be the controller itself."
+    NODE_WITHOUT_PARTITION = "node-without-partition", "A partition is missing, or none would take the node."
+    NODE_SET_TAKEN = "node-set-taken", "slurm.conf uses the name of the NodeSet that slurmscale needs."
+    SLURM_COMMAND_MISSING = "slurm-command-missing", "A command of Slurm is not installed."
+    SLURM_COMMAND_FAILED = "slurm-command-failed", "A command of Slurm took too long or returned an error."
+
     # Files and accounts of a machine.
     FILE_INVALID = "file-invalid", "A file, directory or account is stated wrongly."
     FILE_NOT_WRITTEN = "file-not-written", "A file or directory can't be made, changed or removed."
@@ -186,7 +207,9 @@ class Failure(NamedTuple):
     @property
     def message(self) -> str:
         """Reason and remedy as one text."""
-        return " ".join(part for part in (self.reason.strip(), self.remedy.strip()) if part)
+        # Lines of a journal may end the reason; the remedy is none of them.
+        separator = "\n" if "\n" in self.reason.strip() else " "
+        return separator.join(part for part in (self.reason.strip(), self.remedy.strip()) if part)
 
     def as_dict(self) -> Dict[str, str]:
         """Return the form in which results, facts and reports hold it."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: slurm_cluster_info
-short_description: Look at a Slurm cluster from its controller
+short_description: Gather facts of a Slurm cluster from its controller
 version_added: 0.1.0
 description:
   - Returns in one run what scaling decides on - version, settings, controllers, nodes, partitions, the users and
@@ -69,14 +69,14 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look at the cluster
+- name: Gather facts of the cluster
   ai_infra.slurm.slurm_cluster_info:
-  register: look
+  register: controller
 
 - name: Stop when the controller does not answer
   ansible.builtin.assert:
-    that: look.cluster.answering
-    fail_msg: "{{ look.cluster.message }}"
+    that: controller.cluster.answering
+    fail_msg: "{{ controller.cluster.message }}"
 """
 
 RETURN = r"""
@@ -104,12 +104,18 @@ cluster:
     message:
       description: Why it does not answer, with the last journal lines, and what to do; empty when it answers.
       type: str
+    failure:
+      description: The same as code, reason and remedy; null when it answers.
+      type: dict
     version:
       description: Version of slurmctld, or empty when it isn't installed.
       type: str
       sample: 24.11.5
     name:
       description: ClusterName.
+      type: str
+    cluster_name:
+      description: ClusterName, too.
       type: str
     conf_file:
       description: The slurm.conf.
@@ -127,10 +133,10 @@ cluster:
       description: Port of slurmd.
       type: int
     controllers:
-      description: The controllers, the primary first.
+      description: The controllers, the primary first, with all addresses by which others may name them.
       type: list
       elements: dict
-      sample: [{"host": "ctl1", "mode": "primary", "up": true}]
+      sample: [{"host": "ctl1", "mode": "primary", "up": true, "addresses": ["10.0.0.2"]}]
     config:
       description: Settings that other steps decide on, with the names of C(scontrol show config).
       type: dict

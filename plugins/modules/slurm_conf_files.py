@@ -63,6 +63,10 @@ nodes:
   returned: success
   type: list
   elements: str
+failure:
+  description: Why the module failed - code, reason and remedy.
+  returned: failure
+  type: dict
 edited:
   description: What Slurm says when the files are other ones than slurmctld works with; empty when it works with these.
   returned: success
@@ -71,8 +75,8 @@ edited:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.shared_conf_files import collect
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfigError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 
 def main() -> None:
@@ -87,10 +91,12 @@ def main() -> None:
     conf, timeout = module.params["conf"], module.params["timeout"]
     try:
         files = collect(conf)
-        nodes = sorted(slurm_commands.show_nodes(timeout, conf))
-        compared = slurm_commands.show_config(timeout, conf).get("HASH_VAL", "")
-    except (SlurmConfigError, slurm_commands.SlurmCommandError, OSError) as problem:
-        module.fail_json(msg=str(problem))
+        nodes = sorted(commands.show_nodes(timeout, conf))
+        compared = commands.show_config(timeout, conf).get("HASH_VAL", "")
+    except FailureError as problem:
+        fail(module, problem.failure)
+    except OSError as problem:
+        fail(module, Failure(Code.CONFIGURATION_UNREADABLE, f"A file of the configuration can't be read: {problem}."))
     edited = compared if compared.startswith("Different") else ""
     module.exit_json(changed=False, files=files, nodes=nodes, edited=edited)
 

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: slurm_nodes
-short_description: Add compute nodes to a Slurm controller, or take them away
+short_description: Add compute nodes to a Slurm controller, or remove them
 version_added: 0.1.0
 description:
   - Keeps the nodes that slurmscale manages in C(slurmscale-nodes.conf) beside slurm.conf, which includes it. Nodes
     that stand anywhere else are left exactly as they are.
   - One run under a lock does it all - merge, let Slurm's own parsers read a candidate, back up, replace, apply and
-    prove that slurmctld answers and knows all nodes, twice within some seconds.
+    verify that slurmctld answers and knows all nodes, twice within some seconds.
   - When slurmctld does not work with the new configuration, or the module is stopped, the old one is put back and
-    slurmctld is running again before the module fails. A run that was killed is noticed and mended by the next one.
+    slurmctld is running again before the module fails. The next run finds one that was killed, and recovers from it.
   - slurmctld must answer before anything is changed.
   - From Slurm 24.11 on C(scontrol reconfigure) applies the change. Earlier versions are restarted once; then
     C(scontrol reconfigure) gives configless nodes the new files. Running jobs go on.
@@ -78,9 +78,15 @@ options:
     type: int
     default: 60
   lock_timeout:
-    description: Seconds to wait for another run on this controller.
+    description: Seconds to wait for another run on this controller, or on another one that shares this slurm.conf.
     type: int
     default: 300
+  allow_controller:
+    description:
+      - Lets the host on which slurmctld runs become a compute node of it, which is refused otherwise.
+      - One that is a node already stays one.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode, up to and including the test of the candidate.
@@ -112,7 +118,7 @@ EXAMPLES = r"""
     nodes: [{name: node07}]
     partitions: [batch]
 
-- name: Take a drained node away
+- name: Remove a drained node
   ai_infra.slurm.slurm_nodes:
     nodes: [{name: node07}]
     state: absent
@@ -157,7 +163,7 @@ nodes_after:
   returned: success
   type: list
   elements: str
-mended:
+recovered:
   description: What was done about an earlier run that had been killed; empty when there was none.
   returned: success
   type: str
@@ -165,8 +171,12 @@ message:
   description: What was done, in a line.
   returned: success
   type: str
+failure:
+  description: Why the module failed - code, reason and remedy.
+  returned: failure
+  type: dict
 restored:
-  description: Whether slurmctld answers with the configuration of before.
+  description: Whether slurmctld answers with the previous configuration.
   returned: when the new configuration did not work
   type: bool
 """
@@ -174,17 +184,12 @@ restored:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import BusyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import (
     ApplyError,
     InterruptedBySignal,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import CannotApplyError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import ProofError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfigError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 
 NODE = {
     "name": {"type": "str", "required": True},
@@ -200,8 +205,8 @@ ARGUMENTS = {
     "service": {"type": "str", "default": "slurmctld"},
     "timeout": {"type": "int", "default": 60},
     "lock_timeout": {"type": "int", "default": 300},
+    "allow_controller": {"type": "bool", "default": False},
 }
-REFUSALS = (RefusedError, ProofError, SlurmCommandError, SlurmConfigError, CannotApplyError, BusyError)
 
 
 def main() -> None:
@@ -210,14 +215,16 @@ def main() -> None:
     try:
         result = run(Options(**module.params), check_mode=module.check_mode)
     except ApplyError as problem:
-        module.fail_json(msg=str(problem), restored=problem.restored)
+        fail(module, problem.failure, restored=problem.restored)
     except InterruptedBySignal as stopped:
-        module.fail_json(msg="{0}; the configuration of before is back.".format(stopped), restored=True)
-    except REFUSALS as problem:
-        module.fail_json(msg=str(problem))
+        reason = f"{stopped}; the previous configuration is back."
+        fail(module, Failure(Code.CHANGE_INTERRUPTED, reason, "Run again."), restored=True)
+    except FailureError as problem:
+        fail(module, problem.failure)
     except OSError as problem:
-        told = "Nothing was changed, as a file can't be read or written: {0}. Mend that, then run again: df -h {1}"
-        module.fail_json(msg=told.format(problem, os.path.dirname(module.params["conf"])))
+        reason = f"Nothing was changed, as a file can't be read or written: {problem}."
+        remedy = f"Correct that, then run again: df -h {os.path.dirname(module.params['conf'])}"
+        fail(module, Failure(Code.CONFIGURATION_NOT_WRITTEN, reason, remedy))
     for warning in result.pop("warnings"):
         module.warn(warning)
     module.exit_json(**result)

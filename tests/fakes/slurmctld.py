@@ -1,10 +1,15 @@
-"""A controller and a clock for tests that run a module in their own process."""
+"""Fake controllers: one in the process of the test, one made of programs; and a clock."""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,17 +75,17 @@ class FakeSlurm:
     def updates(self) -> list[list[str]]:
         return [call[2:] for call in self.called("scontrol") if call[1] == "update"]
 
-    def run(self, argv: list[str], **_options: object) -> slurm_commands.CommandResult:
+    def run(self, argv: list[str], **_options: object) -> commands.CommandResult:
         self.calls.append(list(argv))
         if self.down:
             return self._answer(argv, 1, error="Unable to contact slurm controller (connect failure)")
         return getattr(self, f"_{argv[0]}")(list(argv))
 
     @staticmethod
-    def _answer(argv: list[str], rc: int = 0, text: str = "", error: str = "") -> slurm_commands.CommandResult:
-        return slurm_commands.CommandResult(tuple(argv), rc, text, error, 0.0)
+    def _answer(argv: list[str], rc: int = 0, text: str = "", error: str = "") -> commands.CommandResult:
+        return commands.CommandResult(tuple(argv), rc, text, error, 0.0)
 
-    def _scontrol(self, argv: list[str]) -> slurm_commands.CommandResult:
+    def _scontrol(self, argv: list[str]) -> commands.CommandResult:
         if argv[1] == "update":
             return self._update(argv)
         if argv[1] == "requeue":
@@ -101,7 +106,7 @@ class FakeSlurm:
             lines.append(f"NodeName={name} {' '.join(parts)}{reason}")
         return self._answer(argv, text="\n".join(lines))
 
-    def _update(self, argv: list[str]) -> slurm_commands.CommandResult:
+    def _update(self, argv: list[str]) -> commands.CommandResult:
         wanted = dict(argument.split("=", 1) for argument in argv[2:])
         for name in wanted["NodeName"].split(","):
             node = self.nodes[name]
@@ -121,7 +126,7 @@ class FakeSlurm:
             return self._answer(argv, 1, error="slurm_update error: Access/permission denied")
         return self._answer(argv)
 
-    def _squeue(self, argv: list[str]) -> slurm_commands.CommandResult:
+    def _squeue(self, argv: list[str]) -> commands.CommandResult:
         chosen = self.jobs
         for argument in argv:
             if argument.startswith("--jobs="):
@@ -139,7 +144,7 @@ class FakeSlurm:
         ]
         return self._answer(argv, text="\n".join(lines))
 
-    def _sbatch(self, argv: list[str]) -> slurm_commands.CommandResult:
+    def _sbatch(self, argv: list[str]) -> commands.CommandResult:
         if self.refuse_jobs:
             return self._answer(argv, 1, error=f"sbatch: error: Batch job submission failed: {self.refuse_jobs}")
         nodes = next(argument[11:] for argument in argv if argument.startswith("--nodelist="))
@@ -150,11 +155,66 @@ class FakeSlurm:
             self.job(job_id, "PENDING", reason="Resources")
         return self._answer(argv, text=job_id + "\n")
 
-    def _scancel(self, argv: list[str]) -> slurm_commands.CommandResult:
+    def _scancel(self, argv: list[str]) -> commands.CommandResult:
         for job_id in argv[2:]:
             self.jobs[job_id]["state"] = "CANCELLED"
         self.on_cancel()
         return self._answer(argv)
 
-    def _sacct(self, argv: list[str]) -> slurm_commands.CommandResult:
+    def _sacct(self, argv: list[str]) -> commands.CommandResult:
         return self._answer(argv, 0 if self.accounting else 1, text=self.accounting)
+
+
+class FakeController:
+    """A controller whose programs stand in a directory: what runs is the path from the module to slurmctld and back."""
+
+    CONF = "ClusterName=t\nSlurmctldParameters=enable_configless\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        (home / "etc").mkdir()
+        (home / "bin").mkdir()
+        self.conf = home / "etc" / "slurm.conf"
+        self.conf.write_text(self.CONF)
+        self.set(
+            version="22.05.8",
+            loaded=self.CONF,
+            up=True,
+            pid=100,
+            loads=0,
+            dies=0,
+            states={},
+            jobs="",
+            slow=0,
+            addresses={},
+        )
+        program = f"#!{sys.executable}\n" + Path(__file__).with_name("slurm_programs.py").read_text()
+        for name in ("scontrol", "systemctl", "journalctl", "squeue"):
+            (home / "bin" / name).write_text(program)
+            (home / "bin" / name).chmod(0o755)
+
+    @property
+    def state(self) -> dict:
+        return json.loads((self.home / "state").read_text())
+
+    def set(self, **values: object) -> None:
+        old = self.state if (self.home / "state").exists() else {}
+        (self.home / "state").write_text(json.dumps({**old, **values}))
+
+    def calls(self, word: str) -> int:
+        path = self.home / "calls"
+        return sum(word in line for line in path.read_text().splitlines()) if path.exists() else 0
+
+    def files(self) -> dict:
+        """Return the texts of all files beside slurm.conf, but for the lock of the runs."""
+        files = [path for path in (self.home / "etc").iterdir() if path.is_file() and path.name != SHARED_LOCK]
+        return {path.name: path.read_text() for path in files}
+
+    def options(self, *names: str, **other: object) -> Options:
+        params = other.pop("params", {"CPUs": "2"})
+        nodes = [{"name": name, "params": params, "gres_lines": None} for name in names]
+        given = {"conf": str(self.conf), "nodes": nodes, "state": "present", "partitions": [], "apply": "auto"}
+        return Options(**{**given, "service": "slurmctld", "timeout": 5, "lock_timeout": 5, **other})
+
+    def run(self, *names: str, check_mode: bool = False, **other: object) -> dict:
+        return run(self.options(*names, **other), check_mode=check_mode)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
 
 REGISTER = "Bring the configuration to the wanted set of nodes"
-MARKER = "/etc/slurm/slurmscale-backup/unproven.json"
+MARKER = "/etc/slurm/slurmscale-backup/in-progress.json"
 
 
 def change(weight: int) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     assert run.returncode != 0
     # Which of its looks finds the daemon gone is a matter of moments; that it was killed is in the journal.
     assert re.search("SIGKILL|status=9/KILL", row(run, "rocky1"))
-    assert "The configuration of before is back and slurmctld answers with it" in row(run, "rocky1")
+    assert "The previous configuration is back and slurmctld answers with it" in row(run, "rocky1")
     assert ctl1.check_output(CONFIGURATION) == configuration
 
 
@@ -127,9 +127,8 @@ def test_a_controller_that_goes_after_nodes_were_registered(ctl1: Host, struck: 
     assert weight_of(ctl1, "rocky1") == 23
 
 
-@pytest.mark.parametrize("free", [0, 3])
-def test_a_full_disk_below_the_configuration(ctl1: Host, playbook: Playbook, free: int) -> None:
-    """Full from the start, or so full that only the new file finds no place any more."""
+def test_a_full_disk_below_the_configuration(ctl1: Host, playbook: Playbook) -> None:
+    """Full from the start; what gets full later hinders no way back, as test_config_files shows."""
     configuration = ctl1.check_output(CONFIGURATION)
     # In memory, where each small file takes a page. Backups of before would be dropped for the new one.
     steps = [
@@ -138,7 +137,6 @@ def test_a_full_disk_below_the_configuration(ctl1: Host, playbook: Playbook, fre
         "mount -t tmpfs -o size=128k tmpfs /etc/slurm",
         "cp -a /run/slurm.kept/. /etc/slurm",
         "{ cat /dev/zero > /etc/slurm/fill 2>/dev/null || true; }",
-        f"truncate --size=-{free * 4096} /etc/slurm/fill",
     ]
     do(inside("ctl1", " && ".join(steps)))
     try:
@@ -148,7 +146,7 @@ def test_a_full_disk_below_the_configuration(ctl1: Host, playbook: Playbook, fre
         do(inside("ctl1", "umount /etc/slurm && rm -r /run/slurm.kept"))
     assert run.returncode != 0
     assert "No space left on device: '/etc/slurm/" in row(run, "rocky1")
-    assert ("df -h /etc/slurm" if free == 0 else "The configuration of before is back") in row(run, "rocky1")
+    assert "df -h /etc/slurm" in row(run, "rocky1")
     assert there == configuration
     assert not marker
 
@@ -162,7 +160,7 @@ def test_a_killed_run_is_continued_by_the_next(ctl1: Host, struck: Playbook, pla
     assert weight_of(ctl1, "rocky1") == 25
 
 
-def test_a_run_that_is_killed_on_the_controller_itself_is_mended_by_the_next(
+def test_a_run_that_is_killed_on_the_controller_itself_is_recovered_by_the_next(
     ctl1: Host, struck: Playbook, playbook: Playbook
 ) -> None:
     """Killed between the new file and its proof, as by the machine's end."""

@@ -88,6 +88,6 @@ def test_a_candidate_that_only_slurmctld_refuses_is_taken_back(ctl1: Host) -> No
     configuration = ctl1.check_output(CONFIGURATION)
     run = reconfigure("node6", params={"State": "NONSENSE"})
     assert run.returncode != 0
-    assert "The configuration of before is back and slurmctld answers with it" in words(run.stdout)
+    assert "The previous configuration is back and slurmctld answers with it" in words(run.stdout)
     assert "node6" not in known(ctl1)
     assert ctl1.check_output(CONFIGURATION) == configuration

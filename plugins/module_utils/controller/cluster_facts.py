@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import hashlib
+import ipaddress
 import os
 import pwd
 import re
@@ -18,6 +20,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     describe_daemon,
     journal_lines,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, parsers
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     SlurmConfig,
@@ -57,17 +60,20 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
         node["managed"] = bool(line) and os.path.basename(line.path) == NODE_FILE
     settings = asked["config"] or _settings_from_files(conf, asked)
     slurm_user = re.sub(r"\(.*", "", settings.get("SlurmUser", "root" if settings else "slurm"))
+    failure = _failure(conf, daemon, asked)
     cluster = {
         "answering": asked["answering"],
-        "message": _message(conf, daemon, asked),
+        "message": failure.message if failure else "",
+        "failure": failure.as_dict() if failure else None,
         "version": asked["config"].get("SLURM_VERSION") or commands.installed_version("slurmctld") or "",
         "name": settings.get("ClusterName", ""),
+        "cluster_name": settings.get("ClusterName", ""),
         "conf_file": conf,
         "conf_dir": os.path.dirname(os.path.realpath(conf)),
         "configless": "enable_configless" in settings.get("SlurmctldParameters", "").lower(),
         "port": _port(settings, "SlurmctldPort", 6817),
         "slurmd_port": _port(settings, "SlurmdPort", 6818),
-        "controllers": asked["controllers"],
+        "controllers": _with_addresses(asked["controllers"], asked["hosts"]),
         "config": {key: settings[key] for key in CONFIG_KEYS if key in settings},
         "nodes": asked["nodes"],
         "partitions": asked["partitions"],
@@ -76,7 +82,7 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
         "munge_key": dict(_file(munge_key), path=munge_key),
         "daemon": daemon,
         "time": time.time(),
-        "addresses": _addresses(),
+        "addresses": local_addresses(),
         "files": _conf_files(os.path.dirname(os.path.realpath(conf))),
     }
     # On many clusters SlurmUser isn't called slurm: `slurm` is whoever slurmctld runs as.
@@ -87,6 +93,7 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
 def _ask(conf: str, timeout: float) -> Dict[str, Any]:
     """Ask slurmctld. One question that it doesn't answer ends the asking, as each waits for its own time-out."""
     asked: Dict[str, Any] = {"config": {}, "nodes": {}, "partitions": {}, "controllers": [], "problem": ""}
+    asked["hosts"] = []
     asked["reservations"] = {}
     ping = commands.run(["scontrol", "ping"], timeout=timeout, conf=conf)
     asked["controllers"] = parsers.parse_ping(ping.stdout)
@@ -96,6 +103,7 @@ def _ask(conf: str, timeout: float) -> Dict[str, Any]:
         return asked
     try:
         asked["config"] = commands.show_config(timeout, conf)
+        asked["hosts"] = [value for key, value in asked["config"].items() if key.startswith("SlurmctldHost")]
         asked["nodes"] = commands.show_nodes(timeout, conf)
         asked["partitions"] = commands.show_partitions(timeout, conf)
         asked["reservations"] = _reservations(timeout, conf)
@@ -131,6 +139,7 @@ def _settings_from_files(conf: str, asked: Dict[str, Any]) -> Dict[str, str]:
         return {}
     hosts = [line.get("SlurmctldHost") for line in config.settings("SlurmctldHost")]
     hosts = hosts or [config.value("ControlMachine")] * bool(config.value("ControlMachine"))
+    asked["hosts"] = hosts
     asked["controllers"] = asked["controllers"] or [
         {"host": host.partition("(")[0], "mode": "backup" if index else "primary", "up": False}
         for index, host in enumerate(hosts)
@@ -147,22 +156,29 @@ def _settings_from_files(conf: str, asked: Dict[str, Any]) -> Dict[str, str]:
     return {key: config.value(key) for key in CONFIG_KEYS if config.settings(key)}
 
 
-def _message(conf: str, daemon: Dict[str, Any], asked: Dict[str, Any]) -> str:
+def _failure(conf: str, daemon: Dict[str, Any], asked: Dict[str, Any]) -> Optional[Failure]:
+    """Return why slurmctld does not answer; None when it does."""
     if asked["answering"]:
-        return ""
-    unit = "{0}.service".format(daemon["unit"])
+        return None
+    unit = f"{daemon['unit']}.service"
     if daemon["load"] != "loaded" and not daemon["main_pid"]:
-        return (
-            "no slurmctld is here: systemd has no unit {0} and no process of that name runs. Point the group "
-            "slurm_controllers at the host that runs slurmctld, or set one up by playbooks/setup_controller.yml."
-        ).format(unit)
+        return Failure(
+            Code.SERVICE_MISSING,
+            f"no slurmctld is here: systemd has no unit {unit} and no process of that name runs.",
+            "Point the group slurm_controllers at the host that runs slurmctld, or set one up by "
+            "playbooks/setup_controller.yml.",
+        )
     if not os.path.exists(conf):
-        return "slurmctld is installed, but {0} is missing. Set the cluster up, or name its slurm.conf.".format(conf)
-    state = "runs as process {0}".format(daemon["main_pid"]) if daemon["main_pid"] else "is not running"
-    problem = " Slurm says: {0}.".format(asked["problem"].rstrip(".")) if asked["problem"] else ""
-    words = journal_lines(daemon["unit"], 8)
-    return "slurmctld does not answer: it {0}, {1} is {2}/{3}.{4} Mend or start it, then run again.{5}".format(
-        state, unit, daemon["active"], daemon["sub"], problem, "\nIts last journal lines:\n" + words if words else ""
+        reason = f"slurmctld is installed, but {conf} is missing."
+        return Failure(Code.CONFIGURATION_UNREADABLE, reason, "Set the cluster up, or name its slurm.conf.")
+    state = f"runs as process {daemon['main_pid']}" if daemon["main_pid"] else "is not running"
+    problem = f" Slurm says: {asked['problem'].rstrip('.')}." if asked["problem"] else ""
+    lines = journal_lines(daemon["unit"], 8)
+    journal = f"\nIts last journal lines:\n{lines}" if lines else ""
+    return Failure(
+        Code.CONTROLLER_NOT_ANSWERING,
+        f"slurmctld does not answer: it {state}, {unit} is {daemon['active']}/{daemon['sub']}.{problem}{journal}",
+        "Repair or start it, then run again.",
     )
 
 
@@ -198,7 +214,7 @@ def _file(path: str) -> Dict[str, Any]:
         status = os.stat(path)
     except OSError:
         return found
-    found.update(exists=True, mode="{0:04o}".format(stat.S_IMODE(status.st_mode)))
+    found.update(exists=True, mode=f"{stat.S_IMODE(status.st_mode):04o}")
     found["owner"] = _name(pwd.getpwuid, status.st_uid)
     found["group"] = _name(grp.getgrgid, status.st_gid)
     try:
@@ -225,8 +241,8 @@ def _conf_files(directory: str) -> Dict[str, Dict[str, Any]]:
     return {name: _file(os.path.join(directory, name)) for name in wanted}
 
 
-def _addresses() -> Dict[str, Any]:
-    """Return names and addresses under which nodes may reach this host."""
+def local_addresses() -> Dict[str, Any]:
+    """Return the names and addresses by which other hosts reach this one."""
     host = socket.gethostname()
     result = commands.run(["ip", "-o", "addr", "show", "scope", "global"], timeout=10)
     ips = re.findall(r"\binet6? ([0-9a-fA-F.:]+)/", result.stdout) if result.rc == 0 else []
@@ -236,3 +252,31 @@ def _addresses() -> Dict[str, Any]:
         except OSError:
             ips = []
     return {"hostname": host, "fqdn": socket.getfqdn(), "ips": ips}
+
+
+def _with_addresses(controllers: List[Dict[str, Any]], stated: List[str]) -> List[Dict[str, Any]]:
+    """Add to each controller all addresses by which a node's configuration may name it.
+
+    Args:
+        controllers: The controllers.
+        stated: The values of SlurmctldHost, such as `ctl1(10.0.0.2)`.
+    """
+    given = dict(value.rstrip(")").split("(", 1) for value in stated if "(" in value)
+    local = local_addresses()
+    own = (local["hostname"], local["fqdn"], local["hostname"].partition(".")[0])
+    described = []
+    for controller in controllers:
+        host = str(controller["host"])
+        found = {given[host]} if host in given else set()
+        with contextlib.suppress(OSError, UnicodeError):
+            found |= {str(entry[4][0]) for entry in socket.getaddrinfo(given.get(host, host), None)}
+        found |= set(local["ips"]) if host in own else set()
+        described.append(dict(controller, addresses=sorted(address for address in found if not _is_loopback(address))))
+    return described
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -1,41 +1,59 @@
 # Apache License 2.0 (see LICENSE)
 """Replaces configuration files as one set that can be put back, by this run or, when it was killed, by the next.
 
-Before the first file is replaced a backup is complete and a marker names it. The marker goes when the configuration
-has been proven or put back; a run that finds one knows that it has to look first.
+The way back is kept before anything is changed: a hard link to each file, and a marker that names them. Putting a file
+back is a rename, which needs no room on the disk and brings back its owner, mode and labels. The marker is removed when
+slurmctld works with the files in place; a run that finds one knows that an earlier run was interrupted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import filecmp
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 #: Beside slurm.conf, for root only.
 BACKUP_DIR = "slurmscale-backup"
 KEPT_BACKUPS = 5
 CANDIDATE_PREFIX = ".slurmscale-candidate-"
+#: Locked beside slurm.conf, as two controllers may share its directory.
+SHARED_LOCK = ".slurmscale.lock"
 _MANIFEST = "manifest.json"
-_MARKER = "unproven.json"
+_MARKER = "in-progress.json"
+# What a shared file system says that has no locks; then only the runs of one host exclude each other.
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP))
 
 Changes = Dict[str, Tuple[Optional[str], Optional[str]]]
 
 
-class BusyError(Exception):
+class BusyError(FailureError):
     """Another run holds the lock."""
+
+    def __init__(self, path: str, timeout: float, holder: str) -> None:
+        super().__init__(
+            Code.CONTROLLER_BUSY,
+            f"another slurm_nodes run holds {path} since more than {timeout:g} s: {holder}.",
+            "Wait for it and run again; the lock goes with its process.",
+        )
 
 
 @contextlib.contextmanager
-def lock(path: str, timeout: float, purpose: str) -> Iterator[None]:
-    """Hold the one lock of all runs on this controller.
+def lock(path: str, timeout: float, purpose: str) -> Iterator[bool]:
+    """Hold a lock that only one run may have.
 
     The file stays: removing it would let two runs lock two files of the same name.
+
+    Yields:
+        Whether it is held; False where the file system has no locks.
 
     Raises:
         BusyError: Another process kept it longer than `timeout` seconds; the message names it.
@@ -43,25 +61,35 @@ def lock(path: str, timeout: float, purpose: str) -> Iterator[None]:
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    holder = os.pread(handle, 500, 0).decode("utf-8", "replace").strip() or "an unknown process"
-                    raise BusyError(
-                        "another slurm_nodes run holds {0} since more than {1:g} s: {2}. Wait for it and run again; "
-                        "the lock goes with its process.".format(path, timeout, holder)
-                    ) from None
-                time.sleep(0.2)
-        os.ftruncate(handle, 0)
-        started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        os.pwrite(handle, "process {0}, started {1}, {2}\n".format(os.getpid(), started, purpose).encode(), 0)
-        yield
+        held = _acquire(handle, path, timeout)
+        if held:
+            started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            holder = f"process {os.getpid()}, host {socket.gethostname()}, started {started}, {purpose}\n"
+            # The lock holds without this note, for which a full disk may have no room.
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, holder.encode(), 0)
+        yield held
     finally:
         os.close(handle)
+
+
+def _acquire(handle: int, path: str, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.pread(handle, 500, 0).decode("utf-8", "replace").strip() or "an unknown process"
+                raise BusyError(path, timeout, holder) from None
+            time.sleep(0.2)
+        except OSError as problem:
+            if problem.errno in _NO_LOCKS:
+                return False
+            raise
+        else:
+            return True
 
 
 def write_atomically(path: str, text: str, like: str) -> None:
@@ -79,9 +107,7 @@ def write_atomically(path: str, text: str, like: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.write(text)
             stream.flush()
-            shutil.copystat(model, temporary)
-            status = os.stat(model)
-            os.chown(temporary, status.st_uid, status.st_gid)
+            _copy_attributes(model, temporary)
             os.utime(temporary)
             os.fsync(stream.fileno())
         os.replace(temporary, target)
@@ -109,7 +135,11 @@ class FileSet:
         self.marker = os.path.join(self.backups, _MARKER)
 
     def back_up(self, changes: Changes) -> str:
-        """Copy what the changes will replace, and return the backup's directory."""
+        """Keep the files that the changes will replace, on the disk when this returns.
+
+        Returns:
+            The backup's directory.
+        """
         os.makedirs(self.backups, mode=0o700, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%S")
         backup = tempfile.mkdtemp(prefix=stamp + "-", dir=self.backups)
@@ -117,27 +147,25 @@ class FileSet:
         for number, (path, (before, _after)) in enumerate(sorted(changes.items())):
             manifest[path] = None
             if before is not None:
-                manifest[path] = "{0}-{1}".format(number, os.path.basename(path))
-                copy = os.path.join(backup, str(manifest[path]))
-                shutil.copy2(path, copy)
-                status = os.stat(path)
-                os.chown(copy, status.st_uid, status.st_gid)
+                manifest[path] = f"{number}-{os.path.basename(path)}"
+                _link_or_copy(os.path.realpath(path), os.path.join(backup, str(manifest[path])))
         _write_json(os.path.join(backup, _MANIFEST), manifest)
+        _sync_directory(self.backups)
         self._prune(backup)
         return backup
 
-    def mark(self, backup: str, facts: Dict[str, Any]) -> None:
-        """Note that the files in place are unproven until `unmark`, and from which backup to restore."""
+    def begin(self, backup: str, facts: Dict[str, Any]) -> None:
+        """Note, until `finish`, that the files in place may not work, and from which backup to restore."""
         _write_json(self.marker, dict(facts, backup=backup))
 
-    def unmark(self) -> None:
-        """Note that the files in place work."""
+    def finish(self) -> None:
+        """Note that slurmctld works with the files in place."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.marker)
         _sync_directory(self.backups)
 
-    def marked(self) -> Optional[Dict[str, Any]]:
-        """Return the note of a run that was killed before it could prove or restore, or None."""
+    def interrupted(self) -> Optional[Dict[str, Any]]:
+        """Return the note of a run that was killed before it finished or restored, or None."""
         try:
             with open(self.marker, encoding="utf-8") as stream:
                 return dict(json.load(stream))
@@ -155,29 +183,26 @@ class FileSet:
                 os.unlink(path)
 
     def restore(self, backup: str) -> None:
-        """Put the files of a backup back, and take away those that didn't exist."""
+        """Put the files of a backup back, and take away those that didn't exist.
+
+        It can be repeated, and needs no room on the disk when the backup holds links.
+        """
         with open(os.path.join(backup, _MANIFEST), encoding="utf-8") as stream:
             manifest: Dict[str, Optional[str]] = json.load(stream)
         # slurm.conf last when it names files that are gone, first when it doesn't name those that go.
         for path in sorted(manifest, key=lambda one: one == self.conf):
             saved = manifest[path]
             if saved is not None:
-                copy = os.path.join(backup, saved)
-                target = os.path.realpath(path)
-                # One that was not replaced is left alone: there may be no room for it on a full disk.
-                if os.path.exists(target) and filecmp.cmp(copy, target, shallow=False):
-                    continue
-                temporary = target + ".slurmscale-restore"
-                shutil.copy2(copy, temporary)
-                status = os.stat(copy)
-                os.chown(temporary, status.st_uid, status.st_gid)
-                os.utime(temporary)
-                os.replace(temporary, target)
+                _put_back(os.path.join(backup, saved), os.path.realpath(path))
         for path, saved in manifest.items():
             if saved is None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
         _sync_directory(self.directory)
+
+    def discard(self, backup: str) -> None:
+        """Remove a backup whose files are in place again: an edit of a linked file would change it, too."""
+        shutil.rmtree(backup, ignore_errors=True)
 
     @contextlib.contextmanager
     def candidate(self, changes: Changes, files: List[str]) -> Iterator[str]:
@@ -188,7 +213,7 @@ class FileSet:
             files: slurm.conf and all it includes; those with a path of their own are taken in by name.
         """
         for name in os.listdir(self.directory):
-            # Left by a run that was killed; nobody else is here while the lock is held.
+            # Left by a run that was killed; nobody else works here while the lock is held.
             if name.startswith(CANDIDATE_PREFIX):
                 shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
         directory = tempfile.mkdtemp(prefix=CANDIDATE_PREFIX, dir=self.directory)
@@ -228,7 +253,7 @@ class FileSet:
                 shutil.copy(path, os.path.join(directory, name))
 
     def _prune(self, newest: str) -> None:
-        """Keep the last backups; the one that a marker names isn't old, as marked runs are mended first."""
+        """Keep the last backups; that of an interrupted run isn't old, as such a run is dealt with first."""
         names = sorted(name for name in os.listdir(self.backups) if os.path.isdir(os.path.join(self.backups, name)))
         older = [name for name in names if name != os.path.basename(newest)]
         for name in older[: -(KEPT_BACKUPS - 1)]:
@@ -243,17 +268,61 @@ def _text(path: str) -> Optional[str]:
         return None
 
 
+def _link_or_copy(source: str, copy: str) -> None:
+    """Keep a file under a second name. Where that can't be a link, as on another file system, it is a copy."""
+    try:
+        os.link(source, copy)
+    except OSError:
+        shutil.copy2(source, copy)
+        _copy_attributes(source, copy)
+    handle = os.open(copy, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put_back(copy: str, target: str) -> None:
+    # One that was not replaced is left alone; a rename on to another link of itself would do nothing, either.
+    if os.path.exists(target) and os.path.samefile(copy, target):
+        return
+    temporary = target + ".slurmscale-restore"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    try:
+        _link_or_copy(copy, temporary)
+        os.replace(temporary, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    _sync_directory(os.path.dirname(target))
+
+
+def _copy_attributes(source: str, target: str) -> None:
+    """Give a file the owner, mode, times and security label of another one."""
+    status = os.stat(source)
+    # Changing the owner may clear bits of the mode, so the mode comes after it.
+    os.chown(target, status.st_uid, status.st_gid)
+    shutil.copystat(source, target)
+
+
 def _write_json(path: str, content: Dict[str, Any]) -> None:
     temporary = path + ".new"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as stream:
+            json.dump(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise OSError(problem.errno, problem.strerror, path) from problem
     _sync_directory(os.path.dirname(path))
 
 
 def _sync_directory(path: str) -> None:
+    """Bring the names in a directory on to the disk, as far as its file system can do that."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,5 +1,5 @@
 # Apache License 2.0 (see LICENSE)
-"""Changes configuration files, applies and proves them as one step that is undone when it fails or is stopped."""
+"""Changes configuration files, applies and verifies them in one step, which is rolled back when it fails."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import (
+    ClusterState,
     Controller,
-    Expected,
-    ProofError,
-    Seen,
+    NodeChange,
+    SlurmctldError,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 
 if TYPE_CHECKING:
@@ -29,84 +30,89 @@ class InterruptedBySignal(BaseException):
     """The module was told to stop. Like KeyboardInterrupt no error of the program."""
 
 
-class ApplyError(Exception):
+class ApplyError(FailureError):
     """The new configuration didn't work.
 
     Attributes:
-        restored: Whether the old one is in place and slurmctld answers with it.
+        restored: Whether the previous one is in place and slurmctld answers with it.
     """
 
-    def __init__(self, message: str, *, restored: bool) -> None:
-        """Keep both."""
-        super().__init__(message)
-        self.restored = restored
+    def __init__(self, code: Code, reason: str, remedy: str) -> None:
+        super().__init__(code, reason, remedy)
+        self.restored = code is Code.CONFIGURATION_ROLLED_BACK
 
 
-def change(
+def apply_changes(
     controller: Controller,
     files: FileSet,
     changes: Changes,
-    application: ApplyMethod,
-    goal: Tuple[Seen, Expected],
+    method: ApplyMethod,
+    goal: Tuple[ClusterState, NodeChange],
 ) -> str:
-    """Replace files, apply and prove; put the old ones back when that fails. Returns the backup's directory.
+    """Replace files, apply and verify them; put the previous ones back when that fails.
 
     Args:
         controller: Whose files they are.
         files: Where they lie.
         changes: The files with their texts before and after.
-        application: How slurmctld takes them.
-        goal: The cluster as it was, and what must hold afterwards.
+        method: How slurmctld takes them.
+        goal: The cluster as it was, and which nodes must be known afterwards.
+
+    Returns:
+        The backup's directory.
 
     Raises:
-        ApplyError: It failed; the message says whether slurmctld answers with the old configuration.
-        InterruptedBySignal: The module was stopped; the old configuration is back and works.
+        ApplyError: It failed; the code says whether slurmctld answers with the previous configuration.
+        InterruptedBySignal: The module was stopped; the previous configuration is back and works.
     """
-    before, expected = goal
+    before, change = goal
     backup = files.back_up(changes)
     with _on_signals(_stop):
         try:
-            files.mark(backup, _note(before, expected))
+            files.begin(backup, _note(before, change))
             files.replace(changes)
-            controller.apply(application, before, expected)
-            files.unmark()
+            controller.apply(method, before, change)
+            files.finish()
         except BaseException as problem:
             with _on_signals(signal.SIG_IGN):
-                outcome = undo(controller, files, backup, before)
+                outcome = roll_back(controller, files, backup, before)
             if isinstance(problem, InterruptedBySignal) and outcome.restored:
                 raise
-            raise ApplyError("{0}\n{1}".format(problem, outcome), restored=outcome.restored) from problem
+            reason = f"{problem}\n{outcome.failure.reason}"
+            raise ApplyError(outcome.failure.code, reason, outcome.failure.remedy) from problem
     return backup
 
 
-def undo(controller: Controller, files: FileSet, backup: str, before: Seen) -> ApplyError:
+def roll_back(controller: Controller, files: FileSet, backup: str, before: ClusterState) -> ApplyError:
     """Put a backup back, make slurmctld work with it, and tell how that went."""
     try:
         files.restore(backup)
     except (OSError, ValueError) as problem:
         return ApplyError(
-            "The configuration of before can't be put back from {0}: {1}. Put it back by hand, see that {2} works, "
-            "then delete {3}.".format(backup, problem, controller.service, files.marker),
-            restored=False,
+            Code.CONFIGURATION_NOT_RESTORED,
+            f"The previous configuration can't be put back from {backup}: {problem}.",
+            f"Put it back by hand, see that {controller.service} works, then delete {files.marker}.",
         )
     try:
-        controller.bring_back(before)
-    except (ProofError, SlurmCommandError, OSError) as problem:
+        controller.recover(before)
+    except (SlurmctldError, SlurmCommandError, OSError) as problem:
         return ApplyError(
-            "The configuration of before was put back from {0}, but slurmctld does not work with it either: {1}\n"
-            "Start it by hand: journalctl -u {2}; systemctl restart {2}".format(backup, problem, controller.service),
-            restored=False,
+            Code.CONFIGURATION_NOT_RESTORED,
+            f"The previous configuration was put back from {backup}, but slurmctld does not work with it either: "
+            f"{problem}",
+            f"Start it by hand: journalctl -u {controller.service}; systemctl restart {controller.service}",
         )
-    files.unmark()
+    files.finish()
+    files.discard(backup)
     return ApplyError(
-        "The configuration of before is back and slurmctld answers with it. Mend what it complained about, then run "
-        "again.",
-        restored=True,
+        Code.CONFIGURATION_ROLLED_BACK,
+        "The previous configuration is back and slurmctld answers with it.",
+        "Correct what slurmctld complained about, then run again.",
     )
 
 
-def mend(controller: Controller, files: FileSet) -> str:
-    """Deal with what a killed run left: keep a configuration that works, undo one that doesn't.
+def recover_interrupted(controller: Controller, files: FileSet) -> str:
+    """Deal with what a killed run left: keep a configuration that works, roll back one that doesn't.
 
     Returns:
         What was found and done; empty when no run was killed.
@@ -114,56 +120,56 @@ def mend(controller: Controller, files: FileSet) -> str:
     Raises:
         ApplyError: slurmctld works with neither configuration.
     """
-    note = files.marked()
+    note = files.interrupted()
     if note is None:
         return ""
-    expected = Expected(set(note["added"]), set(note["removed"]))
+    change = NodeChange(set(note["added"]), set(note["removed"]))
     now = _wait(controller)
-    wanted = (set(note["nodes"]) - expected.removed) | expected.added
-    if now and not now.edited and wanted <= set(now.nodes) and not expected.removed & set(now.nodes):
-        files.unmark()
-        return "an earlier run was killed before its proof; slurmctld works with its configuration, which stays"
+    wanted = (set(note["nodes"]) - change.removed) | change.added
+    if now and not now.edited and wanted <= set(now.nodes) and not change.removed & set(now.nodes):
+        files.finish()
+        return "an earlier run was killed before it ended; slurmctld works with its configuration, which stays"
     # No state is known from then, so the nodes only have to be known again.
     nodes: Dict[str, Dict[str, Any]] = {name: {"state": ["UNKNOWN"], "reason": ""} for name in note["nodes"]}
     controllers = [{"host": host, "mode": "", "up": True} for host in note["up"]]
-    before = Seen(controllers, nodes, {}, {"main_pid": note["main_pid"], "load": note["load"]})
+    before = ClusterState(controllers, nodes, {}, {"main_pid": note["main_pid"], "load": note["load"]})
     with _on_signals(signal.SIG_IGN):
-        outcome = undo(controller, files, note["backup"], before)
+        outcome = roll_back(controller, files, note["backup"], before)
     if not outcome.restored:
         raise outcome
-    return "an earlier run was killed before its proof; its configuration was not in use, so that of before is back"
+    return "an earlier run was killed before it ended; its configuration was not in use, so the previous one is back"
 
 
-def _note(before: Seen, expected: Expected) -> Dict[str, Any]:
+def _note(before: ClusterState, change: NodeChange) -> Dict[str, Any]:
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "nodes": sorted(before.nodes),
-        "added": sorted(expected.added),
-        "removed": sorted(expected.removed),
+        "added": sorted(change.added),
+        "removed": sorted(change.removed),
         "up": sorted(before.up),
         "main_pid": before.daemon["main_pid"],
         "load": before.daemon["load"],
     }
 
 
-def _wait(controller: Controller) -> "Seen | None":
+def _wait(controller: Controller) -> "ClusterState | None":
     deadline = time.monotonic() + _STARTING
     while True:
         try:
-            return controller.see()
-        except ProofError:
+            return controller.read_state()
+        except SlurmctldError:
             if time.monotonic() > deadline or controller.is_gone():
                 return None
             time.sleep(0.5)
 
 
 def _stop(number: int, _frame: Any) -> None:
-    raise InterruptedBySignal("stopped by {0}".format(signal.Signals(number).name))
+    raise InterruptedBySignal(f"stopped by {signal.Signals(number).name}")
 
 
 @contextlib.contextmanager
 def _on_signals(handler: Any) -> Iterator[None]:
-    """Handle the signals that end a module in another way for a while."""
+    """Handle the signals that end a module in another way meanwhile."""
     kept = {number: signal.signal(number, handler) for number in _SIGNALS}
     try:
         yield

@@ -70,13 +70,13 @@ def differing_params(have: Dict[str, str], want: Dict[str, str]) -> List[str]:
     """Return `Key=found (wanted other)` for each wanted parameter that a line states otherwise or not at all."""
     found = {canonical(key): value for key, value in have.items()}
     return [
-        "{0}={1} (wanted {2})".format(key, found.get(canonical(key), ""), value)
+        f"{key}={found.get(canonical(key), '')} (wanted {value})"
         for key, value in want.items()
         if found.get(canonical(key), "").lower() != value.lower()
     ]
 
 
-def shared_place(nodes: Nodes, fresh: Iterable[str]) -> str:
+def shared_machine(nodes: Nodes, fresh: Iterable[str]) -> str:
     """Say which fresh node would be the same machine as another one; empty when none would.
 
     slurmctld takes such a configuration and then talks to one machine as two. Several slurmds on one machine are told
@@ -90,7 +90,7 @@ def shared_place(nodes: Nodes, fresh: Iterable[str]) -> str:
             place = (host, params.get("nodeaddr", host))[index]
             other = taken.setdefault(place, name)
             if other != name and name in fresh and "port" not in params and "[" not in place:
-                return "nodes {0} and {1} have the same {2}, {3}".format(name, other, key, place)
+                return f"nodes {name} and {other} have the same {key}, {place}"
     return ""
 
 
@@ -98,8 +98,8 @@ def node_line(name: str, params: Dict[str, str]) -> str:
     """Return the NodeName line; nodes start in state UNKNOWN until their slurmd registers."""
     if not any(key.lower() == "state" for key in params):
         params = dict(params, State="UNKNOWN")
-    pairs = ("{0}={1}".format(key, _quoted(value)) for key, value in params.items())
-    return "NodeName={0} {1}".format(name, " ".join(pairs))
+    pairs = (f"{key}={_quoted(value)}" for key, value in params.items())
+    return f"NodeName={name} {' '.join(pairs)}"
 
 
 def render(nodes: Nodes, gres_types: Iterable[str], fold: Callable[[List[str]], str]) -> str:
@@ -108,8 +108,8 @@ def render(nodes: Nodes, gres_types: Iterable[str], fold: Callable[[List[str]], 
     lines = ["GresTypes=" + ",".join(sorted(gres_types))] if gres_types else []
     lines += [node_line(name, nodes[name]) for name in names]
     if not names:
-        lines.append("NodeName={0} State=FUTURE".format(PLACEHOLDER))
-    lines.append("NodeSet={0} Nodes={1}".format(NODE_SET, fold(names) if names else PLACEHOLDER))
+        lines.append(f"NodeName={PLACEHOLDER} State=FUTURE")
+    lines.append(f"NodeSet={NODE_SET} Nodes={fold(names) if names else PLACEHOLDER}")
     return HEADER + "\n".join(lines) + "\n"
 
 
@@ -134,9 +134,7 @@ def read_gres(text: str) -> Dict[str, List[str]]:
 def bind_gres(name: str, lines: Iterable[str]) -> List[str]:
     """Return gres.conf lines of one node, each naming the node as all share one file."""
     return [
-        line.strip() if _GRES_NODE.search(line) else "NodeName={0} {1}".format(name, line.strip())
-        for line in lines
-        if line.strip()
+        line.strip() if _GRES_NODE.search(line) else f"NodeName={name} {line.strip()}" for line in lines if line.strip()
     ]
 
 
@@ -164,4 +162,4 @@ def _split_block(text: str) -> Tuple[str, List[str], str]:
 
 
 def _quoted(value: str) -> str:
-    return '"{0}"'.format(value) if re.search(r"\s", value) else value
+    return f'"{value}"' if re.search(r"\s", value) else value

@@ -1,5 +1,5 @@
 # Apache License 2.0 (see LICENSE)
-"""One run of slurm_nodes, from the lock to the proof."""
+"""Registers nodes with the controller, or removes them: one run of slurm_nodes, from the lock to the last check."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import FileSet, lock
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import change, mend
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import local_addresses
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK, FileSet, lock
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import (
+    apply_changes,
+    recover_interrupted,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import GRES_FILE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import (
+    HostLists,
+    NodeRequest,
     Plan,
     Planner,
     RefusedError,
-    Tools,
-    Wish,
-    read_wishes,
+    read_requests,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import (
     ApplyMethod,
     choose_apply_method,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import (
+    ClusterState,
     Controller,
-    Expected,
-    ProofError,
-    Seen,
+    NodeChange,
+    SlurmctldError,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
 
@@ -50,107 +55,142 @@ class Options(NamedTuple):
     service: str
     timeout: int
     lock_timeout: int
+    allow_controller: bool = False
 
 
 def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
-    """Make the set of nodes as wished.
+    """Make the set of nodes as requested.
 
     Returns:
         The module's result.
 
     Raises:
         RefusedError: What was asked for would not work; nothing was changed.
-        ProofError: slurmctld didn't answer to begin with; nothing was changed.
+        BusyError: Another run works on this configuration; nothing was changed.
         ApplyError: The new configuration didn't work.
     """
-    wishes = read_wishes(options.nodes)
+    requests = read_requests(options.nodes)
     directory = os.path.dirname(options.conf)
     if not os.path.isfile(options.conf):
         raise RefusedError(
-            "{0} is missing: run this on the controller, or name its slurm.conf by conf.".format(options.conf)
+            Code.CONFIGURATION_UNREADABLE,
+            f"{options.conf} is missing.",
+            "Run this on the controller, or name its slurm.conf by conf.",
         )
     if not os.access(directory, os.W_OK):
-        raise RefusedError("{0} can't be written: run as root (become: true).".format(directory))
-    purpose = "{0} {1}".format(options.state, ",".join(wish.name for wish in wishes))
+        raise RefusedError(Code.PRIVILEGES_MISSING, f"{directory} can't be written.", "Run as root (become: true).")
+    purpose = f"{options.state} {','.join(request.name for request in requests)}"
+    registration = _Registration(options, requests, check_mode=check_mode)
     with lock(LOCK_FILE, options.lock_timeout, purpose):
-        return _Run(options, wishes, check_mode=check_mode).run()
+        if check_mode:
+            return registration.run()
+        shared = os.path.join(os.path.dirname(os.path.realpath(options.conf)), SHARED_LOCK)
+        with lock(shared, options.lock_timeout, purpose) as held:
+            if not held:
+                registration.controller.warnings.append(
+                    f"the file system of {shared} has no locks: let no other controller change it at the same time."
+                )
+            return registration.run()
 
 
-class _Run:
+class _Registration:
     """What happens while the lock is held."""
 
-    def __init__(self, options: Options, wishes: List[Wish], *, check_mode: bool) -> None:
+    def __init__(self, options: Options, requests: List[NodeRequest], *, check_mode: bool) -> None:
         self.options = options
-        self.wishes = wishes
+        self.requests = requests
         self.check_mode = check_mode
         self.files = FileSet(options.conf)
         self.controller = Controller(options.conf, options.service, options.timeout)
-        self.mended = ""
+        self.recovered = ""
 
     def run(self) -> Dict[str, Any]:
-        self._mend()
-        seen = self._see()
+        self._recover_interrupted()
+        state = self._read_state()
         config = SlurmConfig.load(self.options.conf)
-        plan = self._plan(config, seen)
-        expected = self._expected(plan, seen)
-        pending = (expected.added - set(seen.nodes)) | (expected.removed & set(seen.nodes))
+        plan = self._plan(config, state)
+        change = self._node_change(plan, state)
+        pending = (change.added - set(state.nodes)) | (change.removed & set(state.nodes))
         if not plan.changes and not pending:
-            return self._result(plan, seen, set(seen.nodes), "none")
-        application = self._application(seen)
-        self._refuse_busy(plan, seen)
-        self._refuse_edited(seen, application)
-        self._refuse_nameless(expected, seen)
+            return self._result(plan, state, set(state.nodes), "none")
+        method = self._apply_method(state)
+        self._refuse_controller(plan, state)
+        self._refuse_busy(plan, state)
+        self._refuse_edited(state, method)
+        self._refuse_unresolvable(change, state)
         self._check_candidate(plan, config)
         if self.check_mode:
-            after = (set(seen.nodes) | expected.added) - expected.removed
-            return self._result(plan, seen, after, application.action)
-        backup = change(self.controller, self.files, plan.changes, application, (seen, expected))
+            after = (set(state.nodes) | change.added) - change.removed
+            return self._result(plan, state, after, method.action)
+        backup = apply_changes(self.controller, self.files, plan.changes, method, (state, change))
         after = commands.show_nodes(conf=self.options.conf)
-        return self._result(plan, seen, set(after), application.action, backup)
+        return self._result(plan, state, set(after), method.action, backup)
 
-    def _mend(self) -> None:
+    def _recover_interrupted(self) -> None:
         if not self.check_mode:
-            self.mended = mend(self.controller, self.files)
-        elif self.files.marked():
-            self.mended = "an earlier run was killed before its proof; a run without check mode mends that first"
+            self.recovered = recover_interrupted(self.controller, self.files)
+        elif self.files.interrupted():
+            self.recovered = "an earlier run was killed before it ended; a run without check mode deals with that first"
 
-    def _see(self) -> Seen:
+    def _read_state(self) -> ClusterState:
         try:
-            return self.controller.see()
-        except ProofError as problem:
+            return self.controller.read_state()
+        except SlurmctldError as problem:
+            note = f" Note: {self.recovered}." if self.recovered else ""
             raise RefusedError(
-                "Nothing was changed, as slurmctld has to answer before its nodes are changed. {0}Start or mend it, "
-                "then run again. Found: {1}".format("Note: {0}. ".format(self.mended) if self.mended else "", problem)
+                Code.CONTROLLER_NOT_ANSWERING,
+                f"Nothing was changed, as slurmctld has to answer before its nodes are changed.{note} {problem}",
+                f"See why: journalctl -u {self.options.service}. Start it, then run again.",
             ) from problem
 
-    def _plan(self, config: SlurmConfig, seen: Seen) -> Plan:
+    def _plan(self, config: SlurmConfig, state: ClusterState) -> Plan:
         conf = self.options.conf
-        tools = Tools(lambda text: hostlist.expand(text, conf), lambda names: hostlist.fold(names, conf))
+        hosts = HostLists(lambda text: hostlist.expand(text, conf), lambda names: hostlist.fold(names, conf))
         gres_text: Optional[str] = None
         with contextlib.suppress(FileNotFoundError):
             gres_text = read_text(os.path.join(os.path.dirname(conf), GRES_FILE))
-        planner = Planner(config, gres_text, seen.nodes, tools)
+        planner = Planner(config, gres_text, state.nodes, hosts)
         if self.options.state == "absent":
-            return planner.remove([wish.name for wish in self.wishes])
-        return planner.add(self.wishes, self.options.partitions)
+            return planner.remove([request.name for request in self.requests])
+        return planner.add(self.requests, self.options.partitions)
 
-    def _expected(self, plan: Plan, seen: Seen) -> Expected:
+    def _node_change(self, plan: Plan, state: ClusterState) -> NodeChange:
         """Return which nodes slurmctld has to know afterwards, and which no more."""
-        names = {wish.name for wish in self.wishes} - set(plan.kept)
+        names = {request.name for request in self.requests} - set(plan.kept)
         if self.options.state == "absent":
-            dynamic = {name for name in names if seen.nodes.get(name, {}).get("dynamic")}
-            return Expected(set(), names - dynamic)
+            dynamic = {name for name in names if state.nodes.get(name, {}).get("dynamic")}
+            return NodeChange(set(), names - dynamic)
         # slurmctld tells nobody of nodes in state FUTURE.
         hidden = {name for name in names if plan.nodes[name].get("State", "").upper() == "FUTURE"}
-        return Expected(names - hidden, set())
+        return NodeChange(names - hidden, set())
 
-    def _application(self, seen: Seen) -> ApplyMethod:
-        version = versions.version_tuple(seen.version)
-        return choose_apply_method(version, seen.daemon, self.options.apply, configless=seen.configless)
+    def _apply_method(self, state: ClusterState) -> ApplyMethod:
+        version = versions.version_tuple(state.version)
+        return choose_apply_method(version, state.daemon, self.options.apply, configless=state.configless)
 
-    def _refuse_busy(self, plan: Plan, seen: Seen) -> None:
+    def _refuse_controller(self, plan: Plan, state: ClusterState) -> None:
+        """Refuse to make a compute node of this host without a word: its jobs would compete with slurmctld."""
+        if self.options.allow_controller:
+            return
+        own = local_addresses()
+        names = {own["hostname"], own["fqdn"], own["hostname"].partition(".")[0]}
+        hosts: Dict[str, str] = {}
+        addresses: Dict[str, str] = {}
+        for name in set(plan.added) - set(state.nodes):
+            params = {key.lower(): value for key, value in plan.nodes[name].items()}
+            hosts[name] = params.get("nodehostname", name)
+            addresses[name] = params.get("nodeaddr", hosts[name])
+        for name, found in _resolve_all(addresses).items():
+            if hosts[name] in names or found & set(own["ips"]):
+                raise RefusedError(
+                    Code.NODE_IS_CONTROLLER,
+                    f"Nothing was changed, as node {name} would be this host, {own['hostname']}, where slurmctld runs.",
+                    "Leave it out, or state allow_controller: true when it shall run jobs, too.",
+                )
+
+    def _refuse_busy(self, plan: Plan, state: ClusterState) -> None:
         """Refuse to remove nodes with jobs; whatever Slurm can't tell counts as a job."""
-        names = [name for name in plan.removed if name in seen.nodes]
+        names = [name for name in plan.removed if name in state.nodes]
         if not names:
             return
         states = "RUNNING,COMPLETING,SUSPENDED,CONFIGURING,STOPPED,STAGE_OUT,SIGNALING,RESIZING"
@@ -158,56 +198,57 @@ class _Run:
         argv = ["squeue", "--all", "--noheader", "--states=" + states, "--format=%i (%u, %T, on %N)"]
         result = commands.run([*argv, "--nodelist=" + folded], conf=self.options.conf)
         if result.rc != 0:
-            raise RefusedError("whether jobs run on {0} can't be told: {1}".format(folded, result.message))
-        busy = [name for name in names if seen.nodes[name]["cpus_allocated"]]
+            raise RefusedError(Code.NODE_RUNS_JOBS, f"whether jobs run on {folded} can't be told: {result.message}")
+        busy = [name for name in names if state.nodes[name]["cpus_allocated"]]
         if result.stdout.strip() or busy:
+            jobs = "; ".join(result.stdout.strip().split("\n")) or "just ending"
             raise RefusedError(
-                "these nodes still run jobs: {0}. Drain them and wait for the jobs first. Jobs: {1}".format(
-                    hostlist.fold(busy or names, self.options.conf),
-                    "; ".join(result.stdout.split("\n")).strip("; ") or "just ending",
-                )
+                Code.NODE_RUNS_JOBS,
+                f"these nodes still run jobs: {hostlist.fold(busy or names, self.options.conf)}. Jobs: {jobs}.",
+                "Drain them and wait for the jobs first.",
             )
 
-    def _refuse_edited(self, seen: Seen, application: ApplyMethod) -> None:
+    def _refuse_edited(self, state: ClusterState, method: ApplyMethod) -> None:
         """Refuse to activate somebody's edits where Slurm has no way back from them.
 
         The backup would hold these edits too, so that restoring could leave the cluster without a controller.
         """
-        if not seen.edited:
+        if not state.edited:
             return
-        found = "{0}, or a file that it includes, was edited after slurmctld read it ({1})".format(
-            self.options.conf, seen.config["HASH_VAL"]
+        found = (
+            f"{self.options.conf}, or a file that it includes, was edited after slurmctld read it "
+            f"({state.config['HASH_VAL']})"
         )
-        if application.guarded:
+        if method.guarded:
             self.controller.warnings.append(found + ": these edits become active, too.")
             return
         raise RefusedError(
-            "{0}. This change takes a {1}, which would make those edits active, and if slurmctld dies of them there "
-            "is no configuration to go back to. Undo them, or make them active yourself first (scontrol reconfigure; "
-            "systemctl restart {2} when they concern nodes), then run again.".format(
-                found, application.action, self.options.service
-            )
+            Code.CONFIGURATION_EDITED,
+            f"{found}. This change takes a {method.action}, which would make those edits active, and if slurmctld dies "
+            "of them there is no configuration to go back to.",
+            "Undo them, or make them active yourself first (scontrol reconfigure; "
+            f"systemctl restart {self.options.service} when they concern nodes), then run again.",
         )
 
-    def _refuse_nameless(self, expected: Expected, seen: Seen) -> None:
+    def _refuse_unresolvable(self, change: NodeChange, state: ClusterState) -> None:
         """Refuse to let slurmctld read a node whose address it can't resolve: it drops that node, with its jobs.
 
-        Slurm also tries each for ten seconds, in which it answers nobody. A node that is removed may be nameless.
+        Slurm also tries each for ten seconds, in which it answers nobody. A node that is removed may be unresolved.
         """
         addresses = {
             name: node["addr"]
-            for name, node in seen.nodes.items()
+            for name, node in state.nodes.items()
             # Those tell their address themselves.
-            if node["addr"] and not node["dynamic"] and "CLOUD" not in node["state"] and name not in expected.removed
+            if node["addr"] and not node["dynamic"] and "CLOUD" not in node["state"] and name not in change.removed
         }
-        with ThreadPoolExecutor(max_workers=32) as pool:
-            found = list(pool.map(lambda name: (name, _resolves(addresses[name])), addresses))
-        nameless = [name for name, resolved in found if not resolved]
-        if nameless:
+        unresolved = [name for name, found in _resolve_all(addresses).items() if not found]
+        if unresolved:
             raise RefusedError(
-                "Nothing was changed, as this host can't resolve the addresses of these nodes: {0}. slurmctld would "
-                "drop them, with the jobs on them, when it reads its configuration. Mend name service or /etc/hosts, "
-                "or take these nodes out, too, then run again.".format(hostlist.fold(nameless, self.options.conf))
+                Code.NODE_ADDRESS_UNKNOWN,
+                "Nothing was changed, as this host can't resolve the addresses of these nodes: "
+                f"{hostlist.fold(unresolved, self.options.conf)}. slurmctld would drop them, with the jobs on them, "
+                "when it reads its configuration.",
+                "Correct the name service or /etc/hosts, or remove these nodes, too, then run again.",
             )
 
     def _check_candidate(self, plan: Plan, config: SlurmConfig) -> None:
@@ -223,21 +264,24 @@ class _Run:
         refused = [parsed] if parsed.rc != 0 else [one for one in more if _refuses(one)]
         if refused:
             text = refused[0].message.replace(os.path.dirname(candidate), os.path.dirname(self.options.conf))
-            raise RefusedError("Nothing was changed, as Slurm refuses the new configuration: {0}".format(text))
+            reason = f"Nothing was changed, as Slurm refuses the new configuration: {text}"
+            raise RefusedError(Code.CONFIGURATION_REFUSED, reason)
 
     def _result(
-        self, plan: Plan, seen: Seen, after: Set[str], action: str, backup: Optional[str] = None
+        self, plan: Plan, state: ClusterState, after: Set[str], action: str, backup: Optional[str] = None
     ) -> Dict[str, Any]:
         warnings = [
-            "node {0} stays as it is: {1}".format(name, why) for name, why in plan.kept.items() if "with " in why
+            f"node {name} stays as it is: {foreign.message}"
+            for name, foreign in plan.kept.items()
+            if foreign.differences
         ]
         parts = [
-            "{0} {1}".format(what, hostlist.fold(names, self.options.conf))
+            f"{what} {hostlist.fold(names, self.options.conf)}"
             for what, names in (("added", plan.added), ("updated", plan.updated), ("removed", plan.removed))
             if names
         ]
-        if len(seen.controllers) > 1 and action != "none":
-            warnings.append("there are {0} controllers: each needs these files.".format(len(seen.controllers)))
+        if len(state.controllers) > 1 and action != "none":
+            warnings.append(f"there are {len(state.controllers)} controllers: each needs these files.")
         return {
             "changed": action != "none",
             "action": action,
@@ -245,10 +289,10 @@ class _Run:
             "added": plan.added,
             "updated": plan.updated,
             "removed": plan.removed,
-            "kept": plan.kept,
-            "nodes_before": sorted(seen.nodes),
+            "kept": {name: foreign.message for name, foreign in plan.kept.items()},
+            "nodes_before": sorted(state.nodes),
             "nodes_after": sorted(after),
-            "mended": self.mended,
+            "recovered": self.recovered,
             "message": "; ".join(parts)
             or ("slurmctld has to read the files again" if action != "none" else "no change"),
             "warnings": warnings + self.controller.warnings,
@@ -256,11 +300,18 @@ class _Run:
         }
 
 
-def _resolves(address: str) -> bool:
+def _resolve_all(addresses: Dict[str, str]) -> Dict[str, Set[str]]:
+    """Resolve the address of each node, many at a time: one that can't be resolved may take seconds."""
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        found = pool.map(lambda name: (name, _resolve(addresses[name])), addresses)
+        return dict(found)
+
+
+def _resolve(address: str) -> Set[str]:
     try:
-        return bool(socket.getaddrinfo(address, None))
+        return {str(found[4][0]) for found in socket.getaddrinfo(address, None)}
     except (OSError, UnicodeError):
-        return False
+        return set()
 
 
 def _refuses(result: commands.CommandResult) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, NamedTuple, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 
 
-class CannotApplyError(Exception):
-    """What was asked for can't be applied safely to this slurmctld."""
+class CannotApplyError(FailureError):
+    """A new configuration can't be applied safely to this slurmctld in the way that was asked for."""
 
 
 class ApplyMethod(NamedTuple):
@@ -46,18 +47,20 @@ def choose_apply_method(
     modern = versions.reconfigures_nodes(version)
     guarded = versions.survives_reconfigure(version) and not daemon["foreground"]
     if wanted == "reconfigure" and not (modern or guarded):
+        needed = "24.11 or later when it runs with -D" if daemon["foreground"] else "23.11 or later"
         raise CannotApplyError(
-            "apply=reconfigure needs Slurm 23.11 or later{0}, but slurmctld is {1}: a changed set of nodes would make "
-            "it exit. Use apply=auto.".format(
-                "" if modern or not daemon["foreground"] else " (24.11 when it runs with -D)",
-                versions.version_text(version) or "of an unknown version",
-            )
+            Code.APPLY_METHOD_UNSUITABLE,
+            f"apply=reconfigure needs Slurm {needed}, but slurmctld is "
+            f"{versions.version_text(version) or 'of an unknown version'}: a changed set of nodes would make it exit.",
+            "Use apply=auto.",
         )
     if wanted == "reconfigure" or (wanted == "auto" and modern):
         return ApplyMethod("reconfigure", push=False, guarded=guarded)
     if daemon["load"] != "loaded":
+        found = daemon["load"] or "systemd does not answer"
         raise CannotApplyError(
-            "slurmctld must be restarted, but systemd has no unit {0}.service ({1}). "
-            "Name its unit by the option service.".format(daemon["unit"], daemon["load"] or "systemd doesn't answer")
+            Code.SERVICE_MISSING,
+            f"slurmctld must be restarted, but systemd has no unit {daemon['unit']}.service ({found}).",
+            "Name its unit by the option service.",
         )
     return ApplyMethod("restart", push=configless, guarded=False)

@@ -56,6 +56,6 @@ def _read(path: str, home: str) -> Dict[str, Any]:
     return {
         "path": os.path.relpath(path, home) if inside else path,
         "content_base64": base64.b64encode(content).decode("ascii"),
-        "mode": "{0:04o}".format(mode),
+        "mode": f"{mode:04o}",
         "secret": not mode & stat.S_IROTH,
     }

@@ -1,5 +1,5 @@
 # Apache License 2.0 (see LICENSE)
-"""Gives slurmctld a new configuration, proves that it works with it, and brings the old one back when it doesn't."""
+"""Gives slurmctld a new configuration, and verifies that it works with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import (
     commands,
     hostlist,
@@ -22,19 +23,22 @@ if TYPE_CHECKING:
 
 _POLL = 0.1
 #: A daemon may die a second after it was started: it counts as up when it still answers after this time.
-_HOLD = 2.0
+_SECOND_CHECK = 2.0
 #: Nodes register again after a restart; one that doesn't within this time was gone already, and is only told.
-_REGISTER = 10.0
+_REGISTRATION = 10.0
 _GONE = frozenset(("failed", "inactive", "deactivating"))
 _WORSE = frozenset(("DOWN", "FAIL", "FAILING", "INVAL", "INVALID_REG", "ERROR"))
 
 
-class ProofError(Exception):
-    """slurmctld does not work with the configuration in place."""
+class SlurmctldError(FailureError):
+    """slurmctld does not answer, or does not work with the configuration in place."""
+
+    def __init__(self, reason: str, code: Code = Code.SLURMCTLD_NOT_STARTED) -> None:
+        super().__init__(code, reason)
 
 
-class Seen(NamedTuple):
-    """The cluster at one moment."""
+class ClusterState(NamedTuple):
+    """The cluster at one moment, as slurmctld and systemd tell it."""
 
     controllers: List[Dict[str, Any]]
     nodes: Dict[str, Dict[str, Any]]
@@ -62,8 +66,8 @@ class Seen(NamedTuple):
         return self.config.get("HASH_VAL", "").startswith("Different")
 
 
-class Expected(NamedTuple):
-    """What must hold after an application."""
+class NodeChange(NamedTuple):
+    """Which nodes slurmctld must know after a change, and which no more."""
 
     added: Set[str]
     removed: Set[str]
@@ -84,79 +88,79 @@ class Controller:
         self.timeout = timeout
         self.warnings: List[str] = []
 
-    def see(self) -> Seen:
+    def read_state(self) -> ClusterState:
         """Ask slurmctld for all that decisions need.
 
         Raises:
-            ProofError: It doesn't answer; the message holds the unit's state and last words.
+            SlurmctldError: It doesn't answer; the message holds the unit's state and its last journal lines.
         """
         result = commands.run(["scontrol", "ping"], timeout=15, conf=self.conf)
         controllers = parsers.parse_ping(result.stdout)
         if not any(one["up"] for one in controllers):
-            said = "" if controllers else " Slurm says: {0}.".format(result.message.rstrip("."))
-            raise ProofError("slurmctld does not answer.{0} {1}".format(said, self.state_and_words()))
+            said = "" if controllers else f" Slurm says: {result.message.rstrip('.')}."
+            message = f"slurmctld does not answer.{said} {self.unit_and_journal()}"
+            raise SlurmctldError(message, Code.CONTROLLER_NOT_ANSWERING)
         try:
             nodes = commands.show_nodes(conf=self.conf)
             config = commands.show_config(conf=self.conf)
         except commands.SlurmCommandError as problem:
-            raise ProofError("{0} {1}".format(problem, self.state_and_words())) from problem
-        return Seen(controllers, nodes, config, slurmctld_service.describe_daemon(self.service))
+            message = f"{problem} {self.unit_and_journal()}"
+            raise SlurmctldError(message, Code.CONTROLLER_NOT_ANSWERING) from problem
+        return ClusterState(controllers, nodes, config, slurmctld_service.describe_daemon(self.service))
 
     def is_gone(self) -> bool:
         """Say whether systemd knows slurmctld as ended."""
         unit = slurmctld_service.unit_properties(self.service)
         return unit.get("ActiveState") in _GONE or unit.get("SubState") == "auto-restart"
 
-    def state_and_words(self, since: Optional[float] = None) -> str:
+    def unit_and_journal(self, since: Optional[float] = None) -> str:
         """Return the unit's state and its last journal lines for a message."""
         unit = slurmctld_service.unit_properties(self.service)
-        words = slurmctld_service.journal_lines(self.service, since=since)
-        state = "{0}.service is {1}/{2}.".format(
-            self.service, unit.get("ActiveState", "unknown"), unit.get("SubState", "")
-        )
-        return state + ("\nIts last journal lines:\n" + words if words else "")
+        lines = slurmctld_service.journal_lines(self.service, since=since)
+        state = f"{self.service}.service is {unit.get('ActiveState', 'unknown')}/{unit.get('SubState', '')}."
+        return state + ("\nIts last journal lines:\n" + lines if lines else "")
 
-    def apply(self, application: ApplyMethod, before: Seen, expected: Expected) -> None:
-        """Let slurmctld take the files in place, and prove that it works with them.
+    def apply(self, application: ApplyMethod, before: ClusterState, change: NodeChange) -> None:
+        """Let slurmctld take the files in place, and verify that it works with them.
 
         Raises:
-            ProofError: It doesn't.
+            SlurmctldError: It doesn't.
         """
         started = time.time()
         if application.action == "reconfigure":
             self._reconfigure(started)
         else:
             self._systemctl("restart", started)
-        self._prove(before, expected, started)
+        self._wait_until_it_works(before, change, started)
         if application.push:
             # Slurm up to 24.05 passes a new configuration to configless slurmds by this only.
             self._reconfigure(started)
-        self._hold(before, expected, started)
+        self._check_again(before, change, started)
 
-    def bring_back(self, before: Seen) -> None:
+    def recover(self, before: ClusterState) -> None:
         """Make slurmctld work with the files that were put back, disturbing it as little as possible.
 
         Raises:
-            ProofError: It doesn't answer; it was restarted with the old files.
+            SlurmctldError: It doesn't answer; it was restarted with the old files.
         """
-        nothing = Expected(set(), set())
+        nothing = NodeChange(set(), set())
         started = time.time()
-        with contextlib.suppress(ProofError):
-            now = self.see()
+        with contextlib.suppress(SlurmctldError):
+            now = self.read_state()
             same = now.daemon["main_pid"] == before.daemon["main_pid"] and set(now.nodes) == set(before.nodes)
             if same and not now.edited:
                 return
             if versions.reconfigures_nodes(versions.version_tuple(now.version)):
                 self._reconfigure(started)
-                self._lift_drains(before)
-                self._prove(before, nothing, started)
+                self._resume_drained_by_slurm(before)
+                self._wait_until_it_works(before, nothing, started)
                 return
         self._systemctl("restart", started)
-        self._prove(before, nothing, started)
-        self._lift_drains(before)
-        self._hold(before, nothing, started)
+        self._wait_until_it_works(before, nothing, started)
+        self._resume_drained_by_slurm(before)
+        self._check_again(before, nothing, started)
 
-    def _lift_drains(self, before: Seen) -> None:
+    def _resume_drained_by_slurm(self, before: ClusterState) -> None:
         """Resume nodes that Slurm itself drained because the configuration now undone asked too much of them."""
         with contextlib.suppress(commands.SlurmCommandError):
             for name, node in commands.show_nodes(conf=self.conf).items():
@@ -168,92 +172,84 @@ class Controller:
     def _reconfigure(self, started: float) -> None:
         result = commands.run(["scontrol", "reconfigure"], timeout=self.timeout, conf=self.conf)
         if result.rc != 0:
-            raise ProofError(
-                "scontrol reconfigure: {0}.{1}".format(result.message.rstrip("."), self._complaints(started))
-            )
+            raise SlurmctldError(f"scontrol reconfigure: {result.message.rstrip('.')}.{self._journal_errors(started)}")
 
     def _systemctl(self, verb: str, started: float) -> None:
         # Without this, systemd refuses to start a unit that failed too often just now.
         commands.run(["systemctl", "reset-failed", self.service + ".service"], timeout=15)
         result = commands.run(["systemctl", verb, self.service + ".service"], timeout=self.timeout + 30)
         if result.rc != 0:
-            raise ProofError(
-                "systemctl {0} {1}: {2}.{3}".format(
-                    verb, self.service, result.message.rstrip("."), self._complaints(started)
-                )
-            )
+            message = result.message.rstrip(".")
+            raise SlurmctldError(f"systemctl {verb} {self.service}: {message}.{self._journal_errors(started)}")
 
-    def _complaints(self, started: float) -> str:
+    def _journal_errors(self, started: float) -> str:
         """Return what slurmctld logged since: its errors first, as they say why."""
-        words = slurmctld_service.journal_lines(self.service, 60, since=started).splitlines()
-        fatal = [line for line in words if re.search(r"\bfatal:", line)]
-        errors = [line for line in words if re.search(r"\berror:", line)]
-        told = (errors[-3:] + fatal) if fatal else words[-12:]
-        return "\nslurmctld's last journal lines:\n" + "\n".join(told) if told else ""
+        lines = slurmctld_service.journal_lines(self.service, 60, since=started).splitlines()
+        fatal = [line for line in lines if re.search(r"\bfatal:", line)]
+        errors = [line for line in lines if re.search(r"\berror:", line)]
+        shown = (errors[-3:] + fatal) if fatal else lines[-12:]
+        return "\nslurmctld's last journal lines:\n" + "\n".join(shown) if shown else ""
 
-    def _prove(self, before: Seen, expected: Expected, started: float) -> None:
+    def _wait_until_it_works(self, before: ClusterState, change: NodeChange, started: float) -> None:
         """Wait until slurmctld answers and the nodes are as they should be."""
         deadline = time.monotonic() + self.timeout
-        patience = time.monotonic() + min(_REGISTER, self.timeout)
-        problem = "slurmctld did not answer within {0:g} s.".format(self.timeout)
+        patience = time.monotonic() + min(_REGISTRATION, self.timeout)
+        problem = f"slurmctld did not answer within {self.timeout:g} s."
         while time.monotonic() < deadline:
             self._check_alive(before, started)
             if self._answers(before):
-                problem, silent = self._compare(before, expected)
+                problem, silent = self._compare(before, change)
                 if not problem and (not silent or time.monotonic() > patience):
                     if silent:
+                        folded = hostlist.fold(silent, self.conf)
                         self.warnings.append(
-                            "these nodes have not registered again yet: {0}. Look at their slurmd.".format(
-                                hostlist.fold(silent, self.conf)
-                            )
+                            f"these nodes have not registered again yet: {folded}. Look at their slurmd."
                         )
                     return
                 if problem and time.monotonic() > patience:
                     break
             time.sleep(_POLL)
-        raise ProofError(problem + self._complaints(started))
+        raise SlurmctldError(problem + self._journal_errors(started))
 
-    def _hold(self, before: Seen, expected: Expected, started: float) -> None:
-        """Look again after a while: a daemon that starts may still die."""
+    def _check_again(self, before: ClusterState, change: NodeChange, started: float) -> None:
+        """Check again after a while: a daemon that starts may still die."""
         pid = slurmctld_service.describe_daemon(self.service)["main_pid"]
-        time.sleep(_HOLD)
+        time.sleep(_SECOND_CHECK)
         self._check_alive(before, started)
         if not self._answers(before):
-            raise ProofError("slurmctld answered, and then no more." + self._complaints(started))
-        problem, _silent = self._compare(before, expected)
+            raise SlurmctldError("slurmctld answered, and then no more." + self._journal_errors(started))
+        problem, _silent = self._compare(before, change)
         if problem:
-            raise ProofError(problem + self._complaints(started))
+            raise SlurmctldError(problem + self._journal_errors(started))
         now = slurmctld_service.describe_daemon(self.service)["main_pid"]
         if now != pid:
-            raise ProofError(
-                "slurmctld was replaced by itself: process {0}, then {1}.{2}".format(
-                    pid, now, self._complaints(started)
-                )
+            raise SlurmctldError(
+                f"slurmctld ended and was started again: process {pid}, then {now}.{self._journal_errors(started)}"
             )
 
-    def _check_alive(self, before: Seen, started: float) -> None:
+    def _check_alive(self, before: ClusterState, started: float) -> None:
         """Fail at once when systemd says that slurmctld has ended, in place of waiting for the time-out."""
         if before.daemon["load"] == "loaded" and self.is_gone():
-            raise ProofError("slurmctld ended after it got the configuration." + self._complaints(started))
+            raise SlurmctldError("slurmctld ended after it got the configuration." + self._journal_errors(started))
 
-    def _answers(self, before: Seen) -> bool:
+    def _answers(self, before: ClusterState) -> bool:
         up = {one["host"] for one in commands.ping(conf=self.conf) if one["up"]}
         return before.up <= up
 
-    def _compare(self, before: Seen, expected: Expected) -> Tuple[str, List[str]]:
+    def _compare(self, before: ClusterState, change: NodeChange) -> Tuple[str, List[str]]:
         """Compare nodes with those before: (what is wrong or empty, those that are not registered yet)."""
         try:
             nodes = commands.show_nodes(conf=self.conf)
         except commands.SlurmCommandError as problem:
             return str(problem), []
-        missing = ((set(before.nodes) - expected.removed) | expected.added) - set(nodes)
+        missing = ((set(before.nodes) - change.removed) | change.added) - set(nodes)
         if missing:
-            return "slurmctld does not know these nodes: {0}.".format(hostlist.fold(missing, self.conf)), []
-        left = expected.removed & set(nodes)
+            return f"slurmctld does not know these nodes: {hostlist.fold(missing, self.conf)}.", []
+        left = change.removed & set(nodes)
         if left:
-            return "slurmctld still knows these nodes: {0}.".format(hostlist.fold(left, self.conf)), []
+            return f"slurmctld still knows these nodes: {hostlist.fold(left, self.conf)}.", []
         worse, silent = [], []
-        for name in set(before.nodes) - expected.removed:
+        for name in set(before.nodes) - change.removed:
             state, reason = nodes[name]["state"], str(nodes[name]["reason"])
             now, then = set(state), set(before.nodes[name]["state"])
             # What had not registered before, or was broken, has nothing to lose.
@@ -261,7 +257,7 @@ class Controller:
                 continue
             # A node that stopped answering did so by itself; a configuration makes nodes DOWN or INVAL otherwise.
             if now & _WORSE and "NOT_RESPONDING" not in now and not reason.lower().startswith("not responding"):
-                worse.append("{0} is {1} ({2})".format(name, "+".join(state), reason))
+                worse.append(f"{name} is {'+'.join(state)} ({reason})")
             else:
                 silent.append(name)
-        return ("nodes got worse: {0}.".format("; ".join(sorted(worse))) if worse else ""), silent
+        return (f"nodes got worse: {'; '.join(sorted(worse))}." if worse else ""), silent

@@ -51,7 +51,7 @@ def find_process(name: str) -> int:
     found = [
         (process_start(pid) or 0, pid)
         for pid in pids
-        if _first_line("/proc/{0}/comm".format(pid)) == name and _namespace(pid) == _namespace("self")
+        if _first_line(f"/proc/{pid}/comm") == name and _namespace(pid) == _namespace("self")
     ]
     return min(found)[1] if found else 0
 
@@ -59,7 +59,7 @@ def find_process(name: str) -> int:
 def _namespace(pid: Any) -> str:
     """Name the process's container, so that a host of containers isn't taken for what runs in them."""
     try:
-        return os.readlink("/proc/{0}/ns/pid".format(pid))
+        return os.readlink(f"/proc/{pid}/ns/pid")
     except OSError:
         return ""
 
@@ -67,7 +67,7 @@ def _namespace(pid: Any) -> str:
 def process_args(pid: int) -> List[str]:
     """Return the command line of a process; empty when there is none."""
     try:
-        with open("/proc/{0}/cmdline".format(pid), "rb") as stream:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
             return stream.read().decode("utf-8", "replace").rstrip("\0").split("\0") if pid else []
     except OSError:
         return []
@@ -81,7 +81,7 @@ def start_mode(argv: Sequence[str]) -> Tuple[bool, bool]:
         if skip or arg.startswith("--") or not arg.startswith("-"):
             skip = False
             continue
-        valued = re.search("[{0}]".format(_VALUED), arg)
+        valued = re.search(f"[{_VALUED}]", arg)
         flags = arg[1 : valued.start()] if valued else arg[1:]
         foreground = foreground or "D" in flags
         skip = bool(valued and valued.end() == len(arg))
@@ -91,7 +91,7 @@ def start_mode(argv: Sequence[str]) -> Tuple[bool, bool]:
 def process_start(pid: int) -> Optional[float]:
     """Return when a process started, in seconds since the epoch."""
     try:
-        with open("/proc/{0}/stat".format(pid), encoding="utf-8", errors="replace") as stream:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             ticks = int(stream.read().rpartition(")")[2].split()[19])
         with open("/proc/stat", encoding="utf-8") as stream:
             boot = next(int(line.split()[1]) for line in stream if line.startswith("btime"))
@@ -103,9 +103,9 @@ def process_start(pid: int) -> Optional[float]:
 def journal_lines(service: str, lines: int = 12, since: Optional[float] = None) -> str:
     """Return the last lines of the unit's journal, for messages."""
     argv = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--unit=" + service]
-    argv.append("--lines={0}".format(lines))
+    argv.append(f"--lines={lines}")
     if since is not None:
-        argv.append("--since=@{0:.6f}".format(since))
+        argv.append(f"--since=@{since:.6f}")
     result = run(argv, timeout=15)
     return result.stdout.strip() if result.rc == 0 else ""
 

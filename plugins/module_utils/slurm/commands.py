@@ -8,14 +8,18 @@ import subprocess
 import time
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import parsers, versions
 
 TIMED_OUT = 124
 NOT_FOUND = 127
 
 
-class SlurmCommandError(Exception):
+class SlurmCommandError(FailureError):
     """A command of Slurm is missing, took too long or returned an error."""
+
+    def __init__(self, reason: str, remedy: str = "", code: Code = Code.SLURM_COMMAND_FAILED) -> None:
+        super().__init__(code, reason, remedy)
 
 
 class CommandResult(NamedTuple):
@@ -29,9 +33,9 @@ class CommandResult(NamedTuple):
 
     @property
     def message(self) -> str:
-        """One line for a person: what the command said, or else its return code."""
+        """One line for a person: the error that the command printed, or else its return code."""
         said = " ".join((self.stderr.strip() or self.stdout.strip()).split())
-        return said or "{0} returned {1} and said nothing".format(self.argv[0], self.rc)
+        return said or f"{self.argv[0]} returned {self.rc} and said nothing"
 
 
 def run(
@@ -62,9 +66,9 @@ def run(
         rc, out, err = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as late:
         rc, out = TIMED_OUT, late.stdout or b""
-        err = (late.stderr or b"") + "\n{0} gave no answer within {1:g} s".format(" ".join(argv), timeout).encode()
+        err = (late.stderr or b"") + f"\n{' '.join(argv)} gave no answer within {timeout:g} s".encode()
     except OSError as problem:
-        rc, out, err = NOT_FOUND, b"", "cannot run {0}: {1}".format(argv[0], problem.strerror).encode()
+        rc, out, err = NOT_FOUND, b"", f"cannot run {argv[0]}: {problem.strerror}".encode()
     seconds = time.monotonic() - begun
     return CommandResult(tuple(argv), rc, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), seconds)
 
@@ -78,10 +82,12 @@ def scontrol(args: Sequence[str], timeout: float = 30, conf: Optional[str] = Non
     result = run(["scontrol", *args], timeout=timeout, conf=conf)
     if result.rc == NOT_FOUND:
         raise SlurmCommandError(
-            "scontrol is needed, but {0}. Install Slurm's client commands on this host.".format(result.message)
+            f"scontrol is needed, but {result.message}.",
+            "Install Slurm's client commands on this host.",
+            Code.SLURM_COMMAND_MISSING,
         )
     if result.rc != 0:
-        raise SlurmCommandError("scontrol {0}: {1}".format(" ".join(args), result.message))
+        raise SlurmCommandError(f"scontrol {' '.join(args)}: {result.message}")
     return result.stdout
 
 

@@ -11,6 +11,8 @@ import os
 import re
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+
 # Line kinds whose further keys are parameters of the thing they name, in lower case as Slurm ignores case.
 RECORDS = frozenset(("nodename", "partitionname", "nodeset", "downnodes", "frontendname"))
 _PAIR = re.compile(r"(?:^|(?<=\s))([A-Za-z0-9_.]+)\s*[-*+/]?=\s*(\"[^\"]*\"|[^\s\"]\S*|)")
@@ -21,8 +23,11 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _CONTINUES = re.compile(r"(?<!\\)(?:\\\\)*\\\s*$")
 
 
-class SlurmConfigError(Exception):
+class SlurmConfigError(FailureError):
     """The configuration on disk can't be read as Slurm would read it."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(Code.CONFIGURATION_UNREADABLE, reason, remedy)
 
 
 class Pair(NamedTuple):
@@ -55,7 +60,7 @@ class Statement(NamedTuple):
     @property
     def where(self) -> str:
         """File and line for a message."""
-        return "{0} line {1}".format(self.path, self.number)
+        return f"{self.path} line {self.number}"
 
     def get(self, key: str, default: str = "") -> str:
         """Return a parameter's value; the key's case doesn't matter."""
@@ -138,15 +143,15 @@ class SlurmConfig:
         try:
             text = read(path)
         except OSError as problem:
-            by = ", which {0} includes".format(included_by) if included_by else ""
-            raise SlurmConfigError("cannot read {0}{1}: {2}".format(path, by, problem.strerror or problem)) from problem
+            by = f", which {included_by} includes" if included_by else ""
+            raise SlurmConfigError(f"cannot read {path}{by}: {problem.strerror or problem}") from problem
         self.files[path] = text
         for line in _logical_lines(text):
             include = _INCLUDE.match(line.text)
             if include:
                 target = self.include_path(include.group(1))
                 self.includes.setdefault(target, (path, line.number, include.group(1)))
-                self._read(target, read, "{0} line {1}".format(path, line.number))
+                self._read(target, read, f"{path} line {line.number}")
                 continue
             statement = _statement(path, line)
             if statement:

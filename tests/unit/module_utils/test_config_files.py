@@ -1,11 +1,15 @@
 """Files are replaced as one set that can be put back exactly as it was."""
 
+import contextlib
+import errno
 import os
 import pathlib
 import stat
+import subprocess
+from collections.abc import Iterator
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import config_files as slurm_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import config_files
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import BusyError, FileSet, lock
 
 
@@ -25,7 +29,7 @@ def snapshot(etc: pathlib.Path) -> dict:
     return {
         path.name: (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
         for path in etc.iterdir()
-        if path.is_file() and path.name != "unproven.json"
+        if path.is_file() and path.name != "in-progress.json"
     }
 
 
@@ -49,7 +53,7 @@ def test_all_files_are_replaced_with_the_mode_of_before(etc: pathlib.Path) -> No
 
 def test_slurm_conf_comes_after_what_it_includes(etc: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
-    monkeypatch.setattr(slurm_files, "write_atomically", lambda path, _text, like: written.append((path, like)))
+    monkeypatch.setattr(config_files, "write_atomically", lambda path, _text, like: written.append((path, like)))
     monkeypatch.setattr(os, "unlink", lambda path: written.append((path, "unlink")))
     FileSet(str(etc / "slurm.conf")).replace(changes_of(etc))
     names = [pathlib.Path(path).name for path, _like in written]
@@ -76,25 +80,109 @@ def test_a_restore_after_half_a_replacement_works_too(etc: pathlib.Path) -> None
     assert snapshot(etc) == before
 
 
-def test_a_full_disk_hinders_no_restore_of_what_was_not_replaced(
+@pytest.fixture
+def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file system of its own with 32 pages, each file taking at least one."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small file system")
+    path = tmp_path / "disk"
+    path.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(path)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def fill(disk: pathlib.Path) -> None:
+    """Leave no page free."""
+    with (disk / "fill").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(b"x" * 4096)
+
+
+def test_a_disk_that_got_full_hinders_no_restore(small_disk: pathlib.Path) -> None:
+    """The new configuration is in place, and then something else, such as a log, takes all the room."""
+    conf, nodes = small_disk / "slurm.conf", small_disk / "slurmscale-nodes.conf"
+    conf.write_text("ClusterName=old\n" + "# a comment\n" * 2000)
+    nodes.write_text("NodeName=n1\n")
+    conf.chmod(0o640)
+    os.chown(conf, 12345, 23456)
+    before = {path.name: (path.read_bytes(), path.stat()[:6]) for path in (conf, nodes)}
+    changes = {str(conf): (conf.read_text(), "ClusterName=new\n"), str(nodes): (nodes.read_text(), None)}
+    files = FileSet(str(conf))
+    backup = files.back_up(changes)
+    files.replace(changes)
+    assert conf.read_text() == "ClusterName=new\n"
+    fill(small_disk)
+    files.restore(backup)
+    assert {path.name: (path.read_bytes(), path.stat()[:3]) for path in (conf, nodes)} == {
+        name: (text, status[:3]) for name, (text, status) in before.items()
+    }
+    status = conf.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, 12345, 23456)
+
+
+def test_a_disk_that_is_full_from_the_start_changes_nothing(small_disk: pathlib.Path) -> None:
+    conf = small_disk / "slurm.conf"
+    conf.write_text("ClusterName=old\n")
+    files = FileSet(str(conf))
+    fill(small_disk)
+    changes = {str(conf): ("ClusterName=old\n", "ClusterName=new\n")}
+    with pytest.raises(OSError, match="No space left on device: '"):
+        files.back_up(changes)
+    assert conf.read_text() == "ClusterName=old\n"
+    assert files.interrupted() is None
+
+
+def test_a_backup_is_on_the_disk_before_it_is_relied_on(etc: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = set()
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    backup = pathlib.Path(FileSet(str(etc / "slurm.conf")).back_up(changes_of(etc)))
+    assert {path.stat().st_ino for path in backup.iterdir()} <= synced
+    assert {backup.stat().st_ino, backup.parent.stat().st_ino} <= synced
+
+
+def test_files_that_cannot_be_linked_are_copied_with_owner_and_mode(
     etc: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_args: object) -> None:
-        raise OSError(28, "No space left on device")
+    """As on another file system."""
 
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
     before = snapshot(etc)
     files = FileSet(str(etc / "slurm.conf"))
     backup = files.back_up(changes_of(etc))
-    monkeypatch.setattr(slurm_files.shutil, "copy2", refuse)
+    files.replace(changes_of(etc))
     files.restore(backup)
     assert snapshot(etc) == before
+
+
+def test_a_discarded_backup_does_not_follow_later_edits(etc: pathlib.Path) -> None:
+    files = FileSet(str(etc / "slurm.conf"))
+    backup = files.back_up(changes_of(etc))
+    files.replace(changes_of(etc))
+    files.restore(backup)
+    files.discard(backup)
+    assert not pathlib.Path(backup).exists()
+    assert (etc / "slurm.conf").stat().st_nlink == 1
 
 
 def test_a_link_is_followed_and_stays_a_link(tmp_path: pathlib.Path) -> None:
     (tmp_path / "shared.conf").write_text("A=1\n")
     link = tmp_path / "slurm.conf"
     link.symlink_to("shared.conf")
-    slurm_files.write_atomically(str(link), "A=2\n", like=str(link))
+    config_files.write_atomically(str(link), "A=2\n", like=str(link))
     assert link.is_symlink()
     assert (tmp_path / "shared.conf").read_text() == "A=2\n"
 
@@ -106,7 +194,7 @@ def test_nothing_is_left_when_a_file_cannot_be_written(etc: pathlib.Path, monkey
     before = snapshot(etc)
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(OSError, match=r"No space left on device: '.*/slurm\.conf'"):
-        slurm_files.write_atomically(str(etc / "slurm.conf"), "A=2\n", like=str(etc / "slurm.conf"))
+        config_files.write_atomically(str(etc / "slurm.conf"), "A=2\n", like=str(etc / "slurm.conf"))
     assert snapshot(etc) == before
 
 
@@ -122,12 +210,12 @@ def test_the_last_five_backups_are_kept_for_root_only(etc: pathlib.Path) -> None
 
 def test_a_mark_outlives_the_run_until_it_is_taken_away(etc: pathlib.Path) -> None:
     files = FileSet(str(etc / "slurm.conf"))
-    assert files.marked() is None
+    assert files.interrupted() is None
     backup = files.back_up(changes_of(etc))
-    files.mark(backup, {"added": ["n2"]})
-    assert FileSet(str(etc / "slurm.conf")).marked() == {"added": ["n2"], "backup": backup}
-    files.unmark()
-    assert files.marked() is None
+    files.begin(backup, {"added": ["n2"]})
+    assert FileSet(str(etc / "slurm.conf")).interrupted() == {"added": ["n2"], "backup": backup}
+    files.finish()
+    assert files.interrupted() is None
 
 
 def test_the_candidate_holds_the_changes_and_leaves_the_rest_alone(etc: pathlib.Path) -> None:
@@ -164,7 +252,7 @@ def test_the_second_run_waits_and_then_names_the_first(tmp_path: pathlib.Path) -
     path = str(tmp_path / "lock")
     with (
         lock(path, 1, "present n2"),
-        pytest.raises(BusyError, match=rf"process {os.getpid()}, started .*, present n2.*run again"),
+        pytest.raises(BusyError, match=rf"process {os.getpid()}, host .*, started .*, present n2.*run again"),
         lock(path, 0.3, "present n3"),
     ):
         pytest.fail("two runs hold one lock")

@@ -1,15 +1,20 @@
-"""Which files change for a wish, and which wishes are refused before anything changes."""
+"""Which files change for a request, and which requests are refused before anything changes."""
 
 import re
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import managed_nodes_conf as own
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import (
+    GRES_BEGIN,
+    GRES_END,
+    HEADER,
+    node_line,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import (
+    HostLists,
     Plan,
     Planner,
     RefusedError,
-    Tools,
-    read_wishes,
+    read_requests,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig
 
@@ -24,16 +29,16 @@ def expand(text: str) -> list:
     return [f"{found[1]}{i}" for i in range(int(found[2]), int(found[3]) + 1)] if found else text.split(",")
 
 
-TOOLS = Tools(expand, ",".join)
+HOSTS = HostLists(expand, ",".join)
 
 
 def planner(conf: str = BASE, nodes: str = "", gres: str | None = None, known: dict | None = None) -> Planner:
     files = {CONF: conf + ("Include slurmscale-nodes.conf\n" if nodes else ""), NODES: nodes}
-    return Planner(SlurmConfig.load(CONF, files.__getitem__), gres, known or {}, TOOLS)
+    return Planner(SlurmConfig.load(CONF, files.__getitem__), gres, known or {}, HOSTS)
 
 
 def add(plan: Planner, *nodes: dict, partitions: list | None = None) -> Plan:
-    return plan.add(read_wishes(list(nodes)), partitions or [])
+    return plan.add(read_requests(list(nodes)), partitions or [])
 
 
 def node(name: str, gres_lines: list | None = None, **params: object) -> dict:
@@ -48,7 +53,7 @@ def test_the_first_node_makes_the_file_and_its_include_and_nothing_else() -> Non
     plan = add(planner(), node("n2", CPUs=4))
     assert plan.added == ["n2"]
     assert after(plan, CONF) == BASE + "Include slurmscale-nodes.conf\n"
-    assert after(plan, NODES) == own.HEADER + "NodeName=n2 CPUs=4 State=UNKNOWN\nNodeSet=slurmscale Nodes=n2\n"
+    assert after(plan, NODES) == HEADER + "NodeName=n2 CPUs=4 State=UNKNOWN\nNodeSet=slurmscale Nodes=n2\n"
     assert set(plan.changes) == {CONF, NODES}
 
 
@@ -56,7 +61,7 @@ def text_of(plan: Plan) -> str:
     return after(plan, NODES)
 
 
-def test_a_node_that_is_as_wished_changes_nothing() -> None:
+def test_a_node_that_is_as_requested_changes_nothing() -> None:
     text = text_of(add(planner(), node("n2", CPUs=4, Features="a")))
     plan = add(planner(nodes=text), node("n2", cpus="4", Feature="a"))
     assert plan.changes == {}
@@ -85,7 +90,7 @@ def test_new_parameters_go_over_old_ones_in_place() -> None:
 
 
 def test_parameters_edited_by_hand_stay() -> None:
-    text = own.HEADER + "NodeName=n[2-3] CPUs=4 Weight=9\nNodeSet=slurmscale Nodes=n[2-3]\n"
+    text = HEADER + "NodeName=n[2-3] CPUs=4 Weight=9\nNodeSet=slurmscale Nodes=n[2-3]\n"
     plan = add(planner(nodes=text), node("n4"))
     assert "NodeName=n3 CPUs=4 Weight=9 State=UNKNOWN\n" in after(plan, NODES)
 
@@ -93,26 +98,27 @@ def test_parameters_edited_by_hand_stay() -> None:
 @pytest.mark.parametrize("conf", ["NodeName=n2 CPUs=4\n", "NodeName=DEFAULT CPUs=4\nNodeName=n[2-5]\n"])
 def test_a_node_that_an_administrator_defined_stays_as_it_is(conf: str) -> None:
     plan = add(planner(BASE + conf), node("n2", CPUs=4), node("n3", CPUs=4) if "[" in conf else node("n2x"))
-    assert "slurm.conf line" in plan.kept["n2"]
-    assert "with" not in plan.kept["n2"]
-    assert "n2 " not in after(plan, NODES) if NODES in plan.changes else True
+    assert "slurm.conf line" in plan.kept["n2"].reason
+    assert plan.kept["n2"].differences == ()
+    assert "n2" not in plan.nodes
+    assert all("n2 " not in (text or "") for path, (_, text) in plan.changes.items() if path == NODES)
 
 
 def test_what_differs_from_an_administrators_line_is_told() -> None:
     plan = add(planner(), node("n1", CPUs=8, RealMemory=5))
     assert plan.changes == {}
-    assert "slurm.conf line 2, with CPUs=2 (wanted 8), RealMemory= (wanted 5)" in plan.kept["n1"]
+    assert "slurm.conf line 2, with CPUs=2 (wanted 8), RealMemory= (wanted 5)" in plan.kept["n1"].message
 
 
 def test_a_future_node_of_an_administrator_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"line 4 with State=FUTURE.*Take it out"):
+    with pytest.raises(RefusedError, match=r"line 4 with State=FUTURE.*Remove it"):
         add(planner(BASE + "NodeName=n[2-9] State=FUTURE\n"), node("n3"))
 
 
 def test_a_dynamic_node_stays_dynamic() -> None:
     plan = add(planner(known={"d1": {"dynamic": True}}), node("d1"))
     assert plan.changes == {}
-    assert "dynamic" in plan.kept["d1"]
+    assert "dynamic" in plan.kept["d1"].reason
 
 
 @pytest.mark.parametrize(
@@ -197,23 +203,23 @@ def test_the_place_of_an_administrators_node_is_taken() -> None:
 )
 def test_a_wish_that_would_not_survive_in_slurm_conf_is_refused(wish: dict, why: str) -> None:
     with pytest.raises(RefusedError, match=why):
-        read_wishes([wish])
+        read_requests([wish])
 
 
 def test_a_node_given_twice_is_refused() -> None:
     with pytest.raises(RefusedError, match="n2 is given twice"):
-        read_wishes([node("n2"), node("n2")])
+        read_requests([node("n2"), node("n2")])
 
 
 def test_a_value_with_a_space_is_quoted() -> None:
-    assert own.node_line("n2", {"Reason": "a b", "State": "DOWN"}) == 'NodeName=n2 Reason="a b" State=DOWN'
+    assert node_line("n2", {"Reason": "a b", "State": "DOWN"}) == 'NodeName=n2 Reason="a b" State=DOWN'
 
 
 def test_gres_lines_go_into_a_block_and_their_type_into_our_file() -> None:
     wish = node("n2", ["Name=gpu File=/dev/nvidia0"], Gres="gpu:1")
     plan = add(planner(gres="# mine\nName=other File=/x"), wish)
     assert after(plan, GRES) == (
-        f"# mine\nName=other File=/x\n{own.GRES_BEGIN}\nNodeName=n2 Name=gpu File=/dev/nvidia0\n{own.GRES_END}\n"
+        f"# mine\nName=other File=/x\n{GRES_BEGIN}\nNodeName=n2 Name=gpu File=/dev/nvidia0\n{GRES_END}\n"
     )
     assert "GresTypes=gpu\n" in after(plan, NODES)
 
@@ -227,7 +233,7 @@ def test_an_administrators_grestypes_line_gets_what_lacks() -> None:
 def test_gres_lines_of_other_nodes_stay_and_those_of_removed_ones_go() -> None:
     first = add(planner(), node("n2", ["Name=gpu"]), node("n3", ["Name=gpu Count=2"]))
     plan = planner(nodes=after(first, NODES), gres=after(first, GRES)).remove(["n3"])
-    assert after(plan, GRES) == f"{own.GRES_BEGIN}\nNodeName=n2 Name=gpu\n{own.GRES_END}\n"
+    assert after(plan, GRES) == f"{GRES_BEGIN}\nNodeName=n2 Name=gpu\n{GRES_END}\n"
     last = planner(nodes=after(plan, NODES), gres=after(plan, GRES)).remove(["n2"])
     assert after(last, GRES) is None
 
@@ -257,5 +263,5 @@ def test_removing_what_is_not_there_changes_nothing() -> None:
 
 
 def test_an_administrators_node_is_not_removed() -> None:
-    with pytest.raises(RefusedError, match=r"n1 is defined in /etc/slurm/slurm.conf line 2.*take it out there"):
+    with pytest.raises(RefusedError, match=r"n1 is defined in /etc/slurm/slurm.conf line 2.*Remove it there"):
         planner().remove(["n1"])

@@ -1,6 +1,7 @@
 """The look at a cluster holds what the contract names, whether or not slurmctld answers."""
 
 import pathlib
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -53,7 +54,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Host:
     return tmp_path, program
 
 
-def look(tmp_path: pathlib.Path) -> dict:
+def describe_host(tmp_path: pathlib.Path) -> dict:
     return describe(str(tmp_path / "etc/slurm.conf"), "slurmctld", str(tmp_path / "munge.key"), 5)
 
 
@@ -71,7 +72,7 @@ def test_an_answering_cluster_is_told_by_slurmctld(host: Host, generation: str) 
         *"hostnames "*) printf 'n1\nn2\n';;
         esac""",
     )
-    cluster = look(tmp_path)
+    cluster = describe_host(tmp_path)
     assert cluster["answering"] is True
     assert cluster["message"] == ""
     assert cluster["version"].startswith(generation)
@@ -88,11 +89,13 @@ def test_an_answering_cluster_is_told_by_slurmctld(host: Host, generation: str) 
 def test_a_silent_cluster_is_told_by_its_files(host: Host) -> None:
     tmp_path, program = host
     program("scontrol", "echo 'Slurmctld(primary) at c1 is DOWN'; exit 1")
-    cluster = look(tmp_path)
+    cluster = describe_host(tmp_path)
     assert cluster["answering"] is False
     assert cluster["nodes"] == {}
     assert (cluster["version"], cluster["name"], cluster["port"]) == ("24.11.5", "t", 6820)
-    assert cluster["controllers"] == [{"host": "c1", "mode": "primary", "up": False}]
+    assert cluster["controllers"] == [{"host": "c1", "mode": "primary", "up": False, "addresses": ["10.0.0.1"]}]
+    assert cluster["cluster_name"] == "t"
+    assert cluster["failure"]["code"] == "controller-not-answering"
     assert cluster["partitions"]["main"]["nodes"] == "ALL"
     assert cluster["partitions"]["big"]["state"] == "DOWN"
     assert cluster["users"]["slurm"]["name"] == "nobody"
@@ -103,7 +106,7 @@ def test_a_silent_cluster_is_told_by_its_files(host: Host) -> None:
 def test_a_file_that_slurm_cannot_parse_is_told_in_slurms_words(host: Host) -> None:
     tmp_path, program = host
     program("scontrol", "echo 'scontrol: error: Parsing error at unrecognized key: Foo' >&2; exit 1")
-    cluster = look(tmp_path)
+    cluster = describe_host(tmp_path)
     assert "unrecognized key: Foo" in cluster["message"]
     assert [one["host"] for one in cluster["controllers"]] == ["c1", "c2"]
 
@@ -112,7 +115,9 @@ def test_a_host_without_slurmctld_says_where_to_look(host: Host) -> None:
     tmp_path, program = host
     program("scontrol", "exit 127")
     program("systemctl", "echo LoadState=not-found; echo MainPID=0")
-    message = look(tmp_path)["message"]
+    cluster = describe_host(tmp_path)
+    message = cluster["message"]
+    assert cluster["failure"]["code"] == "service-missing"
     assert "no slurmctld is here" in message
     assert "slurm_controllers" in message
 
@@ -121,15 +126,16 @@ def test_a_missing_slurm_conf_is_told(host: Host) -> None:
     tmp_path, program = host
     program("scontrol", "exit 1")
     (tmp_path / "etc/slurm.conf").unlink()
-    cluster = look(tmp_path)
+    cluster = describe_host(tmp_path)
     assert "slurm.conf is missing" in cluster["message"]
+    assert cluster["failure"]["code"] == "configuration-unreadable"
     assert cluster["partitions"] == {}
 
 
 def test_the_key_is_known_by_its_fingerprint_only(host: Host) -> None:
     tmp_path, program = host
     program("scontrol", "exit 1")
-    cluster = look(tmp_path)
+    cluster = describe_host(tmp_path)
     assert cluster["munge_key"]["mode"] == "0400"
     assert len(cluster["munge_key"]["sha256"]) == 64
     assert "not for anybody" not in str(cluster)
@@ -138,7 +144,7 @@ def test_the_key_is_known_by_its_fingerprint_only(host: Host) -> None:
 def test_files_of_the_database_are_not_listed(host: Host) -> None:
     tmp_path, program = host
     program("scontrol", "exit 1")
-    assert list(look(tmp_path)["files"]) == ["slurm.conf"]
+    assert list(describe_host(tmp_path)["files"]) == ["slurm.conf"]
 
 
 def test_a_node_tells_where_it_is_defined(host: Host) -> None:
@@ -152,4 +158,16 @@ def test_a_node_tells_where_it_is_defined(host: Host) -> None:
         *node) cat {DATA}/24.11-show-node.txt;;
         esac""",
     )
-    assert look(tmp_path)["nodes"]["n1"]["defined_in"].endswith("etc/slurm.conf line 10")
+    assert describe_host(tmp_path)["nodes"]["n1"]["defined_in"].endswith("etc/slurm.conf line 10")
+
+
+def test_the_controller_itself_is_known_by_all_its_addresses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slurmd that was pointed to one of them belongs to this cluster."""
+    tmp_path, program = host
+    program("scontrol", f'case "$*" in ping) cat {DATA}/24.11-ping.txt;; esac')
+    program("ip", "printf '2: eth0 inet 10.1.2.3/24 brd x\\n3: ib0 inet 10.9.2.3/24 brd x\\n'\n")
+    monkeypatch.setattr(socket, "gethostname", lambda: "ctl.example.org")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(2, 1, 6, "", ("127.0.1.1", 0))])
+    assert describe_host(tmp_path)["controllers"] == [
+        {"host": "ctl", "mode": "primary", "up": True, "addresses": ["10.1.2.3", "10.9.2.3"]}
+    ]
