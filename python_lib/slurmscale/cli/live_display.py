@@ -141,10 +141,13 @@ def _summary(run: Run, view: RunView, console: Console) -> None:
     console.print(
         f"{run.id}: {run.status.value} after {seconds} s, {counts.success} of {counts.total} nodes done", style=style
     )
-    if run.error and not view.failed:
+    # the reason of the run as a whole, such as a refusal by the controller, which stopped all nodes
+    if run.error and run.error.code != "nodes-failed":
         console.print(run.error.text, style="red", markup=False, highlight=False, soft_wrap=True)
     if view.failed:
-        console.print(f"Details: slurmscale log {view.failed[0].node}    Again: slurmscale retry {run.id}")
+        console.print(f"Details: slurmscale log {view.failed[0].node} --run {run.id}", soft_wrap=True)
+        console.print(f"The controller's part: slurmscale log --run {run.id}", soft_wrap=True)
+        console.print(f"Again: slurmscale retry {run.id}", soft_wrap=True)
 
 
 class RunView:

@@ -114,7 +114,7 @@ def parse(raw: dict[str, Any], now: float = 0.0) -> Event:
         time=_time(created) if isinstance(created, str) else (created or now),
         host=get("host"),
         task_uuid=get("task_uuid") or "",
-        task=get("task") or "",
+        task=clean(get("task") or ""),
         role=get("role") or "",
         play=get("play") or "",
         play_uuid=get("play_uuid") or "",
@@ -148,8 +148,12 @@ def _time(created: str) -> float:
 
 
 def readable(text: str) -> str:
-    """Remove what no terminal and no database should get, and cut what is too long to be read."""
-    text = clean(text).strip("\n")
+    """Return a text of a node without escape sequences, control characters and empty lines at its ends."""
+    return clean(text).strip("\n")
+
+
+def shortened(text: str) -> str:
+    """Cut what is too long to be read; secrets must have been masked, for a half one would not be found."""
     if len(text) > _LONGEST_TEXT:
         return f"{text[:_LONGEST_TEXT]}\n... {len(text) - _LONGEST_TEXT} more characters"
     return text

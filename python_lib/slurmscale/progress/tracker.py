@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from slurmscale.errors import Code
 from slurmscale.models import Counts, Failure, TaskChange, Timing
 from slurmscale.progress.durations import TaskDurations
-from slurmscale.progress.events import Event, Kind, Outcome, failure_of, reported_failure
+from slurmscale.progress.events import Event, Kind, Outcome, failure_of, reported_failure, shortened
 from slurmscale.progress.node_progress import NodeProgress, RoleMilestones
 from slurmscale.progress.outcome import NODE_RESULT, final_state
 from slurmscale.progress.task_plan import TaskPlan
@@ -231,7 +231,8 @@ class Tracker:
         return node
 
     def _redacted(self, failure: Failure) -> Failure:
-        return Failure(failure.code, self._redact(failure.reason), self._redact(failure.remedy))
+        reason, remedy = (shortened(self._redact(text)) for text in (failure.reason, failure.remedy))
+        return Failure(failure.code, reason, remedy)
 
     def _failure_elsewhere(self, event: Event) -> Failure:
         failure = self._redacted(failure_of(event))

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.models import Counts, Failure, Notice
-from slurmscale.progress.events import Event, Kind, Outcome, parse, readable
+from slurmscale.progress.events import Event, Kind, Outcome, parse, readable, shortened
 from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.tables import error_columns
@@ -113,7 +113,7 @@ class EventPipeline:
         self._broadcaster.publish(Notice(self._run_id, status, progress, counts, tuple(changes), remaining, error))
 
     def _log(self, event: Event) -> None:
-        text = self._redact(readable(event.text))
+        text = shortened(self._redact(readable(event.text)))
         host = event.host if event.host in self.tracker.nodes else None
         if event.kind is Kind.OUTPUT or (event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and host is None):
             self._tail = [*self._tail[1 - _TAIL :], text]

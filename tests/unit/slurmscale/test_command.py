@@ -76,6 +76,41 @@ def test_a_failed_node_is_1_and_its_reason_and_the_next_steps_are_shown(command)
         assert part in done.output
 
 
+REFUSED = [
+    {"event": "playbook_on_play_start", "event_data": {"play": "Register", "play_uuid": "p"}},
+    {"event": "runner_on_failed", "stdout": "fatal: [ctl]: it is locked", "event_data": {
+        "host": "ctl", "task": "Register the nodes", "task_uuid": "t",
+        "res": {"failed": True, "failure": {"code": "x", "reason": "The controller is locked.", "remedy": "Wait."}}}},
+    {"event": "playbook_on_stats", "event_data": {"ok": {}, "failures": {"ctl": 1}}},
+]  # fmt: skip
+
+
+def test_the_reason_of_a_refused_run_is_the_last_thing_that_is_shown(command):
+    command.events = REFUSED
+    done = command.up()
+    assert done.exit_code == 1
+    end = done.output[done.output.index("0 of 2 nodes done") :]
+    assert "The controller is locked. Wait." in end
+    run = json.loads(command("runs", "--json").stdout)[0]
+    assert run["error"] == {"code": "x", "reason": "The controller is locked.", "remedy": "Wait."}
+    assert f"slurmscale log --run {run['id']}" in end
+    assert "fatal: [ctl]: it is locked" in command("log", "--run", run["id"]).output
+
+
+def test_escape_sequences_of_a_node_reach_no_terminal_and_no_record(command):
+    evil = "\x1b]0;owned\x07\x1b[2J\x9b31mtext\x00\udcff"
+    failed = {"failed": True, "msg": evil, "failure": {"code": "x", "reason": evil, "remedy": evil}}
+    command.events = [
+        GOOD[0],
+        {"event": "runner_on_failed", "stdout": evil, "event_data": {"host": "a", "task": f"t {evil}", "res": failed}},
+        {"event": "playbook_on_stats", "event_data": {"failures": {"a": 1}}},
+    ]
+    shown = command.up("a").output
+    shown += command("log", "a").output + command("tasks").output + command("runs").output + command("status").output
+    assert "text" in shown
+    assert not set("\x1b\x9b\x07\x00\udcff") & set(shown)
+
+
 def test_json_is_all_there_is_on_standard_output(command):
     done = command.up("a,b", "--json")
     result = json.loads(done.stdout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from slurmscale.models import Timing
 from slurmscale.progress.durations import TaskDurations
-from slurmscale.progress.events import failure_text, parse, readable
+from slurmscale.progress.events import failure_text, parse, readable, shortened
 from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import overall_progress
@@ -342,4 +342,4 @@ def test_the_reason_is_found_wherever_a_module_puts_it(res, message):
 
 def test_texts_lose_colours_and_excess():
     assert readable("\x1b[0;31mred\x1b[0m\r\n") == "red"
-    assert "more characters" in readable("x" * 20_000)
+    assert "more characters" in shortened("x" * 20_000)
