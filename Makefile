@@ -39,8 +39,9 @@ lint: $(VENV)/.test ## ruff, mypy, import-linter, yamllint, ansible-lint
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --strict
 
+# A test that hangs fails, with the stacks of all threads.
 unit: $(VENV)/.test ## Tests without a lab
-	$(BIN)/pytest tests
+	$(BIN)/pytest --timeout 300 tests
 
 # Unless told otherwise, all but two: library cuts runs off at random moments, client-bundle needs the distribution's packages.
 # One of them: make molecule S=scale-up, all: make molecule S=, on the older Slurm: LAB_SLURM=22.05 make molecule S=

@@ -24,7 +24,7 @@ for pair; do
     "$venv/bin/ansible" --version | head -n 1
     (
         export PATH=$venv/bin:$PATH
-        pytest --quiet tests/unit tests/events tests/contract tests/integration/test_installed.py tests/integration/test_runs.py
+        pytest --quiet --timeout 300 tests/unit tests/events tests/contract tests/integration/test_installed.py tests/integration/test_runs.py
         # shellcheck disable=SC2086 # a list of words
         if [ "${SCENARIOS=scale-up}" ]; then molecule/lab/run_scenarios.sh $SCENARIOS; fi
     )
