@@ -1,11 +1,10 @@
-"""How slurmctld was started decides how it takes a new configuration."""
+"""slurmctld is described from its process."""
 
 import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import restart_policy, slurmctld_service
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import version_text
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
 
 
 @pytest.mark.parametrize(
@@ -23,51 +22,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions impo
 )
 def test_options_are_read_as_slurmctld_reads_them(line: str, mode: tuple) -> None:
     assert slurmctld_service.start_mode(line.split()) == mode
-
-
-@pytest.mark.parametrize(
-    ("version", "foreground", "wanted", "expected"),
-    [
-        ((22, 5, 8), True, "auto", ("restart", True, False)),
-        ((22, 5, 8), False, "auto", ("restart", True, False)),
-        ((23, 2, 7), True, "restart", ("restart", True, False)),
-        ((23, 11, 4), False, "auto", ("restart", True, False)),
-        ((24, 5, 1), False, "auto", ("restart", True, False)),
-        ((23, 11, 4), False, "reconfigure", ("reconfigure", False, True)),
-        ((24, 11, 5), False, "auto", ("reconfigure", False, True)),
-        ((24, 11, 5), True, "auto", ("reconfigure", False, False)),
-        ((26, 5, 0), False, "auto", ("reconfigure", False, True)),
-        ((24, 11, 5), False, "restart", ("restart", True, False)),
-    ],
-)
-def test_the_way_is_chosen_by_version_and_start(version: tuple, foreground: bool, wanted: str, expected: tuple) -> None:  # noqa: FBT001 parametrized
-    state = {"foreground": foreground, "load": "loaded", "unit": "slurmctld"}
-    assert restart_policy.choose_apply_method(version, state, wanted, configless=True) == expected
-
-
-def test_nothing_is_pushed_where_every_node_has_its_slurm_conf() -> None:
-    state = {"foreground": True, "load": "loaded", "unit": "slurmctld"}
-    assert restart_policy.choose_apply_method((22, 5, 8), state, "auto", configless=False).push is False
-
-
-@pytest.mark.parametrize(("version", "foreground"), [((22, 5, 8), False), ((23, 11, 4), True), ((), False)])
-def test_a_reconfigure_that_would_end_slurmctld_is_refused(version: tuple, foreground: bool) -> None:  # noqa: FBT001 parametrized
-    state = {"foreground": foreground, "load": "loaded", "unit": "slurmctld"}
-    with pytest.raises(restart_policy.CannotApplyError, match="would make it exit"):
-        restart_policy.choose_apply_method(version, state, "reconfigure", configless=True)
-
-
-def test_a_restart_without_a_unit_names_the_option() -> None:
-    state = {"foreground": True, "load": "not-found", "unit": "slurmctld"}
-    with pytest.raises(
-        restart_policy.CannotApplyError, match=r"no unit slurmctld.service \(not-found\).*option service"
-    ):
-        restart_policy.choose_apply_method((22, 5, 8), state, "auto", configless=True)
-
-
-def test_a_version_is_written_as_slurm_writes_it() -> None:
-    assert version_text((22, 5, 8)) == "22.05.8"
-    assert version_text(()) == ""
 
 
 def test_the_process_of_this_test_is_known_by_its_start_and_args() -> None:
