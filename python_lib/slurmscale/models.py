@@ -147,6 +147,8 @@ class Run:
         owner_machine: Boot and process namespace of the owner, within which its process id means something.
         owner_ticks: When the owner's process started, in ticks since the boot; likewise `ansible_ticks`.
         lease_until: By the database's clock; the owner moves it on as long as it lives.
+        logins: How to log in as far as it is not secret, to repeat the run: `nodes` by name, `run`, and in `secrets`
+            what has to be given again.
         claims: The machines, one per node and in the same order; no two runs at work have one in common. When empty,
             the nodes' names within the cluster.
     """
@@ -169,6 +171,7 @@ class Run:
     check: bool = False
     variables: dict[str, Any] = field(default_factory=dict)
     secret_names: tuple[str, ...] = ()
+    logins: dict[str, Any] = field(default_factory=dict)
     retry_of: str | None = None
     owner_id: str = ""
     owner_host: str = ""

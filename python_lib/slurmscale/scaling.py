@@ -26,7 +26,7 @@ from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runs.broadcast import Broadcaster, Subscription
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
-from slurmscale.runs.launch_builder import PreparedRun, Request, prepare_run
+from slurmscale.runs.launch_builder import PreparedRun, Request, prepare_run, repeat
 from slurmscale.runs.recovery import recover
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from slurmscale.runner.protocol import Job, Launch
 
 _CANCEL_WAIT = 15.0
+_DAY = 86_400.0
 
 
 class Scaling:
@@ -105,12 +106,13 @@ class Scaling:
         """Look whether nodes are ready, without changing anything; parameters as in `scale_up`."""
         return self.run(Operation.CHECK, cluster, nodes, options)
 
-    def retry(self, run_id: str, options: RunOptions | None = None) -> RunHandle:
+    def retry(self, run_id: str, options: RunOptions | None = None, nodes: Nodes = ()) -> RunHandle:
         """Run the nodes of a run again that did not succeed.
 
         Args:
             run_id: A run that has ended.
             options: Choices; those of the run are kept where they say nothing.
+            nodes: Nodes whose address or login is given anew, such as their passwords.
 
         Raises:
             RefusedError: The run is still active, all its nodes succeeded, or a secret has to be given again.
@@ -118,23 +120,13 @@ class Scaling:
         run = self.store.run(run_id)
         if run.status in RUN_ACTIVE:
             raise RefusedError(f"Run {run_id} is still at work. Cancel it first, or wait for it.")
-        nodes = [task.node for task in self.store.tasks(run_id, status=FAILED)]
-        if not nodes:
+        failed = [task.node for task in self.store.tasks(run_id, status=FAILED)]
+        if not failed:
             raise RefusedError(f"All nodes of run {run_id} are done, there is nothing to do again.")
-        options = options or RunOptions()
-        missing = [name for name in run.secret_names if name not in options.extra_vars]
-        if missing:
-            raise RefusedError(
-                f"Run {run_id} was started with secrets, which are never kept. Give {', '.join(missing)} again (-e)."
-            )
-        options = dataclasses.replace(
-            options,
-            extra_vars=run.variables | options.extra_vars,
-            forks=options.forks or run.forks,
-            check=options.check or run.check,
-        )
-        cluster = self.find_cluster(run.inventory or run.cluster)
-        return self.run(run.operation, dataclasses.replace(cluster, name=run.cluster), nodes, options, retry_of=run_id)
+        given = clusters.node_specs(nodes) if nodes else {}
+        specs, options = repeat(run, failed, options or RunOptions(), given)
+        cluster = dataclasses.replace(self.find_cluster(run.inventory or run.cluster), name=run.cluster)
+        return self.run(run.operation, cluster, specs, options, retry_of=run_id)
 
     def run(
         self,
@@ -150,7 +142,9 @@ class Scaling:
         recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
         request = Request(operation, cluster, clusters.node_specs(nodes), options, retry_of)
-        return self._start(prepare_run(self.settings, request))
+        prepared = prepare_run(self.settings, request)
+        self.store.delete_logs(time.time() - self.settings.log_days * _DAY)
+        return self._start(prepared)
 
     def _start(self, prepared: PreparedRun) -> RunHandle:
         run, redactor = prepared.run, prepared.redactor

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Silence after which a task counts as stalled."""
     recent_operations: int = Field(default=5, ge=0)
     """Number of recent operations in the scaling status."""
+    log_days: float = Field(default=90, gt=0)
+    """Days for which logs and the durations of tasks are kept; runs and their results stay."""
     ssh_user: str | None = None
     """Login name for nodes whose inventory and cluster name none; likewise the following ones."""
     ssh_password: SecretStr | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 
+import psutil
+import pytest
 from slurmscale.runner import processes
 
 
@@ -25,3 +28,38 @@ def test_what_belongs_to_no_tree_any_more_is_ended_and_nothing_else():
             assert other.poll() is None
         finally:
             processes.remove_run_dir(run_dir)
+
+
+@pytest.mark.parametrize("with_sudo", [True, False])
+def test_a_process_of_another_user_is_ended_by_sudo_or_reported(monkeypatch, tmp_path, with_sudo):
+    def denied(process):
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "terminate", denied)
+    monkeypatch.setattr(psutil.Process, "kill", denied)
+    monkeypatch.setattr(processes, "_GRACE", 0.2)
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n' if with_sudo else "#!/bin/sh\nexit 1\n")
+    sudo.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run_dir = processes.make_run_dir()
+    inherited = {"SLURMSCALE_PLAN_FILE": f"{run_dir}/plan.jsonl"}
+    with subprocess.Popen(["sleep", "600"], env=inherited) as foreign:
+        try:
+            left = processes.stop_processes(foreign.pid, run_dir)
+            assert left == ([] if with_sudo else [foreign.pid])
+            assert (foreign.poll() is not None) is with_sudo
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(foreign.pid, signal.SIGKILL)
+            processes.remove_run_dir(run_dir)
+
+
+def test_only_a_private_directory_of_a_run_is_removed(tmp_path):
+    for name, mode in (("slurmscale-x", 0o755), ("other", 0o700)):
+        (tmp_path / name).mkdir(mode=mode)
+        processes.remove_run_dir(tmp_path / name)
+        assert (tmp_path / name).exists()
+    (tmp_path / "slurmscale-y").mkdir(mode=0o700)
+    processes.remove_run_dir(tmp_path / "slurmscale-y")
+    assert not (tmp_path / "slurmscale-y").exists()

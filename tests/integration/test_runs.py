@@ -261,6 +261,47 @@ def test_nodes_at_work_are_refused_to_a_second_run(scaling, inventory):
     handle.wait(LIMIT)
 
 
+def test_one_machine_is_refused_to_a_second_run_whatever_inventory_names_it(scaling, inventory, tmp_path):
+    other = tmp_path / "other" / "hosts.yml"
+    other.parent.mkdir()
+    text = Path(inventory).read_text().replace("dead:", "alias:").replace("127.0.0.1", "localhost.localdomain")
+    other.write_text(text.replace("localhost.localdomain", "127.0.0.1"))
+    held = scaling.scale_up(inventory, "n1,dead", RunOptions(extra_vars={"duration": 4330}))
+    for cluster, node in ((str(other), "alias"), (str(other.parent), "n1")):
+        with pytest.raises(OverlapError) as refused:
+            scaling.check(cluster, node)
+        assert (refused.value.run_id, refused.value.nodes) == (held.id, (node,))
+    held.cancel()
+    held.wait(LIMIT)
+
+
+def test_a_retry_knows_the_hosts_and_logins_and_asks_for_what_is_secret(scaling, project_dir):
+    playbook(project_dir, """
+        - name: Only play
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: show
+              ansible.builtin.fail:
+                msg: "{{ ansible_host }} {{ ansible_user }} {{ ansible_port }} {{ ansible_password | length }}"
+        """)  # fmt: skip
+    secret = "hunter"  # noqa: S105 - made up, to be looked for
+    scaling.add_cluster(Cluster("small", controller="10.0.0.1"))
+    nodes = [NodeSpec("n1", "10.0.0.7", Credentials(password=secret + "22")), NodeSpec("n2", "10.0.0.8")]
+    options = RunOptions(credentials=Credentials(user="admin", port=2222, password=secret + "33"))
+    run = scaling.scale_up("small", nodes, options).wait(LIMIT)
+    with pytest.raises(RefusedError, match="login password of the nodes, the login password of n1") as refused:
+        scaling.retry(run.id)
+    assert refused.value.code == "credentials-needed"
+    again = RunOptions(credentials=Credentials(password=secret + "4"))
+    run = scaling.retry(run.id, again, [NodeSpec("n1", "10.0.0.9", Credentials(password=secret[:1]))]).wait(LIMIT)
+    assert {task.node: task.error_message for task in scaling.tasks(run.id)} == {
+        "n1": "10.0.0.9 admin 2222 1",
+        "n2": "10.0.0.8 admin 2222 7",
+    }
+    assert secret not in str(scaling.runs())
+
+
 @pytest.fixture
 def other_tmpdir():
     # short, for sockets lie in it

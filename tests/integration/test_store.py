@@ -448,3 +448,19 @@ def test_a_living_run_of_this_machine_stays_whatever_the_clock_says(store, tmp_p
     with store.begin() as connection:
         connection.execute(text("UPDATE runs SET owner_ticks = owner_ticks + 1"))
     assert [run.id for run in recover(store, tmp_path)] == ["r1"]
+
+
+def test_old_logs_and_timings_are_deleted_and_what_came_of_the_runs_stays(store):
+    now = time.time()
+    for name, created, ended in (("r1", now - 1000, True), ("old", now - 1000, False), ("new", now, True)):
+        store.create_run(a_run(name, (name,), created=created))
+        store.record(store.run(name), lines=[a_line("x", name) | {"run_id": name}])
+        if ended:
+            store.end_run(store.run(name), RunStatus.FAILED, Failure("run-interrupted", "why"))
+    store.save_timings("kind", "r1", {"install": Timing(1.0)})
+    store.delete_logs(now - 500)
+    assert [len(store.log(name, name)) for name in ("r1", "old", "new")] == [0, 1, 1]
+    assert store.tasks("r1")[0].error.reason == "why"
+    assert store.timings("kind") == {"install": (1.0, 1.0)}
+    store.delete_logs(time.time() + 1)
+    assert store.timings("kind") == {}

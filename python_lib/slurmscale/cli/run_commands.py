@@ -109,15 +109,25 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter per option
     _work(Operation.CHECK, locals())
 
 
-def retry(
+def retry(  # noqa: PLR0913, PLR0917 - one parameter per option
     run: Annotated[str, typer.Argument(help="A run that has ended; see `slurmscale runs`.")],
     extra_vars: common.ExtraVarsOption = None,
     forks: common.ForksOption = None,
-    json: common.JsonOption = False,  # noqa: FBT002 - an option of the command line, as the following one
+    ask_pass: AskPassOption = False,  # noqa: FBT002 - an option of the command line, as the following ones
+    ask_become_pass: AskBecomeOption = False,  # noqa: FBT002
+    ask_vault_pass: AskVaultOption = False,  # noqa: FBT002
+    json: common.JsonOption = False,  # noqa: FBT002
     yes: YesOption = False,  # noqa: FBT002
 ) -> None:
     """Run the nodes of a run again that did not succeed."""
-    options = RunOptions(extra_vars=common.extra_vars(extra_vars), forks=forks)
+    options = RunOptions(
+        extra_vars=common.extra_vars(extra_vars),
+        forks=forks,
+        credentials=Credentials(
+            password=_ask("Login password", ask_pass), become_password=_ask("Password of sudo", ask_become_pass)
+        ),
+        vault_password=_ask("Vault password", ask_vault_pass),
+    )
     with output.without_a_reader(), Scaling() as scaling:
         _finish(scaling.retry(run, options), json=json, yes=yes)
 

@@ -142,7 +142,11 @@ class AnsibleJob:
 
     def _end(self, *, force: bool) -> None:
         with self._stopping:
-            processes.stop_processes(self.pid, self.run_dir, force=force)
+            left = processes.stop_processes(self.pid, self.run_dir, force=force)
+            if left and self.stopped:
+                numbers = ", ".join(map(str, left))
+                remedy = f"End the processes {numbers} on this machine by hand: they are another user's. "
+                self.stopped = self.stopped._replace(remedy=remedy + self.stopped.remedy)
             processes.stop_on_nodes(self._control)
 
     def _work(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slurmscale import settings
 from slurmscale.errors import NodesError, RefusedError
@@ -16,7 +19,7 @@ from slurmscale.inventory import vault
 from slurmscale.inventory.ansible_inventory import CONTROLLER, Inventory
 from slurmscale.inventory.names import check_credentials, check_host, check_variables, shown
 from slurmscale.inventory.secrets import Redactor
-from slurmscale.models import Cluster, Counts, NodeSpec, Run, RunOptions
+from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
 from slurmscale.runner import processes, project
 from slurmscale.runner.protocol import Launch
@@ -24,9 +27,13 @@ from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _LONGEST_RUN = 365 * 24 * 3600
+
+
+_OVER_THE_NETWORK = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh"})
+_SSH_PORT = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         vault_password_file=options.vault_password_file,
         report=request.operation.reports and "report" not in options.extra_vars,
     )
+    run = dataclasses.replace(run, claims=_machines(run.nodes, known, launch.added))
     return PreparedRun(run, launch, _redactor(known, launch, secret_vars))
 
 
@@ -157,9 +165,131 @@ def _run(
         check=options.check,
         variables=plain_vars,
         secret_names=tuple(secret_vars),
+        logins=_logins(request),
         retry_of=request.retry_of,
         **processes.owner(),
     )
+
+
+def _machines(names: Iterable[str], known: Inventory, added: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the machine behind each node: what two inventories or clusters call differently is one machine still."""
+    here = socket.gethostname()
+    own = added.get("_meta", {}).get("hostvars", {})
+
+    def machine(name: str) -> str:
+        variables = {**known.hostvars.get(name, {}), **own.get(name, {})}
+        connection = _text(variables.get("ansible_connection", "ssh"))
+        if connection not in _OVER_THE_NETWORK:
+            return f"{connection} {here} {name}"
+        host = _text(variables.get("ansible_host", name))
+        return f"{_address(host)} {_text(variables.get('ansible_port') or _SSH_PORT)}"
+
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        return tuple(pool.map(machine, names))
+
+
+def _address(host: str) -> str:
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError):
+        # Ansible may know it by other means, such as the configuration of ssh
+        return host.lower()
+
+
+def _text(value: Any) -> str:
+    return str(value.get("__ansible_unsafe", value) if isinstance(value, dict) else value)
+
+
+def _logins(request: Request) -> dict[str, Any]:
+    """Return how to log in as far as it is not secret, and what has to be given again to repeat the run."""
+    options = request.options
+    nodes = {
+        name: {"host": spec.host, **_plain_login(spec.credentials)}
+        for name, spec in request.specs.items()
+        if spec != NodeSpec(name)
+    }
+    secret = [
+        ("of the nodes", options.credentials),
+        *((f"of {name}", request.specs[name].credentials) for name in nodes),
+    ]
+    wanted = [
+        f"{what} {whose}"
+        for whose, given in secret
+        for what, value in (("login password", given.password), ("sudo password", given.become_password))
+        if value is not None
+    ]
+    if options.vault_password is not None:
+        wanted.append("password of Ansible Vault")
+    return {
+        "nodes": nodes,
+        "run": _plain_login(options.credentials),
+        "vault_password_file": options.vault_password_file,
+        "secrets": wanted,
+    }
+
+
+def _plain_login(given: Credentials) -> dict[str, Any]:
+    return {"user": given.user, "port": given.port, "private_key_file": given.private_key_file}
+
+
+def repeat(
+    run: Run, names: list[str], options: RunOptions, given: Mapping[str, NodeSpec]
+) -> tuple[list[NodeSpec], RunOptions]:
+    """Return the nodes and the choices that repeat a run for some of its nodes.
+
+    Args:
+        run: The run.
+        names: The nodes.
+        options: What is given anew; it wins over what the run had.
+        given: Nodes whose login is given anew.
+
+    Raises:
+        RefusedError: Something secret is missing.
+    """
+    logins = {"nodes": {}, "run": {}, "vault_password_file": None, "secrets": [], **run.logins}
+    anew = options.credentials
+    found = {
+        "login password of the nodes": anew.password, "sudo password of the nodes": anew.become_password,
+        "password of Ansible Vault": options.vault_password,
+    }  # fmt: skip
+    for name, spec in given.items():
+        found |= {
+            f"login password of {name}": spec.credentials.password,
+            f"sudo password of {name}": spec.credentials.become_password,
+        }
+    others = {
+        f"{what} of {node}" for node in set(run.nodes) - set(names) for what in ("login password", "sudo password")
+    }
+    missing = [text for text in logins["secrets"] if found.get(text) is None and text not in others]
+    variables = [name for name in run.secret_names if name not in options.extra_vars]
+    if missing or variables:
+        wanted = [*(f"the {text}" for text in missing), *(f"{name} (-e)" for name in variables)]
+        raise RefusedError(
+            f"Run {run.id} was started with secrets, which are never kept.",
+            f"Give again: {', '.join(wanted)}.",
+            code="credentials-needed",
+        )
+    options = dataclasses.replace(
+        options,
+        extra_vars=run.variables | options.extra_vars,
+        forks=options.forks or run.forks,
+        check=options.check or run.check,
+        credentials=_completed(anew, logins["run"]),
+        vault_password_file=options.vault_password_file or logins["vault_password_file"],
+    )
+    return [given.get(name) or _spec(name, logins["nodes"].get(name)) for name in names], options
+
+
+def _completed(given: Credentials, known: Mapping[str, Any]) -> Credentials:
+    missing = {name: value for name, value in known.items() if getattr(given, name) is None}
+    return dataclasses.replace(given, **missing)
+
+
+def _spec(name: str, known: Mapping[str, Any] | None) -> NodeSpec:
+    if known is None:
+        return NodeSpec(name)
+    login = {key: value for key, value in known.items() if key != "host"}
+    return NodeSpec(name, known["host"], Credentials(**login))
 
 
 def _redactor(known: Inventory, launch: Launch, secret_vars: dict[str, object]) -> Redactor:

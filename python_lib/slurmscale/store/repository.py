@@ -264,6 +264,13 @@ class Store(Database):
         with self.explained("read"), self.engine.connect() as connection:
             return [log_line_of_row(row) for row in connection.execute(query).mappings()]
 
+    def delete_logs(self, before: float) -> None:
+        """Delete the logs and timings of runs that began before a time and have ended; runs and tasks stay."""
+        old = select(runs.c.id).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
+        with self.explained("write"), self.begin() as connection:
+            connection.execute(delete(log_lines).where(log_lines.c.run_id.in_(old)))
+            connection.execute(delete(timings).where(timings.c.created_at < before))
+
     # -- what earlier runs teach
 
     def timings(self, kind: str) -> dict[str, Timing]:

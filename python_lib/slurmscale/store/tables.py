@@ -79,6 +79,7 @@ runs = Table(
     Column("check_mode", Boolean, nullable=False),
     Column("variables", JSON, nullable=False),
     Column("secret_names", JSON, nullable=False),
+    Column("logins", JSON, nullable=False),
     Column("retry_of", String(64)),
     Column("owner_id", String(64), nullable=False),
     Column("owner_host", String(255), nullable=False),

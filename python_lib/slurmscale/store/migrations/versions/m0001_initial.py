@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("check_mode", sa.Boolean(), nullable=False),
         sa.Column("variables", sa.JSON(), nullable=False),
         sa.Column("secret_names", sa.JSON(), nullable=False),
+        sa.Column("logins", sa.JSON(), nullable=False),
         sa.Column("retry_of", sa.String(length=64), nullable=True),
         sa.Column("owner_id", sa.String(length=64), nullable=False),
         sa.Column("owner_host", sa.String(length=255), nullable=False),
