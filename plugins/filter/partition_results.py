@@ -17,7 +17,7 @@ name: partition_results
 short_description: Sums up the test jobs of all partitions
 version_added: "0.1.0"
 description:
-  - Puts together where test jobs should run, what became of them, and what they said.
+  - Puts together where test jobs ran, how they ended, and their output.
 options:
   _input:
     description: What P(ai_infra.slurm.partition_tests#filter) returns.
@@ -30,7 +30,7 @@ options:
     elements: dict
     required: true
   shown:
-    description: Results of a loop of C(scontrol show job) over these jobs, whose comment is what they said.
+    description: Results of a loop of C(scontrol show job) over these jobs, whose comment is their output.
     type: list
     elements: dict
     required: true
@@ -43,7 +43,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    ok (whether each partition is proved), tests (partition, node, ok, job_id, state, message, output) and table (text).
+    ok (whether each partition ran its job), tests (partition, node, ok, job_id, state, message, output) and table.
   type: dict
 """
 
@@ -52,14 +52,14 @@ def partition_results(
     tests: Sequence[Mapping[str, Any]], jobs: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return the results and the table."""
-    ended = {result["item"]["partition"]: (result, said) for result, said in zip(jobs, shown, strict=True)}
+    ended = {result["item"]["partition"]: (result, show) for result, show in zip(jobs, shown, strict=True)}
     rows = [_row(test, *ended.get(test["partition"], ({}, {}))) for test in tests]
     return {"ok": all(row["ok"] for row in rows), "tests": rows, "table": _table(rows)}
 
 
-def _row(test: Mapping[str, Any], result: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+def _row(test: Mapping[str, Any], result: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
     job = (result.get("jobs") or {}).get(test["node"]) or {}
-    output = re.search(r"^\s*Comment=(.*)$", said.get("stdout") or "", re.MULTILINE)
+    output = re.search(r"^\s*Comment=(.*)$", shown.get("stdout") or "", re.MULTILINE)
     return {
         "partition": test["partition"],
         "node": test["node"],

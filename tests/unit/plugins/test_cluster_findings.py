@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.cluster_findings import cluster_findings
-from ansible_collections.ai_infra.slurm.plugins.filter.partition_results import partition_results
-from ansible_collections.ai_infra.slurm.plugins.filter.partition_tests import partition_tests
-from ansible_collections.ai_infra.slurm.plugins.filter.repair_report import repair_report
 
 KEY = "/etc/munge/munge.key"
 CACHE = "/var/spool/slurmd/conf-cache"
@@ -300,64 +297,3 @@ def test_what_is_wrong_with_the_controller_is_found(
 ) -> None:
     problems = found(controller=controller, known=known)
     assert problems[f"ctl1 {check}"]["fix"] == fix
-
-
-def test_the_report_tells_what_was_fixed_and_why_something_is_left() -> None:
-    wrong = {"needed": "active", "found": "failed", "reason": "failed (needed: active)", "note": False}
-    down = {**wrong, "code": "service-down", "check": "service slurmd", "remedy": "fix starts it.", "fix": ["slurmd"]}
-    fixed, failed = {**down, "host": "n07"}, {**down, "host": "n08"}
-    clock = {**failed, "code": "clock-differs", "check": "clock", "remedy": "Set up chrony.", "fix": []}
-    drain = {**clock, "code": "node-held-by-others", "check": "state", "note": True}
-    failure = {"code": "task-failed", "reason": "Start slurmd: no unit.", "remedy": "See the journal."}
-    report = repair_report([fixed, failed, clock], [failed, clock, drain], {"n08": failure})
-    assert not report["well"]
-    assert {(one["host"], one["check"]): (one["result"], one["code"]) for one in report["findings"]} == {
-        ("n07", "service slurmd"): ("fixed", "service-down"),
-        ("n08", "service slurmd"): ("left", "service-down"),
-        ("n08", "clock"): ("left", "clock-differs"),
-        ("n08", "state"): ("note", "node-held-by-others"),
-    }
-    assert all({"reason", "remedy"} <= set(one) for one in report["findings"])
-    assert "The fix failed: Start slurmd: no unit. See the journal." in report["table"]
-    assert "Set up chrony." in report["table"]
-    assert report["table"].endswith("1 fixed, 2 left, 1 note.")
-    assert repair_report([drain])["well"]
-    assert repair_report([])["table"] == "Nothing is wrong."
-
-
-def test_a_test_job_goes_to_an_idle_node_and_a_partition_without_any_says_why() -> None:
-    nodes = {
-        "n07": registered("ALLOCATED", partitions=["batch", "full"]),
-        "n08": registered("IDLE+DRAIN", partitions=["batch", "out"]),
-        "n09": registered("IDLE", partitions=["batch", "down"]),
-    }
-    partitions = {name: {"state": "UP"} for name in ("batch", "full", "out", "empty")} | {"down": {"state": "DOWN"}}
-    tests = {one["partition"]: one for one in partition_tests({"nodes": nodes, "partitions": partitions})}
-    assert (tests["batch"]["node"], tests["batch"]["busy"]) == ("n09", False)
-    assert (tests["full"]["node"], tests["full"]["busy"]) == ("n07", True)
-    assert "n08 IDLE+DRAIN" in tests["out"]["message"]
-    assert "it has none" in tests["empty"]["message"]
-    assert tests["down"]["message"] == "the partition is DOWN"
-
-
-def test_what_test_jobs_said_is_shown() -> None:
-    tests = [
-        {"partition": "batch", "node": "n07", "busy": False, "message": ""},
-        {"partition": "out", "node": "", "busy": False, "message": "no node of it takes jobs"},
-    ]
-    job = {"ok": True, "job_id": "5", "state": "COMPLETED", "message": "job 5 COMPLETED"}
-    said = {"stdout": "JobId=5 JobName=x\n   Comment=n07, 2 CPUs \n   WorkDir=/\n"}
-    result = partition_results(tests, [{"item": tests[0], "jobs": {"n07": job}}], [said])
-    assert not result["ok"]
-    assert [one["output"] for one in result["tests"]] == ["n07, 2 CPUs", ""]
-    assert result["table"].splitlines()[1].split() == [
-        "batch",
-        "n07",
-        "5",
-        "job",
-        "5",
-        "COMPLETED",
-        "n07,",
-        "2",
-        "CPUs",
-    ]
