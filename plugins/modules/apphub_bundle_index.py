@@ -81,7 +81,7 @@ def read_index(module: AnsibleModule, path: str) -> Dict[str, Any]:
         FailureError: It can't be used.
     """
     server = http_client.Server(module.params)
-    data = server.get("pkgs/" + path, http_client.MAX_LIST)
+    data = server.get("pkgs/" + path)
     if module.params["key"]:
         keyring = gpg.Keyring(os.path.join(module.tmpdir, "gnupg"), module.params["key"].encode("utf-8"))
         signature = keyring.verify(data, server.get(f"pkgs/{path}.asc"))

@@ -107,7 +107,7 @@ def ask(params: Dict[str, Any], url: str) -> Dict[str, Any]:
     answers = []
     for path, limit in (
         ("healthz", _SMALL),
-        ("pkgs/catalog.json", http_client.MAX_LIST),
+        ("pkgs/catalog.json", http_client.MAX_INDEX),
         ("pkgs/apphub.asc", _SMALL),
     ):
         try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 #: Packages of all repositories together, in all versions; the largest AppHub has some thousands.
-MAX_PACKAGES = 20000
+MAX_PACKAGES = 100000
 # Architectures of packages for every machine, and what is served when there are only such.
 EVERY_ARCHITECTURE = {"deb": "all", "rpm": "noarch"}
 DEFAULT_ARCHITECTURE = {"deb": "amd64", "rpm": "x86_64"}

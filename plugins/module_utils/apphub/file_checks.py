@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.http_client import MAX_INDEX, MAX_LIST
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class FileChecks:
     def fetch(self, check: str, path: str) -> Optional[bytes]:
         """Return a file below /pkgs; None, with a finding, when it can't be fetched."""
         try:
-            return self._server.get("pkgs/" + path, MAX_LIST if path.endswith(".json") else MAX_INDEX)
+            return self._server.get("pkgs/" + path)
         except FailureError as error:
             self._report(check, path, error.failure)
             return None

@@ -26,10 +26,8 @@ ARGUMENTS = {
     "login": {"type": "str", "default": "", "no_log": True},
     "proxy": {"type": "str", "default": ""},
 }
-#: Bytes of the largest index of apt or yum; that of a thousand packages has one million.
+#: Bytes of the largest index; that of a thousand packages has one million.
 MAX_INDEX = 64 << 20
-#: Bytes of the largest list as JSON, of which each can become twenty in memory; a thousand packages have 250,000.
-MAX_LIST = 4 << 20
 #: Bytes of the largest file of all.
 MAX_FILE = 4 << 30
 # A download may take longer than an answer, but what is slower than this many bytes per second hangs.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,19 +50,3 @@ def test_a_package_that_is_a_link_to_nothing_is_refused(source: Path) -> None:
     with pytest.raises(FailureError, match=r"gone_1_amd64.deb is no file") as raised:
         names(source)
     assert raised.value.failure.code is Code.APPHUB_PACKAGE_INVALID
-
-
-def test_a_package_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage, folder = tmp_path / "stage", tmp_path / "packages" / NOBLE
-    (stage / "DEBIAN").mkdir(parents=True)
-    folder.mkdir(parents=True)
-    (stage / "DEBIAN/control").write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: t\nDescription: t\n")
-    for number in range(5):
-        (stage / str(number)).touch()
-    package = folder / "a_1_all.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", stage, package], check=True, capture_output=True)
-    files = packages.scan([str(tmp_path / "packages")])
-    assert packages.wanted(files, {})[NOBLE][0].package == "a"
-    monkeypatch.setattr(packages, "MAX_FILES", 4)
-    with pytest.raises(FailureError, match=r"a_1_all.deb cannot be published: .*more than 4 files"):
-        packages.wanted(files, {})

@@ -27,8 +27,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         f"http://hub/pkgs/{folder}/index.json": json.dumps(INDEX).encode() for folder in ("slurm-client", "slurm-apk")
     }
 
-    def get(server: http_client.Server, path: str, limit: int = 0) -> bytes:
-        assert limit <= http_client.MAX_LIST
+    def get(server: http_client.Server, path: str) -> bytes:
         if f"{server.url}/{path}" not in files:
             raise FailureError(Code.APPHUB_FILE_MISSING, "HTTP 404 Not Found.", "Publish.")
         return files[f"{server.url}/{path}"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
@@ -16,7 +14,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Runner = Callable[..., dict[str, Any]]
 
@@ -37,10 +35,6 @@ class Programs:
             raise FailureError(Code.APPHUB_TOOL_FAILED, f"{command[0]} failed: no space left")
         answer = getattr(self, "_" + command[0].replace("-", "_"))
         return answer(command, cwd, env) or b""
-
-    @contextlib.contextmanager
-    def output_of(self, command: list[str]) -> Iterator[io.BytesIO]:
-        yield io.BytesIO(self(command))
 
     @staticmethod
     def _read(path: str) -> bytes:
@@ -97,7 +91,6 @@ class Programs:
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     stand_in = Programs()
     monkeypatch.setattr(commands, "run", stand_in)
-    monkeypatch.setattr(commands, "output_of", stand_in.output_of)
     return stand_in
 
 

@@ -1,0 +1,47 @@
+"""The codes of failures: what is used exists, and what exists is used."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .conftest import Tree
+
+# Of a task `require`, of a failure in a set_fact, or chosen by an expression.
+IN_YAML = re.compile(r"""(?:\bcode: |'code': )("\{\{.*|'?[a-z][a-z-]+'?)""")
+WORD = re.compile(r"'?\b([a-z]+(?:-[a-z]+)+)\b'?")
+
+
+def yaml_files(tree: Tree) -> Iterator[Path]:
+    yield from tree.root.glob("playbooks/**/*.yml")
+    yield from tree.root.glob("roles/*/tasks/*.yml")
+
+
+def codes_in(text: str) -> set[str]:
+    """Return the codes that stand in a file of tasks."""
+    return {word for found in IN_YAML.findall(text) for word in WORD.findall(found)}
+
+
+def test_codes_of_playbooks_and_roles_exist(tree: Tree) -> None:
+    known = {code.value for code in Code}
+    unknown = {
+        f"{path.relative_to(tree.root)}: {code}"
+        for path in yaml_files(tree)
+        for code in codes_in(path.read_text(encoding="utf-8")) - known
+    }
+    assert not sorted(unknown), sorted(unknown)
+
+
+def test_codes_are_found_in_all_their_forms() -> None:
+    text = """
+      code: request-invalid
+      code: "{{ 'job-failed' if action == 'test' else 'cluster-faulty' }}"
+      {{ {'code': 'node-busy', 'reason': x} }}
+    """
+    assert codes_in(text) == {"request-invalid", "job-failed", "cluster-faulty", "node-busy"}
