@@ -8,14 +8,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: slurm_job
-short_description: Proves nodes with a real job
+short_description: Verify nodes with a real job
 version_added: "0.1.0"
 description:
   - Submits one small batch job per node, or one job over all nodes, all at once, and follows them to their end. Runs
     on a host with Slurm's client commands, as a user who may submit jobs.
   - The jobs write no files, need one CPU and 64 MB, and end by themselves. A job that has not ended in time is
     cancelled.
-  - A node that does not pass does not fail the module, so that it does not stop the others. Look at RV(jobs) or
+  - A node that does not pass does not fail the module, so that it does not stop the others. See RV(jobs) or
     RV(failed_nodes).
 options:
   nodes:
@@ -48,8 +48,8 @@ options:
     description: Minutes that Slurm lets the job run.
     type: int
     default: 2
-  busy_is_proof:
-    description: A node on which somebody's job runs is proven by it, and gets no job that would have to wait.
+  accept_busy:
+    description: A node on which somebody's job runs is verified by it, and gets no job that would have to wait.
     type: bool
     default: true
   timeout:
@@ -57,7 +57,7 @@ options:
     type: float
     default: 120
   interval:
-    description: Seconds between looks at the jobs.
+    description: Seconds between checks of the jobs.
     type: float
     default: 0.5
   conf:
@@ -78,11 +78,11 @@ EXAMPLES = r"""
 - name: Run a job on every new node
   ai_infra.slurm.slurm_job:
     nodes: [node7, node8]
-  register: proof
+  register: verification
 
 - name: Report the nodes that did not pass
   ansible.builtin.debug:
-    msg: "{{ proof.failed_nodes }}"
+    msg: "{{ verification.failed_nodes }}"
 
 - name: Run one job over the whole cluster, as a user
   ai_infra.slurm.slurm_job:
@@ -94,12 +94,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 jobs:
-  description: What became of each node.
+  description: The result of each node.
   returned: always
   type: dict
   contains:
     ok:
-      description: Whether the node is proven (in check mode, true).
+      description: Whether the node is verified (in check mode, true).
       type: bool
     job_id:
       description: Our job; null when none was submitted.
@@ -113,13 +113,16 @@ jobs:
     message:
       description: What happened, with Slurm's reason.
       type: str
+    failure:
+      description: For a node that is not verified, code, reason and remedy; else null.
+      type: dict
     seconds:
       description: Seconds from submission to the end.
       type: float
   sample: {"node7": {"ok": true, "job_id": "4711", "state": "COMPLETED", "exit_code": "0:0",
-    "message": "job 4711 COMPLETED", "seconds": 1.2}}
+    "message": "job 4711 COMPLETED", "failure": null, "seconds": 1.2}}
 failed_nodes:
-  description: Nodes that are not proven.
+  description: Nodes that are not verified.
   returned: always
   type: list
   elements: str
@@ -127,9 +130,10 @@ failed_nodes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import Options, outcome, verify_nodes
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 
 ARGUMENTS = {
     "nodes": {"type": "list", "elements": "str", "required": True},
@@ -140,7 +144,7 @@ ARGUMENTS = {
     "account": {"type": "str"},
     "qos": {"type": "str"},
     "time_limit": {"type": "int", "default": 2},
-    "busy_is_proof": {"type": "bool", "default": True},
+    "accept_busy": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 120},
     "interval": {"type": "float", "default": 0.5},
     "conf": {"type": "path"},
@@ -154,14 +158,13 @@ def main() -> None:
     try:
         names = [name for item in wanted["nodes"] for name in hostlist.expand(item, wanted["conf"])]
         if module.check_mode:
-            jobs = {name: slurm_proof.outcome(ok=True, message="no job is submitted in check mode") for name in names}
+            jobs = {name: outcome("no job is submitted in check mode") for name in names}
             module.exit_json(changed=False, skipped=True, jobs=jobs, failed_nodes=[])
-        options = slurm_proof.Options(
-            **{name: wanted[name] for name in slurm_proof.Options._fields},
-        )
-        jobs = slurm_proof.prove(names, options, per_node=wanted["per_node"])
-    except slurm_commands.SlurmCommandError as error:
-        module.fail_json(msg="{0}. The controller must answer before nodes can be proven.".format(error))
+        options = Options(**{name: wanted[name] for name in Options._fields})
+        jobs = verify_nodes(names, options, per_node=wanted["per_node"])
+    except SlurmCommandError as error:
+        remedy = "The controller must answer before nodes can be verified: systemctl status slurmctld"
+        fail(module, Failure(Code.CONTROLLER_NOT_ANSWERING, str(error), remedy))
     failed = [name for name, job in jobs.items() if not job["ok"]]
     module.exit_json(changed=False, jobs=jobs, failed_nodes=failed)
 

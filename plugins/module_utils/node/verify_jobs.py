@@ -1,6 +1,5 @@
-# Copyright 2026 The slurmscale authors
-# SPDX-License-Identifier: Apache-2.0
-"""Proves nodes by real jobs: submits them, follows them to their end, and cancels what is late."""
+# Apache License 2.0 (see LICENSE)
+"""Verifies nodes by real jobs: submits them, follows them to their end, and cancels what is late."""
 
 from __future__ import annotations
 
@@ -8,9 +7,8 @@ import math
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs, node_states
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 
 # Enough for a shell under a memory cgroup. A node that states no RealMemory counts as 1 MB and would refuse it.
@@ -26,42 +24,51 @@ class Options(NamedTuple):
     account: Optional[str]
     qos: Optional[str]
     time_limit: int
-    busy_is_proof: bool
+    accept_busy: bool
     timeout: float
     interval: float
     conf: Optional[str]
 
 
 class Submitted(NamedTuple):
-    """A job of ours and the nodes that it proves."""
+    """A job of ours and the nodes that it verifies."""
 
     nodes: List[str]
     begun: float
 
 
 def outcome(
-    *,
-    ok: bool,
     message: str,
-    job: Optional[slurm_jobs.Job] = None,
+    failure: Optional[Failure] = None,
+    job: Optional[jobs.Job] = None,
     seconds: float = 0.0,
 ) -> Dict[str, Any]:
-    """Describe what became of a node.
+    """Describe the result of a node.
 
     Args:
-        ok: Whether it is proven.
         message: What happened.
+        failure: Why the node is not verified; without it, it is.
         job: Our job, if one was submitted.
         seconds: Since its submission.
     """
     return {
-        "ok": ok,
+        "ok": failure is None,
         "job_id": job.job_id if job else None,
         "state": (job.state or None) if job else None,
         "exit_code": job.exit_code if job and job.finished and job.exit_code else None,
         "message": message,
+        "failure": failure.as_dict() if failure else None,
         "seconds": round(seconds, 1),
     }
+
+
+def failed(name: str, code: Code, message: str, remedy: str = "") -> Dict[str, Any]:
+    """Describe the result of a node for which no job was submitted."""
+    return outcome(message, Failure(code, f"{name} {message}.", remedy))
+
+
+class PartitionError(FailureError):
+    """No partition can run a job on all of the nodes."""
 
 
 def choose_partition(nodes: List[Dict[str, Any]], partitions: Dict[str, Dict[str, Any]]) -> str:
@@ -75,13 +82,17 @@ def choose_partition(nodes: List[Dict[str, Any]], partitions: Dict[str, Dict[str
         The default partition if it is one of them, else the first by name.
 
     Raises:
-        SlurmCommandError: There is none; the message tells what there is.
+        PartitionError: There is none; the message tells what there is.
     """
     common = set.intersection(*(set(node["partitions"]) for node in nodes))
     usable = [name for name in sorted(common) if partitions.get(name, {}).get("state") == "UP"]
     if not usable:
-        there = ["{0} ({1})".format(name, partitions.get(name, {}).get("state", "gone")) for name in sorted(common)]
-        raise SlurmCommandError("is in no partition that is UP, only in: {0}".format(", ".join(there) or "none"))
+        there = [f"{name} ({partitions.get(name, {}).get('state', 'gone')})" for name in sorted(common)]
+        raise PartitionError(
+            Code.PARTITION_UNAVAILABLE,
+            f"is in no partition that is UP, only in: {', '.join(there) or 'none'}",
+            "Add it to a partition that is UP, or set one UP: scontrol show partition",
+        )
     return next((name for name in usable if partitions[name]["default"]), usable[0])
 
 
@@ -97,23 +108,23 @@ def sbatch_arguments(names: List[str], partition: str, options: Options, memory:
     # Slurm itself drops the job if nobody is left to cancel it.
     deadline = math.ceil(options.timeout) + 60 * (options.time_limit + 1)
     arguments = [
-        "--job-name={0}-proof".format(node_states.PREFIX),
-        "--partition={0}".format(partition),
-        "--nodelist={0}".format(",".join(names)),
-        "--nodes={0}".format(len(names)),
-        "--ntasks={0}".format(len(names)),
+        f"--job-name={node_states.PREFIX}-verify",
+        f"--partition={partition}",
+        f"--nodelist={','.join(names)}",
+        f"--nodes={len(names)}",
+        f"--ntasks={len(names)}",
         "--ntasks-per-node=1",
-        "--time={0}".format(options.time_limit),
-        "--deadline=now+{0}".format(deadline),
+        f"--time={options.time_limit}",
+        f"--deadline=now+{deadline}",
     ]
     if memory and memory > _MEMORY:
-        arguments.append("--mem={0}".format(_MEMORY))
+        arguments.append(f"--mem={_MEMORY}")
     stated = (("uid", options.user), ("account", options.account), ("qos", options.qos))
-    return arguments + ["--{0}={1}".format(key, value) for key, value in stated if value]
+    return arguments + [f"--{key}={value}" for key, value in stated if value]
 
 
-class Proof:
-    """One proof of some nodes.
+class JobRun:
+    """Jobs that verify some nodes.
 
     Args:
         names: The nodes.
@@ -135,98 +146,104 @@ class Proof:
         Raises:
             SlurmCommandError: The controller gives no answer.
         """
-        nodes = slurm_commands.show_nodes(conf=self.options.conf)
-        partitions = slurm_commands.show_partitions(conf=self.options.conf)
+        nodes = commands.show_nodes(conf=self.options.conf)
+        partitions = commands.show_partitions(conf=self.options.conf)
         for name in self.names:
             if name not in nodes:
-                self.outcomes[name] = outcome(ok=False, message="the controller does not know this node")
+                self.outcomes[name] = failed(name, Code.NODE_NOT_REGISTERED, "is not known to the controller")
             elif not node_states.is_available(nodes[name]["state"]):
-                message = "takes no jobs: {0}".format(node_states.state_text(nodes[name]))
                 reason = node_states.held_reason(nodes[name])
-                self.outcomes[name] = outcome(ok=False, message=message + (" ({0})".format(reason) if reason else ""))
+                message = f"takes no jobs: {node_states.state_text(nodes[name])}" + (f" ({reason})" if reason else "")
+                self.outcomes[name] = failed(
+                    name, Code.NODE_NOT_AVAILABLE, message, f"Find out why: scontrol show node {name}"
+                )
         if per_node:
             self._accept_busy()
-            batches = [[name] for name in self._open()]
+            batches = [[name] for name in self._pending()]
         else:
-            batches = self._whole_batch()
+            batches = self._batch_of_all()
         for batch in batches:
             self._submit_one(batch, nodes, partitions)
 
-    def _whole_batch(self) -> List[List[str]]:
+    def _batch_of_all(self) -> List[List[str]]:
         if self.outcomes:
             bad = ", ".join(sorted(self.outcomes))
-            for name in self._open():
-                self.outcomes[name] = outcome(
-                    ok=False, message="no job over all nodes is possible: see {0}".format(bad)
-                )
-        return [self._open()] if self._open() else []
+            for name in self._pending():
+                message = f"no job over all nodes is possible: see {bad}"
+                failure = Failure(Code.JOB_NOT_SUBMITTED, f"No job over all nodes is possible: see {bad}.")
+                self.outcomes[name] = outcome(message, failure)
+        return [self._pending()] if self._pending() else []
 
-    def _open(self) -> List[str]:
+    def _pending(self) -> List[str]:
         return [name for name in self.names if name not in self.outcomes]
 
     def _accept_busy(self, ours: Optional[Dict[str, str]] = None) -> None:
-        """Take nodes as proven on which a job of somebody else runs."""
-        waiting = list(ours or self._open())
-        if not (self.options.busy_is_proof and waiting):
+        """Count nodes as verified on which a job of somebody else runs."""
+        waiting = list(ours or self._pending())
+        if not (self.options.accept_busy and waiting):
             return
-        for name, ids in slurm_jobs.jobs_on(waiting, self.options.conf, states=("RUNNING",)).items():
+        for name, ids in jobs.jobs_on(waiting, self.options.conf, states=("RUNNING",)).items():
             others = [job_id for job_id in ids if job_id not in self._jobs]
             if others:
-                message = "runs jobs {0} already, so no job of ours had to run".format(",".join(others))
-                self.outcomes[name] = outcome(ok=True, message=message)
+                self.outcomes[name] = outcome(f"runs jobs {','.join(others)} already, so no job of ours had to run")
                 self._drop((ours or {}).get(name))
 
     def _drop(self, job_id: Optional[str]) -> None:
         if job_id and self._jobs.pop(job_id, None):
-            slurm_jobs.cancel([job_id], self.options.conf)
+            jobs.cancel([job_id], self.options.conf)
 
     def _submit_one(self, batch: List[str], nodes: Dict[str, Any], partitions: Dict[str, Any]) -> None:
         described = [nodes[name] for name in batch]
         command = self.options.command
         if len(batch) > 1:
-            command = "srun --mpi=none sh -c {0}".format("'" + command.replace("'", "'\\''") + "'")
+            quoted = command.replace("'", "'\\''")
+            command = f"srun --mpi=none sh -c '{quoted}'"
         try:
             partition = self.options.partition or choose_partition(described, partitions)
             memory = min(node["real_memory"] or 0 for node in described)
             arguments = sbatch_arguments(batch, partition, self.options, memory)
-            job_id = slurm_jobs.submit(arguments, command, self.options.conf)
+            job_id = jobs.submit(arguments, command, self.options.conf)
+        except PartitionError as problem:
+            self.outcomes.update({name: failed(name, *problem.failure) for name in batch})
         except SlurmCommandError as problem:
-            self.outcomes.update({name: outcome(ok=False, message=str(problem)) for name in batch})
+            remedy = "State a user, account, partition or QOS with which jobs may be submitted."
+            failure = Failure(Code.JOB_NOT_SUBMITTED, f"The job was not accepted: {problem}", remedy)
+            self.outcomes.update({name: outcome(str(problem), failure) for name in batch})
         else:
             self._jobs[job_id] = Submitted(batch, time.monotonic())
 
     def follow(self) -> None:
-        """Look at all jobs, at each interval in one call, until they have ended or the time is over."""
+        """Follow all jobs, at each interval in one call, until they have ended or the time is over."""
         deadline = time.monotonic() + self.options.timeout
         missing: Dict[str, int] = {}
-        last: Dict[str, slurm_jobs.Job] = {}
+        last: Dict[str, jobs.Job] = {}
         while self._jobs:
             try:
-                seen = slurm_jobs.find(list(self._jobs), self.options.conf)
+                found = jobs.find(list(self._jobs), self.options.conf)
                 self._problem = ""
             except SlurmCommandError as problem:
                 # The controller may be restarting; the jobs don't care.
-                seen, self._problem = {}, str(problem)
-            last.update(seen)
+                found, self._problem = {}, str(problem)
+            last.update(found)
             for job_id in list(self._jobs):
-                if job_id in seen and seen[job_id].finished:
-                    self._finish(seen[job_id])
-                elif job_id not in seen and not self._problem:
+                if job_id in found and found[job_id].finished:
+                    self._finish(found[job_id])
+                elif job_id not in found and not self._problem:
                     missing[job_id] = missing.get(job_id, 0) + 1
                     # The accounting may lag behind the queue for a few seconds.
                     if missing[job_id] * self.options.interval > 10:  # noqa: PLR2004 # seconds
                         self._lose(job_id)
-            self._accept_waiting(seen)
+            self._accept_waiting(found)
             if not self._jobs or time.monotonic() >= deadline:
                 break
             time.sleep(min(self.options.interval, max(0.1, deadline - time.monotonic())))
-        self._give_up(last)
+        self._time_out(last)
 
-    def _accept_waiting(self, seen: Dict[str, slurm_jobs.Job]) -> None:
+    def _accept_waiting(self, found: Dict[str, jobs.Job]) -> None:
         waiting = {
             submitted.nodes[0]: job_id
             for job_id, submitted in self._jobs.items()
-            if len(submitted.nodes) == 1 and job_id in seen and seen[job_id].state == "PENDING"
+            if len(submitted.nodes) == 1 and job_id in found and found[job_id].state == "PENDING"
         }
         if waiting and not self._problem:
             try:
@@ -234,43 +251,45 @@ class Proof:
             except SlurmCommandError as problem:
                 self._problem = str(problem)
 
-    def _settle(self, job: slurm_jobs.Job, message: str, *, ok: bool) -> None:
+    def _record(self, job: jobs.Job, message: str, code: Optional[Code] = None, remedy: str = "") -> None:
+        """Record the end of a job for all of its nodes; with a code it is a failure."""
         submitted = self._jobs.pop(job.job_id)
         seconds = time.monotonic() - submitted.begun
+        failure = Failure(code, f"{message[:1].upper()}{message[1:]}.", remedy) if code else None
         for name in submitted.nodes:
-            self.outcomes[name] = outcome(ok=ok, message=message, job=job, seconds=seconds)
+            self.outcomes[name] = outcome(message, failure, job, seconds)
 
-    def _finish(self, job: slurm_jobs.Job) -> None:
-        ok = job.state == slurm_jobs.SUCCESS
-        message = "job {0} {1}".format(job.job_id, job.state)
-        if not ok:
-            nodes = ",".join(self._jobs[job.job_id].nodes)
-            why = "" if job.reason in ("", "None") else " ({0})".format(job.reason)
-            message += "{0} with exit code {1}: look into slurmd's log on {2}".format(why, job.exit_code or "?", nodes)
-        self._settle(job, message, ok=ok)
+    def _finish(self, job: jobs.Job) -> None:
+        if job.state == jobs.SUCCESS:
+            self._record(job, f"job {job.job_id} {job.state}")
+            return
+        nodes = ",".join(self._jobs[job.job_id].nodes)
+        why = "" if job.reason in ("", "None") else f" ({job.reason})"
+        message = f"job {job.job_id} {job.state}{why} with exit code {job.exit_code or '?'} on {nodes}"
+        self._record(job, message, Code.JOB_FAILED, f"See slurmd's log on {nodes}: journalctl -u slurmd")
 
     def _lose(self, job_id: str) -> None:
-        message = "job {0} left the queue and no accounting tells how it ended".format(job_id)
-        self._settle(slurm_jobs.Job(job_id, "", "", "", ""), message, ok=False)
+        message = f"job {job_id} left the queue and no accounting tells how it ended"
+        remedy = "See slurmd's log on its nodes: journalctl -u slurmd"
+        self._record(jobs.Job(job_id, "", "", "", ""), message, Code.JOB_LOST, remedy)
 
-    def _give_up(self, last: Dict[str, slurm_jobs.Job]) -> None:
+    def _time_out(self, last: Dict[str, jobs.Job]) -> None:
         late = list(self._jobs)
         if not late:
             return
-        slurm_jobs.cancel(late, self.options.conf)
+        jobs.cancel(late, self.options.conf)
         for job_id in late:
-            job = last.get(job_id, slurm_jobs.Job(job_id, "", "", "", ""))
-            why = self._problem or "{0}{1}".format(
-                job.state or "never seen", "" if job.reason in ("", "None") else ", reason {0}".format(job.reason)
+            job = last.get(job_id, jobs.Job(job_id, "", "", "", ""))
+            reason = "" if job.reason in ("", "None") else f", reason {job.reason}"
+            state = self._problem or f"{job.state or 'never seen'}{reason}"
+            message = f"job {job_id} has not ended after {self.options.timeout:g} s and was cancelled: {state}"
+            self._record(
+                job, message, Code.JOB_TIMED_OUT, "Give it longer, or see why it does not start: squeue --long"
             )
-            message = "job {0} has not ended after {1:g} s and was cancelled: {2}".format(
-                job_id, self.options.timeout, why
-            )
-            self._settle(job, message, ok=False)
 
 
-def prove(names: List[str], options: Options, *, per_node: bool) -> Dict[str, Dict[str, Any]]:
-    """Prove nodes by jobs.
+def verify_nodes(names: List[str], options: Options, *, per_node: bool) -> Dict[str, Dict[str, Any]]:
+    """Verify nodes by jobs.
 
     Args:
         names: The nodes.
@@ -278,14 +297,14 @@ def prove(names: List[str], options: Options, *, per_node: bool) -> Dict[str, Di
         per_node: One job for each node, else one over all.
 
     Returns:
-        What became of each node.
+        The result of each node.
 
     Raises:
         SlurmCommandError: The controller gives no answer.
     """
     if not names:
         return {}
-    proof = Proof(names, options)
-    proof.submit(per_node=per_node)
-    proof.follow()
-    return {name: proof.outcomes[name] for name in names}
+    run = JobRun(names, options)
+    run.submit(per_node=per_node)
+    run.follow()
+    return {name: run.outcomes[name] for name in names}

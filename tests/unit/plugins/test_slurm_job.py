@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs as slurm_proof
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs as slurm_jobs
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_job
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def prove(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
+def verify(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
     del slurm, clock  # they only have to be in place
 
     def run(**options: Any) -> dict[str, Any]:
@@ -34,30 +33,31 @@ def end_jobs(slurm: FakeSlurm, state: str = "COMPLETED", exit_code: str = "0:0",
             job.update(state=state, exit_code=exit_code, reason=reason)
 
 
-def test_one_job_per_node_followed_in_one_call_per_interval(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_one_job_per_node_followed_in_one_call_per_interval(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     for name in ("n1", "n2", "n3"):
         slurm.node(name)
     clock.at(3, lambda: end_jobs(slurm))
-    result = prove(nodes=["n[1-3]"], interval=1)
+    result = verify(nodes=["n[1-3]"], interval=1)
     assert result["jobs"]["n1"] == {
         "ok": True,
         "job_id": "101",
         "state": "COMPLETED",
         "exit_code": "0:0",
         "message": "job 101 COMPLETED",
+        "failure": None,
         "seconds": 3.0,
     }
     assert (result["failed_nodes"], result["changed"]) == ([], False)
     assert len(slurm.called("sbatch")) == 3
-    looks = [call for call in slurm.called("squeue") if "--jobs=101,102,103" in call]
-    assert len(looks) == 4
+    calls = [call for call in slurm.called("squeue") if "--jobs=101,102,103" in call]
+    assert len(calls) == 4
     assert slurm.called("scancel") == []
 
 
-def test_the_job_leaves_no_file_and_goes_to_its_node(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_the_job_leaves_no_file_and_goes_to_its_node(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: end_jobs(slurm))
-    prove(nodes=["n1"], user="alice", account="physics", qos="high", time_limit=5, command="true", timeout=60)
+    verify(nodes=["n1"], user="alice", account="physics", qos="high", time_limit=5, command="true", timeout=60)
     call = slurm.called("sbatch")[0]
     for argument in (
         *("--parsable", "--chdir=/", "--output=/dev/null", "--error=/dev/null", "--no-requeue", "--mem=64"),
@@ -67,18 +67,18 @@ def test_the_job_leaves_no_file_and_goes_to_its_node(prove: Runner, slurm: FakeS
         assert argument in call
 
 
-def test_node_without_stated_memory_is_asked_for_none(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_node_without_stated_memory_is_asked_for_none(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1", RealMemory="1")
     clock.at(1, lambda: end_jobs(slurm))
-    prove(nodes=["n1"])
+    verify(nodes=["n1"])
     assert not any(argument.startswith("--mem") for argument in slurm.called("sbatch")[0])
 
 
-def test_one_job_over_all_nodes(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_one_job_over_all_nodes(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1", RealMemory="4000")
     slurm.node("n2")
     clock.at(1, lambda: end_jobs(slurm))
-    result = prove(nodes=["n1", "n2"], per_node=False, command="echo 'a b'")
+    result = verify(nodes=["n1", "n2"], per_node=False, command="echo 'a b'")
     [call] = slurm.called("sbatch")
     assert {"--nodelist=n1,n2", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1"} <= set(call)
     assert call[-1] == "--wrap=srun --mpi=none sh -c 'echo '\\''a b'\\'''"
@@ -86,56 +86,58 @@ def test_one_job_over_all_nodes(prove: Runner, slurm: FakeSlurm, clock: Clock) -
     assert result["failed_nodes"] == []
 
 
-def test_no_job_over_all_nodes_when_one_is_drained(prove: Runner, slurm: FakeSlurm) -> None:
+def test_no_job_over_all_nodes_when_one_is_drained(verify: Runner, slurm: FakeSlurm) -> None:
     slurm.node("n1")
     slurm.node("n2", "IDLE+DRAIN", "disk broken")
-    result = prove(nodes=["n1", "n2"], per_node=False)
+    result = verify(nodes=["n1", "n2"], per_node=False)
     assert result["failed_nodes"] == ["n1", "n2"]
     assert result["jobs"]["n2"]["message"] == "takes no jobs: IDLE+DRAIN (disk broken)"
     assert result["jobs"]["n1"]["message"] == "no job over all nodes is possible: see n2"
     assert slurm.called("sbatch") == []
 
 
-def test_bad_nodes_do_not_stop_the_others(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_bad_nodes_do_not_stop_the_others(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     slurm.node("n2", "DOWN", "Not responding")
     clock.at(1, lambda: end_jobs(slurm))
-    result = prove(nodes=["n1", "n2", "nope"])
+    result = verify(nodes=["n1", "n2", "nope"])
     assert result["failed_nodes"] == ["n2", "nope"]
     assert result["jobs"]["n1"]["ok"] is True
 
 
-def test_failed_job_tells_its_exit_code(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_failed_job_tells_its_exit_code(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: end_jobs(slurm, "FAILED", "7:0", "NonZeroExitCode"))
-    job = prove(nodes=["n1"])["jobs"]["n1"]
+    job = verify(nodes=["n1"])["jobs"]["n1"]
     assert (job["ok"], job["state"], job["exit_code"]) == (False, "FAILED", "7:0")
     assert job["message"].startswith("job 101 FAILED (NonZeroExitCode) with exit code 7:0")
+    assert job["failure"]["code"] == "job-failed"
 
 
-@pytest.mark.parametrize("state", sorted(slurm_jobs.FAILURES))
-def test_every_other_end_is_a_failure(state: str, prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+@pytest.mark.parametrize("state", sorted(jobs.FAILURES))
+def test_every_other_end_is_a_failure(state: str, verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: end_jobs(slurm, state))
-    assert prove(nodes=["n1"])["failed_nodes"] == ["n1"]
+    assert verify(nodes=["n1"])["failed_nodes"] == ["n1"]
 
 
-def test_job_in_completing_has_not_ended(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_job_in_completing_has_not_ended(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: slurm.jobs["101"].update(state="COMPLETING"))
     clock.at(5, lambda: slurm.jobs["101"].update(state="COMPLETED"))
-    job = prove(nodes=["n1"])["jobs"]["n1"]
+    job = verify(nodes=["n1"])["jobs"]["n1"]
     assert (job["ok"], job["seconds"]) == (True, 5.0)
 
 
 def test_waiting_job_is_cancelled_after_the_timeout_with_slurms_reason(
-    prove: Runner, slurm: FakeSlurm, clock: Clock
+    verify: Runner, slurm: FakeSlurm, clock: Clock
 ) -> None:
     slurm.node("n1")
     slurm.start_jobs = False
-    job = prove(nodes=["n1"], timeout=10)["jobs"]["n1"]
+    job = verify(nodes=["n1"], timeout=10)["jobs"]["n1"]
     assert job["message"] == "job 101 has not ended after 10 s and was cancelled: PENDING, reason Resources"
     assert (job["ok"], job["state"], job["exit_code"]) == (False, "PENDING", None)
+    assert job["failure"]["code"] == "job-timed-out"
     assert slurm.called("scancel") == [["scancel", "--quiet", "101"]]
     assert clock.now == 10
 
@@ -143,36 +145,36 @@ def test_waiting_job_is_cancelled_after_the_timeout_with_slurms_reason(
 # --- busy nodes ---
 
 
-def test_node_that_runs_a_job_is_proven_by_it(prove: Runner, slurm: FakeSlurm) -> None:
+def test_node_that_runs_a_job_is_verified_by_it(verify: Runner, slurm: FakeSlurm) -> None:
     slurm.node("n1", "ALLOCATED")
     slurm.job("7", "RUNNING", "n1")
-    job = prove(nodes=["n1"])["jobs"]["n1"]
+    job = verify(nodes=["n1"])["jobs"]["n1"]
     assert job["ok"] is True
     assert job["message"] == "runs jobs 7 already, so no job of ours had to run"
     assert slurm.called("sbatch") == []
 
 
-def test_suspended_job_proves_nothing(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_suspended_job_verifies_nothing(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     slurm.job("7", "SUSPENDED", "n1")
     clock.at(1, lambda: end_jobs(slurm))
-    assert prove(nodes=["n1"])["jobs"]["n1"]["job_id"] == "101"
+    assert verify(nodes=["n1"])["jobs"]["n1"]["job_id"] == "101"
 
 
-def test_busy_node_gets_a_job_all_the_same_when_told(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_busy_node_gets_a_job_all_the_same_when_told(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1", "MIXED")
     slurm.job("7", "RUNNING", "n1")
     clock.at(1, lambda: slurm.jobs["101"].update(state="COMPLETED"))
-    assert prove(nodes=["n1"], busy_is_proof=False)["jobs"]["n1"]["job_id"] == "101"
+    assert verify(nodes=["n1"], accept_busy=False)["jobs"]["n1"]["job_id"] == "101"
 
 
-def test_job_that_is_overtaken_by_somebody_elses_is_cancelled_and_the_node_proven(
-    prove: Runner, slurm: FakeSlurm, clock: Clock
+def test_job_that_is_overtaken_by_somebody_elses_is_cancelled_and_the_node_verified(
+    verify: Runner, slurm: FakeSlurm, clock: Clock
 ) -> None:
     slurm.node("n1")
     slurm.start_jobs = False
     clock.at(3, lambda: slurm.job("7", "RUNNING", "n1"))
-    job = prove(nodes=["n1"])["jobs"]["n1"]
+    job = verify(nodes=["n1"])["jobs"]["n1"]
     assert (job["ok"], clock.now) == (True, 3)
     assert slurm.jobs["101"]["state"] == "CANCELLED"
 
@@ -180,7 +182,7 @@ def test_job_that_is_overtaken_by_somebody_elses_is_cancelled_and_the_node_prove
 # --- Slurm away, job gone ---
 
 
-def test_job_that_left_the_queue_is_found_in_the_accounting(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_job_that_left_the_queue_is_found_in_the_accounting(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
 
     def leave() -> None:
@@ -188,42 +190,45 @@ def test_job_that_left_the_queue_is_found_in_the_accounting(prove: Runner, slurm
         slurm.accounting = "101|CANCELLED by 0|0:15|n1\n"
 
     clock.at(2, leave)
-    job = prove(nodes=["n1"])["jobs"]["n1"]
+    job = verify(nodes=["n1"])["jobs"]["n1"]
     assert (job["ok"], job["state"], job["exit_code"]) == (False, "CANCELLED", "0:15")
 
 
-def test_job_that_is_nowhere_is_a_failure(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_job_that_is_nowhere_is_a_failure(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(2, slurm.jobs.clear)
-    job = prove(nodes=["n1"])["jobs"]["n1"]
+    job = verify(nodes=["n1"])["jobs"]["n1"]
     assert job["message"] == "job 101 left the queue and no accounting tells how it ended"
+    assert job["failure"]["code"] == "job-lost"
     assert clock.now < 20
 
 
-def test_restart_of_the_controller_does_not_disturb(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_restart_of_the_controller_does_not_disturb(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(2, lambda: setattr(slurm, "down", True))
     clock.at(30, lambda: setattr(slurm, "down", False))
     clock.at(31, lambda: end_jobs(slurm))
-    assert prove(nodes=["n1"])["jobs"]["n1"]["ok"] is True
+    assert verify(nodes=["n1"])["jobs"]["n1"]["ok"] is True
 
 
-def test_no_controller_at_all_fails_the_module(prove: Runner, slurm: FakeSlurm) -> None:
+def test_no_controller_at_all_fails_the_module(verify: Runner, slurm: FakeSlurm) -> None:
     slurm.down = True
-    assert "The controller must answer" in prove(nodes=["n1"])["msg"]
+    result = verify(nodes=["n1"])
+    assert (result["failed"], result["failure"]["code"]) == (True, "controller-not-answering")
 
 
-def test_refusal_is_reported_in_slurms_words(prove: Runner, slurm: FakeSlurm) -> None:
+def test_refusal_is_reported_in_slurms_words(verify: Runner, slurm: FakeSlurm) -> None:
     slurm.node("n1")
     slurm.refuse_jobs = "Invalid account or account/partition combination specified"
-    message = prove(nodes=["n1"])["jobs"]["n1"]["message"]
-    assert message == "sbatch: error: Batch job submission failed: " + slurm.refuse_jobs
+    job = verify(nodes=["n1"])["jobs"]["n1"]
+    assert job["failure"]["code"] == "job-not-submitted"
+    assert job["message"] == "sbatch: error: Batch job submission failed: " + slurm.refuse_jobs
 
 
-def test_empty_list_and_check_mode_submit_nothing(prove: Runner, slurm: FakeSlurm) -> None:
+def test_empty_list_and_check_mode_submit_nothing(verify: Runner, slurm: FakeSlurm) -> None:
     slurm.node("n1")
-    assert prove(nodes=[])["jobs"] == {}
-    result = prove(check=True, nodes=["n1"])
+    assert verify(nodes=[])["jobs"] == {}
+    result = verify(check=True, nodes=["n1"])
     assert result["skipped"] is True
     assert result["jobs"]["n1"]["ok"] is True
     assert slurm.called("sbatch") == []
@@ -238,24 +243,25 @@ def partition(state: str = "UP", *, default: bool = False) -> dict[str, Any]:
 
 def test_default_partition_is_preferred_to_others() -> None:
     partitions = {"all": partition(), "batch": partition(default=True)}
-    assert slurm_proof.choose_partition([{"partitions": ["all", "batch"]}], partitions) == "batch"
+    assert verify_jobs.choose_partition([{"partitions": ["all", "batch"]}], partitions) == "batch"
 
 
 def test_partition_must_be_up_and_have_all_nodes() -> None:
     partitions = {"down": partition("DOWN", default=True), "gpu": partition(), "all": partition()}
     nodes = [{"partitions": ["down", "gpu", "all"]}, {"partitions": ["down", "all"]}]
-    assert slurm_proof.choose_partition(nodes, partitions) == "all"
+    assert verify_jobs.choose_partition(nodes, partitions) == "all"
 
 
 def test_no_partition_that_is_up_names_what_there_is() -> None:
-    with pytest.raises(slurm_commands.SlurmCommandError, match=r"only in: drained \(DRAIN\)"):
-        slurm_proof.choose_partition([{"partitions": ["drained"]}], {"drained": partition("DRAIN")})
+    with pytest.raises(verify_jobs.PartitionError, match=r"only in: drained \(DRAIN\)"):
+        verify_jobs.choose_partition([{"partitions": ["drained"]}], {"drained": partition("DRAIN")})
 
 
-def test_node_without_partition_fails_alone(prove: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_node_without_partition_fails_alone(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
     slurm.node("n1", Partitions="")
     slurm.node("n2")
     clock.at(1, lambda: end_jobs(slurm))
-    result = prove(nodes=["n1", "n2"])
+    result = verify(nodes=["n1", "n2"])
     assert result["failed_nodes"] == ["n1"]
     assert "in no partition that is UP" in result["jobs"]["n1"]["message"]
+    assert result["jobs"]["n1"]["failure"]["code"] == "partition-unavailable"
