@@ -33,13 +33,13 @@ options:
     default: /etc/munge/munge.key
   credentials:
     description:
-      - Munge credentials made on nodes, by node. Each is decoded here, as a proof that keys and clocks agree.
+      - Munge credentials made on nodes, by node. Each is decoded here, which shows that keys and clocks agree.
       - With it, only C(credentials) is returned.
     type: dict
   control_time:
     description: >-
       The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks
-      can be compared whenever and wherever the hosts are looked at.
+      can be compared whenever the facts of the hosts are gathered.
     type: float
   resolve:
     description:

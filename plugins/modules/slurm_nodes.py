@@ -145,7 +145,7 @@ updated:
   type: list
   elements: str
 removed:
-  description: Names taken out.
+  description: Names removed.
   returned: success
   type: list
   elements: str

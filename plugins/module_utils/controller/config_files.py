@@ -124,7 +124,7 @@ class FileSet:
     """The files that belong to one slurm.conf.
 
     Args:
-        conf: The slurm.conf. Files that it includes are written before it and taken away after it, so that no
+        conf: The slurm.conf. Files that it includes are written before it and removed after it, so that no
             command that reads it meanwhile misses one.
     """
 
@@ -183,7 +183,7 @@ class FileSet:
                 os.unlink(path)
 
     def restore(self, backup: str) -> None:
-        """Put the files of a backup back, and take away those that didn't exist.
+        """Put the files of a backup back, and remove those that didn't exist.
 
         It can be repeated, and needs no room on the disk when the backup holds links.
         """

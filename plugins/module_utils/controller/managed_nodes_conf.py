@@ -79,8 +79,8 @@ def differing_params(have: Dict[str, str], want: Dict[str, str]) -> List[str]:
 def shared_machine(nodes: Nodes, fresh: Iterable[str]) -> str:
     """Say which fresh node would be the same machine as another one; empty when none would.
 
-    slurmctld takes such a configuration and then talks to one machine as two. Several slurmds on one machine are told
-    apart by Port; lists of addresses are left to Slurm.
+    slurmctld takes such a configuration and then talks to one machine as two. Several slurmds on one machine are
+    told apart by Port; lists of addresses are left to Slurm.
     """
     for key, index in (("NodeHostname", 0), ("NodeAddr", 1)):
         taken: Dict[str, str] = {}

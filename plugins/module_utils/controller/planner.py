@@ -76,7 +76,7 @@ class Plan(NamedTuple):
         changes: path -> (text before or None, text after or None); None means that there is no such file.
         added: Names new in our file.
         updated: Names of ours with new parameters or Gres.
-        removed: Names taken out of our file.
+        removed: Names removed from our file.
         kept: Nodes that others have defined, by name.
         nodes: All managed nodes afterwards.
     """
@@ -114,11 +114,11 @@ def read_requests(nodes: List[Dict[str, Any]]) -> List[NodeRequest]:
             if "\n" in line or "=" not in line:
                 raise RefusedError(Code.NODE_REQUEST_INVALID, f"node {name}: {line!r} is no line for gres.conf.")
         lines = None if lines is None else managed_nodes_conf.bind_gres(name, lines)
-        for stranger in managed_nodes_conf.read_gres(
+        for named in managed_nodes_conf.read_gres(
             "\n".join([managed_nodes_conf.GRES_BEGIN, *(lines or []), managed_nodes_conf.GRES_END])
         ):
-            if stranger != name:
-                reason = f"node {name}: its gres_lines name the node {stranger}."
+            if named != name:
+                reason = f"node {name}: its gres_lines name the node {named}."
                 raise RefusedError(Code.NODE_REQUEST_INVALID, reason)
         requests[name] = NodeRequest(name, params, lines)
     return list(requests.values())
@@ -130,7 +130,7 @@ class Planner:
     Args:
         config: slurm.conf with its includes.
         gres_text: Text of gres.conf, None when there is none.
-        known: Nodes that slurmctld knows, from `slurm_commands.show_nodes`.
+        known: Nodes that slurmctld knows, from `commands.show_nodes`.
         hosts: For lists of hosts.
     """
 

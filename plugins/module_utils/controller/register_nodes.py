@@ -198,7 +198,7 @@ class _Registration:
         argv = ["squeue", "--all", "--noheader", "--states=" + states, "--format=%i (%u, %T, on %N)"]
         result = commands.run([*argv, "--nodelist=" + folded], conf=self.options.conf)
         if result.rc != 0:
-            raise RefusedError(Code.NODE_RUNS_JOBS, f"whether jobs run on {folded} can't be told: {result.message}")
+            raise RefusedError(Code.NODE_RUNS_JOBS, f"squeue can't say whether jobs run on {folded}: {result.message}")
         busy = [name for name in names if state.nodes[name]["cpus_allocated"]]
         if result.stdout.strip() or busy:
             jobs = "; ".join(result.stdout.strip().split("\n")) or "just ending"

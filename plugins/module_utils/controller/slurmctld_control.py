@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _POLL = 0.1
 #: A daemon may die a second after it was started: it counts as up when it still answers after this time.
 _SECOND_CHECK = 2.0
-#: Nodes register again after a restart; one that doesn't within this time was gone already, and is only told.
+#: Nodes register again after a restart; one that doesn't within this time is only named in a warning.
 _REGISTRATION = 10.0
 _GONE = frozenset(("failed", "inactive", "deactivating"))
 _WORSE = frozenset(("DOWN", "FAIL", "FAILING", "INVAL", "INVALID_REG", "ERROR"))
@@ -67,7 +67,7 @@ class ClusterState(NamedTuple):
 
 
 class NodeChange(NamedTuple):
-    """Which nodes slurmctld must know after a change, and which no more."""
+    """Nodes that slurmctld must know after a change, and nodes that it must not know any more."""
 
     added: Set[str]
     removed: Set[str]
@@ -120,19 +120,19 @@ class Controller:
         state = f"{self.service}.service is {unit.get('ActiveState', 'unknown')}/{unit.get('SubState', '')}."
         return state + ("\nIts last journal lines:\n" + lines if lines else "")
 
-    def apply(self, application: ApplyMethod, before: ClusterState, change: NodeChange) -> None:
+    def apply(self, method: ApplyMethod, before: ClusterState, change: NodeChange) -> None:
         """Let slurmctld take the files in place, and verify that it works with them.
 
         Raises:
             SlurmctldError: It doesn't.
         """
         started = time.time()
-        if application.action == "reconfigure":
+        if method.action == "reconfigure":
             self._reconfigure(started)
         else:
             self._systemctl("restart", started)
         self._wait_until_it_works(before, change, started)
-        if application.push:
+        if method.push:
             # Slurm up to 24.05 passes a new configuration to configless slurmds by this only.
             self._reconfigure(started)
         self._check_again(before, change, started)
@@ -161,7 +161,7 @@ class Controller:
         self._check_again(before, nothing, started)
 
     def _resume_drained_by_slurm(self, before: ClusterState) -> None:
-        """Resume nodes that Slurm itself drained because the configuration now undone asked too much of them."""
+        """Resume nodes that Slurm drained itself, because what is rolled back asked too much of them."""
         with contextlib.suppress(commands.SlurmCommandError):
             for name, node in commands.show_nodes(conf=self.conf).items():
                 then = before.nodes.get(name, {}).get("state", [])
@@ -193,20 +193,20 @@ class Controller:
     def _wait_until_it_works(self, before: ClusterState, change: NodeChange, started: float) -> None:
         """Wait until slurmctld answers and the nodes are as they should be."""
         deadline = time.monotonic() + self.timeout
-        patience = time.monotonic() + min(_REGISTRATION, self.timeout)
+        registered_by = time.monotonic() + min(_REGISTRATION, self.timeout)
         problem = f"slurmctld did not answer within {self.timeout:g} s."
         while time.monotonic() < deadline:
             self._check_alive(before, started)
             if self._answers(before):
                 problem, silent = self._compare(before, change)
-                if not problem and (not silent or time.monotonic() > patience):
+                if not problem and (not silent or time.monotonic() > registered_by):
                     if silent:
                         folded = hostlist.fold(silent, self.conf)
                         self.warnings.append(
-                            f"these nodes have not registered again yet: {folded}. Look at their slurmd."
+                            f"these nodes have not registered again yet: {folded}. See why: journalctl -u slurmd."
                         )
                     return
-                if problem and time.monotonic() > patience:
+                if problem and time.monotonic() > registered_by:
                     break
             time.sleep(_POLL)
         raise SlurmctldError(problem + self._journal_errors(started))
@@ -217,7 +217,7 @@ class Controller:
         time.sleep(_SECOND_CHECK)
         self._check_alive(before, started)
         if not self._answers(before):
-            raise SlurmctldError("slurmctld answered, and then no more." + self._journal_errors(started))
+            raise SlurmctldError("slurmctld answered, and then stopped answering." + self._journal_errors(started))
         problem, _silent = self._compare(before, change)
         if problem:
             raise SlurmctldError(problem + self._journal_errors(started))

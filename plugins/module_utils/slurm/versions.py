@@ -60,9 +60,9 @@ def window(slurmctld: str) -> int:
 
 
 def is_too_old(slurmd: str, slurmctld: str) -> bool:
-    """Whether slurmd is outside of slurmctld's window of releases; False when one of the releases is not known."""
-    old, new = _release(slurmd), _release(slurmctld)
-    return old is not None and new is not None and new - old > window(slurmctld)
+    """Whether slurmd is older than slurmctld's window of releases; False when slurmctld's release is not known."""
+    release = version_tuple(slurmd)[:2]
+    return bool(release) and release < version_tuple(oldest_slurmd(slurmctld))
 
 
 def oldest_slurmd(slurmctld: str) -> str:

@@ -28,7 +28,8 @@ def test_a_version_is_written_as_slurm_writes_it() -> None:
         ("23.02.1", "24.05.1", False, False),
         ("22.05.8", "24.05.1", False, True),
         ("24.11.5-4", "24.11.5", False, False),
-        ("18.08.1", "24.11.5", False, False),
+        ("18.08.1", "24.11.5", False, True),
+        ("24.11.5", "99.05.1", False, False),
     ],
 )
 def test_slurmd_is_neither_newer_nor_older_than_slurmctld_works_with(
