@@ -22,7 +22,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the c
     epilog=output.epilog(
         (
             "slurmscale cluster add lab --inventory inventories/lab/hosts.yml",
-            "slurmscale cluster add small --controller ctl1.example.org --apphub http://apphub:8081",
+            "slurmscale cluster add small --controller ctl1.example.org --apphub https://apphub.example.org",
         )
     )
 )
