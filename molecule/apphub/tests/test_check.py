@@ -1,4 +1,4 @@
-"""check_apphub on a real AppHub: each thing is broken in turn, named with its remedy, and mended by it."""
+"""check_apphub on a real AppHub: each thing is broken in turn, named with its remedy, and fixed by it."""
 
 from __future__ import annotations
 

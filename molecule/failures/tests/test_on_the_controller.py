@@ -103,7 +103,7 @@ def test_a_controller_that_is_gone_when_nodes_are_to_be_registered(ctl1: Host, s
         ctl1.check_output("systemctl start slurmctld")
     assert run.returncode != 0
     assert "Nothing was changed, as slurmctld has to answer before its nodes are changed" in row(run, "rocky1")
-    assert "Start or mend it, then run again" in row(run, "rocky1")
+    assert "Start it, then run again" in row(run, "rocky1")
     assert ctl1.check_output(CONFIGURATION) == configuration
 
 

@@ -118,7 +118,7 @@ def test_all_go_back_when_munge_of_one_host_refuses_the_new_key(ctl1: Host, play
 def test_a_host_that_is_lost_after_the_order_goes_back_by_itself(ctl1: Host, playbook: Playbook) -> None:
     old = keys()
     lost = lab_host("rocky1")
-    # Gone once it has the order, back when the time to prove it is over.
+    # Gone once the switch is scheduled, back when the time to confirm it is over.
     vanish = (
         "until systemctl is-active --quiet slurmscale-munge-rotation; do sleep 0.2; done; sleep 1;"
         " systemctl stop ssh.socket ssh; pkill sshd; sleep 40; systemctl start ssh"

@@ -81,7 +81,7 @@ def wait_for(ctl1: Host, node: str, state: str) -> None:
     pytest.fail(f"{node} is {states(ctl1)[node]}, not {state}")
 
 
-@pytest.mark.parametrize("action", [[], ["-e", "action=mend"]])
+@pytest.mark.parametrize("action", [[], ["-e", "action=improve"]])
 def test_without_one_of_the_three_actions_nothing_happens_and_they_are_explained(action: list[str]) -> None:
     run = run_playbook("repair_cluster", *action)
     assert run.returncode == 2

@@ -1,4 +1,4 @@
-"""Wrong calls have a clear answer, and a node that went wrong is mended by another run."""
+"""Wrong calls have a clear answer, and a node that went wrong is fixed by another run."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slurmscale.runs.handle import RunHandle
 
 CheckOption = Annotated[bool, typer.Option("--check", "-C", help="Only show what would be changed.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
 HostOption = Annotated[
     list[str] | None, typer.Option("--host", help="NODE=ADDRESS[:PORT] of a node that is in no inventory; repeatable.")
 ]
@@ -56,7 +56,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     json: common.JsonOption = False,  # noqa: FBT002
     yes: YesOption = False,  # noqa: FBT002
 ) -> None:
-    """Make compute nodes of machines: install, register, prove with a job."""
+    """Make compute nodes of machines: install, register, verify with a job."""
     _work(Operation.SCALE_UP, locals())
 
 

@@ -78,6 +78,6 @@ def test_an_unreachable_host_has_a_code_of_its_own():
 
 
 def test_an_error_carries_its_failure():
-    error = FailureError(Code.TASK_FAILED, "It broke.", "Mend it.")
-    assert error.failure == Failure(Code.TASK_FAILED, "It broke.", "Mend it.")
-    assert str(error) == "It broke. Mend it."
+    error = FailureError(Code.TASK_FAILED, "It broke.", "Fix it.")
+    assert error.failure == Failure(Code.TASK_FAILED, "It broke.", "Fix it.")
+    assert str(error) == "It broke. Fix it."

@@ -66,7 +66,7 @@ class Playing:
 
 def test_plays_of_the_controller_advance_every_node_that_is_still_going():
     run = Playing(["a", "b"], play("prepare", ["a", "b"], ["t"]), play("register", ["ctl"], ["r1", "r2", "r3"]),
-                  play("settle", ["a", "b"], ["s"]))  # fmt: skip
+                  play("results", ["a", "b"], ["s"]))  # fmt: skip
     run.play("prepare")
     run.task("prepare", "t")
     run.ok("prepare", "t", "a")
@@ -219,8 +219,8 @@ def test_only_the_result_of_a_node_proves_its_end_when_others_failed_and_there_i
         ("ansible.builtin.debug", TaskStatus.FAILED),
     ):
         run = Playing(["a", "b"])
-        run.event("runner_on_ok", "Settle", "tell", "a", resolved_action=action)
-        run.failed("Settle", "tell", "b")
+        run.event("runner_on_ok", "Results", "tell", "a", resolved_action=action)
+        run.failed("Results", "tell", "b")
         assert run.stats(ok={"a": 1}, failures={"b": 1})["a"] is status
     assert run.tracker.nodes["a"].error.code == "run-stopped"
 
