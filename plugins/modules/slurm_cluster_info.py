@@ -187,7 +187,7 @@ cluster:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import MUNGE_KEY, describe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.credentials import decode
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import Look
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
 
 
 def main() -> None:
@@ -210,7 +210,7 @@ def main() -> None:
         decoded = {node: decode(credential) for node, credential in options["credentials"].items()}
         module.exit_json(changed=False, credentials=decoded)
     if options["resolve"] is not None or options["connect"] is not None:
-        module.exit_json(changed=False, network=Look(options["resolve"], options["connect"]).result())
+        module.exit_json(changed=False, network=NetworkProbe(options["resolve"], options["connect"]).result())
     cluster = describe(options["conf"], options["service"], options["munge_key"], options["timeout"])
     module.exit_json(changed=False, cluster=dict(cluster, control_time=options["control_time"]))
 

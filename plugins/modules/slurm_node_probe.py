@@ -8,12 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: slurm_node_probe
-short_description: Looks at a machine that is or is to become a compute node
+short_description: Gather facts of a machine that is or is to become a compute node
 version_added: "0.1.0"
 description:
   - Tells in one module run everything that making the machine a compute node of a Slurm cluster depends on, so that
-    later steps need not look again.
-  - Only looks. A thing that is missing is null, never an error, and each command that is run has a time limit.
+    later steps need not ask again.
+  - Changes nothing. A thing that is missing is null, never an error, and each command that is run has a time limit.
   - It stands in for fact gathering, at a small part of its cost.
 options:
   files:
@@ -37,7 +37,7 @@ options:
   control_time:
     description: >-
       The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks
-      can be compared whenever and wherever the hosts are looked at.
+      can be compared whenever and wherever the facts are gathered.
     type: float
   timeout:
     description: Seconds after which a command that does not answer is given up.
@@ -63,7 +63,7 @@ options:
     type: str
     default: ""
   network_timeout:
-    description: Seconds for each of O(resolve), O(connect) and O(urls). They are looked at all at once.
+    description: Seconds for each of O(resolve), O(connect) and O(urls). They are checked all at once.
     type: float
     default: 4
 attributes:
@@ -78,16 +78,16 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at the node
+- name: Gather the facts of the node
   ai_infra.slurm.slurm_node_probe:
     files: [/etc/default/slurmd]
     disks: [/var/spool, /var/cache]
-  register: look
+  register: facts
 
 - name: Refuse an unknown operating system
   ansible.builtin.assert:
-    that: look.node.os.supported
-    fail_msg: "{{ look.node.os.problem }}"
+    that: facts.node.os.supported
+    fail_msg: "{{ facts.node.os.problem }}"
 """
 
 RETURN = r"""
@@ -223,8 +223,8 @@ node:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import facts as node_probe
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network as network_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "default": []},
@@ -247,10 +247,10 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
     # The network is waited for while the commands run.
-    network = network_probe.Look(
+    network = NetworkProbe(
         wanted["resolve"], wanted["connect"], wanted["urls"], wanted["network_timeout"], wanted["proxy"]
     )
-    node = node_probe.probe(
+    node = probe(
         wanted["files"],
         wanted["disks"],
         wanted["munge_key"],

@@ -154,7 +154,7 @@ def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, An
     problem = None
     if hardware is None:
         if result.rc != slurm_commands.NOT_FOUND:
-            problem = "slurmd -C: {0}".format(result.message)
+            problem = f"slurmd -C: {result.message}"
         hardware = kernel_hardware(root)
     if hardware is not None:
         hardware["gres"] = add_devices(hardware["gres"], gpu_devices(root))

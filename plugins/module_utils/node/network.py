@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at names, ports and addresses in the network from this machine, all at once and each for a bounded time."""
+"""Checks names, ports and addresses in the network from this machine, all at once and each for a bounded time."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def connect(target: str, timeout: float) -> Dict[str, str]:
     """
     host, _, port = target.rpartition(":")
     if not resolve(host):
-        return {"state": UNRESOLVED, "message": "{0} has no address here".format(host)}
+        return {"state": UNRESOLVED, "message": f"{host} has no address here"}
     try:
         socket.create_connection((host, int(port)), timeout=timeout).close()
     except OSError as problem:
         if problem.errno == errno.ECONNREFUSED:
             return {"state": REFUSED, "message": "the host answers, but nothing listens on the port"}
         late = isinstance(problem, socket.timeout)
-        said = "no answer within {0:g} s".format(timeout) if late else (problem.strerror or str(problem))
-        return {"state": FILTERED, "message": said}
+        message = f"no answer within {timeout:g} s" if late else (problem.strerror or str(problem))
+        return {"state": FILTERED, "message": message}
     return {"state": OPEN, "message": "it answers"}
 
 
@@ -75,18 +75,18 @@ def fetch(url: str, timeout: float, proxy: str = "") -> Dict[str, Any]:
     try:
         with opener.open(url, timeout=timeout) as answer:
             answer.read(_LIMIT)
-            return {"ok": answer.status == 200, "message": "HTTP {0}".format(answer.status)}  # noqa: PLR2004
+            return {"ok": answer.status == 200, "message": f"HTTP {answer.status}"}  # noqa: PLR2004
     except urllib.error.HTTPError as problem:
         asks = problem.code == 401  # noqa: PLR2004 - HTTP's Unauthorized
-        return {"ok": asks, "message": "HTTP {0} {1}".format(problem.code, problem.reason)}
+        return {"ok": asks, "message": f"HTTP {problem.code} {problem.reason}"}
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "reason", problem)
         late = isinstance(reason, socket.timeout)
-        return {"ok": False, "message": "no answer within {0:g} s".format(timeout) if late else str(reason)}
+        return {"ok": False, "message": f"no answer within {timeout:g} s" if late else str(reason)}
 
 
-class Look:
-    """Looks begun in threads of their own, so that everything together takes as long as the slowest.
+class NetworkProbe:
+    """Checks begun in threads of their own, so that everything together takes as long as the slowest.
 
     Args:
         names: Names to resolve.
@@ -104,7 +104,7 @@ class Look:
         timeout: float = 4,
         proxy: str = "",
     ) -> None:
-        late = "no answer within {0:g} s".format(timeout)
+        late = f"no answer within {timeout:g} s"
         self._found: Dict[Tuple[str, str], Any] = {}
         self._deadline = time.monotonic() + timeout + 1
         self._threads: List[threading.Thread] = []
@@ -116,19 +116,19 @@ class Look:
         for url in urls or []:
             self._begin(("urls", url), {"ok": False, "message": late}, lambda url=url: fetch(url, timeout, proxy))
 
-    def _begin(self, key: Tuple[str, str], silent: Any, look: Callable[[], Any]) -> None:
+    def _begin(self, key: Tuple[str, str], silent: Any, check: Callable[[], Any]) -> None:
         # A resolver can't be interrupted: a thread that hangs in it is left behind, with this answer in its place.
         self._found[key] = silent
 
         def work() -> None:
-            self._found[key] = look()
+            self._found[key] = check()
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         self._threads.append(thread)
 
     def result(self) -> Dict[str, Dict[str, Any]]:
-        """Wait for the looks, at most until their time is over.
+        """Wait for the checks, at most until their time is over.
 
         Returns:
             resolve ({name: addresses}), connect ({target: state and message}) and urls ({url: ok and message}).

@@ -59,5 +59,5 @@ def os_facts(text: str, arch: str) -> Dict[str, Any]:
         "arch": arch,
         "pretty": pretty,
         "supported": supported,
-        "problem": None if supported else "{0} is not supported; supported are {1}".format(pretty, SUPPORTED),
+        "problem": None if supported else f"{pretty} is not supported; supported are {SUPPORTED}",
     }

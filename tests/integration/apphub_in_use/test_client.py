@@ -21,7 +21,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network as network_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt, apphub_select
 
@@ -304,9 +304,9 @@ def test_a_download_that_breaks_off_is_noticed(hub, serve):
 
 def test_a_machine_may_ask_for_health_before_it_knows_authority_and_password(hub, serve, tls):
     served = serve(hub, context=tls)
-    assert network_probe.fetch(served.url + "/healthz", 2) == {"ok": True, "message": "HTTP 200"}
+    assert network.fetch(served.url + "/healthz", 2) == {"ok": True, "message": "HTTP 200"}
     served.ask_for(NAME, PASSWORD)
-    assert network_probe.fetch(served.url + "/healthz", 2) == {"ok": True, "message": "HTTP 401 Unauthorized"}
+    assert network.fetch(served.url + "/healthz", 2) == {"ok": True, "message": "HTTP 401 Unauthorized"}
 
 
 class Apt:

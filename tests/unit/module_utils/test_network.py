@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network as network_probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_cluster_info
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_everything_is_looked_at_in_one_go(server: int, closed: int) -> None:
     names = ["localhost", "nobody.invalid"]
     targets = [f"127.0.0.1:{server}", f"127.0.0.1:{closed}", f"nobody.invalid:{server}"]
     urls = [f"http://127.0.0.1:{server}/healthz", f"http://127.0.0.1:{server}/none", f"http://127.0.0.1:{closed}/"]
-    found = network_probe.Look(names, targets, urls, timeout=3).result()
+    found = network.NetworkProbe(names, targets, urls, timeout=3).result()
     assert found["resolve"]["localhost"]
     assert found["resolve"]["nobody.invalid"] == []
     assert [found["connect"][target]["state"] for target in targets] == ["open", "refused", "unresolved"]
@@ -56,7 +56,7 @@ def test_everything_is_looked_at_in_one_go(server: int, closed: int) -> None:
 def test_a_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: released.wait(60) or [])
-    found = network_probe.Look(["slow"], ["slow:1"], timeout=0.2).result()
+    found = network.NetworkProbe(["slow"], ["slow:1"], timeout=0.2).result()
     released.set()
     assert found["resolve"] == {"slow": []}
     assert found["connect"]["slow:1"]["state"] == "filtered"
@@ -67,13 +67,13 @@ def test_a_port_that_gives_no_answer_is_filtered(monkeypatch: pytest.MonkeyPatch
         raise socket.timeout  # noqa: UP041 - what Python 3.8 raises
 
     monkeypatch.setattr(socket, "create_connection", silent)
-    assert network_probe.connect("127.0.0.1:1", 2) == {"state": "filtered", "message": "no answer within 2 s"}
+    assert network.connect("127.0.0.1:1", 2) == {"state": "filtered", "message": "no answer within 2 s"}
 
 
 def test_a_proxy_is_used_when_stated_and_the_environments_is_not(server: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert network_probe.fetch(f"http://127.0.0.1:{server}/healthz", 3)["ok"]
-    assert not network_probe.fetch(f"http://127.0.0.1:{server}/healthz", 3, "http://127.0.0.1:1")["ok"]
+    assert network.fetch(f"http://127.0.0.1:{server}/healthz", 3)["ok"]
+    assert not network.fetch(f"http://127.0.0.1:{server}/healthz", 3, "http://127.0.0.1:1")["ok"]
 
 
 def test_the_controller_looks_at_the_network_only(run_module: Callable[..., dict[str, Any]], closed: int) -> None:
