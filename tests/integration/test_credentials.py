@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from slurmscale.errors import OverlapError
 from slurmscale.inventory import ansible_inventory
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
 from slurmscale.runner import processes
@@ -173,3 +174,20 @@ def test_a_password_that_looks_like_a_template_is_masked(scaling, hosts, project
     log = log_of(scaling, run, "n1")
     assert "braces" not in log
     assert "********" in log
+
+
+def test_one_machine_is_not_worked_on_by_two_runs_under_two_names(scaling, hosts, project_dir, tmp_path):
+    waiting = "- {hosts: '{{ nodes }}', gather_facts: false, tasks: [{name: wait, pause: {seconds: 60}}]}\n"
+    (project_dir / "playbooks" / "scale_up.yml").write_text(waiting)
+    other = tmp_path / "other.yml"
+    other.write_text(
+        "slurm_controllers: {hosts: {ctl: }}\nslurm_nodes: {hosts: {x1: {ansible_host: 192.0.2.4}, n4: }}\n"
+    )
+    handle = scaling.scale_up(hosts, "n4")
+    try:
+        with pytest.raises(OverlapError) as refused:
+            scaling.scale_up(str(other), "x1")
+        assert refused.value.run_id == handle.id
+    finally:
+        handle.cancel()
+        handle.wait(60)

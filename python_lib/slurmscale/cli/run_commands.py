@@ -113,21 +113,22 @@ def retry(  # noqa: PLR0913, PLR0917 - one parameter per option
     run: Annotated[str, typer.Argument(help="A run that has ended; see `slurmscale runs`.")],
     extra_vars: common.ExtraVarsOption = None,
     forks: common.ForksOption = None,
+    user: UserOption = None,
+    private_key: KeyOption = None,
     ask_pass: AskPassOption = False,  # noqa: FBT002 - an option of the command line, as the following ones
     ask_become_pass: AskBecomeOption = False,  # noqa: FBT002
     ask_vault_pass: AskVaultOption = False,  # noqa: FBT002
+    vault_password_file: VaultFileOption = None,
+    timeout: TimeoutOption = None,
+    verbose: VerboseOption = 0,
     json: common.JsonOption = False,  # noqa: FBT002
     yes: YesOption = False,  # noqa: FBT002
 ) -> None:
-    """Run the nodes of a run again that did not succeed."""
-    options = RunOptions(
-        extra_vars=common.extra_vars(extra_vars),
-        forks=forks,
-        credentials=Credentials(
-            password=_ask("Login password", ask_pass), become_password=_ask("Password of sudo", ask_become_pass)
-        ),
-        vault_password=_ask("Vault password", ask_vault_pass),
-    )
+    """Run the nodes of a run again that did not succeed, with its addresses, logins and variables.
+
+    Passwords are never stored: they have to be given again.
+    """
+    options = _options(locals())
     with output.without_a_reader(), Scaling() as scaling:
         _finish(scaling.retry(run, options), json=json, yes=yes)
 
@@ -152,7 +153,7 @@ _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
     ),
     down: ("slurmscale down 'node[07-12]' --cluster lab --yes",),
     check: ("slurmscale check 'node[07-12]' --cluster lab --json",),
-    retry: ("slurmscale retry 20260101-120000-a1b2c3",),
+    retry: ("slurmscale retry 20260101-120000-a1b2c3", "slurmscale retry 20260101-120000-a1b2c3 --ask-pass"),
     cancel: ("slurmscale cancel 20260101-120000-a1b2c3",),
 }
 
@@ -165,7 +166,16 @@ def register(app: typer.Typer) -> None:
 
 
 def _work(operation: Operation, given: dict[str, Any]) -> None:
-    options = RunOptions(
+    options = _options(given)
+    nodes = common.node_specs(expand(given["nodes"]), given.get("host"))
+    with output.without_a_reader(), Scaling() as scaling:
+        cluster = scaling.find_cluster(common.target(given["cluster"], given["inventory"]))
+        handle = scaling.run(operation, cluster, nodes, options)
+        _finish(handle, json=given["json"], yes=bool(given.get("yes")))
+
+
+def _options(given: dict[str, Any]) -> RunOptions:
+    return RunOptions(
         forks=given["forks"],
         check=bool(given.get("check")),
         timeout=given["timeout"],
@@ -180,11 +190,6 @@ def _work(operation: Operation, given: dict[str, Any]) -> None:
         vault_password_file=given["vault_password_file"],
         verbosity=given["verbose"],
     )
-    nodes = common.node_specs(expand(given["nodes"]), given.get("host"))
-    with output.without_a_reader(), Scaling() as scaling:
-        cluster = scaling.find_cluster(common.target(given["cluster"], given["inventory"]))
-        handle = scaling.run(operation, cluster, nodes, options)
-        _finish(handle, json=given["json"], yes=bool(given.get("yes")))
 
 
 def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's value

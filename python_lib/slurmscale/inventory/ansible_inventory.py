@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.errors import ClusterError, NodesError
+from slurmscale.inventory.machines import address_of, machine_ids
 from slurmscale.inventory.secrets import unsafe
 from slurmscale.runner.secret_socket import OVERRIDES_VARIABLE, SECRETS_VARIABLE
 
@@ -153,6 +154,29 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
         "_meta": {"hostvars": hostvars},
         "all": {"hosts": list(hostvars), "vars": unsafe(everywhere)},
     } | groups
+
+
+def machines(nodes: Iterable[str], inventory: Inventory, added: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what identifies the machine of each node; see `machine_ids`.
+
+    Args:
+        nodes: The nodes of the run.
+        inventory: What the cluster's inventory says.
+        added: What the run adds to it.
+    """
+    more = added.get("_meta", {}).get("hostvars", {})
+    everywhere = added.get("all", {}).get("vars", {})
+
+    def variables(name: str) -> dict[str, Any]:
+        own = dict(more.get(name, {}))
+        own |= own.pop(OVERRIDES_VARIABLE, {})
+        merged = {**everywhere, **inventory.hostvars.get(name, {}), **own}
+        texts = {key: value for key, value in merged.items() if not isinstance(value, dict)}
+        marked = {key: value.get("__ansible_unsafe") for key, value in merged.items() if isinstance(value, dict)}
+        return texts | marked
+
+    controller = next(iter(inventory.groups.get("slurm_controllers", [])), CONTROLLER)
+    return machine_ids(nodes, {name: variables(name) for name in nodes}, address_of(controller, variables(controller)))
 
 
 _ALIASES = {

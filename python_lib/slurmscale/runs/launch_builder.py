@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
-import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +25,9 @@ from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _LONGEST_RUN = 365 * 24 * 3600
-
-
-_OVER_THE_NETWORK = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh"})
-_SSH_PORT = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         vault_password_file=options.vault_password_file,
         report=request.operation.reports and "report" not in options.extra_vars,
     )
-    run = dataclasses.replace(run, claims=_machines(run.nodes, known, launch.added))
+    run = dataclasses.replace(run, claims=inventories.machines(run.nodes, known, launch.added))
     return PreparedRun(run, launch, _redactor(known, launch, secret_vars))
 
 
@@ -171,35 +165,6 @@ def _run(
     )
 
 
-def _machines(names: Iterable[str], known: Inventory, added: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the machine behind each node: what two inventories or clusters call differently is one machine still."""
-    here = socket.gethostname()
-    own = added.get("_meta", {}).get("hostvars", {})
-
-    def machine(name: str) -> str:
-        variables = {**known.hostvars.get(name, {}), **own.get(name, {})}
-        connection = _text(variables.get("ansible_connection", "ssh"))
-        if connection not in _OVER_THE_NETWORK:
-            return f"{connection} {here} {name}"
-        host = _text(variables.get("ansible_host", name))
-        return f"{_address(host)} {_text(variables.get('ansible_port') or _SSH_PORT)}"
-
-    with ThreadPoolExecutor(max_workers=32) as pool:
-        return tuple(pool.map(machine, names))
-
-
-def _address(host: str) -> str:
-    try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except (OSError, UnicodeError):
-        # Ansible may know it by other means, such as the configuration of ssh
-        return host.lower()
-
-
-def _text(value: Any) -> str:
-    return str(value.get("__ansible_unsafe", value) if isinstance(value, dict) else value)
-
-
 def _logins(request: Request) -> dict[str, Any]:
     """Return how to log in as far as it is not secret, and what has to be given again to repeat the run."""
     options = request.options
@@ -250,7 +215,7 @@ def repeat(
     anew = options.credentials
     found = {
         "login password of the nodes": anew.password, "sudo password of the nodes": anew.become_password,
-        "password of Ansible Vault": options.vault_password,
+        "password of Ansible Vault": options.vault_password or options.vault_password_file,
     }  # fmt: skip
     for name, spec in given.items():
         found |= {
