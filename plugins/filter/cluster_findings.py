@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness_checks import Limits
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -7,6 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,8 +59,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    The keys definition, with name, params (parameters of slurm.conf) and gres_lines (lines of gres.conf), and problem,
-    a sentence that is empty when the hardware can meet what is stated.
+    The keys definition, with name, params (parameters of slurm.conf) and gres_lines (lines of gres.conf), and findings,
+    a list of one check with check, code, ok, needed, found, reason and remedy.
   type: dict
 """
 
@@ -94,7 +96,7 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
         raise AnsibleFilterError(f"{name}: the hardware was not measured, and a node is not registered without it.")
     wanted = {NAMES.get(key.lower(), key): value for key, value in (stated or {}).items()}
     measured = {key: int(hardware[field]) for key, field in MEASURED.items() if hardware.get(field)}
-    problem = "" if overrides else _what_is_not_there(wanted, measured, _gres_counts(hardware))
+    lacking = [] if overrides else _lacking(wanted, measured, _gres_counts(hardware))
     params: dict[str, Any] = {"CPUs": measured["CPUs"]}
     if "CPUs" not in wanted:  # a stated number of CPUs need not fit the measured topology
         params.update({key: measured[key] for key in TOPOLOGY if key in measured})
@@ -108,10 +110,21 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     params.update(wanted)
     lines = [_gres_line(name, gres) for gres in hardware.get("gres") or [] if gres.get("files")]
     definition = {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
-    return {"definition": definition, "problem": problem}
+    return {"definition": definition, "findings": [_finding(lacking)]}
 
 
-def _what_is_not_there(wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mapping[str, int]) -> str:
+def _finding(lacking: Sequence[str]) -> dict[str, Any]:
+    return finding(
+        "definition",
+        Code.NODE_DEFINITION_INVALID,
+        not lacking,
+        "no more than the hardware has, or Slurm would set the node INVAL",
+        "; ".join(lacking) or "what was measured",
+        "Correct slurmd_parameters of this node, or leave the parameter out to take the measured value.",
+    )
+
+
+def _lacking(wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mapping[str, int]) -> list[str]:
     problems = [
         f"{key}={wanted[key]} is stated, but the node has {measured[key]}"
         for key in ("CPUs", "RealMemory", "Sockets", "Boards")
@@ -129,12 +142,7 @@ def _what_is_not_there(wanted: Mapping[str, Any], measured: Mapping[str, int], g
         number = int(count.rsplit(":", 1)[-1]) if count.rsplit(":", 1)[-1].isdigit() else 1
         if kind == "gpu" and number > gres.get(kind, 0):
             problems.append(f"Gres={item} is stated, but the node has {gres.get(kind, 0)} of {kind}")
-    if not problems:
-        return ""
-    return (
-        f"{'; '.join(problems)}. Slurm would set the node INVAL. Correct slurmd_parameters of this node,"
-        " or leave the parameter out to take the measured value."
-    )
+    return problems
 
 
 def _gres_counts(hardware: Mapping[str, Any]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness_checks as checks
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness as checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,10 @@ options:
     description: Megabytes of memory that the machine must have.
     type: int
     default: 256
+  take_over:
+    description: Whether a machine of another cluster may be taken when no job runs on it.
+    type: bool
+    default: false
   reach:
     description: >-
       How the controller sees the machine - name (the one it knows it by), network (what
@@ -53,7 +57,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 _value:
-  description: One entry per check with the keys check, ok, needed, found and remedy.
+  description: One entry per check with the keys check, code, ok, needed, found, reason and remedy.
   type: list
   elements: dict
 """
@@ -66,14 +70,18 @@ def readiness(  # noqa: PLR0917 - a filter's options are its arguments
     min_free_mb: int = 512,
     min_memory_mb: int = 256,
     reach: Mapping[str, Any] | None = None,
+    take_over: bool = False,  # noqa: FBT001, FBT002 - the same
 ) -> list[dict[str, Any]]:
     """Return one entry per check."""
     limits = checks.Limits(max_skew, min_free_mb, min_memory_mb)
     return [
         *checks.system(node, limits),
+        *checks.claims(node),
+        *checks.membership(node, cluster, take_over=take_over),
         *checks.version(node, cluster),
         *checks.clock(node, cluster, limits),
         *checks.accounts(node, cluster),
+        *checks.account_ids(node, cluster),
         *checks.disks(node, limits),
         *checks.apphub(node),
         *checks.controller_from_node(node, cluster),

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness_checks import entry
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import finding
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import LOST
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.tables import columns
 
 if TYPE_CHECKING:
@@ -14,10 +16,10 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: readiness_report
-short_description: Sums up which machines are ready to become compute nodes
+short_description: Summarises which machines are ready to become compute nodes
 version_added: "0.1.0"
 description:
-  - Reads the facts that a check left on each machine. One that could not be looked at is not ready, with the reason.
+  - Reads the facts that a check left on each machine. One that could not be examined is not ready, with the reason.
 options:
   _input:
     description: Names of the machines.
@@ -42,26 +44,18 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    ready (whether all are), nodes (by name ready, reason and remedy of the first thing that is not well, checks, and
+    ready (whether all are), nodes (by name ready, code, reason and remedy of the first check that failed, checks, and
     system, slurm, python, cpus, memory_mb, free_mb as found) and table (text).
   type: dict
 """
 
-# What Ansible says when it can't become root or finds no Python; everything else is a matter of the connection.
-CAUSES = (
-    (
-        ("sudo", "become", "privilege", "su:"),
-        "privileges",
-        "uid 0",
-        "Set ansible_become_password or allow the user to become root without one (sudo -l shows it).",
-    ),
-    (
-        ("interpreter", "python"),
-        "Python",
-        "3.8 or later",
-        "Install python3, or set ansible_python_interpreter to the one that is there.",
-    ),
-)
+# Which check a machine failed that could not be examined, by the code of its failure.
+CHECKS = {
+    Code.PYTHON_TOO_OLD: "Python",
+    Code.PYTHON_MISSING: "Python",
+    Code.SUDO_MISSING: "privileges",
+    Code.PRIVILEGES_MISSING: "privileges",
+}
 
 
 def readiness_report(
@@ -74,17 +68,13 @@ def readiness_report(
 
 
 def _row(facts: Mapping[str, Any], common: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    node, failure = facts.get("preflight_node"), facts.get("check_failure")
-    checks = [_reached(facts, failure)] if node or failure else [_lost()]
-    checks += [*common, *(facts.get("preflight_readiness") or [])]
-    if node and failure:
-        checks.append(_hardware(failure))
-    bad = [check for check in checks if not check["ok"]]
+    node = facts.get("preflight_node")
+    checks = [_reached(facts), *common, *(facts.get("scale_readiness") or [])]
+    bad = next((check for check in checks if not check["ok"]), {"code": "", "reason": "", "remedy": ""})
     hardware = (node or {}).get("hardware") or {}
     return {
-        "ready": not bad,
-        "reason": f"{bad[0]['check']}: needed {bad[0]['needed']}, found {bad[0]['found']}" if bad else "",
-        "remedy": bad[0]["remedy"] if bad else "",
+        "ready": all(check["ok"] for check in checks),
+        **{key: bad[key] for key in ("code", "reason", "remedy")},
         "checks": checks,
         "system": node["os"].get("pretty") if node else None,
         "python": node["python"] if node else None,
@@ -95,31 +85,19 @@ def _row(facts: Mapping[str, Any], common: Sequence[Mapping[str, Any]]) -> dict[
     }
 
 
-def _reached(facts: Mapping[str, Any], failure: Mapping[str, Any] | None) -> dict[str, Any]:
+def _reached(facts: Mapping[str, Any]) -> dict[str, Any]:
     where = str(facts.get("ansible_host") or facts.get("inventory_hostname") or "")
-    if facts.get("preflight_node"):
-        return entry("reachable", True, "an answer over ssh", f"{where} answers", "")  # noqa: FBT003 - a record
-    said = " ".join(str((failure or {}).get("reason")).split())
-    if "can't be reached" not in said:
-        for words, check, needed, remedy in CAUSES:
-            if any(word in said.lower() for word in words):
-                return entry(check, False, needed, said, remedy)  # noqa: FBT003 - a record
-    remedy = (
-        "Check that it is up, its address, user and key (ansible_host, ansible_user, ansible_ssh_private_key_file)."
-    )
-    found = said.partition(" Check that")[0]
-    return entry("reachable", False, "an answer over ssh", found, remedy)  # noqa: FBT003 - a record
-
-
-def _lost() -> dict[str, Any]:
-    said = "the connection was lost during the check"
-    return entry("reachable", False, "an answer over ssh", said, "Run again when it answers.")  # noqa: FBT003 - a record
-
-
-def _hardware(failure: Mapping[str, Any]) -> dict[str, Any]:
-    found = " ".join(str(failure["reason"]).split())
-    remedy = "Correct slurmd_parameters of this node."
-    return entry("definition", False, "a definition that the hardware meets", found, remedy)  # noqa: FBT003 - a record
+    # What keeps a machine that was examined from being ready is among its findings.
+    failure = None if "scale_readiness" in facts else facts.get("scale_failure") or LOST.as_dict()
+    if not failure:
+        return finding("reachable", Code.HOST_UNREACHABLE, True, "an answer over ssh", f"{where} answers", "")  # noqa: FBT003 - a record
+    code = Code(failure["code"])
+    check = CHECKS.get(code, "reachable")
+    remedy = failure.get("remedy") or ""
+    return {
+        **finding(check, code, False, "a machine that can be examined", failure["reason"], remedy),  # noqa: FBT003 - a record
+        "reason": failure["reason"],
+    }
 
 
 def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -137,7 +115,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         for name, row in rows.items()
     ]
     reasons = [
-        f"{name}: {check['check']}: needed {check['needed']}, found {check['found']}. {check['remedy']}"
+        f"{name}: {check['reason']} {check['remedy']} ({check['code']})"
         for name, row in rows.items()
         for check in row["checks"]
         if not check["ok"]

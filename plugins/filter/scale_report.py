@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import LOST
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.tables import columns
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ _value:
     and verified), unchanged, removed, planned (check mode), kept (not removed, though it should be) and failed.
   type: dict
 """
-
-LOST = Failure(
-    Code.HOST_UNREACHABLE, "The connection was lost before the node was done.", "Run again when the node answers."
-)
 
 
 def scale_report(

@@ -8,8 +8,10 @@ import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 DOCUMENTATION = r"""
 name: selection_problems
@@ -35,45 +37,68 @@ options:
 """
 EXAMPLES = r"""
 - name: Stop when a name is unknown
-  ansible.builtin.assert:
-    that: (['node07'] | ai_infra.slurm.selection_problems(['node07'], groups)) is falsy
+  ai_infra.slurm.require:
+    findings: "{{ ['node07'] | ai_infra.slurm.selection_problems(['node07'], groups) }}"
 """
 RETURN = r"""
 _value:
-  description: Sentences that say what was found and what to do, empty when all is well.
+  description: What is wrong, each with code, reason and remedy.
   type: list
-  elements: str
+  elements: dict
 """
 
 SUBSCRIPT = re.compile(r"\[[-\d:]+\]$")
 
 
-def selection_problems(terms: Sequence[str], selected: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return what is wrong with the selection, in sentences."""
-    problems = []
+def selection_problems(
+    terms: Sequence[str], selected: Sequence[str], groups: Mapping[str, Sequence[str]]
+) -> list[dict[str, str]]:
+    """Return what is wrong with the selection."""
+    return [problem.as_dict() for problem in (*_of_names(terms, selected, groups), *_of_servers(selected, groups))]
+
+
+def _of_names(terms: Sequence[str], selected: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Iterator[Failure]:
     if not groups.get("slurm_controllers"):
-        problems.append(
-            "The group slurm_controllers is missing or empty:"
-            " put the cluster's controller into it, the primary one first."
+        yield Failure(
+            Code.REQUEST_INVALID,
+            "The group slurm_controllers is missing or empty. Nothing was changed.",
+            "Put the cluster's controller into it, the primary one first.",
         )
     known = {*groups, *groups.get("all", ())}
     names = [term for term in terms if not term.startswith(("!", "&"))]
     unknown = [term for term in names if not _matches(term, known)]
     twice = sorted({term for term in names if names.count(term) > 1})
     if unknown:
-        problems.append(
-            f"nodes names {', '.join(unknown)}, which the inventory does not know:"
-            " correct the name or add the host to the inventory."
+        yield Failure(
+            Code.REQUEST_INVALID,
+            f"nodes names {', '.join(unknown)}, which the inventory does not know. Nothing was changed.",
+            "Correct the name or add the host to the inventory.",
         )
     if twice:
-        problems.append(f"nodes names {', '.join(twice)} twice: name each node once.")
+        yield Failure(
+            Code.REQUEST_INVALID,
+            f"nodes names {', '.join(twice)} twice. Nothing was changed.",
+            "Name each node once.",
+        )
     # To Ansible an empty pattern means all hosts.
     if not unknown and not (names and selected):
-        problems.append(
-            f"nodes selects no host ({', '.join(terms) or 'it is empty'}):"
-            " say which nodes to work on, e.g. -e nodes=node07,node08."
+        yield Failure(
+            Code.REQUEST_INVALID,
+            f"nodes selects no host ({', '.join(terms) or 'it is empty'}). Nothing was changed.",
+            "Say which nodes to work on, e.g. -e nodes=node07,node08.",
         )
-    return problems
+
+
+def _of_servers(selected: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Iterator[Failure]:
+    servers = {*groups.get("slurm_controllers", ()), *groups.get("apphub", ())}
+    # Whoever wants a controller to be a node, too, says so in the inventory.
+    found = [host for host in selected if host in servers and host not in groups.get("slurm_nodes", ())]
+    if found:
+        yield Failure(
+            Code.SERVER_SELECTED,
+            f"nodes selects {', '.join(found)}, a controller or AppHub. Nothing was changed.",
+            "Name compute nodes only. To make a node of it deliberately, put it into the group slurm_nodes, too.",
+        )
 
 
 def _matches(term: str, known: set[str]) -> bool:

@@ -36,6 +36,7 @@ class Code(str, enum.Enum):
     PYTHON_MISSING = "python-missing", "There is no Python on the host, or not where it is stated."
     SUDO_MISSING = "sudo-missing", "The host has no sudo, by which Ansible is to become root."
     PRIVILEGES_MISSING = "privileges-missing", "The user that logs in to the host is not root and cannot become root."
+    NODE_CLAIM_INVALID = "node-claim-invalid", "The host says of itself what cannot be entered in slurm.conf."
     HARDWARE_NOT_MEASURED = "hardware-not-measured", "CPUs or memory of the host could not be measured."
     MEMORY_TOO_SMALL = "memory-too-small", "The host has less memory than a node must have."
     DISK_SPACE_LOW = "disk-space-low", "There is too little free space where packages or the spool go."

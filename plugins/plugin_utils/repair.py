@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import NODE_FILE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness_checks
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -113,13 +113,13 @@ def directories(node: Mapping[str, Any], wanted: Mapping[str, str]) -> Iterator[
             yield finding(Code.PERMISSIONS_WRONG, check, needed, rights, "fix sets them.", "permissions", path=target)
 
 
-def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readiness_checks.Limits) -> Iterator[Finding]:
+def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readiness.Limits) -> Iterator[Finding]:
     """Find a wrong clock, other user numbers, full disks and a version outside the window; all are left to a person."""
     entries = [
-        *readiness_checks.version(node, cluster),
-        *readiness_checks.clock(node, cluster, wanted),
-        *readiness_checks.accounts(node, cluster),
-        *readiness_checks.disks(node, wanted),
+        *readiness.version(node, cluster),
+        *readiness.clock(node, cluster, wanted),
+        *readiness.accounts(node, cluster),
+        *readiness.disks(node, wanted),
     ]
     for entry in entries:
         if not entry["ok"]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Of Ansible itself, or of whoever calls the playbook.
 FOREIGN = {"ansible_python_interpreter"}
+# An option of roles that one play resolves for all of them.
+SLURM_NAME = "slurmd_node_name"
 
 
 def header(playbook: Path) -> str:
@@ -91,6 +93,21 @@ def test_variables_of_playbooks_have_a_prefix(tree: Tree, any_playbook: Path) ->
             wrong += [name for name in task.get("vars") or {} if not name.startswith(prefixes)]
         else:
             given.append(task.get("vars") or {})
-        wrong += [name for name in names if not name.startswith(own)]
+        wrong += [name for name in names if not name.startswith(own) and name != SLURM_NAME]
     wrong += [name for names in given for name in names if not name.startswith(own) and name not in FOREIGN]
     assert not wrong, wrong
+
+
+def test_playbooks_read_no_private_variable_of_a_role(any_playbook: Path) -> None:
+    """Roles publish what happened, such as `munge_changed`."""
+    code = re.sub(r"(?m)^\s*#.*$", "", any_playbook.read_text(encoding="utf-8"))
+    assert re.findall(r"(?<!\w)__\w+", code) == []
+
+
+def test_the_last_play_of_what_works_on_nodes_returns_their_results(tree: Tree) -> None:
+    """By its action, whoever reads the events knows how each node ended."""
+    (play,) = plays(tree, tree.root / "playbooks/shared/stages/return_results.yml")
+    assert [tree.action(task) for task in play["tasks"]] == ["ai_infra.slurm.node_result"]
+    for name in ("scale_up", "prepare_nodes", "register_nodes", "verify_nodes", "check_nodes"):
+        last = tree.read(tree.root / f"playbooks/{name}.yml")[-1]["ansible.builtin.import_playbook"]
+        assert last in {"shared/stages/report_results.yml", "shared/stages/return_results.yml"}

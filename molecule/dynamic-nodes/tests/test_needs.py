@@ -26,8 +26,7 @@ def test_a_cluster_without_room_is_refused(ctl1: Host, playbook: Playbook) -> No
         ctl1.check_output("mv /etc/slurm/slurm.conf.before /etc/slurm/slurm.conf && systemctl restart slurmctld")
         ctl1.check_output(answers)
     assert run.returncode != 0
-    wanted = "need a MaxNodeCount in slurm.conf above the number of all nodes, at least 3; it is 2."
-    assert wanted in words(run.stdout)
+    assert "MaxNodeCount for dynamic nodes: needed at least 3, the number of all nodes, found 2." in words(run.stdout)
     assert not lab_host("rocky1").service("slurmd").is_running
 
 

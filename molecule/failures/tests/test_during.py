@@ -50,7 +50,7 @@ def test_a_disk_that_is_too_small_for_the_packages(ctl1: Host, struck: Playbook)
     for node, place in places.items():
         do(inside(node, f"mkdir -p {place} && mount -t tmpfs -o size=400k tmpfs {place}"))
     try:
-        run = struck("Look at the machine", "true", *NODES)
+        run = struck("Probe the node", "true", *NODES)
     finally:
         for node, place in places.items():
             do(inside(node, f"umount {place}"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
 
-REGISTER = "Bring the configuration to the wanted set of nodes"
+REGISTER = "Update the nodes in the configuration of the controller"
 MARKER = "/etc/slurm/slurmscale-backup/in-progress.json"
 
 
@@ -72,8 +72,8 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        ("Look at the machines from the controller", "it can't be asked"),
-        ("Decode the nodes' credentials on the controller", "ctl1 can't decode a credential"),
+        ("Check names and ports of the nodes from the controller", "it can't be asked"),
+        ("Decode the nodes' credentials on the controller", "munge-credential-refused"),
     ],
 )
 def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(

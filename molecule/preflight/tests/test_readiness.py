@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from testinfra.host import Host
 
-MACHINES = ["rocky1", "rocky2", "rocky3", "ubuntu1", "ubuntu2", "ubuntu3", "gone", "plain"]
+MACHINES = ["rocky1", "rocky2", "rocky3", "ubuntu1", "ubuntu2", "ubuntu3", "gone", "plain", "old", "nosudo"]
 # Which check fails on which machine, with words of what was found and of the remedy.
 FAULTS = {
     "rocky2": {
@@ -25,12 +25,28 @@ FAULTS = {
         "port ctl1:6817": ("refused", "firewall"),
     },
     "rocky3": {"space in /var": (r"^\d MB", "Free some space")},
-    "ubuntu2": {"AppHub": (r"/healthz: (?!HTTP 200)", "curl -i http")},
+    "ubuntu2": {
+        "AppHub": (r"/healthz: (?!HTTP 200)", "curl -i http"),
+        "uid of munge": (r"uid \d+ belongs to holder", "usermod"),
+    },
     "ubuntu3": {"clock": (r"\+3[56]\d\d s", "chrony")},
     "gone": {"reachable": ("can't be reached", "ansible_host")},
     "plain": {"privileges": ("uid 1", "ansible_become")},
+    "old": {"Python": ("Python 3.6 is too old", "ansible_python_interpreter")},
+    "nosudo": {"privileges": ("sudo is missing on nosudo", "Install sudo")},
 }
-# Machines that the lab has not: one that is off, and one that is known under a user without rights.
+CODES = {
+    "rocky2": {"account-id-differs", "name-not-resolved", "port-unreachable"},
+    "rocky3": {"disk-space-low"},
+    "ubuntu2": {"apphub-unreachable", "account-id-taken"},
+    "ubuntu3": {"clock-skew"},
+    "gone": {"host-unreachable"},
+    "plain": {"privileges-missing"},
+    "old": {"python-too-old"},
+    "nosudo": {"sudo-missing"},
+}
+# Machines that the lab has not: one that is off, one that is known under a user without rights, one with an old Python,
+# and one where that user is to become root without sudo.
 FURTHER = """
 all:
   hosts:
@@ -40,7 +56,16 @@ all:
       hosts:
         gone: {{ansible_host: 127.0.0.1, ansible_port: 1}}
         plain: {{ansible_host: {address}, ansible_user: plain}}
+        old: {{ansible_host: {address}, ansible_python_interpreter: /opt/old/python3}}
+        nosudo: {{ansible_host: {address}, ansible_user: plain, ansible_become: true}}
 """
+# Says of itself that it is Python 3.6.
+OLD = {
+    "sitecustomize.py": "import collections, sys\n"
+    "release = collections.namedtuple('version_info', 'major minor micro releaselevel serial')\n"
+    "sys.version_info = release(3, 6, 8, 'final', 0)\n",
+    "python3": '#!/bin/sh\nPYTHONPATH=/opt/old exec /usr/bin/python3 "$@"\n',
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +76,9 @@ def further(tmp_path_factory: pytest.TempPathFactory) -> str:
     host.check_output(
         "install -d -o plain -m 700 ~plain/.ssh && install -o plain -m 600 /root/.ssh/authorized_keys ~plain/.ssh/"
     )
+    host.check_output("rm -f /usr/bin/sudo; mkdir -p /opt/old")
+    for name, content in OLD.items():
+        host.check_output("printf %%s %s > /opt/old/%s && chmod 755 /opt/old/%s", content, name, name)
     path = tmp_path_factory.mktemp("inventory") / "further.yml"
     path.write_text(FURTHER.format(address=host.check_output("hostname -I").split()[0]))
     return str(path)
@@ -95,6 +123,7 @@ def test_a_bad_machine_is_refused_with_reason_and_remedy(
     run, report = checked
     found = problems(report, machine)
     assert set(found) == set(FAULTS[machine])
+    assert {check["code"] for check in found.values()} == CODES[machine]
     for check, (words, remedy) in FAULTS[machine].items():
         assert re.search(words, found[check]["found"]), found[check]
         assert remedy in found[check]["remedy"]

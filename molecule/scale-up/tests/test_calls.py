@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
         (["-e", "nodes=rocky3,rocky9"], "rocky9, which the inventory does not know"),
         (["-e", "nodes=rocky3,rocky3"], "names rocky3 twice"),
         (["-e", "nodes="], "nodes selects no host"),
+        (["-e", "nodes=rocky3,ctl1"], "code: server-selected"),
         (["-e", "nodes=rocky3", "--limit", "rocky3"], "--limit (rocky3) leaves out"),
         (["-e", "nodes=rocky3", "--limit", "rocky3,ctl1"], "--limit (rocky3,ctl1) leaves out"),
     ],
@@ -51,7 +52,7 @@ def test_memory_above_what_the_node_has_is_refused_before_anything_is_installed(
     assert not lab_host("rocky3").package("munge").is_installed
 
 
-def test_a_wrong_munge_key_on_a_node_is_mended(ctl1: Host, playbook: Playbook) -> None:
+def test_a_wrong_munge_key_on_a_node_is_corrected(ctl1: Host, playbook: Playbook) -> None:
     node = lab_host("rocky2")
     node.check_output(
         "dd if=/dev/urandom of=/etc/munge/munge.key bs=128 count=1 status=none && systemctl restart munge"

@@ -58,16 +58,17 @@ def test_a_job_runs_on_it(ctl1: Host) -> None:
 def test_the_other_systems_role_refuses_it_and_names_this_one() -> None:
     run = run_roles(MACHINE, SYSTEM.other_role)
     assert run.returncode != 0
+    assert "code: system-unsupported" in words(run.stdout)
     assert f"Use the role {SYSTEM.role} if it fits" in words(run.stdout)
 
 
-def test_a_slurmd_that_the_controller_does_not_know_is_told_with_its_own_words(ctl1: Host, node: Host) -> None:
+def test_a_slurmd_that_the_controller_does_not_know_is_reported_with_its_journal(ctl1: Host, node: Host) -> None:
     run = run_roles(MACHINE, SYSTEM.role, slurmd_node_name="stranger")
     assert run.returncode != 0
     said = words(run.stdout)
-    assert "slurmd does not start. Its last words:" in said
+    assert "code: slurmd-not-started" in said
     own = {"24.11": "fatal:", "22.05": 'lookup failure for node "stranger"'}[GENERATION]
-    assert own in said[said.index("Its last words:") :]
+    assert own in said[said.index("The last lines of its journal:") :]
     again = run_roles(MACHINE, SYSTEM.role)
     assert again.returncode == 0, again.stdout
     assert node.service("slurmd").is_running

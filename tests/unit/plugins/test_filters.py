@@ -56,7 +56,17 @@ def test_a_broken_range_is_refused_by_name() -> None:
     ],
 )
 def test_a_selection_that_cannot_be_meant_is_refused(terms: list[str], selected: list[str], words: str) -> None:
-    assert words in " ".join(selection_problems(terms, selected, GROUPS))
+    problems = selection_problems(terms, selected, GROUPS)
+    assert words in " ".join(problem["reason"] for problem in problems)
+    assert {problem["code"] for problem in problems} == {"request-invalid"}
+
+
+def test_a_controller_is_a_node_only_where_the_inventory_says_so() -> None:
+    groups = {"all": ["ctl1", "n07"], "slurm_controllers": ["ctl1"], "slurm_nodes": ["n07"]}
+    (problem,) = selection_problems(["ctl1", "n07"], ["ctl1", "n07"], groups)
+    assert problem["code"] == "server-selected"
+    assert "ctl1" in problem["reason"]
+    assert selection_problems(["ctl1"], ["ctl1"], {**groups, "slurm_nodes": ["n07", "ctl1"]}) == []
 
 
 @pytest.mark.parametrize(
@@ -67,12 +77,12 @@ def test_a_selection_that_ansible_understands_passes(terms: list[str]) -> None:
 
 
 def test_a_missing_controller_is_named() -> None:
-    assert "slurm_controllers" in selection_problems(["n07"], ["n07"], {"all": ["n07"]})[0]
+    assert "slurm_controllers" in selection_problems(["n07"], ["n07"], {"all": ["n07"]})[0]["reason"]
 
 
 def define(**options: Any) -> dict[str, Any]:
     found = node_definition(HARDWARE, "n07", **options)
-    assert found["problem"] == ""
+    assert [entry["ok"] for entry in found["findings"]] == [True]
     definition: dict[str, Any] = found["definition"]
     return definition
 
@@ -110,7 +120,9 @@ def test_what_the_user_states_wins_whatever_its_case() -> None:
     ],
 )
 def test_a_statement_that_the_hardware_cannot_meet_is_refused(stated: dict[str, Any], words: str) -> None:
-    assert words in node_definition(HARDWARE, "n07", stated=stated)["problem"]
+    (found,) = node_definition(HARDWARE, "n07", stated=stated)["findings"]
+    assert found["code"] == "node-definition-invalid"
+    assert words in found["reason"]
 
 
 def test_config_overrides_believes_any_statement() -> None:
@@ -123,8 +135,9 @@ def test_an_other_hostname_is_told_to_slurm() -> None:
 
 def probe(**changes: Any) -> dict[str, Any]:
     node = {
-        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky"},
+        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky", "arch": "x86_64"},
         "uid": 0,
+        "hostname": "n07",
         "hardware": {"cpus": 4, "real_memory": 8000},
         "python": "3.9.18",
         "slurm_version": None,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.ai_infra.slurm.plugins.filter.contact_failure import contact_failure
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readiness
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness_report import readiness_report
+from ansible_collections.ai_infra.slurm.plugins.filter.registration_findings import registration_findings
 
 URL = "http://apphub:8081/healthz"
 CLUSTER = {"version": "24.11.5", "users": {}, "addresses": {"hostname": "ctl1"}}
@@ -17,7 +19,7 @@ FILTERED = {"state": "filtered", "message": "no answer within 4 s"}
 
 def machine(**network: Any) -> dict[str, Any]:
     return {
-        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky"},
+        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky", "arch": "x86_64"},
         "uid": 0,
         "hostname": "n07.example.org",
         "hardware": {"cpus": 4, "real_memory": 8000},
@@ -32,6 +34,10 @@ def machine(**network: Any) -> dict[str, Any]:
             **network,
         },
     }
+
+
+def gres(**changes: Any) -> dict[str, Any]:
+    return {"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"], **changes}
 
 
 def seen(addresses: list[str], port: dict[str, str]) -> dict[str, Any]:
@@ -103,30 +109,182 @@ def test_too_little_memory_and_no_cpus_are_refused() -> None:
     assert list(failed({**machine(), "hardware": {"cpus": None, "real_memory": 100}})) == ["CPUs", "memory"]
 
 
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"os": {**machine()["os"], "arch": "x86_64,gpu,secure"}}, "architecture"),
+        ({"os": {**machine()["os"], "id": "rocky,gpu"}}, "operating system"),
+        ({"hostname": "n07 Features=gpu"}, "host name"),
+        ({"hardware": {"cpus": 4, "real_memory": 8000, "gres": [gres(type="a100 Feature=x")]}}, "gres"),
+        ({"hardware": {"cpus": 4, "real_memory": 8000, "gres": [gres(files=["/dev/a\nNodeName=n1"])]}}, "gres"),
+    ],
+)
+def test_what_a_machine_says_of_itself_must_be_known_or_have_the_usual_form(said: dict[str, Any], word: str) -> None:
+    (found,) = [entry for entry in readiness({**machine(), **said}, CLUSTER) if entry["code"] == "node-claim-invalid"]
+    assert not found["ok"]
+    assert word in found["found"]
+
+
+def test_usual_gres_are_believed() -> None:
+    node = {**machine(), "hardware": {"cpus": 4, "real_memory": 8000, "gres": [gres()]}}
+    assert failed(node) == {}
+
+
+OURS = {
+    **CLUSTER,
+    "name": "Lab",
+    "controllers": [{"host": "ctl1"}],
+    "addresses": {"hostname": "ctl1", "fqdn": "ctl1.example.org", "ips": ["10.0.0.2"]},
+    "munge_key": {"sha256": "ours"},
+}
+FREE = {
+    "slurmd_running": False,
+    "cluster_name": None,
+    "controllers": [],
+    "jobs": [],
+    "job_processes": 0,
+    "munge_running": False,
+    "munge_users": [],
+}
+THEIRS = {**FREE, "slurmd_running": True, "cluster_name": "other", "controllers": ["ctl9"]}
+RUNS = {**THEIRS, "jobs": ["7"], "job_processes": 2}
+
+
+def codes(member: dict[str, Any], key: str | None = None, *, take_over: bool = False) -> list[str]:
+    node = {**machine(), "membership": member, "files": {"/etc/munge/munge.key": {"sha256": key}}}
+    entries = readiness(node, OURS, reach=seen(["10.0.0.7"], OPEN), take_over=take_over)
+    return [entry["code"] for entry in entries if not entry["ok"]]
+
+
+@pytest.mark.parametrize(
+    ("member", "key"),
+    [
+        (FREE, None),
+        # munge of an image, with a key that nothing uses
+        ({**FREE, "munge_running": True}, "random"),
+        # prepared by a run that was cut short: the key; then the options, too
+        (FREE, "ours"),
+        ({**FREE, "controllers": ["ctl1"]}, "ours"),
+        # a node that works, one that has missed a change of the key, and one of a cluster that was renamed
+        ({**RUNS, "cluster_name": "lab", "controllers": ["ctl1.example.org"]}, "ours"),
+        ({**RUNS, "cluster_name": "lab", "controllers": ["10.0.0.2"]}, "old"),
+        ({**RUNS, "cluster_name": "former", "controllers": ["ctl1"]}, "ours"),
+        # started by hand with our key, before it has any configuration
+        ({**FREE, "slurmd_running": True}, "ours"),
+    ],
+)
+def test_a_free_machine_and_one_of_this_cluster_go_on(member: dict[str, Any], key: str | None) -> None:
+    assert codes(member, key) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "key"),
+    [
+        (THEIRS, "theirs"),
+        (RUNS, "theirs"),
+        # several clusters may share a key, a name, or a controller's name
+        (THEIRS, "ours"),
+        ({**THEIRS, "cluster_name": "lab"}, "theirs"),
+        ({**THEIRS, "controllers": ["ctl1"]}, "theirs"),
+        # configured, but not running now
+        ({**FREE, "controllers": ["ctl9"]}, "theirs"),
+        # nothing tells which cluster, but it is not ours
+        ({**FREE, "slurmd_running": True}, "theirs"),
+        ({**FREE, "job_processes": 1}, None),
+    ],
+)
+def test_a_machine_of_another_cluster_is_refused(member: dict[str, Any], key: str | None) -> None:
+    assert codes(member, key) == ["node-of-other-cluster"]
+
+
+def test_what_was_found_of_the_other_cluster_is_told() -> None:
+    node = {**machine(), "membership": RUNS, "files": {}}
+    (found,) = [entry for entry in readiness(node, OURS) if entry["code"] == "node-of-other-cluster"]
+    assert found["found"] == "cluster other of controller ctl9; slurmd runs, with jobs 7"
+    assert "take_over=true" in found["remedy"]
+
+
+def test_take_over_takes_a_machine_only_when_no_job_lives_there() -> None:
+    assert codes(THEIRS, "theirs", take_over=True) == []
+    assert codes(RUNS, "theirs", take_over=True) == ["node-runs-jobs"]
+    assert codes({**THEIRS, "job_processes": 1}, "theirs", take_over=True) == ["node-runs-jobs"]
+
+
+def test_munge_that_something_uses_with_another_key_is_not_taken_unless_stated() -> None:
+    member = {**FREE, "munge_running": True, "munge_users": ["backup.service"]}
+    assert codes(member, "random") == ["munge-in-use"]
+    assert codes(member, "ours") == []
+    assert codes(member, "random", take_over=True) == []
+
+
+USERS = {"users": {"slurm": {"uid": 64030, "gid": 64031, "name": "slurm", "group": "hpc"}, "munge": None}}
+
+
+@pytest.mark.parametrize(
+    ("uids", "gids", "found"),
+    [
+        ({"0": "root"}, {"0": "root"}, {}),
+        # made by a run that was cut short: the group is made before the user
+        ({}, {"64031": "hpc"}, {}),
+        ({"64030": "backup"}, {}, {"account-id-taken": "uid 64030 belongs to backup"}),
+        ({}, {"64031": "staff"}, {"account-id-taken": "gid 64031 belongs to staff"}),
+        ({}, {"500": "hpc"}, {"account-id-differs": "hpc has gid 500"}),
+    ],
+)
+def test_who_has_the_numbers_of_an_account_that_is_to_be_made_is_told(
+    uids: dict[str, str], gids: dict[str, str], found: dict[str, str]
+) -> None:
+    node = {**machine(), "users": {"slurm": None, "munge": None}, "account_ids": {"uids": uids, "gids": gids}}
+    entries = readiness(node, {**CLUSTER, **USERS})
+    assert {entry["code"]: entry["found"] for entry in entries if not entry["ok"]} == found
+
+
+ANSWER = "uid=1000\r\nsudo=/usr/bin/sudo\r\npython=3.9.18\r\n"
+
+
+@pytest.mark.parametrize(
+    ("result", "answer", "become", "code", "reason"),
+    [
+        ({"unreachable": True, "msg": "Connection refused"}, "", False, "host-unreachable", "n7 can't be reached"),
+        ({"rc": 1}, ANSWER.replace("3.9.18", "3.6.8"), True, "python-too-old", "Python 3.6 is too old"),
+        ({"rc": 1}, "uid=0\nsudo=\npython=3.6.8\n", False, "python-too-old", "Python 3.6 is too old"),
+        ({"rc": 1}, "uid=0\nsudo=\npython=\n", False, "python-missing", "Python is missing on n7"),
+        ({"rc": 127}, ANSWER.replace("/usr/bin/sudo", ""), False, "sudo-missing", "sudo is missing on n7"),
+        ({"rc": 1}, ANSWER.replace("/usr/bin/sudo", ""), True, "sudo-missing", "sudo is missing on n7"),
+        ({"msg": "Missing sudo password"}, ANSWER, True, "privileges-missing", "Missing sudo password"),
+        ({"rc": 1, "msg": "odd", "module_stderr": "no space"}, ANSWER, False, "task-failed", "odd no space"),
+        ({"failure": {"code": "x", "reason": "own", "remedy": ""}}, "", False, "x", "own"),
+    ],
+)
+def test_why_the_first_module_did_not_run_is_told(
+    result: dict[str, Any], answer: str, *, become: bool, code: str, reason: str
+) -> None:
+    failure = contact_failure(result, "n7", answer, become)
+    assert failure["code"] == code
+    assert reason in failure["reason"]
+
+
 def test_the_report_has_a_reason_and_a_remedy_for_every_machine_that_is_not_ready() -> None:
+    invalid = registration_findings({**OURS, "nodes": {}}, "n12", "99.11")
     hostvars = {
-        "n07": {"preflight_node": machine(), "preflight_readiness": readiness(machine(), CLUSTER)},
-        "n08": {"check_failure": {"reason": "10.0.0.8 can't be reached: python of sshd is gone"}},
-        "n09": {"check_failure": {"reason": "Task failed: Missing sudo password"}},
-        "n10": {"check_failure": {"reason": "The module interpreter '/usr/bin/python3' was not found."}},
+        "n07": {"preflight_node": machine(), "scale_readiness": readiness(machine(), CLUSTER)},
+        "n08": {"scale_failure": {"code": "host-unreachable", "reason": "n08 can't be reached", "remedy": "Check."}},
+        "n09": {"scale_failure": {"code": "sudo-missing", "reason": "sudo is missing on n09", "remedy": "Install."}},
+        "n10": {"scale_failure": {"code": "python-too-old", "reason": "Python 3.6 is too old", "remedy": "Install."}},
         "n11": {},
-        "n12": {
-            "preflight_node": machine(),
-            "preflight_readiness": [],
-            "check_failure": {"reason": "n12: CPUs=65 is stated"},
-        },
+        "n12": {"preflight_node": machine(), "scale_readiness": invalid, "scale_failure": {"code": "x", "reason": "y"}},
     }
     report = readiness_report(list(hostvars), hostvars)
     assert not report["ready"]
-    reasons = {name: node["reason"].split(":")[0] for name, node in report["nodes"].items()}
-    assert reasons == {
+    assert {name: node["code"] for name, node in report["nodes"].items()} == {
         "n07": "",
-        "n08": "reachable",
-        "n09": "privileges",
-        "n10": "Python",
-        "n11": "reachable",
-        "n12": "definition",
+        "n08": "host-unreachable",
+        "n09": "sudo-missing",
+        "n10": "python-too-old",
+        "n11": "host-unreachable",
+        "n12": "slurm-version-unsuitable",
     }
+    assert report["nodes"]["n09"]["checks"][0]["check"] == "privileges"
     assert all(node["ready"] or node["remedy"] for node in report["nodes"].values())
     lines = report["table"].splitlines()
     assert lines[0].split() == ["NODE", "READY", "SYSTEM", "SLURM", "CPUS", "MEMORY", "FREE"]
@@ -135,7 +293,8 @@ def test_the_report_has_a_reason_and_a_remedy_for_every_machine_that_is_not_read
 
 
 def test_what_concerns_all_machines_makes_none_of_them_ready() -> None:
-    hostvars = {"n07": {"preflight_node": machine(), "preflight_readiness": []}}
-    common = [{"check": "controller", "ok": False, "needed": "an answer", "found": "none", "remedy": "Start it."}]
+    hostvars = {"n07": {"preflight_node": machine(), "scale_readiness": []}}
+    failure = {"code": "controller-not-answering", "reason": "It does not answer.", "remedy": "Start it."}
+    common = [{"check": "controller", "ok": False, "needed": "an answer", "found": "none", **failure}]
     report = readiness_report(["n07"], hostvars, common)
-    assert report["nodes"]["n07"]["reason"] == "controller: needed an answer, found none"
+    assert {key: report["nodes"]["n07"][key] for key in failure} == failure

@@ -1,0 +1,133 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The filter contact_failure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import PYTHON, version_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DOCUMENTATION = r"""
+name: contact_failure
+short_description: Says why the first module could not run on a host
+version_added: "0.1.0"
+description:
+  - What Ansible says of a host without Python or sudo is about neither. So the host is asked by a line of shell, and
+    this reads its answer.
+options:
+  _input:
+    description: The result of the module.
+    type: dict
+    required: true
+  host:
+    description: How the host is called or addressed.
+    type: str
+    required: true
+  answer:
+    description: >-
+      What the shell on the host printed, as lines C(uid=NUMBER), C(sudo=PATH) and C(python=VERSION); empty when it was
+      not asked.
+    type: str
+    default: ""
+  become:
+    description: Whether Ansible is to become another user there.
+    type: bool
+    default: false
+"""
+EXAMPLES = r"""
+- name: Record why the host cannot be used
+  ansible.builtin.set_fact:
+    scale_failure: "{{ result | ai_infra.slurm.contact_failure(inventory_hostname, answer.stdout) }}"
+"""
+RETURN = r"""
+_value:
+  description: The keys code, reason and remedy.
+  type: dict
+"""
+
+# What a shell returns for a command that it does not find.
+NOT_FOUND = 127
+
+
+def contact_failure(
+    result: Mapping[str, Any],
+    host: str,
+    answer: str = "",
+    become: bool = False,  # noqa: FBT001, FBT002 - a filter's option
+) -> dict[str, str]:
+    """Return why the module could not run."""
+    if result.get("failure"):
+        return dict(result["failure"])
+    said = " ".join(str(result.get("msg") or "no answer").split())
+    if result.get("unreachable"):
+        return Failure(
+            Code.HOST_UNREACHABLE,
+            f"{host} can't be reached: {said.rstrip('.')}.",
+            "Check that it is up, its address, user and key (ansible_host, ansible_user, ansible_ssh_private_key_file),"
+            " then run again.",
+        ).as_dict()
+    found = dict(re.findall(r"^(\w+)=(.*?)\r?$", answer, re.MULTILINE))
+    return (
+        _of_rights(found, result, host, said, become=become) or _of_python(found, host) or _other(result, said)
+    ).as_dict()
+
+
+def _of_rights(
+    found: Mapping[str, str], result: Mapping[str, Any], host: str, said: str, *, become: bool
+) -> Failure | None:
+    if found.get("uid", "0") == "0" or not (become or result.get("rc") == NOT_FOUND):
+        return None
+    if not found.get("sudo"):
+        return Failure(
+            Code.SUDO_MISSING,
+            f"sudo is missing on {host}, and its user is not root.",
+            "Install sudo there, log in as root, or set ansible_become_method to what is there.",
+        )
+    if not _too_old(found):
+        return Failure(
+            Code.PRIVILEGES_MISSING,
+            f"The user of {host} does not become root: {said}",
+            "Set ansible_become_password or allow the user to become root without one (sudo -l shows it).",
+        )
+    return None
+
+
+def _too_old(found: Mapping[str, str]) -> bool:
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found.get("python", ""))[:2])
+    return numbers < PYTHON
+
+
+def _of_python(found: Mapping[str, str], host: str) -> Failure | None:
+    if "python" not in found or not _too_old(found):
+        return None
+    remedy = (
+        f"Install Python {version_text(PYTHON)} or later there, and set ansible_python_interpreter to it"
+        " if it is not found by itself."
+    )
+    if not found["python"]:
+        return Failure(Code.PYTHON_MISSING, f"Python is missing on {host}.", remedy)
+    release = ".".join(found["python"].split(".")[:2])
+    return Failure(
+        Code.PYTHON_TOO_OLD,
+        f"Python {release} is too old on {host}: needed {version_text(PYTHON)} or later.",
+        remedy,
+    )
+
+
+def _other(result: Mapping[str, Any], said: str) -> Failure:
+    error = " ".join(str(result.get("module_stderr") or "").split())
+    return Failure(Code.TASK_FAILED, f"The machine can't be examined: {said} {error}".strip(), "Run again with -vvv.")
+
+
+class FilterModule:
+    """Register the filter."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filter under its name."""
+        return {"contact_failure": contact_failure}
