@@ -12,11 +12,14 @@ from slurmscale.errors import (
     OverlapError,
     ProjectError,
     RefusedError,
+    ResultNotRecordedError,
+    RunLostError,
     RunnerError,
     SlurmscaleError,
     StoreError,
+    StoreUnavailableError,
 )
-from slurmscale.models import Cluster, Credentials, LogLine, NodeSpec, Notice, Run, RunOptions, Task
+from slurmscale.models import Cluster, Credentials, Failure, LogLine, NodeSpec, Notice, Run, RunOptions, Task
 from slurmscale.operations import Operation
 from slurmscale.report import ScalingStatus
 from slurmscale.runs.handle import RunHandle
@@ -29,6 +32,7 @@ __all__ = [
     "Cluster",
     "ClusterError",
     "Credentials",
+    "Failure",
     "LogLine",
     "NodeSpec",
     "NodesError",
@@ -38,8 +42,10 @@ __all__ = [
     "OverlapError",
     "ProjectError",
     "RefusedError",
+    "ResultNotRecordedError",
     "Run",
     "RunHandle",
+    "RunLostError",
     "RunOptions",
     "RunStatus",
     "RunnerError",
@@ -47,6 +53,7 @@ __all__ = [
     "ScalingStatus",
     "SlurmscaleError",
     "StoreError",
+    "StoreUnavailableError",
     "Task",
     "TaskStatus",
 ]

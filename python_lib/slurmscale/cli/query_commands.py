@@ -30,7 +30,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again until Ctrl-C.")] = False,  # noqa: FBT002 - an option
     json: common.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
-    """Show the scaling status: what is at work, what came of the last day's work, what is stalled."""
+    """Show the scaling status: what is at work, the last day's operations, what is stalled."""
     with Scaling() as scaling:
         if not watch:
             found = scaling.status()

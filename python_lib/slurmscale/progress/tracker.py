@@ -189,7 +189,7 @@ class Tracker:
         node = self._node(event)
         if node is None:
             if event.host and event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and not event.ignored:
-                self.other_failures.setdefault(event.host, self._failure_elsewhere(event))
+                self.other_failures.setdefault(event.host, self._other_failure(event))
             return
         position = self.plan.positions.get(event.task_uuid)
         self._record_outcome(node, event, position)
@@ -234,7 +234,7 @@ class Tracker:
         reason, remedy = (shortened(self._redact(text)) for text in (failure.reason, failure.remedy))
         return Failure(failure.code, reason, remedy)
 
-    def _failure_elsewhere(self, event: Event) -> Failure:
+    def _other_failure(self, event: Event) -> Failure:
         failure = self._redacted(failure_of(event))
         own_words = reported_failure(event.res.get("failure")) is not None
         return failure if own_words else failure._replace(reason=f"{event.host}: {failure.reason}")
