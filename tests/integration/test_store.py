@@ -426,6 +426,10 @@ def test_a_kept_result_stays_until_the_database_is_back(store, tmp_path, monkeyp
     monkeypatch.setattr(store, "record_late", away)
     record_kept_results(store, tmp_path)
     assert path.exists()
+    another = Store(f"sqlite:///{tmp_path / 'another.db'}")
+    record_kept_results(another, tmp_path)
+    another.close()
+    assert path.exists()
 
 
 def test_a_run_whose_process_can_not_be_seen_is_left_to_its_lease(store, tmp_path):

@@ -113,7 +113,10 @@ def _record_kept(store: Store, path: Path) -> bool:
         kept = json.loads(path.read_text(encoding="utf-8"))
         run = replace(store.run(kept["run"]), owner_id=kept["owner"])
         store.record_late(run, kept["changes"], kept["lines"], **kept["values"])
-    except (NotFoundError, RunLostError, ValueError, KeyError) as exc:
+    except NotFoundError:
+        # it waits for another database
+        return False
+    except (RunLostError, ValueError, KeyError) as exc:
         log.warning("a kept result belongs to no run that waits for it", file=str(path), error=str(exc))
         path.rename(path.with_suffix(".unusable"))
         return False
