@@ -48,6 +48,11 @@ def processes_with(mark):
     ]  # fmt: skip
 
 
+def forever(number):
+    """A duration that no other test has, also of those that run beside these."""
+    return os.getpid() * 10_000 + number
+
+
 def wait_for(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -206,12 +211,12 @@ def test_a_second_run_knows_how_long_it_takes(scaling, inventory):
 
 
 def test_cancel_ends_every_process_within_two_seconds(scaling, inventory):
-    handle = scaling.scale_up(inventory, "n[1-3]", RunOptions(extra_vars={"duration": 4321}))
-    wait_for(lambda: len(processes_with("4321")) >= 3)
+    handle = scaling.scale_up(inventory, "n[1-3]", RunOptions(extra_vars={"duration": forever(4321)}))
+    wait_for(lambda: len(processes_with(str(forever(4321)))) >= 3)
     run_dir = scaling.store.run(handle.id).run_dir
     started = time.monotonic()
     threading.Thread(target=handle.cancel).start()
-    wait_for(lambda: not processes_with("4321") and not processes_with(run_dir))
+    wait_for(lambda: not processes_with(str(forever(4321))) and not processes_with(run_dir))
     took = time.monotonic() - started
     # a machine with more to do than it has processors takes longer for everything
     assert took < 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), f"{took:.1f} s"
@@ -225,35 +230,35 @@ def test_cancel_ends_every_process_within_two_seconds(scaling, inventory):
 @pytest.mark.parametrize("seconds", [0, 0.5, 1, 1.5])
 def test_cancel_right_after_the_start(scaling, inventory, seconds):
     """Before there is a process, while it reads the playbook, and about when the first module begins."""
-    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4322}))
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4322)}))
     time.sleep(seconds)
     handle.cancel()
     run = handle.wait(20)
     assert run.status is RunStatus.CANCELLED
-    assert processes_with("4322") == []
+    assert processes_with(str(forever(4322))) == []
 
 
 def test_another_process_may_cancel(scaling, inventory, config):
-    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4323}))
-    wait_for(lambda: processes_with("4323"))
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4323)}))
+    wait_for(lambda: processes_with(str(forever(4323))))
     with Scaling(config) as other:
         assert other.cancel(handle.id).status is RunStatus.CANCELLED
-    assert processes_with("4323") == []
+    assert processes_with(str(forever(4323))) == []
     with pytest.raises(RefusedError, match="ended already"):
         scaling.cancel(handle.id)
 
 
 def test_the_time_limit_ends_the_run_and_says_so(scaling, inventory):
-    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4324}, timeout=3))
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4324)}, timeout=3))
     run = handle.wait(LIMIT)
     assert run.status is RunStatus.FAILED
     assert run.error_code == "time-limit-reached"
     assert "3 s" in run.error_message
-    assert processes_with("4324") == []
+    assert processes_with(str(forever(4324))) == []
 
 
 def test_nodes_at_work_are_refused_to_a_second_run(scaling, inventory):
-    handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 4325}))
+    handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": forever(4325)}))
     with pytest.raises(OverlapError) as refused:
         scaling.scale_down(inventory, "n[2-3]")
     assert refused.value.run_id == handle.id
@@ -266,7 +271,7 @@ def test_one_machine_is_refused_to_a_second_run_whatever_inventory_names_it(scal
     other.parent.mkdir()
     text = Path(inventory).read_text().replace("dead:", "alias:").replace("127.0.0.1", "localhost.localdomain")
     other.write_text(text.replace("localhost.localdomain", "127.0.0.1"))
-    held = scaling.scale_up(inventory, "n1,dead", RunOptions(extra_vars={"duration": 4330}))
+    held = scaling.scale_up(inventory, "n1,dead", RunOptions(extra_vars={"duration": forever(4330)}))
     for cluster, node in ((str(other), "alias"), (str(other.parent), "n1")):
         with pytest.raises(OverlapError) as refused:
             scaling.check(cluster, node)
@@ -319,7 +324,7 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
         from slurmscale.scaling import Scaling
         from slurmscale.settings import Settings
         config = Settings(data_dir=Path({str(config.data_dir)!r}), project_dir=Path({str(config.project_dir)!r}))
-        options = RunOptions(extra_vars={{"duration": 4326}})
+        options = RunOptions(extra_vars={{"duration": {forever(4326)}}})
         print(Scaling(config).scale_up({inventory!r}, "n[1-2]", options).id, flush=True)
         import time
         time.sleep(600)
@@ -327,7 +332,7 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
     environment = os.environ | {"TMPDIR": other_tmpdir}
     victim = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
     run_id = victim.stdout.readline().strip()
-    wait_for(lambda: len(processes_with("4326")) >= 2)
+    wait_for(lambda: len(processes_with(str(forever(4326)))) >= 2)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     with Scaling(config) as scaling:
@@ -336,7 +341,7 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
         assert {task.status for task in scaling.tasks(run_id)} == {TaskStatus.FAILED}
         assert {task.error_code for task in scaling.tasks(run_id)} == {"run-interrupted"}
         assert not scaling.status().active
-        assert processes_with("4326") == []
+        assert processes_with(str(forever(4326))) == []
         assert run.run_dir.startswith(other_tmpdir)
         assert not Path(run.run_dir).exists()
         again = scaling.retry(run_id, RunOptions(extra_vars={"duration": 0.1}))
@@ -345,8 +350,8 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
 
 
 def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(scaling, inventory, config):
-    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4328}))
-    wait_for(lambda: processes_with("4328"))
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4328)}))
+    wait_for(lambda: processes_with(str(forever(4328))))
     run_dir = scaling.store.run(handle.id).run_dir
     with scaling.store.begin() as connection:
         connection.exec_driver_sql("UPDATE runs SET owner_machine = 'elsewhere', lease_until = 1")
@@ -355,14 +360,14 @@ def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(s
     run = handle.wait(LIMIT)
     assert (run.status, run.error_code) == (RunStatus.INTERRUPTED, "run-interrupted")
     assert {task.error_code for task in scaling.tasks(run.id)} == {"run-interrupted"}
-    assert processes_with("4328") == processes_with(run_dir) == []
+    assert processes_with(str(forever(4328))) == processes_with(run_dir) == []
     assert not Path(run_dir).exists()
 
 
 def test_the_lease_of_a_run_at_work_is_renewed(scaling, inventory, monkeypatch):
     monkeypatch.setattr("slurmscale.runs.handle._LEASE_RENEWAL", 0.1)
-    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4329}))
-    wait_for(lambda: processes_with("4329"))
+    handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4329)}))
+    wait_for(lambda: processes_with(str(forever(4329))))
     with scaling.store.begin() as connection:
         connection.exec_driver_sql("UPDATE runs SET lease_until = 1")
     wait_for(lambda: not scaling.store.active_runs()[0][1], 10)
@@ -489,8 +494,8 @@ def test_a_store_that_can_not_be_written_is_refused_before_anything_runs(config,
             connection.exec_driver_sql("PRAGMA query_only = ON")
             connection.connection.dbapi_connection.commit()
         with pytest.raises(StoreError, match="SLURMSCALE_DATA_DIR"):
-            scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 4327}))
-    assert processes_with("4327") == []
+            scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4327)}))
+    assert processes_with(str(forever(4327))) == []
 
 
 def test_a_playbook_that_can_not_start_says_why(scaling, inventory, project_dir):
