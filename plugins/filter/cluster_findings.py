@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Limits
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Limits, membership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,17 +61,20 @@ def cluster_findings(
     facts = hostvars[controller]
     cluster = facts.get("preflight_cluster") or {}
     found = [{"host": controller, **one} for one in _controller(facts, cluster)]
-    names = {}
+    names, others = {}, set()
     for host in nodes:
         own = hostvars[host]
         names[own.get("repair_name") or host.split(".")[0]] = host
-        if host != controller:
-            found += [{"host": host, **one} for one in _node(own, facts)]
+        if host == controller:
+            continue
+        foreign = list(_other_cluster(own, cluster))
+        others |= {host} if foreign else set()
+        found += [{"host": host, **one} for one in foreign or _node(own, facts)]
     for name, node in (cluster.get("nodes") or {}).items():
         host = names.get(name)
         definition = hostvars[host].get("slurmd_definition") if host else None
         for one in checks.state(name, node, definition, ("slurm", cluster.get("slurm_user", "slurm"))):
-            found.append({"host": host, **one} if host else {"host": name, **_not_selected(one)})
+            found.append({"host": host or name, **_limited(one, selected=bool(host), foreign=host in others)})
     return found
 
 
@@ -83,10 +86,25 @@ def _limits(facts: Mapping[str, Any]) -> Limits:
     )
 
 
-def _not_selected(found: dict[str, Any]) -> dict[str, Any]:
-    if not found["fix"]:
+def _limited(found: dict[str, Any], *, selected: bool, foreign: bool) -> dict[str, Any]:
+    """Take the fix from a finding whose machine this run must not change."""
+    if not found["fix"] or (selected and not foreign):
         return found
-    return {**found, "fix": [], "remedy": "Not among the nodes of this run: name it in nodes, then fix corrects it."}
+    remedy = "Not among the nodes of this run: name it in nodes, then fix corrects it."
+    if foreign:
+        remedy = "Not resumed, as its machine serves another cluster."
+    return {**found, "fix": [], "remedy": remedy}
+
+
+def _other_cluster(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Find a machine that serves another cluster; nothing else of it is judged, as nothing of it is to be changed."""
+    node = facts.get("preflight_node")
+    if facts.get("repair_failure") or not node:
+        return
+    for one in membership(node, cluster):
+        if not one["ok"]:
+            remedy = "Leave this machine out of nodes, or remove it from there first. A repair never takes it."
+            yield checks.finding(Code(one["code"]), one["check"], one["needed"], one["found"], remedy)
 
 
 def _failure(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -252,6 +252,44 @@ def test_a_machine_that_does_not_answer_is_told_and_nothing_else_of_it() -> None
     assert problem["remedy"]
 
 
+def member(**changes: Any) -> dict[str, Any]:
+    ours = {"slurmd_running": True, "cluster_name": "lab", "controllers": ["ctl1"], "jobs": [], "job_processes": 0}
+    return {**ours, "munge_running": True, "munge_users": [], **changes}
+
+
+CLUSTER = {"name": "lab", "controllers": [{"host": "ctl1"}], "addresses": {"hostname": "ctl1"}}
+
+
+@pytest.mark.parametrize(
+    ("membership", "code", "words"),
+    [
+        (
+            member(cluster_name="other", controllers=["elsewhere"], jobs=["7"], job_processes=1),
+            "node-of-other-cluster",
+            "cluster other of controller elsewhere",
+        ),
+        (member(cluster_name=None, controllers=[]), "node-of-other-cluster", "unknown cluster"),
+        (member(munge_users=["nfs.service"]), "munge-in-use", "nfs.service"),
+    ],
+)
+def test_a_machine_that_serves_others_is_told_and_nothing_of_it_is_fixed(
+    membership: dict[str, Any], code: str, words: str
+) -> None:
+    theirs = machine(membership=membership, files=files(key=file("bb")), slurmd_args=["slurmd", "-D"])
+    drained = registered("DOWN+NOT_RESPONDING", reason="Not responding")
+    problems = found(theirs, known=cluster(**CLUSTER, nodes={"n07": drained}))
+    assert {one["code"] for one in problems.values()} == {code, "node-not-responding"}
+    assert all(one["fix"] == [] for one in problems.values())
+    (problem,) = (one for one in problems.values() if one["code"] == code)
+    assert words in problem["reason"]
+    assert "never takes it" in problem["remedy"]
+
+
+def test_a_node_of_ours_with_a_wrong_key_is_fixed() -> None:
+    drifted = machine(membership=member(), files=files(key=file("bb")))
+    assert found(drifted, known=cluster(**CLUSTER))["n07 munge key"]["fix"] == ["munge-key"]
+
+
 def test_a_bare_machine_is_no_fault_and_an_unregistered_node_is() -> None:
     assert found(machine(slurm_version=None), known=cluster(nodes={}))["n07 node"]["note"]
     assert not found(known=cluster(nodes={}))["n07 node"]["note"]
