@@ -21,6 +21,7 @@ WORD = re.compile(r"'?\b([a-z]+(?:-[a-z]+)+)\b'?")
 def yaml_files(tree: Tree) -> Iterator[Path]:
     yield from tree.root.glob("playbooks/**/*.yml")
     yield from tree.root.glob("roles/*/tasks/*.yml")
+    yield from tree.root.glob("roles/*/vars/*.yml")
 
 
 def codes_in(text: str) -> set[str]:
@@ -45,3 +46,13 @@ def test_codes_are_found_in_all_their_forms() -> None:
       {{ {'code': 'node-busy', 'reason': x} }}
     """
     assert codes_in(text) == {"request-invalid", "job-failed", "cluster-faulty", "node-busy"}
+
+
+def test_every_code_is_used(tree: Tree) -> None:
+    """A code that nothing reports is a promise in the reference that nobody keeps."""
+    content = [*(tree.root / "plugins").rglob("*.py"), *(tree.root / "python_lib").rglob("*.py"), *yaml_files(tree)]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in content if path.name != "reasons.py")
+    unused = [
+        code.value for code in Code if not re.search(rf"\bCode\.{code.name}\b|(?<![\w-]){code.value}(?![\w-])", text)
+    ]
+    assert not unused, unused
