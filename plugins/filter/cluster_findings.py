@@ -64,7 +64,7 @@ def cluster_findings(
     names, others = {}, set()
     for host in nodes:
         own = hostvars[host]
-        names[own.get("repair_name") or host.split(".")[0]] = host
+        names[own.get("slurmd_node_name") or host.split(".")[0]] = host
         if host == controller:
             continue
         foreign = list(_other_cluster(own, cluster))
@@ -149,7 +149,7 @@ def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[d
     yield from _failure(facts)
     if facts.get("repair_failure") or not node:
         return
-    known = facts.get("repair_name") in (cluster.get("nodes") or {})
+    known = facts.get("slurmd_node_name") in (cluster.get("nodes") or {})
     if not known and not node.get("slurm_version"):
         found, remedy = "a machine without slurmd", "scale_up.yml makes it one."
         yield checks.finding(Code.NODE_NOT_PREPARED, "node", "a node of the cluster", found, remedy, note=True)

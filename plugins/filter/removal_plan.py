@@ -21,7 +21,7 @@ description:
 options:
   _input:
     description: >-
-      The variables of the hosts that are to leave, with C(scale_node_name) and, of one that is kept, C(scale_failure).
+      The variables of the hosts that are to leave, with C(slurmd_node_name) and, of one that is kept, C(scale_failure).
     type: list
     elements: dict
     required: true

@@ -138,7 +138,7 @@ def plan(
     hosts: list[str] = []
     kept: list[str] = []
     for host in leaving:
-        name = host["scale_node_name"]
+        name = host["slurmd_node_name"]
         drain = drained.get(name) or {}
         if host.get("scale_failure"):
             kept += [name] * bool(drain.get("changed"))

@@ -94,7 +94,7 @@ def found(
         "n07": {
             "inventory_hostname": "n07",
             "preflight_node": machine() if node is None else node,
-            "repair_name": "n07",
+            "slurmd_node_name": "n07",
             "repair_conf_dir": CACHE,
             "repair_failure": {},
             "slurmd_options": "--conf-server ctl1:6817",
@@ -305,7 +305,7 @@ def test_a_credential_counts_only_while_the_controllers_munge_runs_and_the_key_i
         "n07": {
             "inventory_hostname": "n07",
             "preflight_node": machine(),
-            "repair_name": "n07",
+            "slurmd_node_name": "n07",
             "repair_conf_dir": CACHE,
         },
     }

@@ -138,11 +138,11 @@ def test_pending_jobs_that_ask_for_a_node_keep_it_and_the_remedy_names_our_optio
 
 def test_static_nodes_leave_in_one_step_and_kept_ones_are_resumed() -> None:
     hosts: list[dict[str, Any]] = [
-        {"inventory_hostname": f"{name}.example", "scale_node_name": name} for name in ("n1", "n2", "n3", "n4", "n5")
+        {"inventory_hostname": f"{name}.example", "slurmd_node_name": name} for name in ("n1", "n2", "n3", "n4", "n5")
     ]
     failed = {"code": "node-runs-jobs", "reason": "r", "remedy": ""}
     hosts[2]["scale_failure"] = hosts[3]["scale_failure"] = failed
-    known = {host["scale_node_name"]: {"dynamic": host["scale_node_name"] == "n2"} for host in hosts}
+    known = {host["slurmd_node_name"]: {"dynamic": host["slurmd_node_name"] == "n2"} for host in hosts}
     drained = {"n1": drain(), "n2": drain(), "n3": BUSY, "n4": {**BUSY, "changed": False}, "n5": drain(jobs=["9"])}
     assert removal_plan(hosts, drained, known) == {
         "static": [{"name": "n1", "params": {}}],
@@ -152,7 +152,7 @@ def test_static_nodes_leave_in_one_step_and_kept_ones_are_resumed() -> None:
 
 
 def test_without_a_drain_nothing_is_resumed() -> None:
-    hosts = [{"inventory_hostname": "n1", "scale_node_name": "n1", "scale_failure": {"code": "task-failed"}}]
+    hosts = [{"inventory_hostname": "n1", "slurmd_node_name": "n1", "scale_failure": {"code": "task-failed"}}]
     assert removal_plan(hosts, {}, {"n1": {"dynamic": False}}) == {"static": [], "hosts": [], "drained": []}
 
 
