@@ -120,8 +120,8 @@ class FakeSlurm:
                 node.update(State="+".join([flags[0], "DRAIN", *flags[1:]]), Reason=wanted["Reason"])
             else:
                 node["State"] = "+".join(["IDLE" if flags[0] == "DOWN" else flags[0], *flags[1:]])
-                # Slurm keeps the reason of a node that is resumed, unless it is told another one.
-                node["Reason"] = wanted.get("Reason", node["Reason"])
+                # Slurm keeps the reason of a node that is resumed until it is told another one that is not empty.
+                node["Reason"] = wanted.get("Reason") or node["Reason"]
         if self.refuse_updates:
             return self._answer(argv, 1, error="slurm_update error: Access/permission denied")
         return self._answer(argv)

@@ -291,7 +291,7 @@ def test_our_reason_goes_with_our_drain_and_another_one_stays(drain: Runner, slu
     slurm.node("n2", "DOWN", "Not responding")
     result = drain(nodes=["n1", "n2"], state="resumed", resume_down=["n2"])
     assert result["failed_nodes"] == []
-    assert {name: node["Reason"] for name, node in slurm.nodes.items()} == {"n1": "", "n2": "Not responding"}
+    assert {name: node["Reason"].strip() for name, node in slurm.nodes.items()} == {"n1": "", "n2": "Not responding"}
 
 
 def test_only_our_own_drain_is_taken_back(drain: Runner, slurm: FakeSlurm) -> None:
@@ -299,7 +299,7 @@ def test_only_our_own_drain_is_taken_back(drain: Runner, slurm: FakeSlurm) -> No
     slurm.node("n2", "IDLE+DRAIN", "disk broken")
     slurm.node("n3")
     result = drain(nodes=["n[1-3]"], state="resumed")
-    assert slurm.updates() == [["NodeName=n1", "State=RESUME", "Reason="]]
+    assert slurm.updates() == [["NodeName=n1", "State=RESUME", "Reason= "]]
     assert {name: one["changed"] for name, one in result["nodes"].items()} == {"n1": True, "n2": False, "n3": False}
     assert result["failed_nodes"] == ["n2"]
     assert "scontrol update NodeName=n2 State=RESUME" in result["nodes"]["n2"]["message"]
