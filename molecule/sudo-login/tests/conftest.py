@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 from testing import INVENTORY, ROOT, ctl1
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["ctl1"]
 # An account that every system has and that may not use sudo. It may read everything, as the checkout and its Python may
@@ -32,18 +33,17 @@ NOBODY = [
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the home directory of nobody, with a copy of the lab's inventory in it."""
-    home = tmp_path_factory.mktemp("nobody")
+def home() -> Iterator[Path]:
+    """Yield the home directory of nobody, with a copy of the lab's inventory in it."""
+    # Not one of pytest's: ssh's control sockets lie in it, whose paths have at most 108 characters.
+    home = Path(tempfile.mkdtemp(prefix="lab-"))
     shutil.copytree(INVENTORY, home / "inventory")
     hosts = home / "inventory" / "hosts.yml"
     hosts.write_text(hosts.read_text().replace(str(INVENTORY), str(home / "inventory")))
     for path in (home, *home.rglob("*")):
         shutil.chown(path, "nobody", "nogroup")
-    # pytest's directories are for their owner only.
-    for parent in (home.parent, home.parent.parent):
-        parent.chmod(0o711)
-    return home
+    yield home
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")
