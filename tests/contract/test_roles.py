@@ -132,7 +132,7 @@ def set_names(tree: Tree, path: Path) -> Iterator[tuple[str, str]]:
         called = own
         if action in {"ansible.builtin.import_role", "ansible.builtin.include_role"}:
             called = tree.prefix(task[action]["name"])
-        yield from ((name, called) for name in task.get("vars") or {})
+        yield from ((name, called) for name in task.get("vars") or {} if name != "ansible_become")
 
 
 def test_registered_names_facts_and_task_variables_have_the_prefix(tree: Tree, role_tasks: Path) -> None:
