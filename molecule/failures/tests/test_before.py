@@ -92,7 +92,7 @@ def test_without_apphub_the_run_stops_and_names_what_was_tried(ctl1: Host, playb
     assert re.search(
         r"No AppHub can be used.* Nothing was changed\. Tried in this order: http://\S+:8081: .*refused", said
     )
-    assert "Start nginx there" in said
+    assert "systemctl start nginx" in said
     assert not lab_host("rocky2").file("/etc/yum.repos.d/apphub.repo").exists
     assert ctl1.check_output(CONFIGURATION) == configuration
 
