@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible.module_utils.basic import _PY_MIN
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED, SYSTEMS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 PYTHON = max((3, 8), tuple(_PY_MIN))
 KEY = "/etc/munge/munge.key"
 # What a machine may say of itself.
-SYSTEMS = frozenset(("rocky", "almalinux", "rhel", "centos", "ubuntu", "debian"))
 ARCHITECTURES = frozenset(("x86_64", "aarch64", "ppc64le", "s390x", "riscv64"))
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -15,6 +15,8 @@ _RANGES = {
     "debian": ((11,), (13, 99)),
     **dict.fromkeys(_EL, ((8,), (10, 99))),
 }
+#: IDs, as in os-release, of the systems that are supported in some version.
+SYSTEMS = frozenset(_RANGES)
 
 
 def _release(text: str) -> Dict[str, str]:
