@@ -7,9 +7,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.filter.version_window import version_window
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_older, is_version
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_older, is_version, window_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -78,7 +77,7 @@ def _unsuitable(node: Mapping[str, Any], version: str, controller: str) -> Failu
     if is_older(version, found):
         reason = f"It has {found}, and {version} would be a step back."
         return Failure(Code.SLURM_VERSION_UNSUITABLE, reason, "State another slurm_version.")
-    problem = version_window(version, controller)
+    problem = window_problem(version, controller)
     if problem:
         return Failure(Code.SLURM_VERSION_UNSUITABLE, f"{problem}.", "State another slurm_version.")
     return None

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
@@ -23,11 +22,10 @@ _DYNAMIC = "22.05"
 def wanted_version(version: str, cluster: Mapping[str, Any]) -> Iterator[Finding]:
     """Refuse a version of slurmd that does not work with slurmctld, before it is installed."""
     controller = cluster["version"]
-    sound = bool(re.match(r"\d+\.\d+(\.\d+)?(?![0-9a-zA-Z])", version))
     yield finding(
         "Slurm version to install",
         Code.SLURM_VERSION_UNSUITABLE,
-        sound and not (versions.is_newer(version, controller) or versions.is_too_old(version, controller)),
+        not versions.window_problem(version, controller),
         f"a version such as 24.11.5 or 24.11.5-4, from {versions.oldest_slurmd(controller)} to {controller}",
         version,
         "Correct slurm_version or slurmd_version, or upgrade the controller first.",

@@ -84,3 +84,14 @@ def survives_reconfigure(slurmctld: Version) -> bool:
 def _release(version: str) -> Optional[int]:
     release = version_text(version_tuple(version)[:2])
     return RELEASES.index(release) if release in RELEASES else None
+
+
+def window_problem(version: str, controller: str) -> str:
+    """Return why slurmds of a version can't work with this controller; empty when they can."""
+    if not re.match(r"\d+\.\d+(\.\d+)?(?![0-9a-zA-Z])", version):
+        return f"slurm_version must be a version such as 24.11.5 or 24.11.5-4, but is {version!r}"
+    if is_newer(version, controller):
+        return f"{version} is newer than slurmctld, which is {controller}; upgrade the controller first"
+    if is_too_old(version, controller):
+        return f"slurmctld {controller} works with slurmd {oldest_slurmd(controller)} and later, not with {version}"
+    return ""

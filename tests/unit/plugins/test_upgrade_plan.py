@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.upgrade_plan import upgrade_plan
-from ansible_collections.ai_infra.slurm.plugins.filter.version_window import version_window
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import window_problem
 
 ROCKY = {"id": "rocky", "family": "RedHat", "major": 9, "codename": ""}
 UBUNTU = {"id": "ubuntu", "family": "Debian", "major": 24, "codename": "noble"}
@@ -112,7 +112,7 @@ def test_something_that_is_no_version_is_refused() -> None:
 
 @pytest.mark.parametrize("version", ["24.11", "24.11.5", "24.11.5-4+deb13u1", "24.05", "23.02.7-1"])
 def test_nodes_may_be_as_old_as_the_window(version: str) -> None:
-    assert version_window(version, "24.11.5") == ""
+    assert window_problem(version, "24.11.5") == ""
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_nodes_may_be_as_old_as_the_window(version: str) -> None:
     ],
 )
 def test_version_outside_of_the_window_is_refused(version: str, words: str) -> None:
-    assert words in version_window(version, "24.11.5")
+    assert words in window_problem(version, "24.11.5")
