@@ -77,12 +77,16 @@ class Systemd:
         return self._watch is not None and self._watch.is_alive()
 
     def stop(self) -> None:
-        """As systemd does: to all of the unit's processes."""
+        """As systemd does: SIGTERM to all of the unit's processes, and SIGKILL to those that are left.
+
+        A shell that gets SIGTERM just before it starts its sleep goes on sleeping.
+        """
         self._stopped = True
-        if self.unit is not None and self.unit.poll() is None:
-            os.killpg(self.unit.pid, signal.SIGTERM)
-        if self._watch is not None:
-            self._watch.join(10)
+        for number, seconds in ((signal.SIGTERM, 1), (signal.SIGKILL, 10)):
+            if self.unit is not None and self.unit.poll() is None:
+                os.killpg(self.unit.pid, number)
+            if self._watch is not None:
+                self._watch.join(seconds)
 
     def kill(self) -> None:
         assert self.unit is not None
