@@ -234,15 +234,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One entry of a node's log: what one Ansible task printed for it."""
+    """One entry of a node's log: what one Ansible task printed for it; the database gives it its number."""
 
-    id: int
     node: str | None
     counter: int
     created_at: float
     event: str
     task: str
     text: str
+    id: int = 0
 
 
 class Timing(NamedTuple):
@@ -259,16 +259,19 @@ class Timing(NamedTuple):
 
 @dataclass(slots=True)
 class TaskChange:
-    """The new state of one node; what trackers hand to the store and to subscribers."""
+    """The new state of one node; what trackers hand to the store and to subscribers.
+
+    Each field is recorded in the column of the same name.
+    """
 
     node: str
-    status: TaskStatus
-    progress: int
-    step: str
-    error: Failure | None
-    updated_at: float
-    started_at: float | None
-    completed_at: float | None
+    status: TaskStatus = TaskStatus.PENDING
+    progress: int = 0
+    step: str = ""
+    error: Failure | None = None
+    updated_at: float = 0.0
+    started_at: float | None = None
+    completed_at: float | None = None
 
     @property
     def error_message(self) -> str | None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select, text
 
-from slurmscale.models import Run, when
+from slurmscale.models import Counts, Run, when
 from slurmscale.states import RUN_ACTIVE
-from slurmscale.store.tables import ACTIVE_SQL, runs, tasks
+from slurmscale.store.tables import ACTIVE_SQL, COUNTS, runs, tasks
 
 if TYPE_CHECKING:
     from slurmscale.store.repository import Store
@@ -121,21 +121,16 @@ def scaling_status(
     """
     now = time.time() if now is None else now
     in_window = (runs.c.created_at >= now - window) | runs.c.status.in_(RUN_ACTIVE)
-    sums = select(
-        *(
-            func.coalesce(func.sum(runs.c[name]), 0)
-            for name in ("total", "active", "success", "failed", "active_progress")
-        )
-    ).where(in_window)
+    sums = select(*(func.coalesce(func.sum(runs.c[name]), 0) for name in COUNTS)).where(in_window)
     with store.explained("read"), store.engine.connect() as connection:
-        total, active, success, failed, active_progress = map(int, connection.execute(sums).one())
+        counts = Counts(*map(int, connection.execute(sums).one()))
         stalled = _stalled(connection, now, stalled_after)
     return ScalingStatus(
-        active=active > 0,
-        active_tasks=active,
-        success_nodes=success,
-        failed_nodes=failed,
-        progress=overall_progress(success, active_progress, total),
+        active=counts.active > 0,
+        active_tasks=counts.active,
+        success_nodes=counts.success,
+        failed_nodes=counts.failed,
+        progress=overall_progress(counts.success, counts.active_progress, counts.total),
         active_operations=[_view(run) for run in store.runs(active=True)],
         recent_operations=[_view(run) for run in store.runs(limit=recent)],
         stalled_tasks=stalled,

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from slurmscale.models import Counts, Run
+from slurmscale.models import Counts, Run, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import scaling_status
@@ -29,7 +29,7 @@ from slurmscale.runs.broadcast import Broadcaster
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store.repository import Store
-from slurmscale.store.tables import row_of_run, runs, tasks
+from slurmscale.store.tables import row_of_counts, row_of_run, row_of_task, runs, tasks
 from slurmscale.store.writer import Writer
 from sqlalchemy import insert, text
 
@@ -153,9 +153,7 @@ def fill(store: Store, records: int) -> None:
         status = RunStatus.RUNNING if active else RunStatus.FAILED
         run = _run(f"run-{number}", nodes, now - 3600 - left / 1000, status)
         counts = Counts(size, active, size - active - failed, failed, 50 * active)
-        row = row_of_run(run) | {
-            name: getattr(counts, name) for name in ("active", "success", "failed", "active_progress")
-        }
+        row = row_of_run(run) | row_of_counts(counts)
         with store.begin() as connection:
             connection.execute(insert(runs).values(**row))
             connection.execute(
@@ -171,13 +169,15 @@ def _task(run: Run, index: int, node: str, marks: tuple[int, int], now: float) -
         status = TaskStatus.RUNNING
     elif index < active + failed:
         status = TaskStatus.FAILED
-    return {
-        "task_id": f"{run.id}:{node}", "run_id": run.id, "node": node, "task_type": "slurm-node", "status": status,
-        "progress": 50 if status is TaskStatus.RUNNING else 100, "step": "slurmd : install",
-        "error_code": None, "error_message": None, "error_remedy": None,
-        "created_at": run.created_at, "updated_at": now - (900 if index < 10 else 1), "started_at": run.created_at,
-        "completed_at": None,
-    }  # fmt: skip
+    change = TaskChange(
+        node,
+        status,
+        progress=50 if status is TaskStatus.RUNNING else 100,
+        step="slurmd : install",
+        updated_at=now - (900 if index < 10 else 1),
+        started_at=run.created_at,
+    )
+    return row_of_task(run, change)
 
 
 def _run(name: str, nodes: list[str], created: float, status: RunStatus = RunStatus.RUNNING) -> Run:

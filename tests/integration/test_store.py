@@ -11,14 +11,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError, StoreUnavailableError
-from slurmscale.models import Cluster, Counts, Failure, Run, TaskChange, Timing
+from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, TaskChange, Timing
 from slurmscale.operations import Operation
 from slurmscale.report import scaling_status
 from slurmscale.runner.processes import owner
 from slurmscale.runs.recovery import keep_result, record_kept_results, recover
 from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store.repository import Store
-from slurmscale.store.tables import error_columns, metadata
+from slurmscale.store.tables import error_columns, metadata, row_of_change, row_of_log_line
 from slurmscale.store.writer import Writer
 from sqlalchemy import text
 from structlog.testing import capture_logs
@@ -161,8 +161,7 @@ def test_each_node_has_its_whole_log(store):
     writer = Writer(store, store.run("r1"), ids)
     for counter in range(3000):
         node = f"n{counter % 5 + 1}"
-        writer.put(lines=[{"run_id": "r1", "node": node, "counter": counter, "created_at": 1.0, "event": "runner_on_ok",
-                           "task": "t", "text": f"line {counter}"}])  # fmt: skip
+        writer.put(lines=[a_line(f"line {counter}", node, counter)])
     writer.close()
     log = store.log("r1", "n3")
     assert [line.counter for line in log] == list(range(2, 3000, 5))
@@ -231,13 +230,31 @@ def test_a_database_of_a_newer_version_is_refused(store, url):
         Store(url)
 
 
+def test_every_field_of_a_node_and_of_its_log_is_recorded(store):
+    """A field that is added to the records needs no more than its column."""
+    ids = store.create_run(a_run())
+    full = TaskChange(
+        "n1", TaskStatus.FAILED, 40, "configure", Failure("job-failed", "It failed.", "Look."), 3.0, 1.0, 2.0
+    )
+    unset = [name for name in TaskChange.__dataclass_fields__ if getattr(full, name) == getattr(TaskChange(""), name)]
+    assert unset == []
+    writer = Writer(store, store.run("r1"), ids)
+    writer.put([full], [a_line("x", counter=7)])
+    writer.close()
+    task = store.tasks("r1")[0]
+    assert {name: getattr(task, name) for name in TaskChange.__dataclass_fields__} == dataclasses.asdict(full) | {
+        "error": full.error
+    }
+    line = store.log("r1", "n1")[0]
+    assert dataclasses.replace(line, id=0) == a_line("x", counter=7)
+    assert line.id
+
+
 def test_a_failed_transaction_leaves_nothing_behind(store):
     ids = store.create_run(a_run())
-    row = {"b_id": ids["n1"], "status": "completed", "progress": 100, "step": "",
-           "error_code": None, "error_message": None, "error_remedy": None,
-           "updated_at": 1.0, "started_at": None, "completed_at": None}  # fmt: skip
+    row = {"b_id": ids["n1"], **row_of_change(TaskChange("n1", TaskStatus.COMPLETED, 100))}
     with pytest.raises(StoreError):
-        store.record(store.run("r1"), [row], [a_line("x") | {"run_id": "no such run"}])  # fmt: skip
+        store.record(store.run("r1"), [row], [a_line_row("x", run_id="no such run")])
     assert store.tasks("r1")[0].status is TaskStatus.PENDING
 
 
@@ -283,18 +300,20 @@ def test_a_database_that_can_not_be_used_is_refused_with_a_remedy(bad, says):
 
 
 def a_line(text, node="n1", counter=1):
-    return {"run_id": "r1", "node": node, "counter": counter, "created_at": 1.0, "event": "runner_on_ok", "task": "t",
-            "text": text}  # fmt: skip
+    return LogLine(node=node, counter=counter, created_at=1.0, event="runner_on_ok", task="t", text=text)
+
+
+def a_line_row(text, node="n1", run_id="r1"):
+    return row_of_log_line(a_line(text, node), run_id)
 
 
 def test_only_the_owner_of_a_run_at_work_writes_into_its_records(store):
     ids = store.create_run(a_run())
     own = store.run("r1")
     other = dataclasses.replace(own, owner_id="somebody else")
-    row = {"b_id": ids["n1"], "status": "running", "progress": 5, "step": "", "updated_at": 1.0, "started_at": 1.0,
-           "completed_at": None, "error_code": None, "error_message": None, "error_remedy": None}  # fmt: skip
+    row = {"b_id": ids["n1"], **row_of_change(TaskChange("n1", TaskStatus.RUNNING, 5, started_at=1.0))}
     with pytest.raises(RunLostError):
-        store.record(other, [row], [a_line("x")], updated_at=1.0)
+        store.record(other, [row], [a_line_row("x")], updated_at=1.0)
     with pytest.raises(RunLostError):
         store.cancel_requested(other)
     assert not store.end_run(other, RunStatus.FAILED, Failure("run-interrupted", "gone"))
@@ -302,7 +321,7 @@ def test_only_the_owner_of_a_run_at_work_writes_into_its_records(store):
     store.record(own, [row])
     assert store.end_run(own, RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"))
     with pytest.raises(RunLostError):
-        store.record(own, [row | {"progress": 50}], [a_line("x")], status=RunStatus.COMPLETED)
+        store.record(own, [row | {"progress": 50}], [a_line_row("x")], status=RunStatus.COMPLETED)
     assert (store.run("r1").status, store.tasks("r1")[0].progress) == (RunStatus.INTERRUPTED, 5)
     assert store.log("r1", "n1") == []
 
@@ -458,7 +477,7 @@ def test_old_logs_and_timings_are_deleted_and_what_came_of_the_runs_stays(store)
     now = time.time()
     for name, created, ended in (("r1", now - 1000, True), ("old", now - 1000, False), ("new", now, True)):
         store.create_run(a_run(name, (name,), created=created))
-        store.record(store.run(name), lines=[a_line("x", name) | {"run_id": name}])
+        store.record(store.run(name), lines=[a_line_row("x", name, name)])
         if ended:
             store.end_run(store.run(name), RunStatus.FAILED, Failure("run-interrupted", "why"))
     store.save_timings("kind", "r1", {"install": Timing(1.0)})

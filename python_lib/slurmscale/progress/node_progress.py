@@ -11,6 +11,7 @@ from slurmscale.states import TaskStatus
 if TYPE_CHECKING:
     from slurmscale.progress.task_plan import TaskPlan
 
+_RECORDED = [name for name in TaskChange.__dataclass_fields__ if name not in {"node", "error"}]
 _MOST_BY_CLOCK = 0.95
 """How far the clock alone may move a node within one task."""
 
@@ -88,16 +89,8 @@ class NodeProgress:
 
     def as_change(self) -> TaskChange:
         """Return the state that is recorded."""
-        return TaskChange(
-            self.name,
-            self.status,
-            self.progress,
-            self.step,
-            self.error or self.pending_failure,
-            self.updated_at,
-            self.started_at,
-            self.completed_at,
-        )
+        recorded = {name: getattr(self, name) for name in _RECORDED}
+        return TaskChange(node=self.name, error=self.error or self.pending_failure, **recorded)
 
 
 class RoleMilestones:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from slurmscale.models import Counts, Failure, Notice
+from slurmscale.models import Counts, Failure, LogLine, Notice
 from slurmscale.progress.events import Event, Kind, Outcome, parse, readable, shortened
 from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE, RunStatus
@@ -51,7 +51,7 @@ class EventPipeline:
         self._writer = writer
         self._broadcaster = broadcaster
         self._redact = redact
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[LogLine] = []
         self._counts = Counts()
         self._flushed = 0.0
         self._tail: list[str] = []
@@ -118,13 +118,12 @@ class EventPipeline:
         if event.kind is Kind.OUTPUT or (event.outcome in (Outcome.FAILED, Outcome.UNREACHABLE) and host is None):
             self._tail = [*self._tail[1 - _TAIL :], text]
         self._lines.append(
-            {
-                "run_id": self._run_id,
-                "node": host,
-                "counter": event.counter,
-                "created_at": event.time,
-                "event": event.name,
-                "task": event.step,
-                "text": text,
-            }
+            LogLine(
+                node=host,
+                counter=event.counter,
+                created_at=event.time,
+                event=event.name,
+                task=event.step,
+                text=text,
+            )
         )

@@ -15,6 +15,7 @@ from slurmscale.operations import Operation
 from slurmscale.runner import processes
 from slurmscale.runs.recovery import keep_result
 from slurmscale.states import RunStatus
+from slurmscale.store.tables import error_columns, row_of_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,16 +206,10 @@ class RunHandle:
             ) from why
         log.warning("The database is away. The result is kept and recorded by the next start.", file=str(path))
         ended = replace(self._run, status=status, counts=self.tracker.counts(), completed_at=now, updated_at=now)
-        code, reason, remedy = error or (None, None, None)
-        self._kept = replace(ended, error_code=code, error_message=reason, error_remedy=remedy)
+        self._kept = replace(ended, **error_columns(error))
 
     def _task(self, change: TaskChange) -> Task:
-        code, reason, remedy = change.error or (None, None, None)
-        return Task(
-            0, f"{self.id}:{change.node}", self.id, change.node, self._run.operation.task_type, change.status,
-            change.progress, change.step, code, reason, remedy, self._run.created_at, change.updated_at,
-            change.started_at, change.completed_at,
-        )  # fmt: skip
+        return Task(id=0, **row_of_task(self._run, change))
 
     def _outcome(self, now: float) -> tuple[RunStatus, Failure | None]:
         tracker, job = self.tracker, self._job

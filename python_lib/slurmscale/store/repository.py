@@ -1,6 +1,6 @@
 """Runs, tasks, logs, clusters and timings in SQLite or PostgreSQL.
 
-SQLite (WAL) in the data directory by default, PostgreSQL by URL. Everything is plain SQL over the tables in `schema`;
+SQLite (WAL) in the data directory by default, PostgreSQL by URL. Everything is plain SQL over `tables`;
 `writer` adds the one thread that records a live run.
 """
 
@@ -14,17 +14,21 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, text, upda
 from sqlalchemy.exc import IntegrityError
 
 from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError
-from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, Timing
+from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, TaskChange, Timing
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.engine import Database
 from slurmscale.store.tables import (
+    CHANGING_COLUMNS,
     claims,
     cluster_of_row,
     clusters,
     error_columns,
     log_line_of_row,
     log_lines,
+    row_of_cluster,
+    row_of_counts,
     row_of_run,
+    row_of_task,
     run_of_row,
     runs,
     task_of_row,
@@ -43,13 +47,8 @@ _LEARN_FROM = 5
 """Earlier runs whose timings count; older ones describe machines and roles of the past."""
 
 _UPDATE_TASK = (
-    update(tasks)
-    .where(tasks.c.id == bindparam("b_id"))
-    .values({name: bindparam(name) for name in (
-        "status", "progress", "step", "error_code", "error_message", "error_remedy", "updated_at", "started_at",
-        "completed_at",
-    )})
-)  # fmt: skip
+    update(tasks).where(tasks.c.id == bindparam("b_id")).values({name: bindparam(name) for name in CHANGING_COLUMNS})
+)
 
 
 class Store(Database):
@@ -166,14 +165,7 @@ class Store(Database):
                 .values(status=TaskStatus.FAILED, completed_at=now, updated_at=now, **error_columns(error))
             )
             counts = _count(connection, run.id)
-            connection.execute(
-                update(runs)
-                .where(runs.c.id == run.id)
-                .values(
-                    active=counts.active, success=counts.success, failed=counts.failed,
-                    active_progress=counts.active_progress,
-                )
-            )  # fmt: skip
+            connection.execute(update(runs).where(runs.c.id == run.id).values(**row_of_counts(counts)))
             connection.execute(delete(claims).where(claims.c.run_id == run.id))
         return True
 
@@ -312,10 +304,7 @@ class Store(Database):
     def save_cluster(self, cluster: Cluster) -> None:
         """Add a cluster, or replace the one of that name."""
         now = time.time()
-        row = {
-            "inventory": cluster.inventory, "controller": cluster.controller,
-            "apphub_urls": list(cluster.apphub_urls), "variables": cluster.variables, "updated_at": now,
-        }  # fmt: skip
+        row = row_of_cluster(cluster) | {"updated_at": now}
         with self.explained("write"), self.begin() as connection:
             if not connection.execute(update(clusters).where(clusters.c.name == cluster.name).values(**row)).rowcount:
                 connection.execute(insert(clusters).values(name=cluster.name, created_at=now, **row))
@@ -354,15 +343,8 @@ def _insert_run(connection: Connection, run: Run, lease_until: ColumnElement[flo
     )
     connection.execute(
         insert(tasks),
-        [
-            {
-                "task_id": f"{run.id}:{node}", "run_id": run.id, "node": node, "task_type": run.operation.task_type,
-                "status": TaskStatus.PENDING, "progress": 0, "step": "", "created_at": run.created_at,
-                "updated_at": run.created_at,
-            }
-            for node in run.nodes
-        ],
-    )  # fmt: skip
+        [row_of_task(run, TaskChange(node, updated_at=run.created_at)) for node in run.nodes],
+    )
     rows = connection.execute(select(tasks.c.node, tasks.c.id).where(tasks.c.run_id == run.id))
     return {node: number for node, number in rows}  # noqa: C416 - rows are no pairs to dict()
 

@@ -1,4 +1,4 @@
-"""The tables, and the records made of their rows.
+"""The tables, the records made of their rows, and the rows made of records: field by field, under the same name.
 
 Times are seconds since the epoch: the same in every database, and fast to read.
 `runs` carries the counts of its tasks, written in the same transaction as the tasks themselves: the scaling status
@@ -25,12 +25,12 @@ from sqlalchemy import (
     text,
 )
 
-from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task
+from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import RowMapping
 
@@ -152,13 +152,18 @@ timings = Table(
     Column("created_at", Float, nullable=False),
 )
 
-_COUNTS = ("total", "active", "success", "failed", "active_progress")
+COUNTS = tuple(Counts.__dataclass_fields__)
+"""Columns of runs that hold the counts of its tasks."""
+
+
+def _fields(record: Cluster | Counts | LogLine | Run | TaskChange, leave_out: Collection[str] = ()) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__ if name not in leave_out}
 
 
 def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
     """Make a run of its row."""
     values = dict(row)
-    counts = Counts(**{name: values.pop(name) for name in _COUNTS})
+    counts = Counts(**{name: values.pop(name) for name in COUNTS})
     return Run(
         **values
         | {
@@ -175,8 +180,7 @@ def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
 
 def row_of_run(run: Run) -> dict[str, Any]:
     """Make the row of a run."""
-    row = {name: getattr(run, name) for name in Run.__dataclass_fields__ if name not in ("counts", "check", "claims")}
-    return row | {name: getattr(run.counts, name) for name in _COUNTS} | {
+    return _fields(run, leave_out={"counts", "check", "claims"}) | row_of_counts(run.counts) | {
         "nodes": "\n".join(run.nodes),
         "secret_names": list(run.secret_names),
         "check_mode": run.check,
@@ -184,7 +188,12 @@ def row_of_run(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def error_columns(error: Failure | None) -> dict[str, str | None]:
+def row_of_counts(counts: Counts) -> dict[str, Any]:
+    """Make the columns of a run that hold the counts of its tasks."""
+    return _fields(counts)
+
+
+def error_columns(error: Failure | None) -> dict[str, Any]:
     """Return the columns of runs and tasks that hold an error."""
     code, reason, remedy = error or (None, None, None)
     return {"error_code": code, "error_message": reason, "error_remedy": remedy}
@@ -195,18 +204,43 @@ def task_of_row(row: RowMapping) -> Task:
     return Task(**dict(row) | {"status": TaskStatus(row["status"])})
 
 
+def row_of_change(change: TaskChange) -> dict[str, Any]:
+    """Make the columns of a task that change while the run works on its node."""
+    return _fields(change, leave_out={"node", "error"}) | error_columns(change.error)
+
+
+def row_of_task(run: Run, change: TaskChange) -> dict[str, Any]:
+    """Make the row of a run's task; the database numbers it."""
+    return row_of_change(change) | {
+        "task_id": f"{run.id}:{change.node}",
+        "run_id": run.id,
+        "node": change.node,
+        "task_type": run.operation.task_type,
+        "created_at": run.created_at,
+    }
+
+
+CHANGING_COLUMNS = tuple(row_of_change(TaskChange("")))
+"""Columns of tasks that change while a run is at work."""
+
+
 def log_line_of_row(row: RowMapping) -> LogLine:
     """Make a log line of its row."""
     return LogLine(**{name: value for name, value in row.items() if name != "run_id"})
 
 
+def row_of_log_line(line: LogLine, run_id: str) -> dict[str, Any]:
+    """Make the row of a log line of a run; the database numbers it."""
+    return _fields(line, leave_out={"id"}) | {"run_id": run_id}
+
+
 def cluster_of_row(row: RowMapping) -> Cluster:
     """Make a cluster of its row."""
-    return Cluster(
-        name=row["name"],
-        inventory=row["inventory"],
-        controller=row["controller"],
-        apphub_urls=tuple(row["apphub_urls"]),
-        variables=dict(row["variables"]),
-        created_at=row["created_at"],
-    )
+    values = {name: value for name, value in row.items() if name != "updated_at"}
+    return Cluster(**values | {"apphub_urls": tuple(row["apphub_urls"])})
+
+
+def row_of_cluster(cluster: Cluster) -> dict[str, Any]:
+    """Make the columns of a cluster that its user states, but for the name and what is secret."""
+    row = _fields(cluster, leave_out={"name", "credentials", "created_at"})
+    return row | {"apphub_urls": list(cluster.apphub_urls)}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from slurmscale.errors import RunLostError, SlurmscaleError, StoreError, StoreUnavailableError
-from slurmscale.store.tables import error_columns
+from slurmscale.models import LogLine
+from slurmscale.store.tables import row_of_change, row_of_counts, row_of_log_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +68,7 @@ class Writer:
         self._give_up = give_up
         self.on_failure = on_failure
         self._changes: dict[str, TaskChange] = {}
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[LogLine] = []
         self._values: dict[str, Any] = {}
         self._wake = threading.Condition()
         self._urgent = False
@@ -83,7 +84,7 @@ class Writer:
     def put(
         self,
         changes: Iterable[TaskChange] = (),
-        lines: Iterable[dict[str, Any]] = (),
+        lines: Iterable[LogLine] = (),
         counts: Counts | None = None,
         *,
         urgent: bool = False,
@@ -93,7 +94,7 @@ class Writer:
 
         Args:
             changes: Nodes that changed.
-            lines: New log lines, as rows.
+            lines: New log lines.
             counts: How the run's tasks stand after the changes.
             urgent: Write at once; for changes of status.
             **values: Columns of the run.
@@ -108,10 +109,7 @@ class Writer:
                 self._lost_lines += len(list(lines))
             self._values.update(values)
             if counts is not None:
-                self._values.update(
-                    active=counts.active, success=counts.success, failed=counts.failed,
-                    active_progress=counts.active_progress,
-                )  # fmt: skip
+                self._values.update(row_of_counts(counts))
             self._urgent |= urgent
             if self._urgent or len(self._lines) >= _BATCH:
                 self._wake.notify_all()
@@ -193,21 +191,24 @@ class Writer:
 
     def _take(self) -> Batch:
         if self._lost_lines and not self._away:
-            self._lines.append(self._note(f"{self._lost_lines} lines were lost: the database was away for too long."))
+            text = f"{self._lost_lines} lines were lost: the database was away for too long."
+            self._lines.append(
+                LogLine(node=None, counter=0, created_at=time.time(), event="warning", task="", text=text)
+            )
             self._lost_lines = 0
-        batch = self._rows(self._changes, self._lines, self._values)
+        batch = Batch(
+            changes=[
+                {"b_id": self._task_ids[change.node], **row_of_change(change)} for change in self._changes.values()
+            ],
+            lines=[row_of_log_line(line, self._owned.id) for line in self._lines],
+            values=self._values,
+        )
         self._changes, self._lines, self._values = {}, [], {}
         self._urgent = False
         self._wake.notify_all()
         return batch
 
-    def _note(self, text: str) -> dict[str, Any]:
-        return {
-            "run_id": self._owned.id, "node": None, "counter": 0, "created_at": time.time(), "event": "warning",
-            "task": "", "text": text,
-        }  # fmt: skip
-
-    def _put_back(self, changes: dict[str, TaskChange], lines: list[dict[str, Any]], values: dict[str, Any]) -> None:
+    def _put_back(self, changes: dict[str, TaskChange], lines: list[LogLine], values: dict[str, Any]) -> None:
         with self._wake:
             self._changes = changes | self._changes
             self._lines = lines + self._lines
@@ -232,20 +233,3 @@ class Writer:
             self._wake.notify_all()
         if self.on_failure is not None:
             self.on_failure(exc)
-
-    def _rows(self, changes: dict[str, TaskChange], lines: list[dict[str, Any]], values: dict[str, Any]) -> Batch:
-        ids = self._task_ids
-        rows = [
-            {
-                "b_id": ids[change.node],
-                "status": change.status.value,
-                "progress": change.progress,
-                "step": change.step,
-                "updated_at": change.updated_at,
-                "started_at": change.started_at,
-                "completed_at": change.completed_at,
-                **error_columns(change.error),
-            }
-            for change in changes.values()
-        ]
-        return Batch(rows, lines, values)
