@@ -7,9 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 BENCH = Path(__file__).resolve().parent
+sys.path.insert(0, str(BENCH))
 pytestmark = pytest.mark.timing
 
 
@@ -58,3 +60,32 @@ def test_points_off_is_the_distance_to_the_share_of_time():
     progress = load("progress")
     assert progress.points_off([0, 50, 100], [0.0, 1.0, 2.0]) == 0
     assert progress.points_off([0, 0, 100], [0.0, 1.0, 2.0]) == 50 / 3
+
+
+def test_what_a_task_costs_is_summed_over_workers_and_ansible_itself(tmp_path):
+    task_cpu = load("task_cpu")
+    lines = [
+        {"task": "Probe", "host": "n1", "own": 0.02, "ssh": 0.01},
+        {"task": "Probe", "host": "n2", "own": 0.04, "ssh": 0.01},
+        {"task": "Probe", "main": 0.02, "seconds": 0.5},
+    ]
+    path = tmp_path / "tasks"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    nodes, tasks = task_cpu.read(path)
+    assert nodes == 2
+    assert task_cpu.table(tasks, total=0.12, nodes=nodes)[1:] == [
+        f"{'Probe':60}    30.0    10.0    10.0    50.0        2     0.50",
+        f"{'(end of workers, connections that stay open)':60} {'':23}    10.0",
+        f"{'all':60} {'':23}    60.0",
+    ]
+
+
+def test_processes_that_outlive_a_command_count_and_are_ended(tmp_path):
+    lab = load("lab")
+    busy = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+    cost = lab.run(["sh", "-c", f"{sys.executable} -c '{busy}'; sleep 60 & echo $! > {tmp_path}/pid"], tmp_path / "log")
+    assert 0.3 < cost.cpu < 0.6
+    assert cost.seconds < 5
+    left = int((tmp_path / "pid").read_text())
+    # What init has not collected yet is dead all the same.
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
