@@ -13,6 +13,8 @@ description:
   - Nothing in Ansible's events announces how many tasks there will be. This callback writes it, as one JSON object
     per line. The first line is the outline of the whole playbook, then follows a line for every play, and for every
     batch of C(serial), with the hosts it starts with.
+  - Each task has its C(phase), if one is stated - the variable C(scale_phase) of the task, or of the next block, import
+    or play around it.
   - Tags are applied. Tasks of dynamic includes are not known before they run and are therefore not in the plan.
   - It never fails a run. What it can't find out is left out.
 options:
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from ansible.playbook import Playbook
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
+
+
+PHASE = "scale_phase"
 
 
 class CallbackModule(CallbackBase):
@@ -80,7 +85,7 @@ def describe(play: Play) -> dict[str, Any]:
     variables = manager.get_vars(play=play)
     tasks = []
     for block in play.compile():
-        tasks += walk(block.filter_tagged_tasks(variables), "")
+        tasks += walk(block.filter_tagged_tasks(variables), "", play.vars.get(PHASE, ""))
     return {
         "play": play.get_name(),
         "puuid": play._uuid,  # noqa: SLF001 - events carry it, there is no public name
@@ -100,26 +105,31 @@ def hosts(play: Play, manager: Any, variables: dict[str, Any]) -> list[str]:
         return []
 
 
-def walk(block: Block, section: str) -> list[dict[str, Any]]:
-    """Return the tasks of a block in order, each with the section it stands in; a rescue stays one all the way down."""
+def walk(block: Block, section: str, phase: str) -> list[dict[str, Any]]:
+    """Return the tasks of a block in order, each with the section it stands in; a rescue stays one all the way down.
+
+    The phase is that of the play, for tasks without one of their own.
+    """
     tasks = []
     for part in ("block", "rescue", "always"):
         inside = section if section == "rescue" else part
         for item in getattr(block, part):
             if isinstance(item, Block):
-                tasks += walk(item, inside)
+                tasks += walk(item, inside, phase)
             else:
-                tasks.append(task_line(item, inside))
+                tasks.append(task_line(item, inside, phase))
     return tasks
 
 
-def task_line(task: Task, section: str) -> dict[str, Any]:
-    """Return what identifies a task and what decides how it is counted."""
+def task_line(task: Task, section: str, phase: str) -> dict[str, Any]:
+    """Return what identifies a task and what decides how it is counted and shown."""
     line = {
         "uuid": task._uuid,  # noqa: SLF001 - events carry it, there is no public name
         "name": task.name or task.action,
         "role": task._role.get_name() if task._role else None,  # noqa: SLF001 - there is no public name
+        "action": task.action,
         "sec": section,
+        "phase": task.get_vars().get(PHASE, phase),
     }
     if task.run_once:
         line["once"] = True

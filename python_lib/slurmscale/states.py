@@ -1,4 +1,4 @@
-"""Every state a run or a task can be in, and which states count as what."""
+"""Every state a run or a task can be in, which states count as what, and the phases that a task goes through."""
 
 from __future__ import annotations
 
@@ -45,3 +45,40 @@ class RunStatus(StrEnum):
 
 
 RUN_ACTIVE = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
+
+
+class Phase(StrEnum):
+    """What a run does with a node at the moment.
+
+    The playbooks say it in the variable `scale_phase` of a play, a block or a task; the library shows it. Not every run
+    has all of them, nor in this order.
+    """
+
+    CHECKING = "checking"
+    """What was asked for, the controller, AppHub and the machines are looked at; nothing is changed."""
+    REPOSITORY = "repository"
+    """AppHub becomes the source of packages."""
+    PACKAGES = "packages"
+    """Packages are installed."""
+    KEY = "key"
+    """The munge key and the accounts it belongs to are deployed."""
+    CONFIGURATION = "configuration"
+    """Configuration files are written."""
+    REGISTERING = "registering"
+    """The controller is told of the nodes."""
+    STARTING = "starting"
+    """Services are started."""
+    PROVING = "proving"
+    """A job or a credential proves that it works."""
+    DRAINING = "draining"
+    """Nodes get no new jobs, and running ones are waited for."""
+    REMOVING = "removing"
+    """Nodes leave the controller, and what made them nodes is stopped or uninstalled."""
+    SWITCHING = "switching"
+    """All hosts change to the new munge key, or back."""
+    REPAIRING = "repairing"
+    """What was found wrong is fixed."""
+    PUBLISHING = "publishing"
+    """AppHub gets packages."""
+    REPORTING = "reporting"
+    """Results are collected."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from .conftest import Tree
 
+# Of Ansible itself, and what says which phase of a run a task belongs to.
+FOREIGN = {"ansible_become", "scale_phase"}
 TYPES = {"bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict, "str": str, "path": str}
 
 
@@ -132,7 +134,7 @@ def set_names(tree: Tree, path: Path) -> Iterator[tuple[str, str]]:
         called = own
         if action in {"ansible.builtin.import_role", "ansible.builtin.include_role"}:
             called = tree.prefix(task[action]["name"])
-        yield from ((name, called) for name in task.get("vars") or {} if name != "ansible_become")
+        yield from ((name, called) for name in task.get("vars") or {} if name not in FOREIGN)
 
 
 def test_registered_names_facts_and_task_variables_have_the_prefix(tree: Tree, role_tasks: Path) -> None:
