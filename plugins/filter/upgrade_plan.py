@@ -41,11 +41,15 @@ options:
     description: AppHub's catalog.
     type: dict
     required: true
+  repository:
+    description: The node's repository in it, such as V(deb/ubuntu/noble).
+    type: str
+    required: true
 """
 EXAMPLES = r"""
 - name: Show what an upgrade would do
   ansible.builtin.debug:
-    msg: "{{ preflight_node | ai_infra.slurm.upgrade_plan('24.11.5-4', '24.11.5', catalog) }}"
+    msg: "{{ preflight_node | ai_infra.slurm.upgrade_plan('24.11.5-4', '24.11.5', catalog, 'rpm/el9') }}"
 """
 RETURN = r"""
 _value:
@@ -56,10 +60,14 @@ _value:
 """
 
 
-def upgrade_plan(node: Mapping[str, Any], version: str, controller: str, catalog: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_plan(
+    node: Mapping[str, Any], version: str, controller: str, catalog: Mapping[str, Any], repository: str
+) -> dict[str, Any]:
     """Return what an upgrade of one node means."""
     before = {name: found for name, found in (node.get("packages") or {}).items() if name.startswith("slurm")}
-    chosen = _unsuitable(node, version, controller) or _choose(version, sorted(before), *_published(node, catalog))
+    chosen = _unsuitable(node, version, controller) or _choose(
+        version, sorted(before), repository, _published(catalog, repository)
+    )
     failed = isinstance(chosen, Failure)
     return {
         "packages": sorted(before),
@@ -83,12 +91,10 @@ def _unsuitable(node: Mapping[str, Any], version: str, controller: str) -> Failu
     return None
 
 
-def _published(node: Mapping[str, Any], catalog: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return the name of the node's repository and its packages."""
-    system = node["os"]
-    debian = system["family"] == "Debian"
-    repository = f"deb/{system['id']}/{system['codename']}" if debian else f"rpm/el{system['major']}"
-    return repository, catalog["repositories"].get(repository, {}).get("packages", {})
+def _published(catalog: Mapping[str, Any], repository: str) -> Mapping[str, Any]:
+    """Return the packages of a repository by name; nothing when there is no such repository."""
+    packages: Mapping[str, Any] = catalog["repositories"].get(repository, {}).get("packages", {})
+    return packages
 
 
 def _choose(wanted: str, names: Iterable[str], repository: str, published: Mapping[str, Any]) -> str | Failure:

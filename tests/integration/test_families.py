@@ -29,12 +29,12 @@ CLUSTER = {"configless": True, "controllers": [{"host": "ctl1"}], "port": 6817, 
 def test_a_family_is_added_by_a_role_and_a_file_of_variables(tmp_path: Path) -> None:
     roles = tmp_path / "roles"
     shutil.copytree(ROOT / "roles", roles)
-    (roles / "slurmd/vars/Suse.yml").write_text(json.dumps({"slurmd_system": SYSTEM}))
+    (roles / "preflight/vars/Suse.yml").write_text(json.dumps({"preflight_system": SYSTEM}))
     (roles / "slurmd-suse/tasks").mkdir(parents=True)
     (roles / "slurmd-suse/tasks/main.yml").write_text(
         json.dumps([{"ansible.builtin.import_role": {"name": "slurmd", "tasks_from": "compare"}}])
     )
-    told = "{{ {'outdated': slurmd_outdated, 'conf_dir': slurmd_conf_dir, 'role': slurmd_system.role} | to_json }}"
+    told = "{{ {'outdated': slurmd_outdated, 'conf_dir': slurmd_conf_dir, 'role': preflight_system.role} | to_json }}"
     copy = {"content": told, "dest": str(tmp_path / "told.json"), "mode": "0644"}
     play = {
         "hosts": "localhost",
@@ -47,6 +47,7 @@ def test_a_family_is_added_by_a_role_and_a_file_of_variables(tmp_path: Path) -> 
         },
         "tasks": [
             {"ansible.builtin.set_fact": {"preflight_cluster": CLUSTER}},
+            {"ansible.builtin.import_role": {"name": "preflight", "tasks_from": "load_system"}},
             {"ansible.builtin.import_role": {"name": "slurmd-suse"}},
             {"ansible.builtin.copy": copy},
         ],

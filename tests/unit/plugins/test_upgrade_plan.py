@@ -43,12 +43,13 @@ def node(system: dict[str, Any], version: str) -> dict[str, Any]:
 def test_exactly_the_stated_version_is_chosen(
     system: dict[str, Any], now: str, wanted: str, chosen: str, *, needed: bool
 ) -> None:
-    plan = upgrade_plan(node(system, now), wanted, "24.11.5", CATALOG)
+    repository = "rpm/el9" if system is ROCKY else "deb/ubuntu/noble"
+    plan = upgrade_plan(node(system, now), wanted, "24.11.5", CATALOG, repository)
     assert (plan["failure"], plan["version"], plan["needed"]) == (None, chosen, needed)
 
 
 def test_only_packages_of_slurm_are_upgraded() -> None:
-    plan = upgrade_plan(node(ROCKY, "24.11.5-4.el9"), "24.11.5-4", "24.11.5", CATALOG)
+    plan = upgrade_plan(node(ROCKY, "24.11.5-4.el9"), "24.11.5-4", "24.11.5", CATALOG, "rpm/el9")
     assert plan["packages"] == ["slurm", "slurm-slurmd"]
     assert plan["before"] == {"slurm": "24.11.5-4.el9", "slurm-slurmd": "24.11.5-4.el9"}
 
@@ -77,7 +78,7 @@ UNSUITABLE = "slurm-version-unsuitable"
 def test_what_does_not_fit_is_refused_with_the_reason(
     now: str, wanted: str, controller: str, code: str, words: str
 ) -> None:
-    plan = upgrade_plan(node(UBUNTU, now), wanted, controller, CATALOG)
+    plan = upgrade_plan(node(UBUNTU, now), wanted, controller, CATALOG, "deb/ubuntu/noble")
     assert plan["failure"]["code"] == code
     assert words in plan["failure"]["reason"]
     assert plan["failure"]["remedy"]
@@ -87,26 +88,26 @@ def test_what_does_not_fit_is_refused_with_the_reason(
 def test_three_majors_are_inside_the_window_from_24_11_on() -> None:
     packages = {name: {"23.02.7-1": {}} for name in ("slurmd", "slurm-client")}
     catalog = {"repositories": {"deb/ubuntu/noble": {"packages": packages}}}
-    assert upgrade_plan(node(UBUNTU, "22.05.8-1"), "23.02", "24.11.5", catalog)["failure"] is None
+    assert upgrade_plan(node(UBUNTU, "22.05.8-1"), "23.02", "24.11.5", catalog, "deb/ubuntu/noble")["failure"] is None
 
 
 def test_packages_that_have_not_one_version_in_common_are_refused() -> None:
     packages = {"slurmd": {"24.11.5-4": {}}, "slurm-client": {"24.11.5-3": {}}}
     catalog = {"repositories": {"deb/ubuntu/noble": {"packages": packages}}}
-    failure = upgrade_plan(node(UBUNTU, "24.05.2-1"), "24.11.5", "24.11.5", catalog)["failure"]
+    failure = upgrade_plan(node(UBUNTU, "24.05.2-1"), "24.11.5", "24.11.5", catalog, "deb/ubuntu/noble")["failure"]
     assert failure["code"] == "slurm-version-not-published"
     assert "but other packages in version 24.11.5-3" in failure["reason"]
 
 
 def test_a_machine_without_slurmd_is_refused() -> None:
     bare = {"os": UBUNTU, "packages": {}, "slurm_version": None}
-    failure = upgrade_plan(bare, "24.11.5", "24.11.5", CATALOG)["failure"]
+    failure = upgrade_plan(bare, "24.11.5", "24.11.5", CATALOG, "rpm/el9")["failure"]
     assert failure["code"] == "node-not-prepared"
     assert "scale_up" in failure["remedy"]
 
 
 def test_something_that_is_no_version_is_refused() -> None:
-    failure = upgrade_plan(node(UBUNTU, "24.05.2-1"), "newest", "24.11.5", CATALOG)["failure"]
+    failure = upgrade_plan(node(UBUNTU, "24.05.2-1"), "newest", "24.11.5", CATALOG, "deb/ubuntu/noble")["failure"]
     assert failure["reason"] == "slurm_version must be a version such as 24.11.5 or 24.11.5-4, but is 'newest'."
 
 
