@@ -1,28 +1,321 @@
-"""The operations that runs perform, and the playbook of each."""
+"""The operations that runs perform: all that the library, the command and a service have to know of each.
+
+A new option of a playbook is a line here; a new operation is an entry here and a command in `cli/run_commands.py`.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECONDS = r"[1-9]\d{0,6}"
+_HOSTS = r"[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)*"
+_SWITCH = r"(?i)true|false|yes|no|1|0"
+
+
+class Scope(StrEnum):
+    """What an operation works on, and so whose progress a run of it records."""
+
+    NODES = "nodes"
+    """The nodes that are named."""
+    NODES_OR_ALL = "nodes or all"
+    """The nodes that are named, or the group slurm_nodes."""
+    CLUSTER = "cluster"
+    """The first controller, and the nodes that are named or the group slurm_nodes."""
+    WHOLE_CLUSTER = "whole cluster"
+    """All hosts of the groups slurm_controllers and slurm_nodes; it can't be a part of them."""
+    CONTROLLER = "controller"
+    """The first controller."""
+    APPHUB = "apphub"
+    """The group apphub."""
+
+    @property
+    def takes_nodes(self) -> bool:
+        """Whether nodes may be named."""
+        return self in (Scope.NODES, Scope.NODES_OR_ALL, Scope.CLUSTER)
+
+
+class Result(StrEnum):
+    """What a run leaves besides the result of each node: the kind of the report that its playbook writes."""
+
+    NODES = "nodes"
+    """Nothing."""
+    READINESS = "readiness"
+    REPAIR = "repair"
+    APPHUB = "apphub"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of an operation: a variable of its playbook.
+
+    Attributes:
+        name: The variable.
+        help: What it does, and what applies when it is left out.
+        kind: str, int or bool.
+        pattern: What a text has to look like as a whole; other kinds have their own.
+        flag: The option of the command; made of the name when empty.
+    """
+
+    name: str
+    help: str
+    kind: type[str | int] = str
+    pattern: str = r"[^\x00-\x1f]+"
+    flag: str = ""
+
+    @property
+    def option(self) -> str:
+        """The option of the command."""
+        return self.flag or f"--{self.name.replace('_', '-')}"
+
+    def problem(self, value: Any) -> str | None:
+        """Say what is wrong with a value; None when it can be used."""
+        wanted = _SWITCH if self.kind is bool else self.pattern
+        if not isinstance(value, str | int) or not re.fullmatch(wanted, str(value)):
+            return f"{self.name} must match {wanted}, and does not."
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What an operation is.
+
+    Attributes:
+        playbook: File name of its playbook.
+        summary: What it does, as a sentence.
+        scope: What it works on.
+        task_type: Type of the task records of its runs.
+        permission: What a user of a service needs.
+        phases: Its parts as people see them, in order.
+        changes: Whether anything is changed; a run that only looks does not count in the scaling status.
+        repeatable: Whether it may be started again by itself when its process was lost.
+        result: What it leaves besides the result of each node.
+        options: Its options.
+        variables: Variables that it always has.
+        whole: It succeeds on all hosts or on none.
+        risk: What a cancel may leave behind, told before it begins.
+        uncut: Names of two plays: from the first up to the second it can't be cancelled.
+    """
+
+    playbook: str
+    summary: str
+    scope: Scope
+    task_type: str
+    permission: str
+    phases: tuple[str, ...]
+    changes: bool = True
+    repeatable: bool = True
+    result: Result = Result.NODES
+    options: tuple[Option, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
+    risk: str = ""
+    uncut: tuple[str, str] | None = None
 
 
 class Operation(StrEnum):
-    """What a run does to its nodes."""
+    """What a run does."""
 
     SCALE_UP = "scale-up"
     SCALE_DOWN = "scale-down"
     CHECK = "check"
+    REPAIR_CHECK = "repair-check"
+    REPAIR_FIX = "repair-fix"
+    REPAIR_TEST = "repair-test"
+    UPGRADE = "upgrade"
+    ROTATE_MUNGE_KEY = "rotate-munge-key"
+    PUBLISH_APPHUB = "publish-apphub"
+    CHECK_APPHUB = "check-apphub"
+    SETUP_CONTROLLER = "setup-controller"
+
+    @property
+    def definition(self) -> Definition:
+        """What it is."""
+        return DEFINITIONS[self]
 
     @property
     def playbook(self) -> str:
         """File name of the playbook that does it."""
-        return {"scale-up": "scale_up.yml", "scale-down": "scale_down.yml", "check": "check_nodes.yml"}[self.value]
+        return self.definition.playbook
 
     @property
     def reports(self) -> bool:
-        """Whether the playbook tells each node's result in a report instead of failing the node."""
-        return self is Operation.CHECK
+        """Whether the playbook writes a report, which tells the result."""
+        return self.definition.result is not Result.NODES
 
     @property
     def task_type(self) -> str:
         """Type of the task records of such a run."""
-        return {"scale-up": "slurm-node", "scale-down": "slurm-node-removal", "check": "slurm-node-check"}[self.value]
+        return self.definition.task_type
+
+
+_TAKE_OVER = Option("take_over", "Take also a machine of another cluster, when no job runs on it.", bool)
+_JOBS = Option("jobs", "What happens to the jobs on the nodes: wait, requeue or cancel (default: wait).", str,
+               "wait|requeue|cancel")  # fmt: skip
+_DRAIN_TIMEOUT = Option("drain_timeout", "Seconds until a node that is still busy is kept (default: 300).", int,
+                        _SECONDS)  # fmt: skip
+_SCALE_TIMEOUT = Option("scale_timeout", "Seconds until a node must be available (default: 120).", int, _SECONDS)
+_REPAIR_TIMEOUT = Option("repair_timeout", "Seconds until a fixed node must be available, or a test job must have"
+                         " ended (default: 120).", int, _SECONDS)  # fmt: skip
+_VERSION = r"\d+\.\d+[0-9A-Za-z.+~-]*"
+_PACKAGES = "A package manager that is ended in the middle is finished by the next run, or by dpkg --configure -a."
+_PREPARING = ("checking", "repository", "packages", "key", "configuration")
+
+
+def _repair(action: str, summary: str, phases: tuple[str, ...], *, changes: bool, risk: str = "") -> Definition:
+    return Definition(
+        "repair_cluster.yml",
+        summary,
+        Scope.CLUSTER,
+        "slurm-repair",
+        "slurm:repair:cluster" if changes else "slurm:check:nodes",
+        phases,
+        changes=changes,
+        # a job that was submitted twice does no harm, a half fixed host wants to be looked at
+        repeatable=not changes,
+        result=Result.REPAIR,
+        options=(_REPAIR_TIMEOUT,),
+        variables={"action": action},
+        risk=risk,
+    )
+
+
+DEFINITIONS: dict[Operation, Definition] = {
+    Operation.SCALE_UP: Definition(
+        "scale_up.yml",
+        "Make compute nodes of machines: install, register, verify with a job.",
+        Scope.NODES,
+        "slurm-node",
+        "slurm:scale:nodes",
+        (*_PREPARING, "registering", "starting", "proving"),
+        options=(
+            _TAKE_OVER,
+            Option("slurm_version", "Version to install (default: the controller's).", str, _VERSION),
+            _SCALE_TIMEOUT,
+        ),
+        risk=f"Nodes are left half installed, and running it again goes on there. {_PACKAGES}",
+    ),
+    Operation.SCALE_DOWN: Definition(
+        "scale_down.yml",
+        "Drain nodes and take them out of the cluster.",
+        Scope.NODES,
+        "slurm-node-removal",
+        "slurm:remove:nodes",
+        ("checking", "draining", "removing"),
+        options=(
+            _JOBS,
+            _DRAIN_TIMEOUT,
+            Option("keep_drained", "Leave a node that is kept because it is busy drained, for a later run.", bool),
+            Option("force", "Remove also nodes that don't answer because they are dead.", bool),
+            Option("uninstall", "Also remove packages, key and configuration from the nodes.", bool),
+        ),
+        variables={"confirm": True},
+        risk="Nodes may stay drained by it; running it again goes on there.",
+    ),
+    Operation.CHECK: Definition(
+        "check_nodes.yml",
+        "Look whether nodes are ready to be scaled up; changes nothing.",
+        Scope.NODES,
+        "slurm-node-check",
+        "slurm:check:nodes",
+        ("checking",),
+        changes=False,
+        result=Result.READINESS,
+        options=(_TAKE_OVER,),
+    ),
+    Operation.REPAIR_CHECK: _repair(
+        "check", "List what is wrong with a cluster; changes nothing.", ("checking",), changes=False
+    ),
+    Operation.REPAIR_FIX: _repair(
+        "fix",
+        "Fix what is safe to fix, and say what is left.",
+        ("checking", "fixing"),
+        changes=True,
+        risk="A fix may be half done; check again afterwards.",
+    ),
+    Operation.REPAIR_TEST: _repair(
+        "test",
+        "Run a job in each partition.",
+        ("checking", "proving"),
+        changes=False,
+        risk="A test job may be left in the queue.",
+    ),
+    Operation.UPGRADE: Definition(
+        "upgrade_nodes.yml",
+        "Upgrade Slurm on nodes, batch by batch: drain, upgrade, resume, verify with a job.",
+        Scope.NODES_OR_ALL,
+        "slurm-node-upgrade",
+        "slurm:upgrade:nodes",
+        ("checking", "draining", "packages", "starting", "proving"),
+        repeatable=False,
+        options=(
+            Option("slurm_version", "Version to upgrade to, e.g. 24.11.5-4.", str, _VERSION),
+            Option("batch", "Nodes at once, a number or a percentage (default: 10%).", str, r"[1-9]\d{0,4}%?"),
+            _JOBS,
+            _DRAIN_TIMEOUT,
+            _SCALE_TIMEOUT,
+        ),
+        risk=f"Nodes of the batch at work may stay drained; running it again goes on there. {_PACKAGES}",
+    ),
+    Operation.ROTATE_MUNGE_KEY: Definition(
+        "rotate_munge_key.yml",
+        "Give the whole cluster a new munge key.",
+        Scope.WHOLE_CLUSTER,
+        "munge-key-rotation",
+        "slurm:rotate:keys",
+        ("checking", "key", "switching"),
+        repeatable=False,
+        options=(
+            Option("skip_unreachable", "Leave out hosts that can't be reached; they keep the old key.", bool),
+            Option("also", "Further hosts with the cluster's key, e.g. login1,login2.", str, _HOSTS),
+            Option("lead", "Seconds until the hosts switch (default: 20 and a quarter per host).", int, _SECONDS),
+            Option(
+                "hold",
+                "Seconds after which the old key returns unless all are verified (default: 120 and one per host).",
+                int,
+                _SECONDS,
+            ),
+        ),
+        whole=True,
+        risk="It can be cancelled while the hosts are checked. From then on it is not cut: it ends by itself, with the"
+        " new key on all hosts or with the old one.",
+        uncut=("Stage a new key on the controller", "Report the results"),
+    ),
+    Operation.PUBLISH_APPHUB: Definition(
+        "publish_apphub.yml",
+        "Publish the packages of the AppHub's folders, signed.",
+        Scope.APPHUB,
+        "apphub-publication",
+        "apphub:publish",
+        ("packages", "publishing"),
+        risk="What was published before stays published; running it again goes on there.",
+    ),
+    Operation.CHECK_APPHUB: Definition(
+        "check_apphub.yml",
+        "Look what is wrong with the AppHubs; changes nothing.",
+        Scope.APPHUB,
+        "apphub-check",
+        "slurm:check:nodes",
+        ("checking",),
+        changes=False,
+        result=Result.APPHUB,
+    ),
+    Operation.SETUP_CONTROLLER: Definition(
+        "setup_controller.yml",
+        "Make a Slurm controller of a bare machine.",
+        Scope.CONTROLLER,
+        "slurm-controller",
+        "slurm:setup:controller",
+        (*_PREPARING, "starting"),
+        options=(
+            Option("slurmctld_cluster_name", "Name of the new cluster.", str, r"[a-z0-9_-]{1,40}", "--cluster-name"),
+            Option("slurm_version", "Version to install.", str, _VERSION),
+        ),
+        risk=f"The controller is left half set up, and running it again goes on there. {_PACKAGES}",
+    ),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select, text
 
-from slurmscale.models import Counts, Run, when
-from slurmscale.states import RUN_ACTIVE
+from slurmscale.models import Counts, Failure, Run, failure, when
+from slurmscale.operations import Operation
+from slurmscale.states import FAILED, RUN_ACTIVE
 from slurmscale.store.tables import ACTIVE_SQL, COUNTS, runs, tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from slurmscale.store.repository import Store
 
 DAY = 24 * 3600.0
 _MOST_STALLED = 100
+_MOST_FAILED = 5_000
 
 
 def overall_progress(successes: int, active_progress: int, total: int) -> int:
@@ -32,19 +37,65 @@ def overall_progress(successes: int, active_progress: int, total: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Nodes that failed for one reason.
+
+    Attributes:
+        code: Code of the reason.
+        reason: The reason; where the nodes' reasons differ in the node's name only, NODE stands for it.
+        remedy: What to do, likewise.
+        nodes: The nodes.
+    """
+
+    code: str
+    reason: str
+    remedy: str
+    nodes: list[str]
+
+
+def group_failures(failed: Iterable[tuple[str, Failure | None]]) -> list[FailureGroup]:
+    """Put nodes together that failed for the same reason, most nodes first.
+
+    Args:
+        failed: Nodes, and why each failed.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[str, Failure]]] = {}
+    for node, why in failed:
+        error = why or Failure("task-failed", "failed without a reason")
+        # the node's own name in its reason makes it no other reason
+        own = re.compile(rf"(?<![\w.-]){re.escape(node)}(?![\w-])")
+        key = (error.code, own.sub("NODE", error.reason), own.sub("NODE", error.remedy))
+        groups.setdefault(key, []).append((node, error))
+    found = []
+    for (code, reason, remedy), members in groups.items():
+        only = members[0][1] if len(members) == 1 else Failure(code, reason, remedy)
+        found.append(FailureGroup(code, only.reason, only.remedy, [node for node, _ in members]))
+    return sorted(found, key=lambda group: -len(group.nodes))
+
+
+@dataclass(frozen=True, slots=True)
 class OperationView:
-    """A run as the status shows it."""
+    """A run as the status shows it.
+
+    Attributes:
+        success_nodes: Nodes that are done.
+        failed_nodes: Nodes that failed.
+        failures: The failed nodes by reason.
+    """
 
     id: str
     type: str
     status: str
     cluster: str
     nodes: list[str]
+    success_nodes: int
+    failed_nodes: int
     progress: int
     started_at: datetime | None
     completed_at: datetime | None
     error: dict[str, str] | None
     error_message: str | None
+    failures: list[FailureGroup]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +113,20 @@ class StalledTask:
 
 @dataclass(frozen=True, slots=True)
 class ScalingStatus:
-    """The scaling status over a window of time."""
+    """The scaling status over a window of time.
+
+    Runs that only look, such as checks, are shown, and count neither as successes nor as failures.
+
+    Attributes:
+        active: Whether any operation is at work.
+        active_tasks: Nodes that are being changed.
+        success_nodes: Nodes that were changed as wanted; one that two runs worked on counts twice.
+        failed_nodes: Nodes that failed, likewise.
+        progress: Whole percent over all of them.
+        active_operations: What is at work.
+        recent_operations: What began in the window, newest first.
+        stalled_tasks: Nodes at work without a sign of life.
+    """
 
     active: bool
     active_tasks: int
@@ -76,27 +140,6 @@ class ScalingStatus:
     def as_json(self) -> dict[str, Any]:
         """Return plain data for JSON, times in ISO 8601 with zone."""
         return _plain(asdict(self))  # type: ignore[no-any-return]
-
-    def as_text(self) -> str:
-        """Return what a person reads."""
-        state = "scaling" if self.active else "idle"
-        head = f"{state}: {self.progress} %, {self.active_tasks} active, {self.success_nodes} succeeded"
-        lines = [f"{head}, {self.failed_nodes} failed"]
-        for title, operations in (("active", self.active_operations), ("recent", self.recent_operations)):
-            lines += [f"{title}:"] if operations else []
-            for view in operations:
-                error = f"  {view.error_message.splitlines()[0]}" if view.error_message else ""
-                lines.append(
-                    f"  {view.id}  {view.type:<10}  {view.status:<11}  {len(view.nodes):>5} nodes"
-                    f"  {view.progress:>3} %{error}"
-                )
-        if self.stalled_tasks:
-            lines.append("stalled:")
-        lines += [
-            f"  {task.node}  silent for {task.silent_seconds // 60} min at {task.progress} %: {task.step}"
-            for task in self.stalled_tasks
-        ]
-        return "\n".join(lines)
 
 
 def scaling_status(
@@ -120,19 +163,27 @@ def scaling_status(
         now: Seconds since the epoch; the clock when None.
     """
     now = time.time() if now is None else now
-    in_window = (runs.c.created_at >= now - window) | runs.c.status.in_(RUN_ACTIVE)
+    changing = [operation for operation in Operation if operation.definition.changes]
+    in_window = (
+        ((runs.c.created_at >= now - window) | runs.c.status.in_(RUN_ACTIVE))
+        & runs.c.operation.in_(changing)
+        & ~runs.c.check_mode
+    )
     sums = select(*(func.coalesce(func.sum(runs.c[name]), 0) for name in COUNTS)).where(in_window)
     with store.explained("read"), store.engine.connect() as connection:
         counts = Counts(*map(int, connection.execute(sums).one()))
         stalled = _stalled(connection, now, stalled_after)
+        at_work = store.runs(active=True)
+        shown = store.runs(limit=recent, since=now - window) if recent else []
+        reasons = _reasons(connection, [run.id for run in {run.id: run for run in (*at_work, *shown)}.values()])
     return ScalingStatus(
-        active=counts.active > 0,
+        active=bool(at_work),
         active_tasks=counts.active,
         success_nodes=counts.success,
         failed_nodes=counts.failed,
         progress=overall_progress(counts.success, counts.active_progress, counts.total),
-        active_operations=[_view(run) for run in store.runs(active=True)],
-        recent_operations=[_view(run) for run in store.runs(limit=recent)],
+        active_operations=[_view(run, reasons) for run in at_work],
+        recent_operations=[_view(run, reasons) for run in shown],
         stalled_tasks=stalled,
     )
 
@@ -158,7 +209,17 @@ def _stalled(connection: Connection, now: float, after: float) -> list[StalledTa
     ]
 
 
-def _view(run: Run) -> OperationView:
+def _reasons(connection: Connection, run_ids: list[str]) -> dict[str, list[tuple[str, Failure | None]]]:
+    """Return the failed nodes of some runs, each with its reason."""
+    columns = (tasks.c.run_id, tasks.c.node, tasks.c.error_code, tasks.c.error_message, tasks.c.error_remedy)
+    query = select(*columns).where(tasks.c.run_id.in_(run_ids), tasks.c.status.in_(FAILED)).limit(_MOST_FAILED)
+    found: dict[str, list[tuple[str, Failure | None]]] = {}
+    for run_id, node, code, reason, remedy in connection.execute(query):
+        found.setdefault(run_id, []).append((node, failure(code, reason, remedy)))
+    return found
+
+
+def _view(run: Run, reasons: Mapping[str, list[tuple[str, Failure | None]]]) -> OperationView:
     counts = run.counts
     return OperationView(
         id=run.id,
@@ -166,11 +227,14 @@ def _view(run: Run) -> OperationView:
         status=run.status.value,
         cluster=run.cluster,
         nodes=list(run.nodes),
+        success_nodes=counts.success,
+        failed_nodes=counts.failed,
         progress=overall_progress(counts.success, counts.active_progress, counts.total),
         started_at=when(run.started_at),
         completed_at=when(run.completed_at),
         error=run.error.as_dict() if run.error else None,
         error_message=run.error_message,
+        failures=group_failures(reasons.get(run.id, ())),
     )
 
 

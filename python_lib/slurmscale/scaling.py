@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError
 from slurmscale.inventory import registry as clusters
 from slurmscale.models import Cluster, Failure, LogLine, Run, RunOptions, Task
-from slurmscale.operations import Operation
+from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, scaling_status
 from slurmscale.runner.ansible import AnsibleJob
@@ -28,6 +29,7 @@ from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
 from slurmscale.runs.launch_builder import PreparedRun, Request, prepare_run, repeat
 from slurmscale.runs.recovery import recover
+from slurmscale.runs.watched import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
 from slurmscale.store.writer import Writer
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _CANCEL_WAIT = 15.0
 _DAY = 86_400.0
+_MOST_NAMED = 5
 
 
 class Scaling:
@@ -117,38 +120,49 @@ class Scaling:
         Raises:
             RefusedError: The run is still active, all its nodes succeeded, or a secret has to be given again.
         """
-        run = self.store.run(run_id)
+        run = self.find_run(run_id)
         if run.status in RUN_ACTIVE:
-            raise RefusedError(f"Run {run_id} is still at work. Cancel it first, or wait for it.")
-        failed = [task.node for task in self.store.tasks(run_id, status=FAILED)]
-        if not failed:
-            raise RefusedError(f"All nodes of run {run_id} are done, there is nothing to do again.")
+            raise RefusedError(f"Run {run.id} is still at work. Cancel it first, or wait for it.")
+        failed = [task.node for task in self.store.tasks(run.id, status=FAILED)]
+        if not failed and (run.status is RunStatus.COMPLETED or run.operation.definition.scope is Scope.NODES):
+            raise RefusedError(f"All nodes of run {run.id} are done, there is nothing to do again.")
         given = clusters.node_specs(nodes) if nodes else {}
-        specs, options = repeat(run, failed, options or RunOptions(), given)
+        again = failed if run.operation.definition.scope.takes_nodes else []
+        specs, options = repeat(run, again, options or RunOptions(), given)
         cluster = dataclasses.replace(self.find_cluster(run.inventory or run.cluster), name=run.cluster)
-        return self.run(run.operation, cluster, specs, options, retry_of=run_id)
+        return self.run(run.operation, cluster, specs, options, retry_of=run.id)
 
     def run(
         self,
         operation: Operation,
         cluster: Cluster | str,
-        nodes: Nodes,
+        nodes: Nodes = (),
         options: RunOptions | None = None,
         *,
         retry_of: str | None = None,
     ) -> RunHandle:
-        """Start an operation; `scale_up` and the others are this with a fixed operation."""
+        """Start an operation; `scale_up` and the others are this with a fixed operation.
+
+        Args:
+            operation: What is to be done; its options go into `options.extra_vars`.
+            cluster: A cluster, the name of a known one, or the path of an inventory.
+            nodes: The nodes; may be left out where the operation's scope says which they are.
+            options: Choices for this run.
+            retry_of: The run that this one repeats.
+        """
         options = options or RunOptions()
         recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
-        request = Request(operation, cluster, clusters.node_specs(nodes), options, retry_of)
+        needed = bool(nodes) or operation.definition.scope is Scope.NODES
+        request = Request(operation, cluster, clusters.node_specs(nodes) if needed else {}, options, retry_of)
         prepared = prepare_run(self.settings, request)
         self.store.delete_logs(time.time() - self.settings.log_days * _DAY)
         return self._start(prepared)
 
     def _start(self, prepared: PreparedRun) -> RunHandle:
         run, redactor = prepared.run, prepared.redactor
-        tracker = Tracker(run.nodes, self.store.timings(timings_kind(run)), redactor)
+        timings = self.store.timings(timings_kind(run))
+        tracker = Tracker(run.nodes, timings, redactor, whole=run.operation.definition.whole)
         ids = self.store.create_run(run)
         try:
             job = self._make_job(prepared.launch)
@@ -186,7 +200,8 @@ class Scaling:
             NotFoundError: There is no such run.
             RefusedError: The run has ended already.
         """
-        run = self.store.run(run_id)
+        run = self.find_run(run_id)
+        run_id = run.id
         if run.status not in RUN_ACTIVE:
             raise RefusedError(f"Run {run_id} has ended already: {run.status.value}.")
         handle = self._handles.get(run_id)
@@ -198,13 +213,48 @@ class Scaling:
         while (run := self.store.run(run_id)).status in RUN_ACTIVE and time.monotonic() < deadline:
             time.sleep(0.2)
             recover(self.store, self._data_dir)
+        if run.status in RUN_ACTIVE and run.operation.definition.uncut:
+            raise RefusedError(f"Run {run.id} has not ended: {run.operation.definition.risk}", "Wait for its end.")
         return run
 
+    def watch(self, run_id: str) -> RunHandle | WatchedRun:
+        """Follow a run, of this process or of another one.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        run = self.find_run(run_id)
+        recovered = partial(recover, self.store, self._data_dir)
+        return self._handles.get(run.id) or WatchedRun(self.store, run, recovered)
+
+    def prune(self, before: float) -> int:
+        """Delete the records of runs that began before a time, in seconds since the epoch, and have ended.
+
+        Returns:
+            How many.
+        """
+        return self.store.delete_runs(before)
+
     # -- looking
+
+    def find_run(self, text: str) -> Run:
+        """Return the run of an id, of the beginning of one, or of the beginning of its last part.
+
+        Raises:
+            NotFoundError: There is none, or more than one.
+        """
+        found = self.store.runs_like(text)
+        if len(found) == 1:
+            return self.store.run(found[0])
+        if found:
+            more = ", ..." if len(found) > _MOST_NAMED else ""
+            raise NotFoundError(f"{text} is the beginning of {', '.join(found[:_MOST_NAMED])}{more}.", "Write more.")
+        return self.store.run(text)
 
     def status(self) -> ScalingStatus:
         """Return the scaling status over the set window."""
         config = self.settings
+        recover(self.store, self._data_dir)
         return scaling_status(
             self.store,
             window=config.window_hours * 3600,
@@ -212,13 +262,17 @@ class Scaling:
             stalled_after=config.stalled_minutes * 60,
         )
 
-    def runs(self, limit: int = 20) -> list[Run]:
-        """Return the newest runs."""
-        return self.store.runs(limit=limit)
+    def runs(self, limit: int = 20, cluster: str | None = None) -> list[Run]:
+        """Return the newest runs, of one cluster or of all."""
+        return self.store.runs(limit=limit, cluster=cluster)
+
+    def report(self, run_id: str) -> dict[str, Any] | None:
+        """Return what the playbook of a run reported besides the result of each node; None when it did not."""
+        return self.store.report(self.find_run(run_id).id)
 
     def tasks(self, run_id: str | None = None) -> list[Task]:
         """Return the tasks of a run, of the newest one when None."""
-        return self.store.tasks(self.store.run(run_id).id if run_id else self._newest_run())
+        return self.store.tasks(self.find_run(run_id).id if run_id else self._newest_run())
 
     def _newest_run(self) -> str:
         newest = self.store.runs(limit=1)
@@ -226,20 +280,24 @@ class Scaling:
             raise NotFoundError("There has been no run yet.", "Start one with slurmscale up.")
         return newest[0].id
 
-    def log(self, node: str | None = None, run_id: str | None = None) -> list[LogLine]:
+    def log(self, node: str | None = None, run_id: str | None = None, *, after: int = 0) -> list[LogLine]:
         """Return the whole log of a node, or what belongs to no node of a run: the part of the controller.
 
         Args:
             node: The node; None for what belongs to none.
             run_id: The run; the newest one when None.
+            after: Leave out lines up to this id.
         """
+        return self.store.log(self.run_of_log(node, run_id).id, node, after=after)
+
+    def run_of_log(self, node: str | None = None, run_id: str | None = None) -> Run:
+        """Return the run that a log belongs to; parameters as in `log`."""
         if run_id is None:
-            run_id = self.store.latest_task(node).run_id if node else self._newest_run()
-        elif node is None:
-            self.store.run(run_id)
-        elif node not in self.store.run(run_id).nodes:
-            raise NotFoundError(f"Node {node} is not part of run {run_id}.")
-        return self.store.log(run_id, node)
+            return self.store.run(self.store.latest_task(node).run_id if node else self._newest_run())
+        run = self.find_run(run_id)
+        if node is not None and node not in run.nodes:
+            raise NotFoundError(f"Node {node} is not part of run {run.id}.", f"Its nodes: slurmscale tasks {run.id}")
+        return run
 
     def subscribe(self, run_id: str | None = None) -> Subscription:
         """Receive notices of progress of the runs of this process."""

@@ -98,6 +98,53 @@ def test_the_window_leaves_out_old_runs_but_never_active_ones(store):
     assert scaling_status(store, window=100_000).failed_nodes == 1
 
 
+def test_what_only_looks_is_shown_and_fails_no_node(store):
+    for name, operation, check in (
+        ("check", Operation.CHECK, False), ("repair", Operation.REPAIR_TEST, False), ("dry", Operation.SCALE_UP, True),
+        ("up", Operation.SCALE_UP, False),
+    ):  # fmt: skip
+        run = dataclasses.replace(a_run(name, ("n1",), cluster=name), operation=operation, check=check)
+        store.create_run(run)
+        store.end_run(run, RunStatus.FAILED, Failure("no-sudo", f"n1 of {name} has no sudo."))
+    status = scaling_status(store, recent=10)
+    assert (status.failed_nodes, status.progress) == (1, 0)
+    assert {view.id for view in status.recent_operations} == {"check", "repair", "dry", "up"}
+    (group,) = next(view for view in status.recent_operations if view.id == "check").failures
+    assert (group.code, group.nodes) == ("no-sudo", ["n1"])
+
+
+def test_recent_operations_are_those_of_the_window(store):
+    old = a_run("old", ("n1",), created=time.time() - 30 * 3600)
+    store.create_run(old)
+    store.end_run(old, RunStatus.FAILED, Failure("x", "y"))
+    assert scaling_status(store).recent_operations == []
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_or_of_its_last_part(store):
+    for number, name in enumerate(("20260101-120000-a1b2c3", "20260101-120000-a1ff00", "20260102-120000-c3a1b2")):
+        store.create_run(a_run(name, (f"n{number}",)))
+    assert store.runs_like("20260102") == ["20260102-120000-c3a1b2"]
+    assert store.runs_like("a1b") == ["20260101-120000-a1b2c3"]
+    assert store.runs_like("20260101-120000-a1ff00") == ["20260101-120000-a1ff00"]
+    assert len(store.runs_like("20260101")) == 2
+    assert store.runs_like("120000") == store.runs_like("%") == store.runs_like("2026_") == []
+
+
+def test_deleted_runs_take_their_records_along_and_those_at_work_stay(store):
+    old = time.time() - 100 * 86400
+    for name, ended in (("ended", True), ("at-work", False)):
+        run = a_run(name, (f"n-{name}",), created=old)
+        store.create_run(run)
+        store.record(run, lines=[a_line_row("text", f"n-{name}", name)])
+        store.save_report(name, {"kind": "readiness"})
+        if ended:
+            store.end_run(run, RunStatus.FAILED, Failure("x", "y"))
+    assert store.delete_runs(time.time() - 90 * 86400) == 1
+    assert [run.id for run in store.runs()] == ["at-work"]
+    assert (store.tasks("ended"), store.log("ended", "n-ended"), store.report("ended")) == ([], [], None)
+    assert (len(store.tasks("at-work")), store.report("at-work")) == (1, {"kind": "readiness"})
+
+
 def test_a_silent_task_is_stalled_a_waiting_or_finished_one_is_not(store):
     now = time.time()
     ids = store.create_run(a_run(created=now - 5000))

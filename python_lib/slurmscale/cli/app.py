@@ -10,11 +10,12 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Annotated, TextIO, cast
 
 import structlog
 import typer
 
+import slurmscale
 from slurmscale.cli import cluster_commands, doctor, output, query_commands, run_commands
 from slurmscale.errors import RefusedError, SlurmscaleError
 
@@ -30,9 +31,32 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,  # locals may hold passwords
 )
-app.add_typer(cluster_commands.app, name="cluster")
-for module in (run_commands, query_commands, doctor):
+apphub_app = typer.Typer(help="Publish packages on the AppHub, and check it.", no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the option's value
+    if wanted:
+        typer.echo(f"slurmscale {slurmscale.__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+]
+
+
+@app.callback()
+def _options(
+    version: VersionOption = False,  # noqa: FBT002 - an option; its callback does all
+) -> None:
+    pass
+
+
+run_commands.register(app, apphub_app)
+for module in (query_commands, doctor):
     module.register(app)
+app.add_typer(apphub_app, name="apphub")
+app.add_typer(cluster_commands.app, name="cluster")
 
 
 def main() -> None:

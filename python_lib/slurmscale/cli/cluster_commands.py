@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from slurmscale.cli import options as common
-from slurmscale.cli import output
+from slurmscale.cli import output, parameters
+from slurmscale.cli.documents import ClusterDocument
 from slurmscale.models import Cluster
 from slurmscale.scaling import Scaling
 
 app = typer.Typer(help="Keep clusters by name. No secret is kept with them.", no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the cluster.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the cluster.", autocompletion=parameters.complete_cluster)
+]
 
 
 @app.command(
@@ -28,10 +28,10 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the c
 )
 def add(
     name: NameArgument,
-    inventory: common.InventoryOption = None,
+    inventory: parameters.InventoryOption = None,
     controller: Annotated[str | None, typer.Option(help="Address of the controller, without an inventory.")] = None,
     apphub: Annotated[list[str] | None, typer.Option(help="AppHub address, without an inventory; repeatable.")] = None,
-    extra_vars: common.ExtraVarsOption = None,
+    extra_vars: parameters.ExtraVarsOption = None,
 ) -> None:
     """Remember a cluster, or change what is remembered."""
     with Scaling() as scaling:
@@ -42,17 +42,15 @@ def add(
 
 
 @app.command("list", epilog=output.epilog(("slurmscale cluster list --json",)))
-def list_(json: common.JsonOption = False) -> None:  # noqa: FBT002 - an option
+def list_(json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an option
     """List the known clusters."""
     with Scaling() as scaling:
         found = scaling.store.clusters()
     if json:
-        output.echo_json([_as_json(cluster) for cluster in found])
+        output.echo_json([ClusterDocument.of(cluster).as_json() for cluster in found])
         return
-    table = Table("name", "inventory", "controller", "apphub", box=None)
-    for cluster in found:
-        table.add_row(cluster.name, cluster.inventory or "", cluster.controller or "", " ".join(cluster.apphub_urls))
-    Console().print(table)
+    rows = [(one.name, one.inventory or "", one.controller or "", " ".join(one.apphub_urls)) for one in found]
+    output.print_table(("name", "inventory", "controller", "apphub"), rows, cut=3)
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster show lab",)))
@@ -61,7 +59,9 @@ def show(name: NameArgument) -> None:
     with Scaling() as scaling:
         cluster = scaling.store.cluster(name)
         runs = scaling.store.runs(cluster=name, limit=5)
-    output.echo_json(_as_json(cluster) | {"recent_runs": [f"{run.id} {run.status.value}" for run in runs]})
+    output.echo_json(
+        ClusterDocument.of(cluster).as_json() | {"recent_runs": [f"{run.id} {run.status.value}" for run in runs]}
+    )
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster remove lab",)))
@@ -70,7 +70,3 @@ def remove(name: NameArgument) -> None:
     with Scaling() as scaling:
         scaling.store.remove_cluster(name)
     typer.echo(f"{name}: forgotten")
-
-
-def _as_json(cluster: Cluster) -> dict[str, object]:
-    return {key: value for key, value in dataclasses.asdict(cluster).items() if key != "credentials"}

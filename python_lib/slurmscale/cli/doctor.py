@@ -11,8 +11,7 @@ import typer
 
 from slurmscale import settings
 from slurmscale.cli import apphub_check as apphub
-from slurmscale.cli import options as common
-from slurmscale.cli import output
+from slurmscale.cli import output, parameters
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.inventory import ansible_inventory as inventories
 from slurmscale.operations import Operation
@@ -28,8 +27,8 @@ _OK, _WARNING, _FAILED = "ok", "warning", "failed"
 
 
 def doctor(
-    inventory: common.InventoryOption = None,
-    json: common.JsonOption = False,  # noqa: FBT002 - an option
+    inventory: parameters.InventoryOption = None,
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
     """Check this machine: Ansible, playbooks, database, ssh; and inventory and AppHub when an inventory is named.
 

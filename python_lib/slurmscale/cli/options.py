@@ -1,13 +1,12 @@
-"""Options that several commands share, and small helpers."""
+"""Reads the values of options."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 import yaml
 
 from slurmscale.errors import RefusedError
@@ -20,22 +19,6 @@ if TYPE_CHECKING:
 _LARGEST_FILE = 10_000_000
 _EXTRA_VARS_REMEDY = "Write KEY=VALUE, a mapping in JSON, or @FILE with a mapping in YAML or JSON."
 _HOST_REMEDY = "Write NODE=ADDRESS[:PORT], with a node of this run; IPv6 with a port as [ADDRESS]:PORT."
-
-NodesArgument = Annotated[str, typer.Argument(metavar="NODES", help="Nodes in Slurm's syntax, e.g. node[07-12].")]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", "-c", help="A cluster added with `cluster add`.")]
-InventoryOption = Annotated[str | None, typer.Option("--inventory", "-i", help="Path of an Ansible inventory.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-ExtraVarsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--extra-vars",
-        "-e",
-        help="Ansible variables: KEY=VALUE, JSON, or @FILE. Texts are no templates; secrets are never stored.",
-    ),
-]
-ForksOption = Annotated[
-    int | None, typer.Option("--forks", "-f", min=1, max=10_000, help="Nodes worked on at the same time.")
-]
 
 
 def target(cluster: str | None, inventory: str | None) -> str | None:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
+import shutil
 import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
+from rich.cells import cell_len, set_cell_size
 
-from slurmscale.models import Run, Task, when
+from slurmscale.inventory.hostlist import fold
 from slurmscale.states import RunStatus
 from slurmscale.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
+    from slurmscale.cli.documents import Document
     from slurmscale.errors import SlurmscaleError
+    from slurmscale.models import Run
+    from slurmscale.report import FailureGroup
 
 CANCELLED = 130
 NOT_RECORDED = 3
+_NARROWEST = 8
+_MOST_REASONS = 10
 
 
 class EnduringStream:
@@ -94,34 +101,80 @@ def echo_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
-def run_as_json(run: Run) -> dict[str, Any]:
-    """Return what programs want to know of a run."""
-    return {
-        "id": run.id,
-        "type": run.operation.value,
-        "status": run.status.value,
-        "cluster": run.cluster,
-        "nodes": list(run.nodes),
-        "success_nodes": run.counts.success,
-        "failed_nodes": run.counts.failed,
-        "created_at": _iso(run.created_at),
-        "started_at": _iso(run.started_at),
-        "completed_at": _iso(run.completed_at),
-        "error": run.error.as_dict() if run.error else None,
-        "error_message": run.error_message,
-    }
+def echo_json_line(document: Document) -> None:
+    """Print a document on one line, at once: what reads a stream can't wait for its end."""
+    typer.echo(json.dumps(document.as_json()))
+    sys.stdout.flush()
 
 
-def task_as_json(task: Task) -> dict[str, Any]:
-    """Return a task with times that a program can read."""
-    times = ("created_at", "updated_at", "started_at", "completed_at")
-    error = {"error": task.error.as_dict() if task.error else None}
-    return dataclasses.asdict(task) | error | {name: _iso(getattr(task, name)) for name in times}
+def iso(moment: datetime | None) -> str:
+    """Return a time as people read it: ISO 8601 in the local zone, to the second; empty when there is none."""
+    return moment.astimezone().isoformat(timespec="seconds") if moment else ""
 
 
-def _iso(epoch: float | None) -> str | None:
-    moment = when(epoch)
-    return moment.isoformat() if moment else None
+def print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: int = 1) -> None:
+    """Print a table: whole and a line per row when piped, fitted into a terminal.
+
+    Args:
+        heads: Heads of the columns.
+        rows: The cells, as plain text.
+        cut: How many of the last columns are cut in a terminal that is too narrow; the others stay whole.
+    """
+    lines = [tuple(" ".join(clean(cell).split()) for cell in row) for row in (heads, *rows)]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(heads))]
+    if sys.stdout.isatty():
+        widths = _fitted(widths, cut, shutil.get_terminal_size().columns)
+    for line in lines:
+        cells = [set_cell_size(_cut(cell, width), width) for cell, width in zip(line, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _fitted(widths: list[int], cut: int, columns: int) -> list[int]:
+    """Return widths of which the last ones share what the others leave."""
+    fixed = widths[: len(widths) - cut]
+    left = columns - sum(fixed) - 2 * (len(widths) - 1)
+    fitted = []
+    for place, width in enumerate(widths[len(fixed) :]):
+        share = max(_NARROWEST, left // (cut - place))
+        fitted.append(min(width, share))
+        left -= fitted[-1]
+    return fixed + fitted
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
+
+
+def failure_lines(groups: Iterable[FailureGroup]) -> Iterator[str]:
+    """Yield a line per reason for which nodes failed: how many, why, which, and what to do."""
+    groups = list(groups)
+    for group in groups[:_MOST_REASONS]:
+        count = len(group.nodes)
+        reason = " ".join(clean(group.reason).split())
+        remedy = " ".join(clean(group.remedy).split())
+        which = f"{count} nodes: {reason} {fold(group.nodes)}" if count > 1 else f"{group.nodes[0]}: {reason}"
+        yield f"{which} -> {remedy}" if remedy else which
+    if len(groups) > _MOST_REASONS:
+        yield f"and {len(groups) - _MOST_REASONS} more reasons: slurmscale tasks"
+
+
+def print_report(report: dict[str, Any] | None) -> None:
+    """Print what a playbook reports besides the result of each node."""
+    findings, tests = ((report or {}).get(name) for name in ("findings", "tests"))
+    wrong = [one for one in findings or () if not one.get("ok")]
+    if wrong:
+        print_table(("host", "check", "result", "reason"), [_finding_row(one) for one in wrong])
+    elif findings is not None and not tests:
+        typer.echo("Nothing is wrong.")
+    if tests:
+        names = ("partition", "node", "job_id", "state", "message")
+        print_table(names, [tuple(str(one.get(name) or "") for name in names) for one in tests])
+
+
+def _finding_row(found: dict[str, Any]) -> tuple[str, ...]:
+    why = " ".join(filter(None, (found.get("reason"), found.get("remedy"))))
+    where = found.get("host") or found.get("where")
+    return tuple(str(one or "") for one in (where, found["check"], found.get("result") or found["code"], why))
 
 
 def exit_code(run: Run) -> int:

@@ -1,40 +1,54 @@
-"""Commands that only look: status, runs, tasks, log."""
+"""Commands that only look: status, runs, tasks, log, report, schema; and `runs prune`."""
 
 from __future__ import annotations
 
-import dataclasses
 import json as jsonlib
+import re
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from slurmscale.cli import options as common
-from slurmscale.cli import output
+from slurmscale.cli import documents, output, parameters
+from slurmscale.cli.documents import LineDocument, RunDocument, TaskDocument
+from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.hostlist import fold
 from slurmscale.models import when
+from slurmscale.report import group_failures
 from slurmscale.scaling import Scaling
+from slurmscale.states import RUN_ACTIVE
+from slurmscale.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from slurmscale.models import LogLine
+    from slurmscale.report import OperationView, ScalingStatus
 
 _POLL = 1.0
-RunOption = Annotated[str | None, typer.Option("--run", "-r", help="The run; the newest one when left out.")]
+_FAILED_EVENTS = frozenset({"runner_on_failed", "runner_on_unreachable", "runner_item_on_failed"})
+_AGE = re.compile(r"(\d{1,5})([dhw])")
+_SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+WatchOption = Annotated[
+    bool, typer.Option("--watch", "-w", help="Show it again and again until Ctrl-C; piped, when it changed.")
+]
+
+runs_app = typer.Typer(help="List runs, newest first, or delete old ones.", invoke_without_command=True)
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again until Ctrl-C.")] = False,  # noqa: FBT002 - an option
-    json: common.JsonOption = False,  # noqa: FBT002 - an option
+    watch: WatchOption = False,  # noqa: FBT002 - an option, as the following one
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
     """Show the scaling status: what is at work, the last day's operations, what is stalled."""
     with Scaling() as scaling:
         if not watch:
             found = scaling.status()
-            output.echo_json(found.as_json()) if json else typer.echo(found.as_text())
+            output.echo_json(found.as_json()) if json else typer.echo("\n".join(_status_lines(found)))
             return
         try:
             _watch(scaling, json=json)
@@ -43,89 +57,217 @@ def status(
 
 
 def _watch(scaling: Scaling, *, json: bool) -> None:
-    if json:
-        shown = None
-        while True:
-            found = scaling.status().as_json()
-            if found != shown:
-                # one object per line: what reads a stream can't wait for its end
-                typer.echo(jsonlib.dumps(found))
-                shown = found
-            time.sleep(_POLL)
-    with Live(Text(scaling.status().as_text()), refresh_per_second=2, transient=True) as live:
-        while True:
-            time.sleep(_POLL)
-            live.update(Text(scaling.status().as_text()))
+    if not json and sys.stdout.isatty():
+        with Live(_status_text(scaling), refresh_per_second=2, transient=True) as live:
+            while True:
+                time.sleep(_POLL)
+                live.update(_status_text(scaling))
+    shown = None
+    while True:
+        found = scaling.status()
+        text = jsonlib.dumps(found.as_json()) if json else "\n".join([f"{output.iso(when(time.time()))}",
+                                                                      *_status_lines(found), ""])  # fmt: skip
+        known = text if json else text.partition("\n")[2]
+        if known != shown:
+            # at once: what reads a stream can't wait for its end
+            typer.echo(text)
+            sys.stdout.flush()
+            shown = known
+        time.sleep(_POLL)
 
 
+def _status_text(scaling: Scaling) -> Text:
+    return Text("\n".join(_status_lines(scaling.status())))
+
+
+def _status_lines(found: ScalingStatus) -> Iterator[str]:
+    state = "at work" if found.active else "idle"
+    yield (
+        f"{state}: {found.progress} %, {found.active_tasks} active, {found.success_nodes} succeeded,"
+        f" {found.failed_nodes} failed"
+    )
+    at_work = {view.id for view in found.active_operations}
+    ended = [view for view in found.recent_operations if view.id not in at_work]
+    for title, operations in (("active:", found.active_operations), ("recent:", ended)):
+        if operations:
+            yield title
+        for view in operations:
+            yield from _operation_lines(view)
+    if found.stalled_tasks:
+        yield "stalled:"
+    for task in found.stalled_tasks:
+        step = clean(task.step)
+        yield f"  {task.node}: silent for {task.silent_seconds // 60} min at {task.progress} %: {step}"
+    if found.active_operations:
+        yield f"See it: slurmscale attach {found.active_operations[0].id}"
+
+
+def _operation_lines(view: OperationView) -> Iterator[str]:
+    done = f"{view.success_nodes} of {len(view.nodes)} nodes done"
+    progress = f"{view.progress} %, " if view.completed_at is None else ""
+    yield f"  {view.id}  {view.type} {view.status}: {progress}{done}"
+    began = output.iso(view.started_at)
+    until = f" to {output.iso(view.completed_at)}" if view.completed_at else ""
+    yield f"    {fold(view.nodes)} of {view.cluster}, {began}{until}"
+    for line in output.failure_lines(view.failures):
+        yield f"    {line}"
+    if view.error and view.error["code"] != "nodes-failed" and not view.failures:
+        yield f"    {' '.join(clean(view.error['reason']).split())}"
+    if view.failures:
+        yield f"    log: slurmscale log {view.failures[0].nodes[0]} --run {view.id} --failed"
+    elif view.error:
+        yield f"    log: slurmscale log --run {view.id}"
+
+
+@runs_app.callback(epilog=output.epilog(("slurmscale runs --limit 5", "slurmscale runs --cluster lab")))
 def runs(
+    context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many, newest first.")] = 20,
-    json: common.JsonOption = False,  # noqa: FBT002 - an option
+    cluster: parameters.ClusterOption = None,
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
-    """List runs, newest first."""
-    with Scaling() as scaling:
-        found = scaling.runs(limit)
-    if json:
-        output.echo_json([output.run_as_json(run) for run in found])
+    """List runs, newest first; `runs prune` deletes old ones."""
+    if context.invoked_subcommand:
         return
-    table = Table("run", "operation", "status", "nodes", "done", "failed", "created", "error", box=None)
-    for run in found:
-        created = when(run.created_at)
-        table.add_row(
-            run.id,
-            run.operation.value,
-            run.status.value,
-            fold(run.nodes),
-            str(run.counts.success),
-            str(run.counts.failed),
-            created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if created else "",
-            Text((run.error_message or "").partition("\n")[0]),
+    with Scaling() as scaling:
+        found = scaling.runs(limit, cluster)
+    if json:
+        output.echo_json([RunDocument.of_run(run).as_json() for run in found])
+        return
+    rows = [
+        (
+            run.id, run.operation.value + (" --check" if run.check else ""), run.status.value, str(run.counts.success),
+            str(run.counts.failed), output.iso(when(run.created_at)), fold(run.nodes), run.error_message or "",
         )
-    Console().print(table)
+        for run in found
+    ]  # fmt: skip
+    output.print_table(("run", "operation", "status", "done", "failed", "created", "nodes", "error"), rows, cut=3)
+
+
+@runs_app.command(epilog=output.epilog(("slurmscale runs prune --older-than 90d",)))
+def prune(
+    older_than: Annotated[str, typer.Option("--older-than", help="Age of the runs: 12h, 90d or 8w.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,  # noqa: FBT002
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+) -> None:
+    """Delete the records of old runs: nodes, logs and reports; a run at work stays."""
+    age = _AGE.fullmatch(older_than)
+    if age is None:
+        raise RefusedError(f"{clean(older_than)!r} is no age.", "Write hours, days or weeks: 12h, 90d, 8w.")
+    before = time.time() - int(age[1]) * _SECONDS[age[2]]
+    if not yes and not sys.stdin.isatty():
+        raise RefusedError("The deletion of records has to be confirmed.", "Run it in a terminal, or with --yes.")
+    if not yes and not typer.confirm(f"Delete all runs that began before {output.iso(when(before))}?", err=True):
+        raise RefusedError("It was not confirmed; nothing was deleted.")
+    with Scaling() as scaling:
+        count = scaling.prune(before)
+    output.echo_json({"deleted": count}) if json else typer.echo(f"{count} runs deleted")
 
 
 def tasks(
-    run: Annotated[str | None, typer.Argument(help="The run; the newest one when left out.")] = None,
-    json: common.JsonOption = False,  # noqa: FBT002 - an option
+    run: parameters.NewestRunArgument = None,
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
     """List the nodes of a run with status, progress and step."""
     with Scaling() as scaling:
         found = scaling.tasks(run)
     if json:
-        output.echo_json([output.task_as_json(task) for task in found])
+        output.echo_json([TaskDocument.of(task).as_json() for task in found])
         return
-    table = Table("node", "status", "progress", "step", "error", box=None)
-    for task in found:
-        error = (task.error_message or "").partition("\n")[0]
-        table.add_row(task.node, task.status.value, f"{task.progress} %", Text(task.step), Text(error, style="red"))
-    Console().print(table)
+    rows = [(task.node, task.status.value, f"{task.progress} %", task.step, task.error_message or "") for task in found]
+    output.print_table(("node", "status", "progress", "step", "error"), rows, cut=2)
+    groups = group_failures((task.node, task.error) for task in found if task.failed)
+    if groups:
+        typer.echo("")
+    for line in output.failure_lines(groups):
+        typer.echo(line)
+
+
+def report(run: parameters.NewestRunArgument = None, json: parameters.JsonOption = False) -> None:  # noqa: FBT002
+    """Show what a check, a repair or an AppHub's check found."""
+    with Scaling() as scaling:
+        run_id = scaling.find_run(run).id if run else scaling.tasks()[0].run_id
+        found = scaling.report(run_id)
+    if found is None:
+        raise NotFoundError(f"Run {run_id} left no report.", f"Its nodes: slurmscale tasks {run_id}")
+    output.echo_json(found) if json else output.print_report(found)
 
 
 def log(
     node: Annotated[
         str | None,
-        typer.Argument(help="The node; without it, what belongs to none, such as the controller's part."),
+        typer.Argument(
+            help="The node; without it, what belongs to none, such as the controller's part.",
+            autocompletion=parameters.complete_nodes,
+        ),
     ] = None,
-    run: RunOption = None,
-    json: common.JsonOption = False,  # noqa: FBT002 - an option
+    run: parameters.RunOption = None,
+    failed: Annotated[bool, typer.Option("--failed", help="What failed first, then the rest.")] = False,  # noqa: FBT002
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,  # noqa: FBT002
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
     """Print the whole log of a node, or of what belongs to no node of a run."""
     with Scaling() as scaling:
+        if follow:
+            _follow_log(scaling, node, run, json=json)
+            return
         lines = scaling.log(node, run)
+    if failed:
+        lines = sorted(lines, key=lambda line: line.event not in _FAILED_EVENTS)
     if json:
-        output.echo_json([dataclasses.asdict(line) for line in lines])
-        return
+        output.echo_json([LineDocument.of(line).as_json() for line in lines])
+    else:
+        _print_lines(lines)
+
+
+def _follow_log(scaling: Scaling, node: str | None, run: str | None, *, json: bool) -> None:
+    last, followed = 0, scaling.run_of_log(node, run).id
+    while True:
+        # looked at before the lines are read: what an ended run wrote is there
+        ended = scaling.watch(followed).wait(0).status not in RUN_ACTIVE
+        lines = scaling.log(node, followed, after=last)
+        if json:
+            for line in lines:
+                output.echo_json_line(LineDocument.of(line))
+        else:
+            _print_lines(lines)
+            sys.stdout.flush()
+        last = lines[-1].id if lines else last
+        if ended:
+            return
+        time.sleep(_POLL)
+
+
+def _print_lines(lines: Iterable[LogLine]) -> None:
     for line in lines:
-        moment = when(line.created_at)
-        stamp = moment.astimezone().strftime("%H:%M:%S") if moment else ""
-        typer.echo(f"{stamp} [{line.task}]\n{line.text}")
+        mark = "FAILED " if line.event in _FAILED_EVENTS else ""
+        typer.echo(f"{output.iso(when(line.created_at))} {mark}[{line.task}]\n{line.text}")
+
+
+def schema(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="The document; without it, their names.",
+            autocompletion=lambda incomplete: [one for one in documents.SCHEMAS if one.startswith(incomplete)],
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON schema of what --json prints."""
+    if name is None:
+        typer.echo("\n".join(documents.SCHEMAS))
+    elif name not in documents.SCHEMAS:
+        raise RefusedError(f"There is no document {clean(name)!r}.", f"Name one of {', '.join(documents.SCHEMAS)}.")
+    else:
+        output.echo_json(documents.schema(name))
 
 
 _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
     status: ("slurmscale status --watch", "slurmscale status --json | jq .progress"),
-    runs: ("slurmscale runs --limit 5",),
     tasks: ("slurmscale tasks", "slurmscale tasks 20260101-120000-a1b2c3 --json"),
-    log: ("slurmscale log node07", "slurmscale log --run 20260101-120000-a1b2c3"),
+    report: ("slurmscale report", "slurmscale report a1b2c3 --json"),
+    log: ("slurmscale log node07 --failed", "slurmscale log --run a1b2c3 --follow"),
+    schema: ("slurmscale schema", "slurmscale schema status"),
 }
 
 
@@ -133,3 +275,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     for function, examples in _EXAMPLES.items():
         app.command(epilog=output.epilog(examples))(function)
+    app.add_typer(runs_app, name="runs")

@@ -1,177 +1,242 @@
-"""Commands that start or stop work: up, down, check, retry, cancel."""
+"""Commands that start, follow or stop work: up, down, check, repair, upgrade, ..., retry, attach, cancel.
+
+Those that start an operation are made of what `operations` says of it and of the shared options in `parameters`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurmscale.cli import background, output, parameters
 from slurmscale.cli import options as common
-from slurmscale.cli import output
-from slurmscale.cli.live_display import follow
+from slurmscale.cli.documents import EventDocument, ResultDocument, RunDocument
+from slurmscale.cli.follow import follow
 from slurmscale.errors import RefusedError, ResultNotRecordedError, SlurmscaleError
 from slurmscale.inventory.hostlist import expand, fold
 from slurmscale.models import Credentials, RunOptions
-from slurmscale.operations import Operation
+from slurmscale.operations import Operation, Scope
 from slurmscale.scaling import Scaling
-from slurmscale.states import RUN_ACTIVE
+from slurmscale.states import RUN_ACTIVE, RunStatus
+from slurmscale.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import inspect
+    from collections.abc import Callable, Iterable
 
     from slurmscale.runs.handle import RunHandle
+    from slurmscale.runs.watched import WatchedRun
 
-CheckOption = Annotated[bool, typer.Option("--check", "-C", help="Only show what would be changed.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
-HostOption = Annotated[
-    list[str] | None, typer.Option("--host", help="NODE=ADDRESS[:PORT] of a node that is in no inventory; repeatable.")
-]
-UserOption = Annotated[str | None, typer.Option("--user", "-u", help="Login name where nothing else names one.")]
-KeyOption = Annotated[str | None, typer.Option("--private-key", help="Private key file where nothing else names one.")]
-AskPassOption = Annotated[bool, typer.Option("--ask-pass", "-k", help="Ask for the login password.")]
-AskBecomeOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo.")]
-AskVaultOption = Annotated[bool, typer.Option("--ask-vault-pass", "-J", help="Ask for the password of Ansible Vault.")]
-VaultFileOption = Annotated[str | None, typer.Option("--vault-password-file", help="File or program that gives it.")]
-TimeoutOption = Annotated[float | None, typer.Option("--timeout", min=1, help="Cancel after so many seconds.")]
-VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More details in the nodes' logs.")]
+_CREDENTIALS = (
+    "Credentials: a node's own in the inventory win, then the cluster's, then these options and SLURMSCALE_SSH_*."
+)
+_REPAIR = {
+    "check": Operation.REPAIR_CHECK,
+    "fix": Operation.REPAIR_FIX,
+    "test": Operation.REPAIR_TEST,
+}
 
 
-def up(  # noqa: PLR0913, PLR0917 - one parameter per option
-    nodes: common.NodesArgument,
-    cluster: common.ClusterOption = None,
-    inventory: common.InventoryOption = None,
-    extra_vars: common.ExtraVarsOption = None,
-    host: HostOption = None,
-    forks: common.ForksOption = None,
-    check: CheckOption = False,  # noqa: FBT002 - an option of the command line, as the following ones
-    user: UserOption = None,
-    private_key: KeyOption = None,
-    ask_pass: AskPassOption = False,  # noqa: FBT002
-    ask_become_pass: AskBecomeOption = False,  # noqa: FBT002
-    ask_vault_pass: AskVaultOption = False,  # noqa: FBT002
-    vault_password_file: VaultFileOption = None,
-    timeout: TimeoutOption = None,
-    verbose: VerboseOption = 0,
-    json: common.JsonOption = False,  # noqa: FBT002
-    yes: YesOption = False,  # noqa: FBT002
-) -> None:
-    """Make compute nodes of machines: install, register, verify with a job."""
-    _work(Operation.SCALE_UP, locals())
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command that starts an operation.
 
-
-def down(  # noqa: PLR0913, PLR0917 - one parameter per option
-    nodes: common.NodesArgument,
-    cluster: common.ClusterOption = None,
-    inventory: common.InventoryOption = None,
-    extra_vars: common.ExtraVarsOption = None,
-    forks: common.ForksOption = None,
-    check: CheckOption = False,  # noqa: FBT002 - an option of the command line, as the following ones
-    user: UserOption = None,
-    private_key: KeyOption = None,
-    ask_pass: AskPassOption = False,  # noqa: FBT002
-    ask_become_pass: AskBecomeOption = False,  # noqa: FBT002
-    ask_vault_pass: AskVaultOption = False,  # noqa: FBT002
-    vault_password_file: VaultFileOption = None,
-    timeout: TimeoutOption = None,
-    verbose: VerboseOption = 0,
-    json: common.JsonOption = False,  # noqa: FBT002
-    yes: YesOption = False,  # noqa: FBT002
-) -> None:
-    """Drain nodes and take them out of the cluster."""
-    names = expand(nodes)
-    if not yes and not check:
-        if not sys.stdin.isatty():
-            raise RefusedError("The removal of nodes has to be confirmed.", "Run it in a terminal, or with --yes.")
-        if not typer.confirm(f"Take {fold(names)} ({len(names)} nodes) out of the cluster?", err=True):
-            raise RefusedError("The removal was not confirmed; nothing was changed.")
-    _work(Operation.SCALE_DOWN, locals())
-
-
-def check(  # noqa: PLR0913, PLR0917 - one parameter per option
-    nodes: common.NodesArgument,
-    cluster: common.ClusterOption = None,
-    inventory: common.InventoryOption = None,
-    extra_vars: common.ExtraVarsOption = None,
-    host: HostOption = None,
-    forks: common.ForksOption = None,
-    user: UserOption = None,
-    private_key: KeyOption = None,
-    ask_pass: AskPassOption = False,  # noqa: FBT002 - an option of the command line, as the following ones
-    ask_become_pass: AskBecomeOption = False,  # noqa: FBT002
-    ask_vault_pass: AskVaultOption = False,  # noqa: FBT002
-    vault_password_file: VaultFileOption = None,
-    timeout: TimeoutOption = None,
-    verbose: VerboseOption = 0,
-    json: common.JsonOption = False,  # noqa: FBT002
-) -> None:
-    """Look whether nodes are ready to be scaled up; changes nothing."""
-    _work(Operation.CHECK, locals())
-
-
-def retry(  # noqa: PLR0913, PLR0917 - one parameter per option
-    run: Annotated[str, typer.Argument(help="A run that has ended; see `slurmscale runs`.")],
-    extra_vars: common.ExtraVarsOption = None,
-    forks: common.ForksOption = None,
-    user: UserOption = None,
-    private_key: KeyOption = None,
-    ask_pass: AskPassOption = False,  # noqa: FBT002 - an option of the command line, as the following ones
-    ask_become_pass: AskBecomeOption = False,  # noqa: FBT002
-    ask_vault_pass: AskVaultOption = False,  # noqa: FBT002
-    vault_password_file: VaultFileOption = None,
-    timeout: TimeoutOption = None,
-    verbose: VerboseOption = 0,
-    json: common.JsonOption = False,  # noqa: FBT002
-    yes: YesOption = False,  # noqa: FBT002
-) -> None:
-    """Run the nodes of a run again that did not succeed, with its addresses, logins and variables.
-
-    Passwords are never stored: they have to be given again.
+    Attributes:
+        name: Its name.
+        operation: The operation.
+        examples: How it is called.
+        parameters: What it has besides its nodes, the cluster, the operation's own options and what all have.
+        question: What is asked before; `{nodes}` are the nodes.
     """
-    options = _options(locals())
+
+    name: str
+    operation: Operation
+    examples: tuple[str, ...]
+    parameters: tuple[inspect.Parameter, ...] = ()
+    question: str = ""
+
+
+_COMMANDS = (
+    _Command("up", Operation.SCALE_UP, (
+        "slurmscale up 'rocky[1-2],ubuntu[1-2]' --inventory inventories/lab/hosts.yml",
+        "slurmscale up node07 --cluster lab --host node07=10.0.0.7 --user admin --ask-pass",
+        "slurmscale up 'node[07-12]' --detach",
+    ), (parameters.HOST, parameters.CHECK)),
+    _Command("down", Operation.SCALE_DOWN, (
+        "slurmscale down 'node[07-12]' --cluster lab --yes",
+        "slurmscale down node07 --jobs requeue --uninstall",
+    ), (parameters.CHECK,), "Take {nodes} out of the cluster?"),
+    _Command("check", Operation.CHECK, ("slurmscale check 'node[07-12]' --cluster lab --json",), (parameters.HOST,)),
+    _Command("upgrade", Operation.UPGRADE, (
+        "slurmscale upgrade --slurm-version 24.11.5-4 --batch 25%",
+        "slurmscale upgrade 'node[07-12]' --slurm-version 24.11.5-4 --check",
+    ), (parameters.CHECK,)),
+    _Command("rotate-key", Operation.ROTATE_MUNGE_KEY, (
+        "slurmscale rotate-key --cluster lab --also login1,login2",
+    ), (parameters.CHECK,), "Give the whole cluster a new munge key?"),
+    _Command("setup-controller", Operation.SETUP_CONTROLLER, (
+        "slurmscale setup-controller --inventory inventories/lab/hosts.yml --cluster-name lab",
+    ), (parameters.CHECK,)),
+)  # fmt: skip
+_APPHUB_COMMANDS = (
+    _Command("publish", Operation.PUBLISH_APPHUB, (
+        "slurmscale apphub publish --inventory inventories/lab/hosts.yml",
+    ), (parameters.CHECK,)),
+    _Command("check", Operation.CHECK_APPHUB, ("slurmscale apphub check --cluster lab --json",)),
+)  # fmt: skip
+
+
+def attach(
+    run: parameters.RunArgument,
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option of the command line, as the following one
+    follow_events: Annotated[bool, typer.Option("--follow", help="With --json: a line per event.")] = False,  # noqa: FBT002
+) -> None:
+    """Show a run at work, whoever started it, until it has ended."""
     with output.without_a_reader(), Scaling() as scaling:
-        _finish(scaling.retry(run, options), json=json, yes=yes)
+        handle = scaling.watch(run)
+        code = _follow(scaling, handle, {"json": json, "follow": follow_events})
+    raise typer.Exit(code)
 
 
-def cancel(run: Annotated[str, typer.Argument(help="A run at work; see `slurmscale status`.")]) -> None:
+def cancel(
+    run: parameters.RunArgument,
+    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+) -> None:
     """Stop a run, on this machine and on its nodes."""
     with Scaling() as scaling:
         ended = scaling.cancel(run)
-    typer.echo(f"{ended.id}: {ended.status.value}")
+    if json:
+        output.echo_json(RunDocument.of_run(ended).as_json())
+    else:
+        typer.echo(f"{ended.id}: {ended.status.value}")
     if ended.status in RUN_ACTIVE:
         typer.echo("Its process has not answered yet; look again with `slurmscale status`.", err=True)
         raise typer.Exit(1)
 
 
-_CREDENTIALS = (
-    "Credentials: a node's own in the inventory win, then the cluster's, then these options and SLURMSCALE_SSH_*."
-)
-_EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
-    up: (
-        "slurmscale up 'rocky[1-2],ubuntu[1-2]' --inventory inventories/lab/hosts.yml",
-        "slurmscale up node07 --cluster lab --host node07=10.0.0.7 --user admin --ask-pass",
-    ),
-    down: ("slurmscale down 'node[07-12]' --cluster lab --yes",),
-    check: ("slurmscale check 'node[07-12]' --cluster lab --json",),
-    retry: ("slurmscale retry 20260101-120000-a1b2c3", "slurmscale retry 20260101-120000-a1b2c3 --ask-pass"),
-    cancel: ("slurmscale cancel 20260101-120000-a1b2c3",),
-}
+def register(app: typer.Typer, apphub: typer.Typer) -> None:
+    """Add the commands.
+
+    Args:
+        app: The command itself.
+        apphub: Its group for the AppHub.
+    """
+    for group, commands in ((app, _COMMANDS), (apphub, _APPHUB_COMMANDS)):
+        for command in commands:
+            _register(group, command)
+    action = Annotated[str | None, typer.Argument(
+        metavar="[ACTION]", help="check, fix or test; all three in turn when left out.",
+        autocompletion=lambda incomplete: [one for one in _REPAIR if one.startswith(incomplete)],
+    )]  # fmt: skip
+    repair = [
+        parameters.parameter("action", action), parameters.NODES_OPTION, *parameters.TARGET,
+        *parameters.own_options(Operation.REPAIR_FIX.definition), *parameters.WORK,
+    ]  # fmt: skip
+    summary = """Find what is wrong with a cluster, fix what is safe to fix, and run a job in each partition.
+
+    Never changed: a machine of another cluster, what somebody else drained or set DOWN, clocks, disks, users, versions.
+    """
+    epilog = output.epilog(("slurmscale repair --cluster lab", "slurmscale repair check --nodes 'node[07-12]' --json"))
+    app.command("repair", epilog=f"{epilog}\n\n{_CREDENTIALS}")(parameters.command(_repair, repair, summary))
+    summary = """Run the nodes of a run again that did not succeed, with its addresses, logins and variables.
+
+    Passwords are never stored: they have to be given again.
+    """
+    epilog = output.epilog(("slurmscale retry 20260101-120000-a1b2c3", "slurmscale retry a1b2c3 --ask-pass"))
+    app.command("retry", epilog=epilog)(parameters.command(_retry, [parameters.RUN, *parameters.WORK], summary))
+    app.command(epilog=output.epilog(("slurmscale attach a1b2c3",)))(attach)
+    app.command(epilog=output.epilog(("slurmscale cancel 20260101-120000-a1b2c3", "slurmscale cancel a1b2c3")))(cancel)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for function, examples in _EXAMPLES.items():
-        epilog = output.epilog(examples)
-        app.command(epilog=epilog if function in (retry, cancel) else f"{epilog}\n\n{_CREDENTIALS}")(function)
+def _register(app: typer.Typer, command: _Command) -> None:
+    definition = command.operation.definition
+    nodes = {Scope.NODES: (parameters.NODES,), Scope.NODES_OR_ALL: (parameters.NODES_OR_ALL,)}
+    wanted = (
+        *nodes.get(definition.scope, ()), *parameters.TARGET, *command.parameters,
+        *parameters.own_options(definition), *parameters.WORK,
+    )  # fmt: skip
+    summary = definition.summary + (f"\n\nWhen it is cancelled: {definition.risk}" if definition.risk else "")
+    epilog = f"{output.epilog(command.examples)}\n\n{_CREDENTIALS}"
+    app.command(command.name, epilog=epilog)(parameters.command(partial(_start, command), wanted, summary))
 
 
-def _work(operation: Operation, given: dict[str, Any]) -> None:
+def _start(command: _Command, given: dict[str, Any]) -> None:
+    names = expand(given["nodes"]) if given.get("nodes") is not None else ()
+    if command.question and not given["yes"] and not given.get("check"):
+        _confirm(command.question.format(nodes=f"{fold(names)} ({len(names)} nodes)"))
+    _work([command.operation], given)
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise RefusedError(f"This has to be confirmed: {question}", "Run it in a terminal, or with --yes.")
+    if not typer.confirm(question, err=True):
+        raise RefusedError("It was not confirmed; nothing was changed.")
+
+
+def _repair(given: dict[str, Any]) -> None:
+    action = given["action"]
+    if action is not None and action not in _REPAIR:
+        raise RefusedError(f"A repair has no action {clean(action)}.", f"Name one of {', '.join(_REPAIR)}.")
+    _work([_REPAIR[action]] if action else list(_REPAIR.values()), given)
+
+
+def _work(operations: list[Operation], given: dict[str, Any]) -> None:
+    """Run operations one after the other, in a process that can leave the terminal."""
     options = _options(given)
-    nodes = common.node_specs(expand(given["nodes"]), given.get("host"))
-    with output.without_a_reader(), Scaling() as scaling:
-        cluster = scaling.find_cluster(common.target(given["cluster"], given["inventory"]))
-        handle = scaling.run(operation, cluster, nodes, options)
-        _finish(handle, json=given["json"], yes=bool(given.get("yes")))
+    own = {option.name for operation in operations for option in operation.definition.options}
+    own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
+    text = given.get("nodes")
+    nodes = common.node_specs(expand(text) if text is not None else (), given.get("host"))
+    target = common.target(given["cluster"], given["inventory"])
+
+    def start(scaling: Scaling, operation: Operation) -> RunHandle:
+        taken = {option.name for option in operation.definition.options}
+        variables = options.extra_vars | {name: value for name, value in own_values.items() if name in taken}
+        cluster = scaling.find_cluster(target)
+        return scaling.run(operation, cluster, nodes, dataclasses.replace(options, extra_vars=variables))
+
+    def work(leave: Callable[[], None]) -> int:
+        with output.without_a_reader(), Scaling() as scaling:
+            return _in_turn(scaling, operations, start, given, leave)
+
+    raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
+
+
+def _in_turn(
+    scaling: Scaling,
+    operations: Iterable[Operation],
+    start: Callable[[Scaling, Operation], RunHandle],
+    given: dict[str, Any],
+    leave: Callable[[], None],
+) -> int:
+    codes: dict[Operation, int] = {}
+    for operation in operations:
+        if operation is Operation.REPAIR_FIX and codes.get(Operation.REPAIR_CHECK) == 0:
+            # nothing is wrong
+            continue
+        codes[operation] = _follow(scaling, start(scaling, operation), given, leave)
+        if codes[operation] == output.CANCELLED:
+            return output.CANCELLED
+    if Operation.REPAIR_FIX in codes:
+        # what was found is fixed, or left by the fix
+        codes.pop(Operation.REPAIR_CHECK, None)
+    return max(codes.values())
+
+
+def _retry(given: dict[str, Any]) -> None:
+    options = _options(given)
+
+    def work(leave: Callable[[], None]) -> int:
+        with output.without_a_reader(), Scaling() as scaling:
+            return _follow(scaling, scaling.retry(given["run"], options), given, leave)
+
+    raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
 
 
 def _options(given: dict[str, Any]) -> RunOptions:
@@ -196,14 +261,49 @@ def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's 
     return typer.prompt(what, hide_input=True, err=True) if wanted else None
 
 
-def _finish(handle: RunHandle, *, json: bool, yes: bool) -> None:
+def _follow(
+    scaling: Scaling,
+    handle: RunHandle | WatchedRun,
+    given: dict[str, Any],
+    leave: Callable[[], None] | None = None,
+) -> int:
+    """Show a run until its end and return the exit code, or start it only."""
+    json, events = given["json"], given["json"] and given["follow"]
+    detach = bool(given.get("detach"))
+    _announce(handle, json=json and detach, events=events, plain=detach and not json)
+    if detach and leave is not None:
+        leave()
     try:
-        run = follow(handle, quiet=json, ask=not yes)
+        run = follow(handle, quiet=json or detach, events=events, ask=not given.get("yes"), leave=leave)
     except SlurmscaleError as exc:
         # what was begun is not refused any more
         code = output.NOT_RECORDED if isinstance(exc, ResultNotRecordedError) else 1
-        raise typer.Exit(output.show_failure(exc, json=json, exit_code=code)) from exc
+        return output.show_failure(exc, json=json, exit_code=code)
+    if run is None:
+        return 0
+    report = scaling.store.report(run.id) if run.operation.reports else None
     if json:
-        tasks = [output.task_as_json(task) for task in handle.tasks()]
-        output.echo_json(output.run_as_json(run) | {"tasks": tasks})
-    raise typer.Exit(output.exit_code(run))
+        result = ResultDocument.of(run, handle.tasks(), report)
+        if events:
+            output.echo_json_line(EventDocument(event="end", run_id=run.id, status=run.status.value, run=result))
+        else:
+            output.echo_json(result.as_json())
+    else:
+        output.print_report(report)
+    return output.exit_code(run)
+
+
+def _announce(handle: RunHandle | WatchedRun, *, json: bool, events: bool, plain: bool) -> None:
+    """Say first which run it is, and what a cancel would leave behind."""
+    run = handle.run
+    if events:
+        output.echo_json_line(EventDocument(event="begin", run_id=run.id, status=RunStatus.RUNNING.value))
+    elif json:
+        output.echo_json(RunDocument.of_run(run).as_json())
+    elif plain:
+        typer.echo(run.id)
+    what = "check mode of " if run.check else ""
+    nodes = f"{len(run.nodes)} nodes" if len(run.nodes) > 1 else run.nodes[0]
+    typer.echo(f"{run.id}: {what}{run.operation.value} on cluster {run.cluster}, {nodes}", err=True)
+    if run.operation.definition.risk and not run.check:
+        typer.echo(f"When it is cancelled: {run.operation.definition.risk}", err=True)

@@ -43,12 +43,19 @@ class Tracker:
         nodes: The nodes of the run.
         timings: Timings by task key from earlier runs of the same kind.
         redact: Masks the run's secrets in a reason.
+        whole: The operation succeeds on all hosts or on none.
     """
 
     def __init__(
-        self, nodes: Iterable[str], timings: Mapping[str, Timing] | None = None, redact: Callable[[str], str] = str
+        self,
+        nodes: Iterable[str],
+        timings: Mapping[str, Timing] | None = None,
+        redact: Callable[[str], str] = str,
+        *,
+        whole: bool = False,
     ) -> None:
         self._redact = redact
+        self._whole = whole
         self.plan = TaskPlan(timings)
         self.nodes = {name: NodeProgress(name) for name in nodes}
         self.durations = TaskDurations()
@@ -213,6 +220,8 @@ class Tracker:
         self.other_failures = {host: failure for host, failure in self.other_failures.items() if host in out}
         for node in self.nodes.values():
             status, error = final_state(node, event.data, self.plan, self._passed_ends, self._run_failure())
+            if self._whole and self.other_failures and status is TaskStatus.COMPLETED:
+                status, error, node.stopped = TaskStatus.FAILED, self._run_failure(), True
             if node.in_progress and node.position >= 0:
                 self.durations.add(node.position, event.time - node.entered_at, node.position, skipped=node.skipped)
             self._finish(node, status, error, event.time)

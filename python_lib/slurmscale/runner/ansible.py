@@ -109,18 +109,6 @@ class AnsibleJob:
             return {}
         return report
 
-    def refusals(self) -> dict[str, Failure]:
-        """Return what the report says of nodes that are not ready."""
-        return {
-            name: Failure(
-                str(found.get("code") or Code.NODE_NOT_READY),
-                str(found.get("reason") or "The node is not ready."),
-                str(found.get("remedy") or ""),
-            )
-            for name, found in self.report().get("nodes", {}).items()
-            if not found.get("ready")
-        }
-
     def stop(self, reason: Failure, *, force: bool = False) -> None:
         """End ansible-playbook, its workers, and the modules on the nodes."""
         if self._done.is_set():

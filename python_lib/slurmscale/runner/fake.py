@@ -59,10 +59,6 @@ class FakeJob:
         """Return nothing: a replay has no report."""
         return {}
 
-    def refusals(self) -> dict[str, Failure]:
-        """Return nothing: a replay has no report."""
-        return {}
-
     def stop(self, reason: Failure, *, force: bool = False) -> None:  # noqa: ARG002 - the interface's parameter
         """End the replay."""
         self.stopped = self.stopped or reason

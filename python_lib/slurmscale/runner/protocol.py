@@ -70,9 +70,6 @@ class Job(Protocol):
     def report(self) -> dict[str, Any]:
         """Return the report that the playbook wrote; empty when it wrote none."""
 
-    def refusals(self) -> dict[str, Failure]:
-        """Return the nodes that the report refuses, and why."""
-
     def stop(self, reason: Failure, *, force: bool = False) -> None:
         """End the work, here and on the nodes."""
 

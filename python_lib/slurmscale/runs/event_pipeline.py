@@ -56,6 +56,8 @@ class EventPipeline:
         self._flushed = 0.0
         self._tail: list[str] = []
         self.has_stats = False
+        self.plays: set[str] = set()
+        """Names of the plays that have begun."""
 
     @property
     def tail(self) -> str:
@@ -67,10 +69,20 @@ class EventPipeline:
         event = parse(raw, time.time())
         self.tracker.handle(event)
         self.has_stats |= event.kind is Kind.STATS
+        if event.kind is Kind.PLAY_START:
+            self.plays.add(event.play)
         if event.text and event.name not in _BORING:
             self._log(event)
         if len(self._lines) >= _LINES_PER_FLUSH or event.time - self._flushed > _FLUSH_SECONDS:
             self.flush(event.time)
+
+    def masked(self, value: Any) -> Any:
+        """Return data for programs with the run's secrets masked."""
+        if isinstance(value, str):
+            return self._redact(value)
+        if isinstance(value, dict):
+            return {key: self.masked(item) for key, item in value.items()}
+        return [self.masked(item) for item in value] if isinstance(value, list) else value
 
     def flush(self, now: float) -> None:
         """Hand over what changed since the last time."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from slurmscale.errors import Code, ResultNotRecordedError, RunLostError, SlurmscaleError, StoreError
+from slurmscale.errors import Code, RefusedError, ResultNotRecordedError, RunLostError, SlurmscaleError, StoreError
 from slurmscale.models import Failure, Task
-from slurmscale.operations import Operation
+from slurmscale.progress.report_failures import failures_in
 from slurmscale.runner import processes
 from slurmscale.runs.recovery import keep_result
 from slurmscale.states import RunStatus
@@ -20,7 +20,7 @@ from slurmscale.store.tables import error_columns, row_of_task
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slurmscale.models import Run, TaskChange
+    from slurmscale.models import Counts, Run, TaskChange
     from slurmscale.progress.tracker import Tracker
     from slurmscale.runner.protocol import Job
     from slurmscale.runs.broadcast import Broadcaster, Subscription
@@ -71,6 +71,7 @@ class RunHandle:
         self._pipeline = pipeline
         self._writer = writer
         self._data_dir = data_dir
+        self._report: dict[str, Any] = {}
         self._ending = threading.Event()
         self._finished = threading.Event()
         self._failure: SlurmscaleError | None = None
@@ -97,8 +98,20 @@ class RunHandle:
 
         Args:
             force: Kill at once instead of asking the processes to end.
+
+        Raises:
+            RefusedError: The run is in a part that is not cut.
         """
+        if self._is_uncut():
+            raise RefusedError(
+                f"Run {self.id} is in a part that is not cut: {self._run.operation.definition.risk}",
+                "Wait for its end.",
+            )
         self._job.stop(CANCELLED, force=force)
+
+    def _is_uncut(self) -> bool:
+        first, after = self._run.operation.definition.uncut or ("", "")
+        return first in self._pipeline.plays and after not in self._pipeline.plays
 
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for the end.
@@ -122,6 +135,19 @@ class RunHandle:
         if self._kept is None:
             return self._store.tasks(self.id)
         return [self._task(node.as_change()) for node in self.tracker.nodes.values()]
+
+    def changes(self) -> list[TaskChange]:
+        """Return how each node stands, without asking the database."""
+        return [node.as_change() for node in list(self.tracker.nodes.values())]
+
+    def counts(self) -> Counts:
+        """Say how the run's tasks stand, likewise."""
+        return self.tracker.counts()
+
+    @property
+    def run(self) -> Run:
+        """The run as it was started."""
+        return self._run
 
     @property
     def finished(self) -> bool:
@@ -162,7 +188,8 @@ class RunHandle:
             for line in lines:
                 self.tracker.add_plan_line(line)
             if name == "playbook_on_stats":
-                self.tracker.add_refusals(self._job.refusals())
+                self._report = self._job.report()
+                self.tracker.add_refusals(failures_in(self._report))
             self._pipeline.event(raw)
             if name == "playbook_on_start" and self._job.pid:
                 self._record_process(self._job.pid)
@@ -181,6 +208,8 @@ class RunHandle:
         now = time.time()
         tracker = self.tracker
         status, error = self._outcome(now)
+        if self._report:
+            self._keep_report()
         error = self._pipeline.finish(status, error, now)
         try:
             self._writer.close()
@@ -193,8 +222,16 @@ class RunHandle:
         if self._pipeline.has_stats and tracker.counts().success:
             kind = timings_kind(self._run)
             # a run that found everything done says nothing about how long the work takes
-            if tracker.changed_anything or self._run.operation is Operation.CHECK or not tracker.plan.timings:
+            only_looks = not self._run.operation.definition.changes
+            if tracker.changed_anything or only_looks or not tracker.plan.timings:
                 self._store.save_timings(kind, self.id, tracker.timings())
+
+    def _keep_report(self) -> None:
+        """Record the report before the run's end: who waits for the end wants to read it."""
+        try:
+            self._store.save_report(self.id, self._pipeline.masked(self._report))
+        except StoreError as exc:
+            log.warning("the report could not be recorded", run=self.id, error=str(exc))
 
     def _keep(self, status: RunStatus, error: Failure | None, now: float, why: StoreError) -> None:
         unwritten = self._writer.unwritten
@@ -233,7 +270,7 @@ class RunHandle:
                 if time.monotonic() - renewed > _LEASE_RENEWAL:
                     self._store.record(self._run)
                     renewed = time.monotonic()
-                if self._store.cancel_requested(self._run):
+                if self._store.cancel_requested(self._run) and not self._is_uncut():
                     self.cancel()
                     return
             except RunLostError as exc:
@@ -254,4 +291,4 @@ class RunHandle:
 
 def timings_kind(run: Run) -> str:
     """Name what a run's timings are comparable with."""
-    return f"{run.operation.playbook}{' --check' if run.check else ''}"
+    return f"{run.operation.value}{' --check' if run.check else ''}"

@@ -18,16 +18,17 @@ from slurmscale.inventory.ansible_inventory import CONTROLLER, Inventory
 from slurmscale.inventory.names import check_credentials, check_host, check_variables, shown
 from slurmscale.inventory.secrets import Redactor
 from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
-from slurmscale.operations import Operation
+from slurmscale.operations import Operation, Scope
 from slurmscale.runner import processes, project
 from slurmscale.runner.protocol import Launch
 from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _LONGEST_RUN = 365 * 24 * 3600
+_CONTROL_MACHINE = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,17 @@ class PreparedRun:
     redactor: Redactor
 
 
-def _fixed_vars(run: Run) -> dict[str, object]:
-    """Return what the library states itself: the nodes, and that somebody has confirmed their removal."""
-    confirmed = {"confirm": True} if run.operation is Operation.SCALE_DOWN else {}
-    return {"nodes": ",".join(run.nodes), **confirmed}
+def _fixed_vars(request: Request, run: Run) -> dict[str, object]:
+    """Return what the library states itself: the nodes, and what the operation always says."""
+    definition = request.operation.definition
+    named: Iterable[str] = request.specs
+    if definition.scope is Scope.NODES_OR_ALL:
+        named = run.nodes
+    elif definition.scope is Scope.CLUSTER:
+        # the controller is looked at without being named, and would be refused if it were
+        named = [name for name in request.specs if name != run.nodes[0]]
+    nodes = ",".join(named) if definition.scope.takes_nodes else ""
+    return dict(definition.variables) | ({"nodes": nodes} if nodes else {})
 
 
 def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
@@ -74,7 +82,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
     vault_password = request.options.vault_password or (own.get_secret_value() if own else None)
     known = _known(request, environment, vault_password)
     plain_vars, secret_vars = secret_values.split_secrets(request.options.extra_vars)
-    run = _run(config, request, plain_vars, secret_vars)
+    run = _run(config, request, _hosts(request, known), plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
     levels = (cluster.credentials, options.credentials, config.credentials)
     launch = Launch(
@@ -82,7 +90,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
         added=inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars),
-        extra_vars=secret_values.unsafe(plain_vars) | secret_values.references(secret_vars) | _fixed_vars(run),
+        extra_vars=secret_values.unsafe(plain_vars) | secret_values.references(secret_vars) | _fixed_vars(request, run),
         forks=run.forks,
         check=options.check,
         timeout=options.timeout,
@@ -91,7 +99,9 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         vault_password_file=options.vault_password_file,
         report=request.operation.reports and "report" not in options.extra_vars,
     )
-    run = dataclasses.replace(run, claims=inventories.machines(run.nodes, known, launch.added))
+    if run.nodes != (_CONTROL_MACHINE,):
+        # many clusters may be looked at from here at the same time
+        run = dataclasses.replace(run, claims=inventories.machines(run.nodes, known, launch.added))
     return PreparedRun(run, launch, _redactor(known, launch, secret_vars))
 
 
@@ -115,6 +125,20 @@ def _validate(config: settings.Settings, request: Request) -> None:
         raise RefusedError("The time limit is no number of seconds up to a year.", "Correct --timeout.")
     check_variables(options.extra_vars)
     check_variables(cluster.variables)
+    _validate_operation(request)
+
+
+def _validate_operation(request: Request) -> None:
+    """Refuse what the operation does not take."""
+    definition, options = request.operation.definition, request.options
+    for option in definition.options:
+        problem = option.problem(options.extra_vars[option.name]) if option.name in options.extra_vars else None
+        if problem:
+            raise RefusedError(problem, f"Correct {option.option}: {option.help}")
+    if options.timeout is not None and definition.uncut:
+        raise RefusedError(f"A run of {request.operation.value} takes no time limit.", definition.risk)
+    if request.specs and not definition.scope.takes_nodes:
+        raise NodesError(f"{request.operation.value} works on no single nodes.", "Leave the nodes away.")
 
 
 def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:
@@ -134,14 +158,45 @@ def _known(request: Request, environment: dict[str, str], vault_password: str | 
     else:
         path = request.options.vault_password_file
         known = inventories.read(sources, merged, ["--vault-password-file", path] if path else [])
-    new = {name for name, spec in request.specs.items() if spec.host}
-    inventories.check_nodes([name for name in request.specs if name not in new], known, cluster)
+    if request.operation.definition.scope is not Scope.APPHUB:
+        new = {name for name, spec in request.specs.items() if spec.host}
+        inventories.check_nodes([name for name in request.specs if name not in new], known, cluster)
     return known
+
+
+def _hosts(request: Request, known: Inventory) -> tuple[str, ...]:
+    """Return the hosts whose progress is recorded.
+
+    Raises:
+        NodesError: There is none.
+    """
+    without_file = [CONTROLLER] if request.cluster.controller and not request.cluster.inventory else []
+    controllers = known.groups.get("slurm_controllers", without_file)
+    nodes = known.groups.get("slurm_nodes", [])
+    scope = request.operation.definition.scope
+    named = [name for name in request.specs if scope is not Scope.CLUSTER or name not in controllers]
+    # without a host of its own, an AppHub is looked at from here
+    looked_at_from = [] if request.operation.definition.changes else [_CONTROL_MACHINE]
+    hosts = {
+        Scope.NODES: named,
+        Scope.NODES_OR_ALL: named or nodes,
+        Scope.CLUSTER: [*controllers[:1], *(named or nodes)],
+        Scope.WHOLE_CLUSTER: [*controllers, *nodes],
+        Scope.CONTROLLER: controllers[:1],
+        Scope.APPHUB: known.groups.get("apphub") or looked_at_from,
+    }[scope]
+    if not hosts:
+        raise NodesError(
+            f"The inventory of cluster {request.cluster.name} has no host for {request.operation.value}.",
+            "Add it to the group apphub." if scope is Scope.APPHUB else "Name nodes, or add them to slurm_nodes.",
+        )
+    return tuple(dict.fromkeys(hosts))
 
 
 def _run(
     config: settings.Settings,
     request: Request,
+    hosts: tuple[str, ...],
     plain_vars: dict[str, object],
     secret_vars: dict[str, object],
 ) -> Run:
@@ -151,8 +206,8 @@ def _run(
         cluster=request.cluster.name,
         operation=request.operation,
         status=RunStatus.PENDING,
-        nodes=tuple(request.specs),
-        counts=Counts(total=len(request.specs), active=len(request.specs)),
+        nodes=hosts,
+        counts=Counts(total=len(hosts), active=len(hosts)),
         created_at=time.time(),
         inventory=request.cluster.inventory,
         forks=options.forks or config.forks,

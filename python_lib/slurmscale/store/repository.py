@@ -25,6 +25,7 @@ from slurmscale.store.tables import (
     error_columns,
     log_line_of_row,
     log_lines,
+    reports,
     row_of_cluster,
     row_of_counts,
     row_of_run,
@@ -225,6 +226,40 @@ class Store(Database):
             query = query.where(runs.c.cluster == cluster)
         with self.explained("read"), self.engine.connect() as connection:
             return [run_of_row(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def runs_like(self, text: str) -> list[str]:
+        """Return the ids that are a text, or begin with it as a whole or in their last part; newest first."""
+        ids = runs.c.id
+        query = select(ids).where(ids.startswith(text, autoescape=True) | ids.contains(f"-{text}", autoescape=True))
+        with self.explained("read"), self.engine.connect() as connection:
+            found = list(connection.scalars(query.order_by(runs.c.created_at.desc(), ids.desc())))
+        exact = [one for one in found if one == text]
+        return exact or [one for one in found if one.startswith(text) or one.rpartition("-")[2].startswith(text)]
+
+    def delete_runs(self, before: float) -> int:
+        """Delete runs that began before a time and have ended, with all their records.
+
+        Returns:
+            How many.
+        """
+        old = select(runs.c.id).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
+        with self.explained("write"), self.begin() as connection:
+            for table in (log_lines, reports, tasks, timings):
+                connection.execute(delete(table).where(table.c.run_id.in_(old)))
+            return connection.execute(
+                delete(runs).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
+            ).rowcount
+
+    def save_report(self, run_id: str, report: Mapping[str, Any]) -> None:
+        """Keep the report of a run."""
+        with self.explained("write"), self.begin() as connection:
+            connection.execute(insert(reports).values(run_id=run_id, report=dict(report)))
+
+    def report(self, run_id: str) -> dict[str, Any] | None:
+        """Return the report of a run; None when its playbook wrote none."""
+        with self.explained("read"), self.engine.connect() as connection:
+            found = connection.execute(select(reports.c.report).where(reports.c.run_id == run_id)).scalar()
+        return dict(found) if found else None
 
     # -- tasks and logs
 

@@ -141,6 +141,13 @@ log_lines = Table(
     Index("ix_log_lines_run_node", "run_id", "node"),
 )
 
+reports = Table(
+    "reports",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("report", JSON, nullable=False),
+)
+
 timings = Table(
     "timings",
     metadata,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console
-from slurmscale.cli import app, live_display, main, output
+from slurmscale.cli import app, follow, main, output
 from slurmscale.cli import apphub_check as apphub
 from slurmscale.cli import options as common
 from slurmscale.cli import run_commands as work
@@ -349,27 +349,50 @@ class Interrupted:
         self.calls.append("kill" if force else "cancel")
 
 
-@pytest.mark.parametrize(("answer", "calls"), [(True, ["cancel", "kill"]), (False, [])])
-def test_ctrl_c_asks_once_and_a_second_one_kills(monkeypatch, answer, calls):
+@pytest.mark.parametrize(
+    ("answer", "calls", "left"),
+    [("c", ["cancel", "kill"], False), ("g", [], False), ("", [], False), ("leave it running", [], True)],
+)
+def test_ctrl_c_asks_and_one_after_a_cancel_kills(monkeypatch, answer, calls, left):
     asked = []
-    monkeypatch.setattr(live_display.typer, "confirm", lambda *a, **_: asked.append(a) or answer)
-    monkeypatch.setattr(live_display.threading, "Thread", AtOnce)
+    monkeypatch.setattr(follow.typer, "prompt", lambda *a, **_: asked.append(a) or answer)
+    monkeypatch.setattr(follow.threading, "Thread", AtOnce)
     handle = Interrupted(2)
-    stopper = live_display._CancelHandler(handle, Console(quiet=True), ask=True)
-    stopper.interrupt()
-    stopper.interrupt()
+    stopper = follow._CancelHandler(handle, Console(quiet=True), ask=True)
+    assert stopper.interrupt() is left
+    assert stopper.interrupt() is left
     assert handle.calls == calls
-    assert len(asked) == (1 if answer else 2)
+    assert len(asked) == (1 if answer == "c" else 2)
 
 
-def test_a_ctrl_c_at_the_question_kills(monkeypatch):
-    def confirm(*_, **__):
+def test_a_ctrl_c_at_the_question_cancels(monkeypatch):
+    def prompt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(live_display.typer, "confirm", confirm)
+    monkeypatch.setattr(follow.typer, "prompt", prompt)
+    monkeypatch.setattr(follow.threading, "Thread", AtOnce)
     handle = Interrupted(1)
-    live_display._CancelHandler(handle, Console(quiet=True), ask=True).interrupt()
-    assert handle.calls == ["kill"]
+    follow._CancelHandler(handle, Console(quiet=True), ask=True).interrupt()
+    assert handle.calls == ["cancel"]
+
+
+def test_a_run_in_a_part_that_is_not_cut_goes_on_and_may_be_cancelled_again(monkeypatch):
+    monkeypatch.setattr(follow.threading, "Thread", AtOnce)
+    refused = [RefusedError("It is not cut.")]
+
+    class Uncut(Interrupted):
+        def cancel(self, *, force=False):
+            if refused:
+                raise refused.pop()
+            super().cancel(force=force)
+
+    handle = Uncut(2)
+    console = Console(record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115 - only its record is read
+    stopper = follow._CancelHandler(handle, console, ask=False)
+    stopper.interrupt()
+    assert (handle.calls, "It is not cut." in console.export_text()) == ([], True)
+    stopper.interrupt()
+    assert handle.calls == ["cancel"]
 
 
 @pytest.mark.parametrize(("status", "code"), [("completed", 0), ("failed", 1), ("interrupted", 1), ("cancelled", 130)])

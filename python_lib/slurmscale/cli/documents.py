@@ -1,0 +1,263 @@
+"""The documents that --json prints, each made of a record and described by a schema of its own.
+
+`slurmscale schema NAME` prints the schema. Times are ISO 8601 with zone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, TypeAdapter, WithJsonSchema
+
+from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, Task, TaskChange, when
+from slurmscale.report import ScalingStatus, overall_progress
+
+if TYPE_CHECKING:
+    from slurmscale.errors import SlurmscaleError
+
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(datetime.isoformat, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A time, written as everywhere else."""
+
+
+class Document(BaseModel):
+    """What all documents have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return self.model_dump(mode="json")
+
+
+class Error(Document):
+    """Why something failed or was refused."""
+
+    code: str
+    """For programs; docs/reference/reasons.md lists all codes."""
+    reason: str
+    """What is needed and what was found."""
+    remedy: str
+    """What to do; empty when the reason says it."""
+
+    @classmethod
+    def of(cls, failure: Failure | SlurmscaleError | None) -> Error | None:
+        """Make it of a failure."""
+        return cls(**failure.as_dict()) if failure else None
+
+
+class Refusal(Document):
+    """What a command prints that could not do what was asked."""
+
+    error: Error
+
+
+class RunDocument(Document):
+    """A run."""
+
+    id: str
+    type: str
+    """The operation, e.g. scale-up."""
+    status: str
+    """pending, running, completed, failed, cancelled or interrupted."""
+    cluster: str
+    nodes: list[str]
+    success_nodes: int
+    failed_nodes: int
+    progress: int
+    """Whole percent."""
+    created_at: Moment | None
+    started_at: Moment | None
+    completed_at: Moment | None
+    retry_of: str | None
+    """The run that this one repeats."""
+    error: Error | None
+    error_message: str | None
+    """The reason of the error."""
+
+    @classmethod
+    def fields_of(cls, run: Run) -> dict[str, Any]:
+        """Return its fields, made of a record."""
+        counts = run.counts
+        return {
+            "id": run.id,
+            "type": run.operation.value,
+            "status": run.status.value,
+            "cluster": run.cluster,
+            "nodes": list(run.nodes),
+            "success_nodes": counts.success,
+            "failed_nodes": counts.failed,
+            "progress": overall_progress(counts.success, counts.active_progress, counts.total),
+            "created_at": when(run.created_at),
+            "started_at": when(run.started_at),
+            "completed_at": when(run.completed_at),
+            "retry_of": run.retry_of,
+            "error": Error.of(run.error),
+            "error_message": run.error_message,
+        }
+
+    @classmethod
+    def of_run(cls, run: Run) -> RunDocument:
+        """Make it of a record."""
+        return RunDocument(**cls.fields_of(run))
+
+
+class TaskDocument(Document):
+    """One node in one run."""
+
+    id: int
+    task_id: str
+    run_id: str
+    node: str
+    task_type: str
+    status: str
+    """pending, running, completed or failed; other programs may write further ones."""
+    progress: int
+    """Whole percent; 100 only when the node is done."""
+    step: str
+    """What is or was done last."""
+    error: Error | None
+    error_code: str | None
+    error_message: str | None
+    error_remedy: str | None
+    created_at: Moment | None
+    updated_at: Moment | None
+    started_at: Moment | None
+    completed_at: Moment | None
+
+    @classmethod
+    def of(cls, task: Task) -> TaskDocument:
+        """Make it of a record."""
+        times = ("created_at", "updated_at", "started_at", "completed_at")
+        values = {name: getattr(task, name) for name in cls.model_fields}
+        return cls(**values | {"error": Error.of(task.error)} | {name: when(values[name]) for name in times})
+
+
+class ResultDocument(RunDocument):
+    """A run that has ended, with its tasks and the report of its playbook."""
+
+    tasks: list[TaskDocument]
+    report: dict[str, Any] | None
+    """What the playbook reports of itself: of check, repair-*, and check-apphub."""
+
+    @classmethod
+    def of(cls, run: Run, tasks: list[Task], report: dict[str, Any] | None) -> ResultDocument:
+        """Make it of records."""
+        return cls(**cls.fields_of(run), tasks=[TaskDocument.of(task) for task in tasks], report=report)
+
+
+class LineDocument(Document):
+    """One entry of a log: what one Ansible task printed."""
+
+    id: int
+    node: str | None
+    """None for what belongs to no node, such as the controller's part."""
+    counter: int
+    created_at: Moment | None
+    event: str
+    """The event of ansible-runner, e.g. runner_on_failed."""
+    task: str
+    text: str
+
+    @classmethod
+    def of(cls, line: LogLine) -> LineDocument:
+        """Make it of a record."""
+        plain = {name: getattr(line, name) for name in cls.model_fields if name != "created_at"}
+        return cls(**plain, created_at=when(line.created_at))
+
+
+class ClusterDocument(Document):
+    """A known cluster, without credentials."""
+
+    name: str
+    inventory: str | None
+    controller: str | None
+    apphub_urls: list[str]
+    variables: dict[str, Any]
+    created_at: Moment | None
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> ClusterDocument:
+        """Make it of a record."""
+        plain = {name: getattr(cluster, name) for name in ("name", "inventory", "controller", "variables")}
+        return cls(**plain, apphub_urls=list(cluster.apphub_urls), created_at=when(cluster.created_at))
+
+
+class NodeChange(Document):
+    """The new state of one node."""
+
+    node: str
+    status: str
+    progress: int
+    step: str
+    error: Error | None
+
+    @classmethod
+    def of(cls, change: TaskChange) -> NodeChange:
+        """Make it of a change."""
+        return cls(
+            node=change.node, status=change.status.value, progress=change.progress, step=change.step,
+            error=Error.of(change.error),
+        )  # fmt: skip
+
+
+class EventDocument(Document):
+    """One line of `--json --follow`: begin once, progress while it is at work, end once."""
+
+    event: str
+    """begin, progress or end."""
+    run_id: str
+    status: str | None = None
+    progress: int | None = None
+    """Whole percent over all nodes."""
+    remaining: float | None = None
+    """Estimated seconds to the end; known from the second run of a kind on."""
+    tasks: list[NodeChange] | None = None
+    """Nodes that changed."""
+    run: ResultDocument | None = None
+    """Of end: the run as recorded."""
+
+    @classmethod
+    def of_notice(cls, notice: Notice) -> EventDocument:
+        """Make it of a notice."""
+        return cls(
+            event="progress", run_id=notice.run_id, status=notice.status.value, progress=notice.progress,
+            remaining=notice.remaining, tasks=[NodeChange.of(change) for change in notice.tasks],
+        )  # fmt: skip
+
+
+class CheckDocument(Document):
+    """One check of `slurmscale doctor`."""
+
+    check: str
+    state: str
+    """ok, warning or failed."""
+    code: str
+    reason: str
+    remedy: str
+
+
+SCHEMAS: dict[str, Any] = {
+    "cluster": ClusterDocument,
+    "clusters": list[ClusterDocument],
+    "doctor": list[CheckDocument],
+    "error": Refusal,
+    "event": EventDocument,
+    "log": list[LineDocument],
+    "result": ResultDocument,
+    "run": RunDocument,
+    "runs": list[RunDocument],
+    "status": ScalingStatus,
+    "tasks": list[TaskDocument],
+}
+"""The documents by name."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the JSON schema of a document."""
+    return TypeAdapter(SCHEMAS[name]).json_schema(mode="serialization")

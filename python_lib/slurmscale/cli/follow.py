@@ -1,0 +1,191 @@
+"""Follows a run until its end, and decides what Ctrl-C means."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from slurmscale.cli import output
+from slurmscale.cli.documents import EventDocument
+from slurmscale.cli.live_display import RunView
+from slurmscale.errors import RefusedError
+from slurmscale.report import group_failures
+from slurmscale.states import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from slurmscale.models import Run
+    from slurmscale.runs.handle import RunHandle
+    from slurmscale.runs.watched import WatchedRun
+
+_REFRESH = 0.25
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def follow(
+    handle: RunHandle | WatchedRun,
+    *,
+    quiet: bool = False,
+    events: bool = False,
+    ask: bool = True,
+    leave: Callable[[], object] | None = None,
+) -> Run | None:
+    """Show a run until it has ended.
+
+    Ctrl-C asks whether to leave it running, to cancel it, or to go on; a second one at the question cancels, and one
+    after a cancel kills. Without a terminal, and for SIGTERM, nothing is asked, and the run is cancelled.
+
+    Args:
+        handle: The run at work.
+        quiet: Show nothing to people.
+        events: Print what happens as JSON, a line per event.
+        ask: Ask before cancelling.
+        leave: Gives the terminal back.
+
+    Returns:
+        The run as recorded; None when it is another process's and was left.
+    """
+    console = Console(stderr=True, quiet=quiet or events)
+    view = RunView(handle.id, handle.nodes)
+    stopper = _CancelHandler(handle, console, ask=ask and sys.stdin.isatty() and not (quiet or events))
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    left = False
+    try:
+        while not handle.finished:
+            try:
+                if left:
+                    handle.wait()
+                else:
+                    _show(handle, view, console, events=events)
+            except KeyboardInterrupt:
+                left = left or stopper.interrupt()
+            except _Terminated:
+                stopper.cancel()
+            if left and leave is None:
+                return None
+            if left and leave is not None:
+                leave()
+                leave = _nothing
+        run = handle.wait()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    if not left:
+        _summary(handle, run, view, console)
+    return run
+
+
+def _nothing() -> None:
+    pass
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _show(handle: RunHandle | WatchedRun, view: RunView, console: Console, *, events: bool) -> None:
+    with handle.subscribe() as notices:
+        view.catch_up(handle.changes(), handle.counts())
+        if events:
+            while not handle.finished:
+                notice = notices.get(_REFRESH)
+                if notice:
+                    output.echo_json_line(EventDocument.of_notice(notice))
+        elif not console.is_terminal:
+            while not handle.finished:
+                notice = notices.get(_REFRESH)
+                for line in view.lines(notice) if notice else ():
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            with Live(view, console=console, refresh_per_second=1 / _REFRESH, transient=True):
+                while not handle.finished:
+                    notice = notices.get(_REFRESH)
+                    if notice:
+                        view.update(notice)
+
+
+class _CancelHandler:
+    def __init__(self, handle: RunHandle | WatchedRun, console: Console, *, ask: bool) -> None:
+        self._handle = handle
+        self._console = console
+        self._ask = ask
+        self._cancelling = False
+
+    def interrupt(self) -> bool:
+        """Ctrl-C: ask, then cancel or leave; one after a cancel kills.
+
+        Returns:
+            Whether the run is to be left running.
+        """
+        if self._cancelling:
+            self._console.print("Killing the run.")
+            self._end(force=True)
+            return False
+        answer = self._answer() if self._ask else "c"
+        if answer == "c":
+            self.cancel()
+        elif answer == "l":
+            self._console.print(
+                f"The run goes on. See it again: slurmscale attach {self._handle.id}", soft_wrap=True, highlight=False
+            )
+        return answer == "l"
+
+    def _answer(self) -> str:
+        question = f"{len(self._handle.nodes)} nodes are at work: (l)eave it running, (c)ancel, or (g)o on?"
+        try:
+            given = str(typer.prompt(question, default="g", err=True)).strip().lower()[:1]
+        except (typer.Abort, KeyboardInterrupt):
+            return "c"
+        return given if given in ("l", "c") else "g"
+
+    def cancel(self) -> None:
+        """Cancel, in the background: the display goes on, and a second Ctrl-C gets through."""
+        if not self._cancelling:
+            self._cancelling = True
+            self._console.print("Cancelling: ending the work on the nodes.")
+            threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self, *, force: bool = False) -> None:
+        try:
+            self._handle.cancel(force=force)
+        except RefusedError as exc:
+            self._cancelling = False
+            with contextlib.suppress(OSError):
+                self._console.print(str(exc), soft_wrap=True, markup=False, highlight=False)
+
+
+def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: Console) -> None:
+    view.catch_up(handle.changes(), handle.counts())
+    for line in () if console.is_terminal else view.finished_lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    groups = group_failures((change.node, change.error) for change in view.failed)
+    for line in output.failure_lines(groups):
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    counts = run.counts
+    style = "green" if run.status is RunStatus.COMPLETED else "red"
+    seconds = int((run.completed_at or run.created_at) - run.created_at)
+    console.print(
+        f"{run.id}: {run.operation.value} {run.status.value} after {seconds} s,"
+        f" {counts.success} of {counts.total} nodes done",
+        style=style,
+        soft_wrap=True,
+    )
+    # the reason of the run as a whole, such as a refusal by the controller, which stopped all nodes
+    if run.error and run.error.code != "nodes-failed":
+        console.print(run.error.text, style="red", markup=False, highlight=False, soft_wrap=True)
+    if view.failed:
+        console.print(f"Details: slurmscale log {view.failed[0].node} --run {run.id}", soft_wrap=True, highlight=False)
+    if run.error:
+        console.print(f"The controller's part: slurmscale log --run {run.id}", soft_wrap=True, highlight=False)
+        console.print(f"Again: slurmscale retry {run.id}", soft_wrap=True, highlight=False)

@@ -1,0 +1,168 @@
+"""The options and arguments of the commands, each declared once.
+
+Commands that start an operation are made of these and of the operation's own options; see `run_commands`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from slurmscale import settings
+from slurmscale.errors import SlurmscaleError
+from slurmscale.store.repository import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from slurmscale.operations import Definition
+
+_RECENT = 20
+"""Runs that are offered when a command line is completed."""
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[Store | None]:
+    try:
+        store = Store(settings.load().url)
+    except SlurmscaleError:
+        # a command line is completed without what is not known
+        yield None
+        return
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def complete_cluster(incomplete: str) -> list[str]:
+    """Return the known clusters that begin so."""
+    with _store() as store:
+        return [one.name for one in (store.clusters() if store else ()) if one.name.startswith(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[tuple[str, str]]:
+    """Return the newest runs that begin so, each with what it was."""
+    with _store() as store:
+        runs = store.runs(limit=_RECENT) if store else []
+    return [(run.id, f"{run.operation.value} {run.status.value}") for run in runs if run.id.startswith(incomplete)]
+
+
+def complete_nodes(incomplete: str) -> list[str]:
+    """Return the nodes of the newest runs that continue a list of nodes."""
+    given, separator, last = incomplete.rpartition(",")
+    with _store() as store:
+        runs = store.runs(limit=_RECENT) if store else []
+    names = dict.fromkeys(node for run in runs for node in run.nodes if node.startswith(last))
+    return [f"{given}{separator}{name}" for name in names]
+
+
+NodesArgument = Annotated[
+    str,
+    typer.Argument(metavar="NODES", help="Nodes in Slurm's syntax, e.g. node[07-12].", autocompletion=complete_nodes),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", "-c", help="A cluster added with `cluster add`.", autocompletion=complete_cluster),
+]
+InventoryOption = Annotated[str | None, typer.Option("--inventory", "-i", help="Path of an Ansible inventory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ExtraVarsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extra-vars",
+        "-e",
+        help="Ansible variables: KEY=VALUE, JSON, or @FILE. Texts are no templates; secrets are never stored.",
+    ),
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, or the beginning of its id.", autocompletion=complete_run)
+]
+NewestRunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]", help="A run, or the beginning of its id; the newest one when left out.",
+        autocompletion=complete_run,
+    ),
+]  # fmt: skip
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", "-r", help="The run; the newest one when left out.", autocompletion=complete_run),
+]
+
+
+def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    """Return a parameter as a function of typer would have it."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option(name: str, kind: Any, *flags: str, default: Any = None, **more: Any) -> inspect.Parameter:
+    return parameter(name, Annotated[kind, typer.Option(*flags, **more)], default)
+
+
+def _switch(name: str, *flags: str, help: str) -> inspect.Parameter:  # noqa: A002 - as typer calls it
+    return _option(name, bool, *flags, default=False, help=help)
+
+
+NODES = parameter("nodes", NodesArgument, inspect.Parameter.empty)
+NODES_OR_ALL = parameter(
+    "nodes",
+    Annotated[
+        Optional[str],  # noqa: UP045 - made when this is read, which `|` with typer's marks is not
+        typer.Argument(
+            metavar="[NODES]", help="Nodes in Slurm's syntax; the group slurm_nodes when left out.",
+            autocompletion=complete_nodes,
+        ),
+    ],
+)  # fmt: skip
+NODES_OPTION = _option(
+    "nodes", str | None, "--nodes", "-n", help="Nodes in Slurm's syntax; the group slurm_nodes when left out.",
+    autocompletion=complete_nodes,
+)  # fmt: skip
+RUN = parameter("run", RunArgument, inspect.Parameter.empty)
+TARGET = (parameter("cluster", ClusterOption), parameter("inventory", InventoryOption))
+HOST = _option("host", list[str] | None, "--host", help="NODE=ADDRESS[:PORT] of a node that is in no inventory;"
+               " repeatable.")  # fmt: skip
+CHECK = _switch("check", "--check", "-C", help="Only show what would be changed.")
+WORK = (
+    parameter("extra_vars", ExtraVarsOption),
+    _option("forks", int | None, "--forks", "-f", min=1, max=10_000, help="Nodes worked on at the same time."),
+    _option("user", str | None, "--user", "-u", help="Login name where nothing else names one."),
+    _option("private_key", str | None, "--private-key", help="Private key file where nothing else names one."),
+    _switch("ask_pass", "--ask-pass", "-k", help="Ask for the login password."),
+    _switch("ask_become_pass", "--ask-become-pass", "-K", help="Ask for the password of sudo."),
+    _switch("ask_vault_pass", "--ask-vault-pass", "-J", help="Ask for the password of Ansible Vault."),
+    _option("vault_password_file", str | None, "--vault-password-file", help="File or program that gives it."),
+    _option("timeout", float | None, "--timeout", min=1, help="Cancel after so many seconds."),
+    _option("verbose", int, "--verbose", "-v", default=0, count=True, help="More details in the nodes' logs."),
+    _switch("detach", "--detach", "-d", help="Start it, print its id, and don't show it; see `slurmscale attach`."),
+    parameter("json", JsonOption, default=False),
+    _switch("follow", "--follow", help="With --json: print what happens as JSON, a line per event."),
+    _switch("yes", "--yes", "-y", help="Don't ask for confirmation."),
+)
+"""What every command has that starts an operation."""
+
+
+def own_options(definition: Definition) -> Iterator[inspect.Parameter]:
+    """Yield the options of an operation itself."""
+    for option in definition.options:
+        if option.kind is bool:
+            yield _switch(option.name, option.option, help=option.help)
+        else:
+            yield _option(option.name, option.kind | None, option.option, help=option.help)
+
+
+def command(
+    function: Callable[..., None], parameters: Iterable[inspect.Parameter], summary: str
+) -> Callable[..., None]:
+    """Return a function with these parameters, for typer to read, which calls another one with what was given."""
+
+    def made(**given: Any) -> None:
+        function(given)
+
+    made.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined] # what inspect looks for
+    made.__doc__ = summary
+    return made

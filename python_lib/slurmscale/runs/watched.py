@@ -1,0 +1,100 @@
+"""A run of another process, followed through the database."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from slurmscale.models import Notice, TaskChange
+from slurmscale.report import overall_progress
+from slurmscale.states import RUN_ACTIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmscale.models import Counts, Run, Task
+    from slurmscale.store.repository import Store
+
+_POLL = 1.0
+
+
+class WatchedRun:
+    """What `RunHandle` is to the process that started a run.
+
+    Args:
+        store: Where it is recorded.
+        run: The run.
+        recover: Ends runs whose process is gone.
+    """
+
+    def __init__(self, store: Store, run: Run, recover: Callable[[], object]) -> None:
+        self.id = run.id
+        self.nodes = run.nodes
+        self.run = run
+        self._store = store
+        self._recover = recover
+        self._known: dict[str, TaskChange] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run had ended when it was looked at last."""
+        return self.run.status not in RUN_ACTIVE
+
+    def subscribe(self) -> Self:
+        """Return itself: a stream of notices."""
+        return self
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to close."""
+
+    def get(self, timeout: float = _POLL) -> Notice | None:
+        """Wait, then return what changed since the last call; None when nothing did."""
+        time.sleep(max(timeout, _POLL))
+        self._look()
+        changes = self.changes()
+        changed = tuple(change for change in changes if self._known.get(change.node) != change)
+        self._known = {change.node: change for change in changes}
+        if not changed and not self.finished:
+            return None
+        counts = self.run.counts
+        progress = overall_progress(counts.success, counts.active_progress, counts.total)
+        return Notice(self.id, self.run.status, progress, counts, changed, None, self.run.error)
+
+    def changes(self) -> list[TaskChange]:
+        """Return how each node stands."""
+        return [
+            TaskChange(
+                task.node, task.status, task.progress, task.step, task.error, task.updated_at, task.started_at,
+                task.completed_at,
+            )
+            for task in self.tasks()
+        ]  # fmt: skip
+
+    def counts(self) -> Counts:
+        """Say how the run's tasks stand."""
+        return self.run.counts
+
+    def tasks(self) -> list[Task]:
+        """Return the run's tasks as they are recorded."""
+        return self._store.tasks(self.id)
+
+    def cancel(self, *, force: bool = False) -> None:  # noqa: ARG002 - the other process decides how it ends
+        """Ask the process that owns the run to cancel it."""
+        self._store.request_cancel(self.id)
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait for the end; see `RunHandle.wait`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._look()
+        while not self.finished and (deadline is None or time.monotonic() < deadline):
+            time.sleep(_POLL)
+            self._look()
+        return self.run
+
+    def _look(self) -> None:
+        self._recover()
+        self.run = self._store.run(self.id)
