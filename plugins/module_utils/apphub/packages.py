@@ -279,6 +279,11 @@ def _refuse_duplicates(repository: str, packages: List[Package]) -> None:
             )
 
 
+def is_left_out(package: str, version: str, absent: Iterable[str]) -> bool:
+    """Whether a package is Slurm in one of the versions, whole or their beginning, that are not to be served."""
+    return "slurm" in package and any(is_version(version, one) for one in absent)
+
+
 def without_versions(repositories: Repositories, absent: Iterable[str]) -> Repositories:
     """Leave out versions of Slurm.
 
@@ -296,7 +301,7 @@ def without_versions(repositories: Repositories, absent: Iterable[str]) -> Repos
     result: Repositories = {}
     for name, packages in repositories.items():
         slurm = [package for package in packages if "slurm" in package.package]
-        gone = [package for package in slurm if any(is_version(package.version, version) for version in absent)]
+        gone = [package for package in slurm if is_left_out(package.package, package.version, absent)]
         if slurm and len(gone) == len(slurm):
             versions = ", ".join(sorted({package.version for package in slurm}))
             raise FailureError(

@@ -474,6 +474,5 @@ def test_the_benchmark_counts_clients_that_fail(hub, serve):
     spec.loader.exec_module(bench)
     measured = bench.measure(serve(hub).url, clients=2, pairs=1)
     assert measured["apphub_2_clients_errors"] == 0
-    assert measured.keys() == {"apphub_2_clients_errors", "apphub_2_clients_ratio_to_curl"}
     hub.flip(hub.find("deb/ubuntu/pool/noble/**/munge_*.deb"))
     assert bench.measure(serve(hub).url, clients=2, pairs=1)["apphub_2_clients_errors"] == 2

@@ -15,9 +15,13 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.contents import Entry, Files
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages import MAX_FILES, SourceFile, scan
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages import (
+    MAX_FILES,
+    SourceFile,
+    is_left_out,
+    scan,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
 #: Bytes of all files of one package or install tree; they are held in memory.
 MAX_CONTENT = 2 << 30
@@ -113,8 +117,7 @@ def _debs(repository: str, found: List[SourceFile], absent: List[str]) -> List[S
     debs = [_read(file.path) for file in found]
     result = []
     for client in debs:
-        is_absent = any(is_version(client.version, version) for version in absent)
-        if client.name in CLIENTS and not is_absent:
+        if client.name in CLIENTS and not is_left_out(client.name, client.version, absent):
             files = Files(map(_deb_entries, _closure(client, debs)))
             where = f"{client.name} {client.version} {client.arch} of {repository}"
             result.append(Source(upstream(client.version), "glibc", where, files))
