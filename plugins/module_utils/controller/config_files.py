@@ -19,6 +19,7 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.writer import replace_file, sync_directory
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 #: Beside slurm.conf, for root only.
@@ -102,22 +103,12 @@ def write_atomically(path: str, text: str, like: str) -> None:
     """
     target = os.path.realpath(path)
     model = target if os.path.exists(target) else like
-    handle, temporary = tempfile.mkstemp(prefix=".slurmscale-", dir=os.path.dirname(target))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            _copy_attributes(model, temporary)
-            os.utime(temporary)
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException as problem:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(problem, OSError) and not problem.filename:
-            raise OSError(problem.errno, problem.strerror, path) from problem
-        raise
-    _sync_directory(os.path.dirname(target))
+
+    def prepare(temporary: str) -> None:
+        _copy_attributes(model, temporary)
+        os.utime(temporary)
+
+    replace_file(target, text.encode("utf-8", "surrogateescape"), prepare)
 
 
 class FileSet:
@@ -149,20 +140,20 @@ class FileSet:
             if before is not None:
                 manifest[path] = f"{number}-{os.path.basename(path)}"
                 _link_or_copy(os.path.realpath(path), os.path.join(backup, str(manifest[path])))
-        _write_json(os.path.join(backup, _MANIFEST), manifest)
-        _sync_directory(self.backups)
+        _write_note(os.path.join(backup, _MANIFEST), manifest)
+        sync_directory(self.backups)
         self._prune(backup)
         return backup
 
     def begin(self, backup: str, facts: Dict[str, Any]) -> None:
         """Note, until `finish`, that the files in place may not work, and from which backup to restore."""
-        _write_json(self.marker, dict(facts, backup=backup))
+        _write_note(self.marker, dict(facts, backup=backup))
 
     def finish(self) -> None:
         """Note that slurmctld works with the files in place."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.marker)
-        _sync_directory(self.backups)
+        sync_directory(self.backups)
 
     def interrupted(self) -> Optional[Dict[str, Any]]:
         """Return the note of a run that was killed before it finished or restored, or None."""
@@ -198,7 +189,7 @@ class FileSet:
             if saved is None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
-        _sync_directory(self.directory)
+        sync_directory(self.directory)
 
     def discard(self, backup: str) -> None:
         """Remove a backup whose files are in place again: an edit of a linked file would change it, too."""
@@ -295,7 +286,7 @@ def _put_back(copy: str, target: str) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-    _sync_directory(os.path.dirname(target))
+    sync_directory(os.path.dirname(target))
 
 
 def _copy_attributes(source: str, target: str) -> None:
@@ -306,26 +297,5 @@ def _copy_attributes(source: str, target: str) -> None:
     shutil.copystat(source, target)
 
 
-def _write_json(path: str, content: Dict[str, Any]) -> None:
-    temporary = path + ".new"
-    try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            json.dump(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as problem:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise OSError(problem.errno, problem.strerror, path) from problem
-    _sync_directory(os.path.dirname(path))
-
-
-def _sync_directory(path: str) -> None:
-    """Bring the names in a directory on to the disk, as far as its file system can do that."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _write_note(path: str, content: Dict[str, Any]) -> None:
+    replace_file(path, json.dumps(content).encode("utf-8"), lambda _temporary: None)

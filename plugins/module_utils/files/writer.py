@@ -125,34 +125,48 @@ def put_directory(path: str, wanted: Attributes, *, check_mode: bool) -> Change:
     return change
 
 
-def replace_file(
-    path: str, content: bytes, wanted: Attributes, label: Optional[Callable[[str, str], None]] = None
-) -> None:
+def replace_file(path: str, content: bytes, prepare: Callable[[str], None]) -> None:
     """Write beside the target and rename, so that a reader finds the old or the new file, with its final owner.
+
+    When this returns, the file and its name are on the disk.
 
     Args:
         path: The file; a link in its place is replaced.
         content: What it must hold.
-        wanted: Its attributes; without a mode only its owner can read it.
-        label: Called with the finished temporary file and the target, to give it its SELinux context.
+        prepare: Called with the path of the new file before it takes its place: gives it owner, mode and security
+            label. Until then only root can read it.
 
     Raises:
         OSError: It can't be written; the old file is as it was.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".slurmscale-")
+    directory = os.path.dirname(path)
+    temporary = ""
     try:
+        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".slurmscale-")
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(content)
             handle.flush()
+            prepare(temporary)
             os.fsync(handle.fileno())
-        _set_attributes(temporary, wanted)
-        if label:
-            label(temporary, path)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as problem:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        # A full disk names no file.
+        if isinstance(problem, OSError) and not problem.filename:
+            raise OSError(problem.errno, problem.strerror, path) from problem
         raise
+    sync_directory(directory)
+
+
+def sync_directory(path: str) -> None:
+    """Bring the names in a directory on to the disk, as far as its file system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def put_file(item: WantedFile, label: Callable[[str, str], None], *, check_mode: bool) -> Change:
@@ -185,7 +199,12 @@ def put_file(item: WantedFile, label: Callable[[str, str], None], *, check_mode:
     if old != item.content:
         change.diffs.append(_content_diff(item, old))
         if not check_mode:
-            replace_file(item.path, item.content, item.attributes, label)
+
+            def prepare(temporary: str) -> None:
+                _set_attributes(temporary, item.attributes)
+                label(temporary, item.path)
+
+            replace_file(item.path, item.content, prepare)
     elif change.diffs and not check_mode:
         _set_attributes(item.path, item.attributes)
     change.changed = old is None or bool(change.diffs)
