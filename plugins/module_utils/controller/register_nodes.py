@@ -185,7 +185,7 @@ class _Registration:
                 raise RefusedError(
                     Code.NODE_IS_CONTROLLER,
                     f"Nothing was changed, as node {name} would be this host, {own['hostname']}, where slurmctld runs.",
-                    "Leave it out, or state slurmctld_reconfigure_allow_controller: true when it shall run jobs, too.",
+                    "Leave it out, or put the controller into the group slurm_nodes, too, when it shall run jobs.",
                 )
 
     def _refuse_busy(self, plan: Plan, state: ClusterState) -> None:
