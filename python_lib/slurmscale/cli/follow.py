@@ -45,20 +45,21 @@ def follow(
     """Show a run until it has ended.
 
     Ctrl-C asks whether to leave it running, to cancel it, or to go on; a second one at the question cancels, and one
-    after a cancel kills. Without a terminal, and for SIGTERM, nothing is asked, and the run is cancelled.
+    after a cancel kills. Without a terminal, and for SIGTERM, nothing is asked, and the run is cancelled; SIGTERM ends
+    who only watches.
 
     Args:
         handle: The run at work.
         quiet: Show nothing to people.
         events: Print what happens as JSON, a line per event.
         ask: Ask before cancelling.
-        leave: Gives the terminal back.
+        leave: Gives the terminal back; None for who only watches another process's run.
 
     Returns:
         The run as recorded; None when it is another process's and was left.
     """
     console = Console(stderr=True, quiet=quiet or events)
-    view = RunView(handle.id, handle.nodes)
+    view = RunView(handle.id, handle.nodes, handle.run.started_at)
     stopper = _CancelHandler(handle, console, ask=ask and sys.stdin.isatty() and not (quiet or events))
     previous = signal.signal(signal.SIGTERM, _terminate)
     left = False
@@ -72,6 +73,9 @@ def follow(
             except KeyboardInterrupt:
                 left = left or stopper.interrupt()
             except _Terminated:
+                if leave is None:
+                    # who only watches ends nobody's work
+                    return None
                 stopper.cancel()
             if left and leave is None:
                 return None
@@ -136,9 +140,7 @@ class _CancelHandler:
         if answer == "c":
             self.cancel()
         elif answer == "l":
-            self._console.print(
-                f"The run goes on. See it again: slurmscale attach {self._handle.id}", soft_wrap=True, highlight=False
-            )
+            _say(self._console, f"The run goes on. See it again: slurmscale attach {self._handle.id}")
         return answer == "l"
 
     def _answer(self) -> str:
@@ -162,7 +164,13 @@ class _CancelHandler:
         except RefusedError as exc:
             self._cancelling = False
             with contextlib.suppress(OSError):
-                self._console.print(str(exc), soft_wrap=True, markup=False, highlight=False)
+                _say(self._console, str(exc))
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """Print a line, broken between words in a terminal and whole elsewhere."""
+    shown = output.fitted(text, sys.stderr)
+    console.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: Console) -> None:
@@ -171,21 +179,17 @@ def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: C
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     groups = group_failures((change.node, change.error) for change in view.failed)
     for line in output.failure_lines(groups):
-        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        _say(console, line, style="red")
     counts = run.counts
     style = "green" if run.status is RunStatus.COMPLETED else "red"
     seconds = int((run.completed_at or run.created_at) - run.created_at)
-    console.print(
-        f"{run.id}: {run.operation.value} {run.status.value} after {seconds} s,"
-        f" {counts.success} of {counts.total} nodes done",
-        style=style,
-        soft_wrap=True,
-    )
+    done = f"{counts.success} of {counts.total} nodes done"
+    _say(console, f"{run.id}: {run.operation.value} {run.status.value} after {seconds} s, {done}", style)
     # the reason of the run as a whole, such as a refusal by the controller, which stopped all nodes
     if run.error and run.error.code != "nodes-failed":
-        console.print(run.error.text, style="red", markup=False, highlight=False, soft_wrap=True)
+        _say(console, run.error.text, style="red")
     if view.failed:
-        console.print(f"Details: slurmscale log {view.failed[0].node} --run {run.id}", soft_wrap=True, highlight=False)
+        _say(console, f"Details: slurmscale log {view.failed[0].node} --run {run.id}")
     if run.error:
-        console.print(f"The controller's part: slurmscale log --run {run.id}", soft_wrap=True, highlight=False)
-        console.print(f"Again: slurmscale retry {run.id}", soft_wrap=True, highlight=False)
+        _say(console, f"The controller's part: slurmscale log --run {run.id}")
+        _say(console, f"Again: slurmscale retry {run.id}")

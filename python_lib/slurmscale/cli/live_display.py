@@ -35,15 +35,16 @@ class RunView:
     Args:
         run_id: The run.
         nodes: Its nodes.
+        began: When it began, in seconds since the epoch; now when None.
     """
 
-    def __init__(self, run_id: str, nodes: tuple[str, ...]) -> None:
+    def __init__(self, run_id: str, nodes: tuple[str, ...], began: float | None = None) -> None:
         self._run_id = run_id
         self._tasks: dict[str, TaskChange] = {}
         self._order = nodes
         self._counts = Counts(total=len(nodes), active=len(nodes))
         self._remaining: float | None = None
-        self._started = time.monotonic()
+        self._started = time.monotonic() - max(0.0, time.time() - began if began else 0.0)
         self._last_line = 0.0
         self._reported: set[str] = set()
 

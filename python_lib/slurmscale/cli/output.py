@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import sys
+import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -110,6 +111,17 @@ def echo_json_line(document: Document) -> None:
 def iso(moment: datetime | None) -> str:
     """Return a time as people read it: ISO 8601 in the local zone, to the second; empty when there is none."""
     return moment.astimezone().isoformat(timespec="seconds") if moment else ""
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """Return a line of text as it is, and broken between words for a terminal, what follows indented further."""
+    if not stream.isatty():
+        return text
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.fill(
+        text.strip(), shutil.get_terminal_size().columns, initial_indent=indent, subsequent_indent=f"{indent}  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: int = 1) -> None:

@@ -48,7 +48,7 @@ def status(
     with Scaling() as scaling:
         if not watch:
             found = scaling.status()
-            output.echo_json(found.as_json()) if json else typer.echo("\n".join(_status_lines(found)))
+            output.echo_json(found.as_json()) if json else typer.echo(_status_text(found))
             return
         try:
             _watch(scaling, json=json)
@@ -58,26 +58,24 @@ def status(
 
 def _watch(scaling: Scaling, *, json: bool) -> None:
     if not json and sys.stdout.isatty():
-        with Live(_status_text(scaling), refresh_per_second=2, transient=True) as live:
+        with Live(Text(_status_text(scaling.status())), refresh_per_second=2, transient=True) as live:
             while True:
                 time.sleep(_POLL)
-                live.update(_status_text(scaling))
+                live.update(Text(_status_text(scaling.status())))
     shown = None
     while True:
         found = scaling.status()
-        text = jsonlib.dumps(found.as_json()) if json else "\n".join([f"{output.iso(when(time.time()))}",
-                                                                      *_status_lines(found), ""])  # fmt: skip
-        known = text if json else text.partition("\n")[2]
-        if known != shown:
+        text = jsonlib.dumps(found.as_json()) if json else _status_text(found)
+        if text != shown:
             # at once: what reads a stream can't wait for its end
-            typer.echo(text)
+            typer.echo(text if json else f"{output.iso(when(time.time()))}\n{text}\n")
             sys.stdout.flush()
-            shown = known
+            shown = text
         time.sleep(_POLL)
 
 
-def _status_text(scaling: Scaling) -> Text:
-    return Text("\n".join(_status_lines(scaling.status())))
+def _status_text(found: ScalingStatus) -> str:
+    return "\n".join(output.fitted(line, sys.stdout) for line in _status_lines(found))
 
 
 def _status_lines(found: ScalingStatus) -> Iterator[str]:
@@ -180,7 +178,7 @@ def tasks(
     if groups:
         typer.echo("")
     for line in output.failure_lines(groups):
-        typer.echo(line)
+        typer.echo(output.fitted(line, sys.stdout))
 
 
 def report(run: parameters.NewestRunArgument = None, json: parameters.JsonOption = False) -> None:  # noqa: FBT002

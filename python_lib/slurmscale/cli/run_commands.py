@@ -304,6 +304,8 @@ def _announce(handle: RunHandle | WatchedRun, *, json: bool, events: bool, plain
         typer.echo(run.id)
     what = "check mode of " if run.check else ""
     nodes = f"{len(run.nodes)} nodes" if len(run.nodes) > 1 else run.nodes[0]
-    typer.echo(f"{run.id}: {what}{run.operation.value} on cluster {run.cluster}, {nodes}", err=True)
-    if run.operation.definition.risk and not run.check:
-        typer.echo(f"When it is cancelled: {run.operation.definition.risk}", err=True)
+    begun = [f"{run.id}: {what}{run.operation.value} on cluster {run.cluster}, {nodes}"]
+    if run.operation.definition.risk and not run.check and run.status in RUN_ACTIVE:
+        begun.append(f"When it is cancelled: {run.operation.definition.risk}")
+    for line in begun:
+        typer.echo(output.fitted(line, sys.stderr), err=True)
