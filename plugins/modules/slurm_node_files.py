@@ -15,7 +15,8 @@ description:
     M(ansible.builtin.copy) or M(ansible.builtin.template) costs two module runs per file, which adds up when many
     nodes are made at once.
   - Accounts are made first, because files may belong to them. What else is stated is checked before it is changed. Then
-    directories are made, files are written, and paths are removed, in this order and in the order of each list.
+    directories are made, files are written, words are listed, and paths are removed, in this order and in the order
+    of each list.
   - A file is written beside its target with its final owner and mode and then renamed, so that nobody ever reads half
     of it, nor a secret with a wrong mode.
 options:
@@ -80,6 +81,37 @@ options:
         description: Keeps the content out of the diff. A secret must be given as O(files[].content_base64).
         type: bool
         default: false
+  words:
+    description:
+      - Words that an option of a configuration file must or must not list, such as patterns of packages in dnf.conf.
+        Everything else in the file stays as it is, and its content is never shown. A link is followed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path. The file is made when it is missing and a word must be listed.
+        type: path
+        required: true
+      section:
+        description: The section of the option.
+        type: str
+        required: true
+      options:
+        description: Names of the option. What any of them lists counts; the first is added when none is there.
+        type: list
+        elements: str
+        required: true
+      present:
+        description: Words that must be listed.
+        type: list
+        elements: str
+        default: []
+      absent:
+        description: Words that must not be listed.
+        type: list
+        elements: str
+        default: []
   absent:
     description: Paths that must not exist. Files, links and empty directories are removed, other directories refused.
     type: list
@@ -145,6 +177,11 @@ directories:
   returned: always
   type: dict
   sample: {"/etc/munge": {"changed": false}}
+words:
+  description: For each path of O(words) whether it was changed.
+  returned: always
+  type: dict
+  sample: {"/etc/dnf/dnf.conf": {"changed": true}}
 absent:
   description: For each path of O(absent) whether it was removed.
   returned: always
@@ -162,14 +199,17 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options impor
     Attributes,
     FileError,
     WantedFile,
+    WantedWords,
     attributes_of,
     check_paths,
     wanted_file,
+    wanted_words,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.writer import (
     Change,
     put_directory,
     put_file,
+    put_words,
     remove,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, fail
@@ -197,10 +237,22 @@ ARGUMENTS = {
         "mutually_exclusive": [("content", "content_base64")],
         "required_one_of": [("content", "content_base64")],
     },
+    "words": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "section": {"type": "str", "required": True},
+            "options": {"type": "list", "elements": "str", "required": True},
+            "present": {"type": "list", "elements": "str", "default": []},
+            "absent": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     "absent": {"type": "list", "elements": "path", "default": []},
 }
 
-Plan = Tuple[List[Tuple[str, Attributes]], List[WantedFile], List[str]]
+Plan = Tuple[List[Tuple[str, Attributes]], List[WantedFile], List[WantedWords], List[str]]
 
 
 def plan(params: Dict[str, Any], *, check_mode: bool) -> Plan:
@@ -211,24 +263,25 @@ def plan(params: Dict[str, Any], *, check_mode: bool) -> Plan:
         check_mode: Tolerate owners and directories that earlier tasks would have made.
 
     Returns:
-        Directories, files and removals.
+        Directories, files, words and removals.
 
     Raises:
         FileError: Something is stated wrongly.
     """
     directories = [(item["path"], attributes_of(item, tolerate_unknown=check_mode)) for item in params["directories"]]
     files = [wanted_file(item, tolerate_unknown=check_mode) for item in params["files"]]
+    words = [wanted_words(item) for item in params["words"]]
     absent = list(params["absent"])
     made = [path for path, _attributes in directories]
-    check_paths([item.path for item in files], made, absent)
-    for item in files:
-        parent = os.path.dirname(item.path)
+    check_paths([item.path for item in files] + [item.path for item in words], made, absent)
+    for path in [item.path for item in files] + [item.path for item in words if item.present]:
+        parent = os.path.dirname(path)
         coming = any(path == parent or path.startswith(parent.rstrip("/") + "/") for path in made)
         if not (check_mode or coming or os.path.isdir(parent)):
             raise FileError(
-                Code.FILE_INVALID, f"the directory of {item.path} does not exist.", f"Add {parent} to directories."
+                Code.FILE_INVALID, f"the directory of {path} does not exist.", f"Add {parent} to directories."
             )
-    return directories, files, absent
+    return directories, files, words, absent
 
 
 @contextlib.contextmanager
@@ -280,13 +333,16 @@ def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
         result["changed"] = result["changed"] or change.changed
         result["diff"].extend(change.diffs)
 
-    directories, files, absent = steps
+    directories, files, words, absent = steps
     for path, attributes in directories:
         with _naming(path):
             record("directories", path, put_directory(path, attributes, check_mode=module.check_mode))
     for item in files:
         with _naming(item.path):
             record("files", item.path, put_file(item, label, check_mode=module.check_mode))
+    for listed in words:
+        with _naming(listed.path):
+            record("words", listed.path, put_words(listed, label, check_mode=module.check_mode))
     for path in absent:
         with _naming(path):
             record("absent", path, remove(path, check_mode=module.check_mode))
@@ -301,6 +357,7 @@ def main() -> None:
         "accounts": [],
         "files": {},
         "directories": {},
+        "words": {},
         "absent": {},
     }
     try:

@@ -21,6 +21,25 @@ options:
     type: list
     elements: path
     default: []
+  words:
+    description: Options of configuration files whose words are wanted. Nothing else in the files is returned.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      section:
+        description: The section of the option.
+        type: str
+        required: true
+      options:
+        description: Names of the option. What all of them list is added up.
+        type: list
+        elements: str
+        required: true
   munge_key:
     description: Where munge's key is. It is described like O(files); its checksum serves as its fingerprint.
     type: path
@@ -98,7 +117,7 @@ node:
   contains:
     os:
       description: >-
-        The operating system: id, version_id, codename, family (RedHat, Debian or null), major, arch, pretty,
+        The operating system: id, version_id, codename, family (such as RedHat or Debian, or null), major, arch, pretty,
         supported, and when it is not supported the problem in words.
       type: dict
       sample: {"id": "rocky", "version_id": "9.4", "codename": null, "family": "RedHat", "major": 9, "arch": "x86_64",
@@ -159,6 +178,10 @@ node:
       type: dict
       sample: {"/etc/munge/munge.key": {"exists": true, "kind": "file", "link": false, "sha256": "9f86d0…",
         "mode": "0400", "owner": "munge", "group": "munge", "uid": 991, "gid": 991}}
+    words:
+      description: For each of O(words) what is listed.
+      type: dict
+      sample: {"/etc/dnf/dnf.conf": ["slurm*", "munge*"]}
     hardware:
       description: >-
         source (slurmd or kernel), cpus, boards, sockets, cores_per_socket, threads_per_core, real_memory in MB, and
@@ -228,6 +251,16 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "default": []},
+    "words": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "section": {"type": "str", "required": True},
+            "options": {"type": "list", "elements": "str", "required": True},
+        },
+    },
     # The path of the key, not the key.
     "munge_key": {"type": "path", "default": "/etc/munge/munge.key", "no_log": False},
     "credential": {"type": "bool", "default": False, "no_log": False},
@@ -252,6 +285,7 @@ def main() -> None:
     )
     node = probe(
         wanted["files"],
+        wanted["words"],
         wanted["disks"],
         wanted["munge_key"],
         credential=wanted["credential"],

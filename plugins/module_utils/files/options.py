@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 # Stands for a user or group that check mode tolerates: it differs from every real id, and chown ignores it.
@@ -42,6 +43,16 @@ class WantedFile:
     content: bytes
     attributes: Attributes
     secret: bool
+
+
+@dataclass(frozen=True)
+class WantedWords:
+    """Words that an option of a file must list, and such that it must not."""
+
+    path: str
+    option: WordList
+    present: List[str]
+    absent: List[str]
 
 
 def parse_mode(raw: Any, path: str) -> Optional[int]:
@@ -149,6 +160,20 @@ def wanted_file(item: Dict[str, Any], *, tolerate_unknown: bool) -> WantedFile:
         attributes_of(item, tolerate_unknown=tolerate_unknown, default_mode=0o600 if secret else 0o644),
         secret,
     )
+
+
+def wanted_words(item: Dict[str, Any]) -> WantedWords:
+    """Turn the options path, section, options, present and absent into what is to be listed.
+
+    Raises:
+        FileError: The path is relative, no option is named, or a word is wanted and unwanted.
+    """
+    path = os.path.realpath(_check_path(item["path"]))
+    both = sorted(set(item["present"]) & set(item["absent"]))
+    if both or not item["options"]:
+        problem = f"{', '.join(both)} is in present and in absent" if both else "options is empty"
+        raise FileError(Code.FILE_INVALID, f"{problem} for {path}.")
+    return WantedWords(path, WordList(item["section"], tuple(item["options"])), item["present"], item["absent"])
 
 
 def check_paths(files: List[str], directories: List[str], absent: List[str]) -> None:

@@ -13,7 +13,13 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import Attributes, FileError, WantedFile
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import (
+    Attributes,
+    FileError,
+    WantedFile,
+    WantedWords,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import read
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 
 # Ansible's own limit for what is shown in a diff.
@@ -88,8 +94,8 @@ def _shown(content: Optional[bytes], *, secret: bool) -> str:
     return text if len(content) <= DIFF_LIMIT else f"({len(content)} bytes, too large to show)\n"
 
 
-def _content_diff(item: WantedFile, old: Optional[bytes]) -> Dict[str, Any]:
-    diff = _diff(item.path, _shown(old, secret=item.secret), _shown(item.content, secret=item.secret))
+def _content_diff(item: WantedFile, old: Optional[bytes], *, private: bool) -> Dict[str, Any]:
+    diff = _diff(item.path, _shown(old, secret=item.secret or private), _shown(item.content, secret=item.secret))
     if diff["before"] == diff["after"]:
         diff["after"] = diff["after"].replace(")\n", ", changed)\n")
     return diff
@@ -169,6 +175,14 @@ def sync_directory(path: str) -> None:
             os.close(handle)
 
 
+def _write(path: str, content: bytes, attributes: Attributes, label: Callable[[str, str], None]) -> None:
+    def prepare(temporary: str) -> None:
+        _set_attributes(temporary, attributes)
+        label(temporary, path)
+
+    replace_file(path, content, prepare)
+
+
 def put_file(item: WantedFile, label: Callable[[str, str], None], *, check_mode: bool) -> Change:
     """Write a file when its content, mode, owner or group differs.
 
@@ -197,18 +211,47 @@ def put_file(item: WantedFile, label: Callable[[str, str], None], *, check_mode:
         if after:
             change.diffs.append(_diff(item.path, before, after, "attributes"))
     if old != item.content:
-        change.diffs.append(_content_diff(item, old))
+        # What nobody else could read there may be a secret that is no more wanted.
+        private = old is not None and not info.st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        change.diffs.append(_content_diff(item, old, private=private))
         if not check_mode:
-
-            def prepare(temporary: str) -> None:
-                _set_attributes(temporary, item.attributes)
-                label(temporary, item.path)
-
-            replace_file(item.path, item.content, prepare)
+            _write(item.path, item.content, item.attributes, label)
     elif change.diffs and not check_mode:
         _set_attributes(item.path, item.attributes)
     change.changed = old is None or bool(change.diffs)
     return change
+
+
+def put_words(item: WantedWords, label: Callable[[str, str], None], *, check_mode: bool) -> Change:
+    """List words in an option of a file, or take them out, and keep everything else, its owner and its mode.
+
+    Args:
+        item: The words.
+        label: Called with the finished temporary file and the target, to give it its SELinux context.
+        check_mode: Change nothing.
+
+    Returns:
+        What was done. Only the words of the option are shown: elsewhere in the file may be a password.
+
+    Raises:
+        FileError: Something that is no file is in the way.
+        OSError: It can't be read or written.
+    """
+    info = _lstat(item.path)
+    if info is not None and not stat.S_ISREG(info.st_mode):
+        raise FileError(Code.FILE_NOT_WRITTEN, f"{item.path} must be a file, but is something else.", "Move it away.")
+    old = read(item.path)
+    new = item.option.remove(item.option.add(old, item.present), item.absent)
+    if new == old:
+        return Change()
+    name = f"{item.option.options[0]} of [{item.option.section}]"
+    before, after = ({name: " ".join(item.option.words(text))} for text in (old, new))
+    if not check_mode:
+        mode = 0o644 if info is None else stat.S_IMODE(info.st_mode)
+        uid, gid = (None, None) if info is None else (info.st_uid, info.st_gid)
+        attributes = Attributes(mode=mode, owner=None, group=None, uid=uid, gid=gid)
+        _write(item.path, new.encode("utf-8", "surrogateescape"), attributes, label)
+    return Change(changed=True, diffs=[_diff(item.path, before, after, "words")])
 
 
 def remove(path: str, *, check_mode: bool) -> Change:

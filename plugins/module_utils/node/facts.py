@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.membership import read_membership
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import os_facts
@@ -66,11 +67,11 @@ def package_query(family: Optional[str]) -> List[str]:
     """Return the command that lists installed packages of Slurm and munge.
 
     Args:
-        family: RedHat, Debian or None.
+        family: Family of the operating system; all but Debian's have rpm.
     """
-    if family == "RedHat":
-        return ["rpm", "-qa", "--queryformat", r"installed\t%{NAME}\t%{VERSION}-%{RELEASE}\n", *_PACKAGES]
-    return ["dpkg-query", "-W", "-f", r"${db:Status-Status}\t${Package}\t${Version}\n", *_PACKAGES]
+    if family == "Debian":
+        return ["dpkg-query", "-W", "-f", r"${db:Status-Status}\t${Package}\t${Version}\n", *_PACKAGES]
+    return ["rpm", "-qa", "--queryformat", r"installed\t%{NAME}\t%{VERSION}-%{RELEASE}\n", *_PACKAGES]
 
 
 def parse_packages(text: str, family: Optional[str]) -> Dict[str, str]:
@@ -78,14 +79,14 @@ def parse_packages(text: str, family: Optional[str]) -> Dict[str, str]:
 
     Args:
         text: Lines of status, name and version.
-        family: RedHat, Debian or None.
+        family: Family of the operating system.
 
     Returns:
         Name and version of what is installed. Debian's package `slurm` is left out: it is a network monitor.
     """
     rows = [line.split("\t") for line in text.splitlines() if line.count("\t") == 2]  # noqa: PLR2004 # three columns
     packages = {name: version for status, name, version in rows if status == "installed"}
-    if family != "RedHat":
+    if family == "Debian":
         packages.pop("slurm", None)
     return packages
 
@@ -173,6 +174,19 @@ def file_facts(path: str) -> Dict[str, Any]:
     return facts
 
 
+def listed_words(item: Dict[str, Any]) -> List[str]:
+    """Return the words that an option of a file lists.
+
+    Args:
+        item: Path of the file, section and options, the names of the option.
+
+    Returns:
+        The words; none when the file can't be read.
+    """
+    text = (read(item["path"]) or b"").decode("utf-8", "replace")
+    return WordList(item["section"], tuple(item["options"])).words(text)
+
+
 def free_megabytes(path: str) -> Optional[int]:
     """Tell the free space where a path is or, as long as it does not exist, would be made.
 
@@ -201,12 +215,19 @@ def _fqdn(timeout: float) -> Optional[str]:
 
 
 def probe(
-    files: List[str], disks: List[str], munge_key: str, *, credential: bool = False, timeout: float = 10
+    files: List[str],
+    words: List[Dict[str, Any]],
+    disks: List[str],
+    munge_key: str,
+    *,
+    credential: bool = False,
+    timeout: float = 10,
 ) -> Dict[str, Any]:
     """Gather the facts of this machine.
 
     Args:
         files: Files to describe beside the munge key.
+        words: Options of files whose words are wanted, each with path, section and options.
         disks: Paths whose free space is wanted.
         munge_key: Where munge's key is.
         credential: Make a munge credential, for the controller to decode.
@@ -248,6 +269,7 @@ def probe(
         "groups": groups,
         "account_ids": account_ids(),
         "files": {path: file_facts(path) for path in (munge_key, *files)},
+        "words": {item["path"]: listed_words(item) for item in words},
         "hardware": hardware,
         "slurm_version": commands.installed_version("slurmd", timeout),
         "slurmd_args": slurmd.argv if slurmd else None,

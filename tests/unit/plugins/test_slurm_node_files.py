@@ -258,6 +258,70 @@ def test_own_names_resolve(files: Runner, tmp_path: Path) -> None:
     assert files(files=[item])["changed"] is False
 
 
+EXCLUDES = {"section": "main", "options": ["excludepkgs", "exclude"]}
+PATTERNS = ["slurm*", "munge*"]
+
+
+def test_words_are_listed_and_taken_out_again_without_a_trace(files: Runner, tmp_path: Path) -> None:
+    conf = tmp_path / "dnf.conf"
+    conf.write_text("[main]\nbest=True\nproxy_password=s3cret\n")
+    conf.chmod(0o640)
+    listed = {"path": str(conf), **EXCLUDES, "present": PATTERNS}
+    planned = files(words=[listed], check=True)
+    assert (planned["changed"], "exclude" in conf.read_text()) == (True, False)
+    result = files(words=[listed])
+    assert result["words"] == {str(conf): {"changed": True}}
+    assert conf.read_text() == "[main]\nexcludepkgs=slurm*,munge*\nbest=True\nproxy_password=s3cret\n"
+    assert mode_of(conf) == 0o640
+    (diff,) = result["diff"]
+    assert diff["before"] == {"excludepkgs of [main]": ""}
+    assert diff["after"] == {"excludepkgs of [main]": "slurm* munge*"}
+    assert "s3cret" not in str(result)
+    assert files(words=[listed])["changed"] is False
+    assert files(words=[{"path": str(conf), **EXCLUDES, "absent": PATTERNS}])["changed"] is True
+    assert conf.read_text() == "[main]\nbest=True\nproxy_password=s3cret\n"
+
+
+def test_words_of_a_missing_file(files: Runner, tmp_path: Path) -> None:
+    conf = tmp_path / "etc" / "dnf.conf"
+    assert files(words=[{"path": str(conf), **EXCLUDES, "absent": PATTERNS}])["changed"] is False
+    listed = {"path": str(conf), **EXCLUDES, "present": PATTERNS}
+    assert "Add" in files(words=[listed])["msg"]
+    assert files(words=[listed], directories=[{"path": str(conf.parent)}])["changed"] is True
+    assert conf.read_text() == "[main]\nexcludepkgs=slurm*,munge*\n"
+    assert mode_of(conf) == 0o644
+
+
+def test_words_behind_a_link_are_listed_in_the_file_itself(files: Runner, tmp_path: Path) -> None:
+    (tmp_path / "real.conf").write_text("[main]\n")
+    (tmp_path / "yum.conf").symlink_to(tmp_path / "real.conf")
+    assert files(words=[{"path": str(tmp_path / "yum.conf"), **EXCLUDES, "present": PATTERNS}])["changed"] is True
+    assert (tmp_path / "yum.conf").is_symlink()
+    assert "excludepkgs=slurm*,munge*" in (tmp_path / "real.conf").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"present": ["a"], "absent": ["a"]}, "a is in present and in absent"),
+        ({"options": []}, "options is empty"),
+        ({"path": "dnf.conf"}, "absolute"),
+    ],
+)
+def test_words_that_are_stated_wrongly_are_refused(
+    files: Runner, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    assert message in files(words=[{"path": str(tmp_path / "f"), **EXCLUDES, **change}])["msg"]
+
+
+def test_what_nobody_else_could_read_is_not_shown_when_it_goes(files: Runner, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("password=s3cret\n")
+    (tmp_path / "f").chmod(0o600)
+    result = files(files=[{"path": str(tmp_path / "f"), "content": "no password\n"}])
+    assert "s3cret" not in str(result)
+    assert any(diff["after"] == "no password\n" for diff in result["diff"])
+
+
 class Host:
     """Users and groups of a machine, and a systemd-sysusers that makes them as the real one does.
 

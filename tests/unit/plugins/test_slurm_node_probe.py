@@ -33,6 +33,16 @@ def test_run_on_any_machine_returns_the_whole_contract(run_module: Runner, tmp_p
     assert node["disks"][str(tmp_path)] > 0
 
 
+def test_of_a_configuration_file_only_the_words_of_an_option_are_told(run_module: Runner, tmp_path: Path) -> None:
+    conf = tmp_path / "dnf.conf"
+    conf.write_text("[main]\nexclude=slurm*,\n  munge*\nproxy_password=s3cret\n")
+    asked = {"section": "main", "options": ["excludepkgs", "exclude"]}
+    words = [{"path": str(conf), **asked}, {"path": str(tmp_path / "none"), **asked}]
+    result = run_module(slurm_node_probe, words=words)
+    assert result["node"]["words"] == {str(conf): ["slurm*", "munge*"], str(tmp_path / "none"): []}
+    assert "s3cret" not in str(result)
+
+
 def test_machine_without_any_of_the_tools_gives_nulls(run_module: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "run", lambda *_a, **_k: result(commands.NOT_FOUND))
     node = run_module(slurm_node_probe, credential=True)["node"]
