@@ -6,17 +6,38 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any, Dict
+from typing import Any, Dict, NamedTuple, Tuple
 
-SUPPORTED = "Rocky, AlmaLinux, RHEL and CentOS Stream 8-10, Ubuntu 20.04-26.04, Debian 11-13"
+
+class System(NamedTuple):
+    """Systems that are supported in the same versions.
+
+    Attributes:
+        family: What they have in common: roles/preflight/vars has a file of this name.
+        name: They and their versions, for messages.
+        ids: Their IDs, as in os-release.
+        lowest: The first version.
+        highest: The last version.
+        kin: IDs of systems of this family that are not supported.
+    """
+
+    family: str
+    name: str
+    ids: Tuple[str, ...]
+    lowest: Tuple[int, ...]
+    highest: Tuple[int, ...]
+    kin: Tuple[str, ...] = ()
+
+
 _EL = ("rocky", "almalinux", "rhel", "centos")
-_RANGES = {
-    "ubuntu": ((20, 4), (26, 4)),
-    "debian": ((11,), (13, 99)),
-    **dict.fromkeys(_EL, ((8,), (10, 99))),
-}
+SYSTEMS_BY_VERSION = (
+    System("RedHat", "Rocky, AlmaLinux, RHEL and CentOS Stream 8-10", _EL, (8,), (10, 99), ("fedora",)),
+    System("Debian", "Ubuntu 20.04-26.04", ("ubuntu",), (20, 4), (26, 4)),
+    System("Debian", "Debian 11-13", ("debian",), (11,), (13, 99)),
+)
+SUPPORTED = ", ".join(system.name for system in SYSTEMS_BY_VERSION)
 #: IDs, as in os-release, of the systems that are supported in some version.
-SYSTEMS = frozenset(_RANGES)
+SYSTEMS = frozenset(name for system in SYSTEMS_BY_VERSION for name in system.ids)
 
 
 def _release(text: str) -> Dict[str, str]:
@@ -44,13 +65,12 @@ def os_facts(text: str, arch: str) -> Dict[str, Any]:
     fields = _release(text)
     name, version_id = fields.get("ID"), fields.get("VERSION_ID")
     version = tuple(int(part) for part in re.findall(r"\d+", version_id or ""))
-    like = [name or "", *fields.get("ID_LIKE", "").split()]
-    family = "RedHat" if set(like) & {*_EL, "fedora"} else "Debian" if set(like) & {"debian", "ubuntu"} else None
-    low, high = _RANGES.get(name or "", ((1,), (0,)))
+    like = {name or "", *fields.get("ID_LIKE", "").split()}
+    family = next((system.family for system in SYSTEMS_BY_VERSION if like & {*system.ids, *system.kin}), None)
+    own = next((system for system in SYSTEMS_BY_VERSION if name in system.ids), None)
     # CentOS Linux has the same ID as CentOS Stream and ended in 2021.
-    supported = (
-        bool(version) and low <= version <= high and not (name == "centos" and "Stream" not in fields.get("NAME", ""))
-    )
+    ended = name == "centos" and "Stream" not in fields.get("NAME", "")
+    supported = own is not None and bool(version) and own.lowest <= version <= own.highest and not ended
     pretty = fields.get("PRETTY_NAME") or " ".join(filter(None, (name, version_id))) or "an unnamed system"
     return {
         "id": name,
