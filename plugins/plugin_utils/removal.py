@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import is_ours
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.steps import node_changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -166,7 +167,7 @@ def outcome(
         then = f"runs jobs {','.join(jobs)} now" if jobs else drain.get("message", "")
         said = ["would be removed" if left else "is not in the cluster", then]
         return {"result": "planned", "message": "; ".join(filter(None, said))}
-    changed = any(host.get(f"{role}_changed") for role in ("slurmd", "munge", "apphub_client"))
+    changed = node_changed(host)
     reached = "scale_unreachable" not in host
     said = ["is out of the cluster" if left else "is not in the cluster"]
     if not reached:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.steps import node_changed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 LOST = Failure(
     Code.HOST_UNREACHABLE, "The connection was lost before the node was done.", "Run again when the node answers."
 )
-_CHANGES = ("apphub_client_changed", "munge_changed", "slurmd_changed")
 
 
 def outcome(
@@ -32,7 +32,7 @@ def outcome(
         proof (what is told of a node that is ready for use) or failure, the other one None, and changed.
     """
     name = facts["slurmd_definition"]["name"]
-    changed = any(facts.get(change) for change in _CHANGES) or _registered(name, controller)
+    changed = node_changed(facts) or _registered(name, controller)
     found = {"ok": True, "message": stage} if stage else _verified(name, controller)
     if found["ok"]:
         return {"proof": found, "failure": None, "changed": changed}

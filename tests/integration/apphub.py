@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import posixpath
 import shutil
 import subprocess
 import threading
@@ -13,6 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+import yaml
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_publish
@@ -25,6 +28,20 @@ NOBLE = "deb/ubuntu/noble"
 EL9 = "rpm/el9"
 TOOLS = {"apt-ftparchive": "apt-utils", "createrepo_c": "createrepo-c", "rpmbuild": "rpm", "dnf": "dnf-plugins-core"}
 MISSING = [f"{tool} (Debian's package {package})" for tool, package in TOOLS.items() if not shutil.which(tool)]
+
+
+def repository_file(path: str, **source: Any) -> str:
+    """Return a file of apt's repository as the role writes it.
+
+    Args:
+        path: Where it lies on a machine.
+        source: What of apphub_client_source it is made of; all else is empty.
+    """
+    (system,) = yaml.safe_load((ROOT / "roles/preflight/vars/Debian.yml").read_text()).values()
+    (content,) = (item["content"] for item in system["repository_files"] if item["path"] == path)
+    environment = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True)  # noqa: S701 - no HTML
+    environment.filters |= {"dirname": posixpath.dirname, "basename": posixpath.basename}
+    return environment.from_string(content).render(apphub_client_source=source)
 
 
 def run(*command: str | Path, ok: bool = True, **options: Any) -> str:

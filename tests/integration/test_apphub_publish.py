@@ -14,14 +14,13 @@ import time
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-import jinja2
 import pytest
 import yaml
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
 
-from .apphub import EL9, MISSING, NOBLE, ROOT, Hub, deb, rpm, run, served
+from .apphub import EL9, MISSING, NOBLE, ROOT, Hub, deb, repository_file, rpm, run, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -303,9 +302,8 @@ def node(both: Hub) -> Hub:
     for version in (OLD, NEW):
         deb(both.source / NOBLE, "slurm-client", version, "amd64", Depends=f"slurmd (= {version})")
     both.publish()
-    role = ROOT / "roles/apphub-client"
-    exclusive = yaml.safe_load((role / "vars/main.yml").read_text())["__apphub_client_exclusive"]
-    template = jinja2.Template((role / "templates/etc/apt/preferences.d/apphub.pref.j2").read_text())
+    variables = yaml.safe_load((ROOT / "roles/apphub-client/vars/main.yml").read_text())
+    exclusive = variables["__apphub_client_exclusive"]
     home = both.base / "apt-amd64"
     (home / "etc/preferences.d").mkdir(parents=True)
     # The mirror has another origin in apt's eyes, though it is on this machine, too.
@@ -314,7 +312,7 @@ def node(both: Hub) -> Hub:
     (home / "etc/sources.list.d").mkdir()
     (home / "etc/sources.list.d/mirror.list").write_text(f"deb [trusted=yes] file:{both.base}/mirror ./\n")
     (home / "etc/preferences.d/apphub.pref").write_text(
-        template.render(__apphub_client_exclusive=exclusive, __apphub_client_host="127.0.0.1")
+        repository_file("/etc/apt/preferences.d/apphub.pref", exclusive=exclusive, host="127.0.0.1")
     )
     (home / "status").write_text(
         "".join(

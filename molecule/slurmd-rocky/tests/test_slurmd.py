@@ -59,7 +59,7 @@ def test_the_other_systems_role_refuses_it_and_names_this_one() -> None:
     run = run_roles(MACHINE, SYSTEM.other_role)
     assert run.returncode != 0
     assert "code: system-unsupported" in words(run.stdout)
-    assert f"Use the role {SYSTEM.role} if it fits" in words(run.stdout)
+    assert f"Use the role {SYSTEM.role}." in words(run.stdout)
 
 
 def test_a_slurmd_that_the_controller_does_not_know_is_reported_with_its_journal(ctl1: Host, node: Host) -> None:

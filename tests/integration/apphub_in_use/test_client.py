@@ -18,15 +18,15 @@ import threading
 import urllib.request
 from pathlib import Path
 
-import jinja2
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt, apphub_select
 
+from ..apphub import repository_file  # noqa: TID252 - tests are no package
+
 ROOT = Path(__file__).parents[3]
-TEMPLATES = ROOT / "roles/apphub-client/templates"
 WEB = {"timeout": 1, "ca": "", "login": "", "proxy": ""}
 NAME, PASSWORD = "node", "s3cret$%&#'"
 LOGIN = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
@@ -323,19 +323,11 @@ class Apt:
 
     def configure(self, url, ca="", proxy="", login=""):
         """Do as the role does."""
-        filters = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True)  # noqa: S701 - no HTML
-        filters.filters |= {"dirname": os.path.dirname, "basename": os.path.basename}
-        variables = {
-            "__apphub_client_url": url,
-            "__apphub_client_host": "localhost",
-            "__apphub_client_repository": "deb/ubuntu/noble",
-            "apphub_client_ca": ca,
-            "apphub_client_proxy": proxy,
+        source = {"url": url, "host": "localhost", "repository": "deb/ubuntu/noble", "authority": ca, "proxy": proxy}
+        made = {
+            name: repository_file(f"/etc/apt/{name}", **source).replace("/etc/apt/", f"{self.base}/")
+            for name in ("apt.conf.d/90apphub", "sources.list.d/apphub.sources")
         }
-        made = {}
-        for name in ("apt.conf.d/90apphub", "sources.list.d/apphub.sources"):
-            template = filters.from_string((TEMPLATES / f"etc/apt/{name}.j2").read_text())
-            made[name] = template.render(variables).replace("/etc/apt/", f"{self.base}/")
         (self.base / "sources.list.d/apphub.sources").write_text(made["sources.list.d/apphub.sources"])
         (self.base / "apt.conf").write_text(
             made["apt.conf.d/90apphub"]

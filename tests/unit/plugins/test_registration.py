@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.node_outcome import node_outcome
 from ansible_collections.ai_infra.slurm.plugins.filter.registration_findings import registration_findings
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.steps import RESULTS
 
 CONFIG = {"SelectType": "select/cons_tres", "MaxNodeCount": "3"}
 CLUSTER = {"version": "24.11.5", "config": CONFIG, "nodes": {"n1": {"dynamic": False}, "d1": {"dynamic": True}}}
@@ -67,10 +68,10 @@ def test_a_verified_node_tells_of_its_job() -> None:
     assert node_outcome(NODE, {}, stage="prepared")["proof"]["message"] == "prepared"
 
 
-@pytest.mark.parametrize("fact", ["apphub_client_changed", "munge_changed", "slurmd_changed"])
-def test_what_a_role_changed_is_a_change_of_the_node(fact: str) -> None:
-    assert node_outcome({**NODE, fact: True}, JOB)["changed"]
-    assert not node_outcome({**NODE, fact: False}, JOB)["changed"]
+@pytest.mark.parametrize("result", RESULTS)
+def test_what_a_role_changed_is_a_change_of_the_node(result: str) -> None:
+    assert node_outcome({**NODE, result: {"changed": True}}, JOB)["changed"]
+    assert not node_outcome({**NODE, result: {"changed": False, "skipped": True}}, JOB)["changed"]
 
 
 def test_a_registration_is_a_change_of_the_nodes_that_were_registered() -> None:

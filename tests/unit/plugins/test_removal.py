@@ -168,7 +168,7 @@ def test_without_a_drain_nothing_is_resumed() -> None:
             "is out of the cluster; can not be reached, so nothing was stopped or uninstalled there",
         ),
         ({}, {"left": False}, "unchanged", "is not in the cluster"),
-        ({"slurmd_changed": True}, {"left": False}, "done", "is not in the cluster; slurmd is stopped"),
+        ({"slurmd_stopped": {"changed": True}}, {"left": False}, "done", "is not in the cluster; slurmd is stopped"),
         ({}, {"left": True, "check_mode": True}, "planned", "would be removed; drained"),
     ],
 )
