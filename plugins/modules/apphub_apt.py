@@ -8,13 +8,16 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_apt
-short_description: Makes a machine with apt ready to install from AppHub
+short_description: Installs packages from AppHub with apt
 version_added: "0.1.0"
 description:
   - Reads AppHub's list, and no other. All lists of a distribution take longer than everything else.
   - Finishes an installation that was cut off, by a cancel for instance; apt would refuse to go on. A package of which
     only a half was unpacked is removed for that, as apt finds no archive of what its pin calls installed, and what
     depends on it gets it back.
+  - Then installs O(packages) in one transaction, in one module run for what would be two with M(ansible.builtin.apt),
+    which reads all lists or none. Services are not started meanwhile, because whoever configures them does; a
+    policy-rc.d of the administrator comes back afterwards, also when an earlier run was cut off.
   - With O(version), makes exactly one version of Slurm apt's candidate, and leaves it so. An upgrade of the system does
     therefore not move it, whatever AppHub has later.
 options:
@@ -35,37 +38,35 @@ options:
     description: Version of Slurm, whole or its beginning, such as V(24.11), of which the newest is taken.
     type: str
     default: ""
-  package:
-    description: A package of Slurm that is going to be installed; its versions are compared.
-    type: str
-    default: slurmd
+  packages:
+    description:
+      - Packages to install. Those whose names begin with C(slurm) get the O(version); of others, an installed one stays
+        as it is.
+    type: list
+    elements: str
+    default: []
   preferences:
     description: File with the candidate. It is removed when no O(version) is stated.
     type: path
     default: /etc/apt/preferences.d/00apphub-version.pref
 attributes:
   check_mode:
-    description: Reads AppHub's list, tells what would change and changes nothing else.
+    description: Reads AppHub's list, tells what would be changed and installed, and changes nothing else.
     support: full
   diff_mode:
-    description: Shows the file with the candidate before and after.
+    description: Shows the file with the candidate before and after, and what is installed.
     support: full
 author:
   - The slurmscale authors
 """
 
 EXAMPLES = r"""
-- name: Read AppHub's list
+- name: Install slurmd and munge
   ai_infra.slurm.apphub_apt:
     url: http://apphub:8081
     exclusive: ["slurm*", "libslurm*", "munge*", "libmunge*"]
     version: "24.11"
-    package: slurmd
-  register: apphub_apt
-
-- name: Install from it
-  ansible.builtin.apt:
-    name: [munge, "slurmd={{ apphub_apt.version }}"]
+    packages: [munge, slurmd]
 """
 
 RETURN = r"""
@@ -74,6 +75,12 @@ version:
   returned: success
   type: str
   sample: 24.11.5-4
+installed:
+  description: Packages that were installed or changed, with all that came along.
+  returned: success
+  type: list
+  elements: str
+  sample: [libmunge2, munge, slurmd]
 repaired:
   description: What was done about an installation that was cut off.
   returned: success
@@ -82,8 +89,10 @@ repaired:
   sample: ["dpkg --configure --pending --force-confold"]
 """
 
+import contextlib
 import os
-from typing import Any, Dict, List
+import re
+from typing import Any, Dict, Iterator, List
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
@@ -97,7 +106,7 @@ ARGUMENTS = {
     "source": {"type": "path", "default": "/etc/apt/sources.list.d/apphub.sources"},
     "exclusive": {"type": "list", "elements": "str", "required": True},
     "version": {"type": "str", "default": ""},
-    "package": {"type": "str", "default": "slurmd"},
+    "packages": {"type": "list", "elements": "str", "default": []},
     "preferences": {"type": "path", "default": "/etc/apt/preferences.d/00apphub-version.pref"},
 }
 CANDIDATE = """\
@@ -121,6 +130,16 @@ UPDATE = (
     "--option=Acquire::Retries=1",
 )  # fmt: skip
 
+INSTALL = (
+    "apt-get", "install", "--quiet", "--yes", "--no-install-recommends",
+    "--option=Dpkg::Options::=--force-confdef",
+    "--option=Dpkg::Options::=--force-confold",
+    "--option=DPkg::Lock::Timeout=120",
+)  # fmt: skip
+#: What asks whether a package may start its services.
+POLICY = "/usr/sbin/policy-rc.d"
+_NO_STARTS = b"#!/bin/sh\n# Written by slurmscale while it installs packages.\nexit 101\n"
+
 
 def finish_interrupted(exclusive: List[str]) -> List[str]:
     """Finish what an installation left that was cut off.
@@ -138,8 +157,10 @@ def finish_interrupted(exclusive: List[str]) -> List[str]:
         done.append(["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *half])
     if slurm_commands.run(["dpkg", "--audit"]).stdout:
         done.append(["dpkg", "--configure", "--pending", "--force-confold"])
-    for command in done:
-        slurm_commands.run(command, timeout=_DPKG_SECONDS)
+    if done:
+        with no_service_starts(POLICY):
+            for command in done:
+                slurm_commands.run(command, timeout=_DPKG_SECONDS)
     return [" ".join(command) for command in done]
 
 
@@ -148,7 +169,8 @@ def restore_dependencies() -> List[str]:
     if slurm_commands.run(["apt-get", "check", "--quiet"]).rc == 0:
         return []
     command = ["apt-get", "install", "--quiet", "--yes", "--fix-broken", "--no-remove", "--no-install-recommends"]
-    slurm_commands.run(command, timeout=_DPKG_SECONDS)
+    with no_service_starts(POLICY):
+        slurm_commands.run(command, timeout=_DPKG_SECONDS)
     return [" ".join(command)]
 
 
@@ -189,6 +211,76 @@ def candidate(url: str, package: str, version: str) -> str:
     return fitting[0]
 
 
+@contextlib.contextmanager
+def no_service_starts(path: str) -> Iterator[None]:
+    """Forbid packages to start their services, and bring back afterwards what was there.
+
+    Args:
+        path: The program that is asked; one that a run left that was cut off is not taken for the administrator's.
+    """
+    kept = path + ".slurmscale"
+    if os.path.lexists(path) and not _is_ours(path):
+        os.replace(path, kept)
+    attributes = file_options.Attributes(mode=0o755, owner=None, group=None, uid=None, gid=None)
+    wanted = file_options.WantedFile(path, _NO_STARTS, attributes, secret=False)
+    node_files.put_file(wanted, lambda _temporary, _path: None, check_mode=False)
+    try:
+        yield
+    finally:
+        if os.path.lexists(kept):
+            os.replace(kept, path)
+        else:
+            os.unlink(path)
+
+
+def _is_ours(path: str) -> bool:
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        return stream.read() == _NO_STARTS
+    return False
+
+
+def install(url: str, packages: List[str], version: str, *, check_mode: bool) -> List[str]:
+    """Install packages in one transaction.
+
+    Args:
+        url: The AppHub, for messages.
+        packages: Their names.
+        version: The whole version of those of Slurm; empty when any is right.
+        check_mode: Only try.
+
+    Returns:
+        Names of what was, or would be, installed or changed.
+
+    Raises:
+        FailureError: apt can't.
+    """
+    status = ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package}\n", *packages]
+    there = re.findall(r"^installed (\S+)$", slurm_commands.run(status).stdout, re.MULTILINE)
+    wanted = [
+        f"{name}={version}" if version and name.startswith("slurm") else name
+        for name in packages
+        if name not in there or (version and name.startswith("slurm"))
+    ]
+    if not wanted:
+        return []
+
+    def apt(*options: str) -> str:
+        answer = slurm_commands.run([*INSTALL, *options, *wanted], timeout=_DPKG_SECONDS)
+        if answer.rc:
+            raise FailureError(
+                Code.PACKAGE_INSTALLATION_FAILED,
+                f"{', '.join(packages)} cannot be installed from {url}: {answer.message}",
+                f"Compare with: curl -i {url}/healthz; df -h on this machine. Then run again.",
+            )
+        return answer.stdout
+
+    planned = re.findall(r"^Inst (\S+) ", apt("--simulate"), re.MULTILINE)
+    if planned and not check_mode:
+        with no_service_starts(POLICY):
+            apt()
+    return sorted(planned)
+
+
 def prefer(path: str, version: str, *, check_mode: bool) -> node_files.Change:
     """Make a version the candidate, or none when it is empty."""
     if not version:
@@ -209,11 +301,21 @@ def run(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
     url = params["url"].rstrip("/")
     repaired = [] if check_mode else finish_interrupted(params["exclusive"])
     read_list(url, params["source"])
-    version = candidate(url, params["package"], params["version"]) if params["version"] else ""
+    slurm = [name for name in params["packages"] if name.startswith("slurm")]
+    version = candidate(url, slurm[0], params["version"]) if params["version"] and slurm else ""
     change = prefer(params["preferences"], version, check_mode=check_mode)
     if not check_mode:
         repaired += restore_dependencies()
-    return {"changed": change.changed or bool(repaired), "diff": change.diffs, "version": version, "repaired": repaired}
+    installed = install(url, params["packages"], version, check_mode=check_mode)
+    if installed:
+        change.diffs.append({"prepared": "".join(f"install {name}\n" for name in installed)})
+    return {
+        "changed": change.changed or bool(repaired or installed),
+        "diff": change.diffs,
+        "version": version,
+        "installed": installed,
+        "repaired": repaired,
+    }
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ OPTIONS = ("sysusers", "directories", "files", "words", "absent")
 #: What roles, and the stage that writes for all of them, register of what they did on a node.
 RESULTS = (
     "scale_written",
-    *(f"apphub_client_{name}" for name in ("written", "list", "installed", "bundle", "removed", "unconfigured")),
+    *(f"apphub_client_{name}" for name in ("written", "installed", "bundle", "removed", "unconfigured")),
     *(f"munge_{name}" for name in ("written", "service")),
     *(f"slurmd_{name}" for name in ("written", "service", "stopped", "removed", "emptied")),
 )

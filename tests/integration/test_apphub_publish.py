@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 OLD, NEW = "24.11.5-4", "25.05.1-1"
+install = apphub_apt.install
 
 
 @pytest.fixture
@@ -347,12 +348,14 @@ def prepare(node: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[st
     monkeypatch.setenv("APT_CONFIG", str(home / "apt.conf"))
     monkeypatch.setattr(apphub_apt, "finish_interrupted", lambda _exclusive: [])
     monkeypatch.setattr(apphub_apt, "restore_dependencies", list)
+    # Other tests try that with the same apt; here it would be done on this machine.
+    monkeypatch.setattr(apphub_apt, "install", lambda *_packages, **_mode: [])
     stated = {
         "url": node.url.removesuffix("/pkgs"),
         "source": str(home / "etc/sources.list"),
         "preferences": str(home / "etc/preferences.d/00apphub-version.pref"),
         "exclusive": ["slurm*"],
-        "package": "slurmd",
+        "packages": ["munge", "slurmd"],
         "version": "",
     }
 
@@ -389,6 +392,18 @@ def test_a_run_for_another_version_moves_slurm_to_it_and_no_upgrade_moves_it_on(
         ("slurmd", newest),
         ("slurm-client", newest),
     }
+
+
+def test_what_would_be_installed_is_what_apt_says(node: Hub, prepare: Prepare) -> None:
+    prepare(version=NEW)
+    packages = ["slurmd", "slurm-client"]
+    assert install("http://hub", packages, NEW, check_mode=True) == ["slurm-client", "slurmd"]
+    assert install("http://hub", packages, OLD, check_mode=True) == [], "that is what is there"
+    with pytest.raises(
+        FailureError, match=r"slurm-none cannot be installed from http://hub: .*Unable to locate package"
+    ):
+        install("http://hub", ["slurm-none"], "", check_mode=True)
+    assert moved(node, "install", f"slurmd={NEW}", f"slurm-client={NEW}") == {("slurmd", NEW), ("slurm-client", NEW)}
 
 
 def test_a_version_that_apphub_does_not_have_is_refused_with_those_that_it_has(node: Hub, prepare: Prepare) -> None:

@@ -1,10 +1,20 @@
-"""What apphub_apt does about an installation that was cut off; test_apphub_publish.py has the real apt."""
+"""What apphub_apt installs, and what it does about an installation that was cut off.
+
+The real apt is in test_apphub_publish.py.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
+
+URL = "http://hub:8081"
+INST = "Inst munge [1] (2 hub [amd64])\nInst slurmd (24.11.5-4 hub [amd64])\nConf munge (2 hub [amd64])\n"
 
 
 class FakeDpkg:
@@ -15,9 +25,19 @@ class FakeDpkg:
         self.flags = ""
         self.audit = ""
         self.broken = False
+        self.installed = ""
+        self.planned = INST
+        self.refusal = ""
+        self.policies: list[str] = []
 
     def run(self, argv: list[str], **_options: object) -> slurm_commands.CommandResult:
         self.calls.append(list(argv))
+        if argv[:2] == ["apt-get", "install"]:
+            if "--simulate" not in argv:
+                self.policies.append(Path(apphub_apt.POLICY).read_text())
+            return slurm_commands.CommandResult(tuple(argv), int(bool(self.refusal)), self.planned, self.refusal, 0.0)
+        if self.installed and argv[0] == "dpkg-query":
+            return slurm_commands.CommandResult(tuple(argv), 0, self.installed, "", 0.0)
         answers = {"dpkg-query": self.flags, "--audit": self.audit}
         text = answers.get(argv[0], answers.get(argv[1], ""))
         rc = int(self.broken and argv[:2] == ["apt-get", "check"])
@@ -25,9 +45,10 @@ class FakeDpkg:
 
 
 @pytest.fixture
-def dpkg(monkeypatch: pytest.MonkeyPatch) -> FakeDpkg:
+def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDpkg:
     fake = FakeDpkg()
     monkeypatch.setattr(slurm_commands, "run", fake.run)
+    monkeypatch.setattr(apphub_apt, "POLICY", str(tmp_path / "policy-rc.d"))
     return fake
 
 
@@ -55,4 +76,82 @@ def test_what_depends_on_a_package_that_was_taken_away_gets_it_back_and_nothing_
     dpkg.broken = True
     (command,) = apphub_apt.restore_dependencies()
     assert "--fix-broken --no-remove" in command
+    assert "exit 101" in dpkg.policies[0], "services start when they are configured"
     assert dpkg.calls[-1] == command.split()
+
+
+def installs(dpkg: FakeDpkg) -> list[str]:
+    """What apt-get was asked to install, without trying."""
+    calls = [call for call in dpkg.calls if call[:2] == ["apt-get", "install"] and "--simulate" not in call]
+    return [word for call in calls for word in call[2:] if not word.startswith("--")]
+
+
+def test_packages_are_installed_in_one_transaction_and_start_no_service(dpkg: FakeDpkg) -> None:
+    assert apphub_apt.install(URL, ["munge", "slurmd"], "24.11.5-4", check_mode=False) == ["munge", "slurmd"]
+    assert installs(dpkg) == ["munge", "slurmd=24.11.5-4"]
+    assert [policy.splitlines()[-1] for policy in dpkg.policies] == ["exit 101"]
+    assert not Path(apphub_apt.POLICY).exists()
+
+
+def test_check_mode_only_tries(dpkg: FakeDpkg) -> None:
+    assert apphub_apt.install(URL, ["munge", "slurmd"], "", check_mode=True) == ["munge", "slurmd"]
+    assert installs(dpkg) == []
+
+
+def test_a_package_that_is_there_stays_as_it_is_unless_its_version_is_stated(dpkg: FakeDpkg) -> None:
+    dpkg.installed = "installed munge\nconfig-files slurm-client\ninstalled slurmd\n"
+    apphub_apt.install(URL, ["munge", "slurmd", "slurm-client"], "", check_mode=False)
+    assert installs(dpkg) == ["slurm-client"]
+    dpkg.calls.clear()
+    apphub_apt.install(URL, ["munge", "slurmd"], "25.05", check_mode=False)
+    assert installs(dpkg) == ["slurmd=25.05"]
+    dpkg.calls.clear()
+    assert apphub_apt.install(URL, ["munge", "slurmd"], "", check_mode=False) == []
+    assert [call[0] for call in dpkg.calls] == ["dpkg-query"]
+
+
+def test_where_nothing_would_change_nothing_is_done(dpkg: FakeDpkg) -> None:
+    dpkg.planned = "slurmd is already the newest version\n"
+    assert apphub_apt.install(URL, ["slurmd"], "24.11", check_mode=False) == []
+    assert installs(dpkg) == []
+
+
+def test_what_apt_refuses_has_the_reason_of_apt(dpkg: FakeDpkg) -> None:
+    dpkg.refusal = "E: Unable to correct problems, you have held broken packages."
+    with pytest.raises(FailureError) as refused:
+        apphub_apt.install(URL, ["munge", "slurmd"], "", check_mode=False)
+    failure = refused.value.failure
+    assert failure.code is Code.PACKAGE_INSTALLATION_FAILED
+    assert failure.reason == f"munge, slurmd cannot be installed from {URL}: {dpkg.refusal}"
+    assert "healthz" in failure.remedy
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_the_administrators_policy_comes_back_also_after_a_failure(
+    tmp_path: Path, error: type[Exception] | None
+) -> None:
+    policy = tmp_path / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 0\n")
+    policy.chmod(0o700)
+    expected = pytest.raises(error) if error else contextlib.nullcontext()
+    with expected, apphub_apt.no_service_starts(str(policy)):
+        assert "exit 101" in policy.read_text()
+        assert policy.stat().st_mode & 0o777 == 0o755
+        if error:
+            raise error
+    assert (policy.read_text(), policy.stat().st_mode & 0o777) == ("#!/bin/sh\nexit 0\n", 0o700)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy-rc.d"]
+
+
+@pytest.mark.parametrize("kept", ["", "#!/bin/sh\nexit 0\n"])
+def test_a_policy_that_a_run_left_which_was_cut_off_goes(tmp_path: Path, kept: str) -> None:
+    policy = tmp_path / "policy-rc.d"
+    with apphub_apt.no_service_starts(str(policy)):
+        ours = policy.read_bytes()
+    policy.write_bytes(ours)
+    if kept:
+        (tmp_path / "policy-rc.d.slurmscale").write_text(kept)
+    with apphub_apt.no_service_starts(str(policy)):
+        assert policy.read_bytes() == ours
+    assert (policy.read_text() if policy.exists() else "") == kept
+    assert not (tmp_path / "policy-rc.d.slurmscale").exists()
