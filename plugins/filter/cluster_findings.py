@@ -103,7 +103,7 @@ def _other_cluster(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iter
         return
     for one in membership(node, cluster):
         if not one["ok"]:
-            remedy = "Leave this machine out of nodes, or remove it from there first. A repair never takes it."
+            remedy = "Leave this machine out of nodes, or remove it from there first. A repair never changes it."
             yield checks.finding(Code(one["code"]), one["check"], one["needed"], one["found"], remedy)
 
 

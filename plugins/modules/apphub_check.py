@@ -129,7 +129,7 @@ def check_space(root: str, needed_mb: int) -> Finding:
     free_mb = found.f_bavail * found.f_frsize >> 20
     # Some file systems have no limit of files, and say 0 of 0.
     if found.f_files > 0 and found.f_favail == 0:
-        reason = f"{free_mb} MB are free, but no file more can be made."
+        reason = f"{free_mb} MB are free, but no further file can be made."
     elif free_mb < needed_mb:
         reason = f"{free_mb} MB are free, less than {needed_mb} MB."
     else:

@@ -184,7 +184,7 @@ def remove(module: AnsibleModule, found: client.Installed) -> Dict[str, Any]:
         if not os.path.isfile(uninstaller):
             raise FailureError(
                 Code.CLIENT_BUNDLE_FAILED,
-                f"{uninstaller} is gone, so that slurm-client {found.version} cannot be removed.",
+                f"{uninstaller} is missing, so that slurm-client {found.version} cannot be removed.",
                 "Install it again first.",
             )
         result["message"] = script(module, uninstaller, "--prefix", prefix, *(["--root", root] if root else []))

@@ -158,7 +158,7 @@ nodes:
   sample: {"node7": {"ok": false, "known": true, "state": "MIXED+DRAIN", "reason": "slurmscale: scale down",
     "message": "after 3600 s: still runs jobs 4711", "changed": true, "jobs": ["4711"], "requested_by": [],
     "failure": {"code": "node-runs-jobs", "reason": "node7 still runs jobs 4711 after 3600 s.",
-    "remedy": "Wait longer, or state what becomes of its jobs: squeue --nodelist node7"}}}
+    "remedy": "Wait longer, or state what happens to its jobs: squeue --nodelist node7"}}}
 failed_nodes:
   description: Nodes that are not as wanted.
   returned: always

@@ -122,7 +122,7 @@ def claims(node: Mapping[str, Any]) -> Iterator[Finding]:
         not wrong,
         "names that are known or have the usual form",
         "; ".join(wrong) or "nothing unusual",
-        "See who controls this machine: what it says of itself can't be entered in slurm.conf.",
+        "Check who administers this machine: what it reports can't be entered in slurm.conf.",
     )
 
 
@@ -191,8 +191,8 @@ def membership(node: Mapping[str, Any], cluster: Mapping[str, Any], *, take_over
             not member["munge_users"] or take_over,
             "the cluster's key, or a munge that nothing uses",
             f"another key, used by {', '.join(member['munge_users'])}" if member["munge_users"] else "not in use",
-            "What uses munge there would not be understood any more. Leave this machine out of nodes, or stop what uses"
-            " munge; -e take_over=true takes it as it is.",
+            "Programs that use munge there could no longer authenticate. Leave this machine out of nodes, or stop what"
+            " uses munge; -e take_over=true takes it as it is.",
         )
 
 
@@ -326,7 +326,7 @@ def apphub(node: Mapping[str, Any]) -> Iterator[Finding]:
             any(answer["ok"] for answer in urls.values()),
             "an answer to a request from the node",
             "; ".join(f"{url}: {answer['message']}" for url, answer in urls.items()),
-            "Open the way from the node to AppHub (name, route, firewall, proxy); try on the node: "
+            "Allow the connection from the node to AppHub (name, route, firewall, proxy); try on the node: "
             f"curl -i {next(iter(urls))}",
         )
 
@@ -351,7 +351,7 @@ def controller_from_node(node: Mapping[str, Any], cluster: Mapping[str, Any]) ->
             answer["state"] == "open",
             "slurmctld answers the node",
             f"{answer['state']}: {answer['message']}",
-            f"Open the way from the node to {target} (firewall, route); slurmd registers over it.",
+            f"Allow the connection from the node to {target} (firewall, route); slurmd registers over it.",
         )
 
 
@@ -398,9 +398,9 @@ def node_from_controller(node: Mapping[str, Any], reach: Mapping[str, Any]) -> I
                 f"port {target}",
                 Code.PORT_UNREACHABLE,
                 answer["state"] == "open" or (answer["state"] == "refused" and not running),
-                "slurmd answers the controller" if running else "nothing hides it from the controller",
+                "slurmd answers the controller" if running else "the controller reaches the machine",
                 f"{answer['state']}: {answer['message']}",
-                f"Open the way from the controller to {target} (firewall, route)"
+                f"Allow the connection from the controller to {target} (firewall, route)"
                 + (", and see whether slurmd listens: journalctl -u slurmd" if running else "."),
             )
 

@@ -124,7 +124,7 @@ def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readines
     for entry in entries:
         if not entry["ok"]:
             upgrade = entry["check"] == "Slurm version"
-            remedy = "Bring it into the window: upgrade_nodes.yml" if upgrade else entry["remedy"]
+            remedy = "Upgrade it to a version that fits: upgrade_nodes.yml" if upgrade else entry["remedy"]
             yield finding(
                 Code(entry.get("code", Code.TASK_FAILED)), entry["check"], entry["needed"], entry["found"], remedy
             )

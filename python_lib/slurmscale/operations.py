@@ -219,7 +219,7 @@ DEFINITIONS: dict[Operation, Definition] = {
     ),
     Operation.CHECK: Definition(
         "check_nodes.yml",
-        "Look whether nodes are ready to be scaled up; changes nothing.",
+        "Check whether nodes are ready to be scaled up; changes nothing.",
         Scope.NODES,
         "slurm-node-check",
         "slurm:check:nodes",
@@ -282,8 +282,8 @@ DEFINITIONS: dict[Operation, Definition] = {
             ),
         ),
         whole=True,
-        risk="It can be cancelled while the hosts are checked. From then on it is not cut: it ends by itself, with the"
-        " new key on all hosts or with the old one.",
+        risk="It can be cancelled while the hosts are checked. From then on it cannot be cancelled: it ends by itself,"
+        " with the new key on all hosts or with the old one.",
         uncut=("Stage a new key on the controller", "Report the results"),
     ),
     Operation.PUBLISH_APPHUB: Definition(
@@ -297,7 +297,7 @@ DEFINITIONS: dict[Operation, Definition] = {
     ),
     Operation.CHECK_APPHUB: Definition(
         "check_apphub.yml",
-        "Look what is wrong with the AppHubs; changes nothing.",
+        "Check the AppHubs; changes nothing.",
         Scope.APPHUB,
         "apphub-check",
         "slurm:check:nodes",

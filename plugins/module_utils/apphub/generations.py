@@ -68,7 +68,10 @@ def run_publisher(module: AnsibleModule, publish: Callable[..., Dict[str, Any]])
         fail(module, error.failure)
     except OSError as error:
         code = Code.APPHUB_DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else Code.TASK_FAILED
-        fail(module, Failure(code, f"{error}.", "Nothing was published; what is served is what it was."))
+        fail(
+            module,
+            Failure(code, f"{error}.", "Nothing was published; the packages that were served before are still served."),
+        )
     finally:
         signer.close()
     module.exit_json(**result)

@@ -109,7 +109,7 @@ class Server:
         except (ssl.SSLError, ValueError):
             raise FailureError(
                 Code.APPHUB_CERTIFICATE_INVALID,
-                "What should be certificates of authorities are none.",
+                "The file holds no certificates that can be read.",
                 "Correct the file that apphub_client_ca names.",
             ) from None
         self._opener = urllib.request.build_opener(*handlers, urllib.request.HTTPSHandler(context=trust))

@@ -137,7 +137,9 @@ def scan(sources: Iterable[str]) -> List[SourceFile]:
                 continue
             if not os.path.isfile(path):
                 raise FailureError(
-                    Code.APPHUB_PACKAGE_INVALID, f"{path} is no file, or a link that leads to none.", "Remove it."
+                    Code.APPHUB_PACKAGE_INVALID,
+                    f"{path} is not a file, or is a link to a file that does not exist.",
+                    "Remove it.",
                 )
             name = os.path.basename(path)
             stat = os.stat(path)

@@ -164,7 +164,7 @@ def _failure(conf: str, daemon: Dict[str, Any], asked: Dict[str, Any]) -> Option
     if daemon["load"] != "loaded" and not daemon["main_pid"]:
         return Failure(
             Code.SERVICE_MISSING,
-            f"no slurmctld is here: systemd has no unit {unit} and no process of that name runs.",
+            f"slurmctld is not on this host: systemd has no unit {unit} and no process of that name runs.",
             "Point the group slurm_controllers at the host that runs slurmctld, or set one up by "
             "playbooks/setup_controller.yml.",
         )

@@ -43,7 +43,7 @@ class BusyError(FailureError):
         super().__init__(
             Code.CONTROLLER_BUSY,
             f"another slurm_nodes run holds {path} since more than {timeout:g} s: {holder}.",
-            "Wait for it and run again; the lock goes with its process.",
+            "Wait for it and run again; the lock is released when its process ends.",
         )
 
 

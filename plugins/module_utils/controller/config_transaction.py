@@ -107,7 +107,7 @@ def roll_back(controller: Controller, files: FileSet, backup: str, before: Clust
     return ApplyError(
         Code.CONFIGURATION_ROLLED_BACK,
         "The previous configuration is back and slurmctld answers with it.",
-        "Correct what slurmctld complained about, then run again.",
+        "Correct what slurmctld reported, then run again.",
     )
 
 

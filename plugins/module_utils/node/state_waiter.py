@@ -149,7 +149,7 @@ class StateWaiter:
         message = f"is asked for by the pending jobs {','.join(asking)}, which fail when it is removed"
         if self.rules.accept_requesting:
             return decision._replace(message=f"{decision.message}, but {message}")
-        remedy = f"Change or cancel them, or state what becomes of jobs: scontrol update JobId={asking[0]} ReqNodeList="
+        remedy = f"Change or cancel them, or state what happens to jobs: scontrol update JobId={asking[0]} ReqNodeList="
         return Decision(Action.WAIT, message, code=Code.NODE_REQUESTED_BY_JOBS, remedy=remedy)
 
     def _evict(self, ids: List[str], evict: Optional[Evict]) -> bool:

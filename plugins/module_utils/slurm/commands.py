@@ -35,7 +35,7 @@ class CommandResult(NamedTuple):
     def message(self) -> str:
         """One line for a person: the error that the command printed, or else its return code."""
         said = " ".join((self.stderr.strip() or self.stdout.strip()).split())
-        return said or f"{self.argv[0]} returned {self.rc} and said nothing"
+        return said or f"{self.argv[0]} returned {self.rc} without a message"
 
 
 def run(

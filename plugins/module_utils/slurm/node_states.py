@@ -166,7 +166,7 @@ def decide_drained(node: Optional[Node], jobs: List[str], reason: str, *, dead: 
         return Decision(Action.DOWN, "is dead with jobs on it", str(node["reason"]) or reason)
     busy = _busy(node, jobs, missed=missed)
     if busy:
-        remedy = "Wait longer, or state what becomes of its jobs: squeue --nodelist " + NAME
+        remedy = "Wait longer, or state what happens to its jobs: squeue --nodelist " + NAME
         return Decision(Action.WAIT, busy, code=Code.NODE_RUNS_JOBS, remedy=remedy)
     return Decision(Action.DONE, "drained" if is_ours(node["reason"]) else f"was {_held_by(node)}")
 

@@ -100,11 +100,11 @@ class RunHandle:
             force: Kill at once instead of asking the processes to end.
 
         Raises:
-            RefusedError: The run is in a part that is not cut.
+            RefusedError: The run cannot be cancelled now.
         """
         if self._is_uncut():
             raise RefusedError(
-                f"Run {self.id} is in a part that is not cut: {self._run.operation.definition.risk}",
+                f"Run {self.id} cannot be cancelled now: {self._run.operation.definition.risk}",
                 "Wait for its end.",
             )
         self._job.stop(CANCELLED, force=force)
@@ -239,7 +239,7 @@ class RunHandle:
         if path is None:
             raise ResultNotRecordedError(
                 f"Run {self.id} has ended ({status.value}), but its result could not be recorded: {why.reason}",
-                "Make the database answer, or room on its disk, and run it again: what is done is found done.",
+                "Make the database answer, or room on its disk, and run it again: finished work is not repeated.",
             ) from why
         log.warning("The database is away. The result is kept and recorded by the next start.", file=str(path))
         ended = replace(self._run, status=status, counts=self.tracker.counts(), completed_at=now, updated_at=now)

@@ -122,7 +122,7 @@ def _validate(config: settings.Settings, request: Request) -> None:
         if key and not os.path.isfile(os.path.expanduser(key)):  # noqa: PTH111, PTH113 - these raise for no path
             raise RefusedError(f"The private key file {shown(key)} does not exist.", "Correct its path.")
     if options.timeout is not None and not 0 < options.timeout <= _LONGEST_RUN:
-        raise RefusedError("The time limit is no number of seconds up to a year.", "Correct --timeout.")
+        raise RefusedError("The time limit must be a number of seconds, at most a year.", "Correct --timeout.")
     check_variables(options.extra_vars)
     check_variables(cluster.variables)
     _validate_operation(request)
@@ -138,7 +138,7 @@ def _validate_operation(request: Request) -> None:
     if options.timeout is not None and definition.uncut:
         raise RefusedError(f"A run of {request.operation.value} takes no time limit.", definition.risk)
     if request.specs and not definition.scope.takes_nodes:
-        raise NodesError(f"{request.operation.value} works on no single nodes.", "Leave the nodes away.")
+        raise NodesError(f"{request.operation.value} takes no list of nodes.", "Leave the nodes away.")
 
 
 def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:

@@ -118,7 +118,7 @@ def test_a_host_without_slurmctld_says_where_to_look(host: Host) -> None:
     cluster = describe_host(tmp_path)
     message = cluster["message"]
     assert cluster["failure"]["code"] == "service-missing"
-    assert "no slurmctld is here" in message
+    assert "slurmctld is not on this host" in message
     assert "slurm_controllers" in message
 
 

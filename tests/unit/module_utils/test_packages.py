@@ -47,6 +47,6 @@ def test_too_many_files_are_refused(source: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_package_that_is_a_link_to_nothing_is_refused(source: Path) -> None:
     (source / NOBLE / "gone_1_amd64.deb").symlink_to("nowhere")
-    with pytest.raises(FailureError, match=r"gone_1_amd64.deb is no file") as raised:
+    with pytest.raises(FailureError, match=r"gone_1_amd64.deb is not a file") as raised:
         names(source)
     assert raised.value.failure.code is Code.APPHUB_PACKAGE_INVALID

@@ -282,7 +282,7 @@ def test_a_machine_that_serves_others_is_told_and_nothing_of_it_is_fixed(
     assert all(one["fix"] == [] for one in problems.values())
     (problem,) = (one for one in problems.values() if one["code"] == code)
     assert words in problem["reason"]
-    assert "never takes it" in problem["remedy"]
+    assert "never changes it" in problem["remedy"]
 
 
 def test_a_node_of_ours_with_a_wrong_key_is_fixed() -> None:

@@ -56,7 +56,7 @@ def test_a_machine_that_is_found_and_reached_both_ways_is_ready() -> None:
 @pytest.mark.parametrize(
     ("network", "check", "words"),
     [
-        ({"urls": {URL: {"ok": False, "message": "timed out"}}}, "AppHub", "timed out; Open the way"),
+        ({"urls": {URL: {"ok": False, "message": "timed out"}}}, "AppHub", "timed out; Allow the connection"),
         ({"resolve": {"ctl1": []}}, "name of ctl1", "none; Put ctl1"),
         ({"resolve": {"ctl1": ["127.0.1.1"]}}, "name of ctl1", "127.0.1.1; Put ctl1"),
         ({"connect": {"ctl1:6817": FILTERED}}, "port ctl1:6817", "filtered: no answer"),

@@ -164,5 +164,5 @@ def test_what_the_script_refuses_is_told_in_its_words(client: Client) -> None:
 def test_a_bundle_without_its_uninstaller_is_not_torn_apart(client: Client) -> None:
     client.run()
     (client.prefix / "uninstall.sh").unlink()
-    assert "uninstall.sh is gone" in client.run(state="absent")["failure"]["reason"]
+    assert "uninstall.sh is missing" in client.run(state="absent")["failure"]["reason"]
     assert (client.root / "usr/bin/sinfo").is_symlink()

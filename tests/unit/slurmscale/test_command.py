@@ -146,7 +146,7 @@ def test_removing_nodes_asks_first(command, monkeypatch):
     arguments = ("down", "a,b", "-i", str(command.inventory))
     refused = command(*arguments, input="n\n")
     assert "Take a,b (2 nodes) out of the cluster?" in refused.stderr
-    assert str(refused.exception) == "The removal was not confirmed; nothing was changed."
+    assert str(refused.exception) == "It was not confirmed; nothing was changed."
     assert command.launches == []
     assert command(*arguments, input="y\n").exit_code == 0
     assert command.launches[0].playbook.name == "scale_down.yml"
@@ -155,7 +155,7 @@ def test_removing_nodes_asks_first(command, monkeypatch):
 def test_removing_nodes_asks_nobody_where_nobody_answers(command):
     arguments = ("down", "a,b", "-i", str(command.inventory))
     refused = command(*arguments)
-    assert "has to be confirmed" in str(refused.exception)
+    assert "has to be confirmed: Take a,b (2 nodes) out" in str(refused.exception)
     assert "--yes" in str(refused.exception)
     assert command.launches == []
     assert "?" not in command(*arguments, "--yes").stderr

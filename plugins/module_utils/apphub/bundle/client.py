@@ -183,7 +183,7 @@ def unpack(data: bytes, sha256: str, target: str) -> None:
             if not path.startswith(os.path.join(target, "")) or not (member.isfile() or member.isdir()):
                 raise FailureError(
                     Code.CLIENT_BUNDLE_DAMAGED,
-                    f"{member.name} in the client bundle is nothing that a bundle has.",
+                    f"{member.name} in the client bundle does not belong in a bundle.",
                     "Publish it again; if it stays so, do not use this server.",
                 )
             tar.extract(member, target)
