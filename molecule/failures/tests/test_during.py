@@ -33,7 +33,7 @@ def states(ctl1: Host) -> set[str]:
 def test_apphub_that_goes_in_the_middle(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
     try:
-        run = struck("Make AppHub apt's source of Slurm", inside("apphub", "systemctl stop nginx"), *NODES)
+        run = struck("Make AppHub the source of Slurm", inside("apphub", "systemctl stop nginx"), *NODES)
     finally:
         do(inside("apphub", "systemctl start nginx"))
     assert run.returncode != 0
@@ -81,9 +81,7 @@ def test_a_node_that_is_lost_while_it_is_prepared(
     monkeypatch.setenv("ANSIBLE_TIMEOUT", "3")
     gateway = "$(ip route show default | cut -d ' ' -f 3)"
     try:
-        run = struck(
-            "Make AppHub apt's source of Slurm", inside("ubuntu2", f"ip route add blackhole {gateway}"), *NODES
-        )
+        run = struck("Make AppHub the source of Slurm", inside("ubuntu2", f"ip route add blackhole {gateway}"), *NODES)
     finally:
         do(inside("ubuntu2", f"ip route del blackhole {gateway}"))
     assert run.returncode != 0
