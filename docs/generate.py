@@ -88,7 +88,7 @@ def read_plugin(path: Path) -> dict[str, Any]:
     }
     documentation = yaml.safe_load(blocks["DOCUMENTATION"])
     for name in documentation.get("extends_documentation_fragment", []):
-        documentation["options"].update(read_fragment(name)["options"])
+        documentation["options"].update(read_fragment(name).get("options", {}))
     returned = {name: value for name, value in (yaml.safe_load(blocks.get("RETURN", "")) or {}).items() if value}
     return {
         **documentation,

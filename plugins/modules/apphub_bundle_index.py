@@ -30,14 +30,7 @@ options:
     description: Seconds after which the server is given up.
     type: int
     default: 10
-extends_documentation_fragment: [ai_infra.slurm.apphub]
-attributes:
-  check_mode:
-    description: Changes nothing in any case.
-    support: full
-  diff_mode:
-    description: There is nothing to compare.
-    support: none
+extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.read_only]
 author:
   - The slurmscale authors
 """

@@ -53,14 +53,7 @@ options:
     description: How many MB must be free there.
     type: int
     default: 1024
-extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key]
-attributes:
-  check_mode:
-    description: Changes nothing in any case.
-    support: full
-  diff_mode:
-    description: There is nothing to compare.
-    support: none
+extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key, ai_infra.slurm.read_only]
 author:
   - The slurmscale authors
 """

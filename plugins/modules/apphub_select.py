@@ -24,14 +24,7 @@ options:
     description: Seconds after which an address that does not answer is given up.
     type: int
     default: 10
-extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key]
-attributes:
-  check_mode:
-    description: Changes nothing in any case.
-    support: full
-  diff_mode:
-    description: There is nothing to compare.
-    support: none
+extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key, ai_infra.slurm.read_only]
 author:
   - The slurmscale authors
 """

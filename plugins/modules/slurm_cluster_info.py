@@ -55,13 +55,8 @@ options:
     description: Seconds to wait for each answer of slurmctld.
     type: int
     default: 20
+extends_documentation_fragment: [ai_infra.slurm.read_only]
 attributes:
-  check_mode:
-    description: Can run in check mode, and does the same there.
-    support: full
-  diff_mode:
-    description: Shows what changed in diff mode.
-    support: N/A
   platform:
     description: The systems it runs on.
     support: full

@@ -26,7 +26,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def documented(path: Path) -> dict[str, Any]:
-    """Return the YAML blocks of a plugin, with the options that it shares with others."""
+    """Return the YAML blocks of a plugin, with what it shares with others."""
     blocks = {
         statement.targets[0].id: yaml.safe_load(ast.literal_eval(statement.value))
         for statement in parsed(path).body
@@ -36,7 +36,8 @@ def documented(path: Path) -> dict[str, Any]:
     }
     for name in blocks["DOCUMENTATION"].get("extends_documentation_fragment", []):
         fragment = importlib.import_module(name.replace("ai_infra.slurm", FRAGMENTS))
-        blocks["DOCUMENTATION"]["options"].update(yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"])
+        for part, shared in yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION).items():
+            blocks["DOCUMENTATION"].setdefault(part, {}).update(shared)
     return blocks
 
 
