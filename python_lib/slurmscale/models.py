@@ -40,6 +40,11 @@ def failure(code: str | None, reason: str | None, remedy: str | None) -> Failure
     return None if reason is None else Failure(code or "task-failed", reason, remedy or "")
 
 
+def doing(phase: str, step: str) -> str:
+    """Say what a node does at the moment, as one text."""
+    return ": ".join(filter(None, (phase, step)))
+
+
 def when(epoch: float | None) -> datetime | None:
     """Turn seconds since the epoch, the store's form of a time, into a datetime with zone."""
     return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
@@ -193,7 +198,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One node in one run."""
+    """One node in one run.
+
+    Attributes:
+        phase: What the run does with the node, one of `states.Phase`; empty before the first one and after the last.
+        step: The same more closely, in the words of the playbook.
+    """
 
     id: int
     task_id: str
@@ -202,6 +212,7 @@ class Task:
     task_type: str
     status: TaskStatus
     progress: int
+    phase: str
     step: str
     error_code: str | None
     error_message: str | None
@@ -267,6 +278,7 @@ class TaskChange:
     node: str
     status: TaskStatus = TaskStatus.PENDING
     progress: int = 0
+    phase: str = ""
     step: str = ""
     error: Failure | None = None
     updated_at: float = 0.0

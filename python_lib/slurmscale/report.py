@@ -106,6 +106,7 @@ class StalledTask:
     operation_id: str
     node: str
     progress: int
+    phase: str
     step: str
     updated_at: datetime | None
     silent_seconds: int
@@ -201,6 +202,7 @@ def _stalled(connection: Connection, now: float, after: float) -> list[StalledTa
             row.run_id,
             row.node,
             row.progress,
+            row.phase,
             row.step,
             when(row.updated_at),
             int(now - row.updated_at),

@@ -33,7 +33,7 @@ def a_run(name="r1", nodes=("n1", "n2", "n3", "n4", "n5"), *, cluster="lab", cre
 
 def change(node, status, progress, error=None, updated=None):
     updated = time.time() if updated is None else updated
-    return TaskChange(node, status, progress, "step", error, updated, updated, None)
+    return TaskChange(node, status, progress, "checking", "step", error, updated, updated)
 
 
 def record(store, run_id, ids, changes):
@@ -281,7 +281,7 @@ def test_every_field_of_a_node_and_of_its_log_is_recorded(store):
     """A field that is added to the records needs no more than its column."""
     ids = store.create_run(a_run())
     full = TaskChange(
-        "n1", TaskStatus.FAILED, 40, "configure", Failure("job-failed", "It failed.", "Look."), 3.0, 1.0, 2.0
+        "n1", TaskStatus.FAILED, 40, "packages", "install", Failure("job-failed", "It failed.", "Look."), 3.0, 1.0, 2.0
     )
     unset = [name for name in TaskChange.__dataclass_fields__ if getattr(full, name) == getattr(TaskChange(""), name)]
     assert unset == []

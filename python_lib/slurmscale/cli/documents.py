@@ -119,6 +119,8 @@ class TaskDocument(Document):
     """pending, running, completed or failed; other programs may write further ones."""
     progress: int
     """Whole percent; 100 only when the node is done."""
+    phase: str
+    """What the run does with the node, such as checking or packages; empty before it begins and when it is done."""
     step: str
     """What is or was done last."""
     error: Error | None
@@ -194,6 +196,7 @@ class NodeChange(Document):
     node: str
     status: str
     progress: int
+    phase: str
     step: str
     error: Error | None
 
@@ -201,8 +204,8 @@ class NodeChange(Document):
     def of(cls, change: TaskChange) -> NodeChange:
         """Make it of a change."""
         return cls(
-            node=change.node, status=change.status.value, progress=change.progress, step=change.step,
-            error=Error.of(change.error),
+            node=change.node, status=change.status.value, progress=change.progress, phase=change.phase,
+            step=change.step, error=Error.of(change.error),
         )  # fmt: skip
 
 

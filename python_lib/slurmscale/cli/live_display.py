@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from slurmscale.models import Counts, Notice, TaskChange
+from slurmscale.models import Counts, Notice, TaskChange, doing
 from slurmscale.report import overall_progress
 from slurmscale.states import ACTIVE, FAILED, SUCCEEDED
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_BARS = 40
 _MOST_FAILED = 10
-_MOST_STEPS = 8
+_MOST_PHASES = 8
 _SLOWEST = 5
 _LINE_SECONDS = 5.0
 _BAR_WIDTH = 24
@@ -71,9 +71,9 @@ class RunView:
         now = time.monotonic()
         if now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
-            steps = Counter(task.step for task in self._tasks.values() if task.status in ACTIVE and task.step)
-            step = steps.most_common(1)[0][0] if steps else ""
-            yield f"{self._overall()} %  {self._times()}  {step}".rstrip()
+            active = (task for task in self._tasks.values() if task.status in ACTIVE)
+            most = Counter(doing(task.phase, task.step) for task in active).most_common(1)
+            yield f"{self._overall()} %  {self._times()}  {most[0][0] if most else ''}".rstrip()
 
     def finished_lines(self) -> Iterator[str]:
         """Yield a plain line for each node that ended since the last call."""
@@ -103,7 +103,7 @@ class RunView:
 
     def _row(self, task: TaskChange) -> tuple[RenderableType, ...]:
         style = "red" if task.status in FAILED or task.error_message else "bar.complete"
-        text = task.error_message.splitlines()[0] if task.error_message else task.step
+        text = task.error_message.splitlines()[0] if task.error_message else doing(task.phase, task.step)
         return (
             Text(task.node),
             ProgressBar(total=100, completed=task.progress, width=_BAR_WIDTH, complete_style=style),
@@ -114,17 +114,17 @@ class RunView:
     def _aggregate(self) -> RenderableType:
         tasks = self._ordered()
         active = [task for task in tasks if task.status in ACTIVE]
-        steps = Table.grid(padding=(0, 1))
-        for step, count in Counter(task.step or "waiting" for task in active).most_common(_MOST_STEPS):
-            steps.add_row(f"{count:6d}", Text(step, style="dim", no_wrap=True, overflow="ellipsis"))
-        steps.add_row(f"{sum(task.status in SUCCEEDED for task in tasks):6d}", Text("done", style="green"))
+        phases = Table.grid(padding=(0, 1))
+        for phase, count in Counter(task.phase or task.step or "waiting" for task in active).most_common(_MOST_PHASES):
+            phases.add_row(f"{count:6d}", Text(phase, style="dim", no_wrap=True, overflow="ellipsis"))
+        phases.add_row(f"{sum(task.status in SUCCEEDED for task in tasks):6d}", Text("done", style="green"))
         marked = Table.grid(padding=(0, 1))
         for task in sorted(active, key=lambda task: (task.progress, task.updated_at))[:_SLOWEST]:
             marked.add_row(*self._row(task))
         for task in self.failed[:_MOST_FAILED]:
             marked.add_row(*self._row(task))
         more = len(self.failed) - _MOST_FAILED
-        return Group(steps, Text("slowest and failed:"), marked, Text(f"and {more} more failed" if more > 0 else ""))
+        return Group(phases, Text("slowest and failed:"), marked, Text(f"and {more} more failed" if more > 0 else ""))
 
     def _ordered(self) -> list[TaskChange]:
         return [self._tasks[node] for node in self._order if node in self._tasks]

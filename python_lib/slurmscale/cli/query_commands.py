@@ -16,7 +16,7 @@ from slurmscale.cli import documents, output, parameters
 from slurmscale.cli.documents import LineDocument, RunDocument, TaskDocument
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.hostlist import fold
-from slurmscale.models import when
+from slurmscale.models import doing, when
 from slurmscale.report import group_failures
 from slurmscale.scaling import Scaling
 from slurmscale.states import RUN_ACTIVE
@@ -94,7 +94,7 @@ def _status_lines(found: ScalingStatus) -> Iterator[str]:
     if found.stalled_tasks:
         yield "stalled:"
     for task in found.stalled_tasks:
-        step = clean(task.step)
+        step = clean(doing(task.phase, task.step))
         yield f"  {task.node}: silent for {task.silent_seconds // 60} min at {task.progress} %: {step}"
     if found.active_operations:
         yield f"See it: slurmscale attach {found.active_operations[0].id}"
@@ -166,14 +166,17 @@ def tasks(
     run: parameters.NewestRunArgument = None,
     json: parameters.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
-    """List the nodes of a run with status, progress and step."""
+    """List the nodes of a run with status, progress, phase and step."""
     with Scaling() as scaling:
         found = scaling.tasks(run)
     if json:
         output.echo_json([TaskDocument.of(task).as_json() for task in found])
         return
-    rows = [(task.node, task.status.value, f"{task.progress} %", task.step, task.error_message or "") for task in found]
-    output.print_table(("node", "status", "progress", "step", "error"), rows, cut=2)
+    rows = [
+        (task.node, task.status.value, f"{task.progress} %", task.phase, task.step, task.error_message or "")
+        for task in found
+    ]
+    output.print_table(("node", "status", "progress", "phase", "step", "error"), rows, cut=2)
     groups = group_failures((task.node, task.error) for task in found if task.failed)
     if groups:
         typer.echo("")

@@ -86,8 +86,8 @@ class Event:
     text: str
 
     @property
-    def step(self) -> str:
-        """The task as a person reads it."""
+    def full_name(self) -> str:
+        """The task with its role, as Ansible prints it."""
         return clean(f"{self.role} : {self.task}" if self.role else self.task)
 
 
@@ -171,7 +171,7 @@ def failure_of(event: Event) -> Failure:
     text = failure_text(event.res)
     if event.outcome is Outcome.UNREACHABLE:
         return Failure(Code.HOST_UNREACHABLE, text, "Check that it is up, its address, user and key, then run again.")
-    return Failure(Code.TASK_FAILED, text, f"It was the task '{event.step}'; the log shows its whole output.")
+    return Failure(Code.TASK_FAILED, text, f"It was the task '{event.full_name}'; the log shows its whole output.")
 
 
 def reported_failure(found: Any) -> Failure | None:

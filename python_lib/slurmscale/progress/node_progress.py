@@ -23,6 +23,7 @@ class NodeProgress:
     name: str
     status: TaskStatus = TaskStatus.PENDING
     progress: int = 0
+    phase: str = ""
     step: str = ""
     error: Failure | None = None
     position: int = -1
@@ -71,12 +72,12 @@ class NodeProgress:
         inner = 0.0
         if self.has_result:
             inner = 1.0
-        elif plan.timings:
+        elif plan.timed:
             weight = plan.weights[self.position]
             inner = min(_MOST_BY_CLOCK, (now - self.entered_at) / weight) if weight > 0 else 0.0
         elif self.unplanned_results:
             inner = self.unplanned_results / (self.unplanned_results + 8)
-        skipped = self.skipped and bool(plan.timings)
+        skipped = self.skipped and plan.timed
         return plan.percent(self.weight_done, self.position, max(0.0, inner), skipped=skipped)
 
     def remaining_seconds(self, plan: TaskPlan, now: float) -> float:

@@ -4,22 +4,43 @@ Nothing in Ansible's events announces a total, so the collection's callback `slu
 the whole playbook, then a line per play (and per batch of `serial`) with the hosts it starts with. All tasks of all
 plays form one line of positions. A node's position is how far it, or the part of the playbook it waits for, has come.
 
-What a position weighs is 1 at first; afterwards the seconds nodes spent there in earlier runs. A position still ahead
-counts only as much as nodes used to take part in it, one that a node skipped no longer counts for this node at all.
+A position weighs the seconds that nodes spent there in earlier runs; at first, those that a task of its phase usually
+takes. A position still ahead counts only as much as nodes used to take part in it, one that a node skipped no longer
+counts for this node at all. In a playbook without phases that never ran, all positions weigh the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+from slurmscale.states import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slurmscale.models import Timing
 
-_NEW_TASK_SECONDS = 0.2
-"""Weight of a task that no earlier run had, where others are known."""
+_SECONDS: dict[str, float] = {
+    Phase.PACKAGES: 10.0, Phase.REGISTERING: 3.0, Phase.STARTING: 1.0, Phase.PROVING: 3.0, Phase.DRAINING: 10.0,
+    Phase.REMOVING: 2.0, Phase.SWITCHING: 5.0, Phase.PUBLISHING: 5.0,
+}  # fmt: skip
+"""How long a task that works on a host takes, before runs have shown it; in other phases `_WORK_SECONDS`."""
+_WORK_SECONDS = 0.5
+_BOOKS_SECONDS = 0.1
+_BOOKKEEPING = frozenset(
+    {
+        "add_host", "assert", "debug", "fail", "group_by", "include_vars", "meta", "node_result", "require", "set_fact",
+        "validate_argument_spec",
+    }
+)  # fmt: skip
+"""Actions that work on no host: they decide, remember or tell."""
+
+
+def keeps_books(action: str) -> bool:
+    """Say whether an action works on no host, so that its name tells nobody what is done."""
+    return action.rpartition(".")[2] in _BOOKKEEPING
 
 
 @dataclass(slots=True)
@@ -33,6 +54,10 @@ class PlannedTask:
     always: bool
     meta: str
     once: bool
+    action: str = ""
+    phase: str = ""
+    step: str = ""
+    """What people are told; empty when it is the name of the task itself."""
 
     @property
     def expects_result(self) -> bool:
@@ -85,6 +110,8 @@ class TaskPlan:
         self.tasks: list[PlannedTask] = []
         self.positions: dict[str, int] = {}
         self.batches: dict[str, frozenset[str]] = {}
+        self.timed = bool(self.timings)
+        """Whether weights are seconds, by which the clock can move nodes."""
         self.weights: list[float] = []
         self.remaining_weights: list[float] = [0.0]
         """What is to be expected from each position on to the end."""
@@ -148,17 +175,22 @@ class TaskPlan:
             task = PlannedTask(
                 index=len(self.tasks),
                 key=f"{play.name}|{role}|{name}",
-                name=f"{role} : {name}" if role else name,
+                name=name,
                 rescue=described.get("sec") == "rescue",
                 always=described.get("sec") == "always",
                 meta=described.get("meta") or "",
                 once=bool(described.get("once")),
+                action=described.get("action") or "",
+                phase=described.get("phase") or "",
             )
             self.tasks.append(task)
             play.tasks.append(task)
             self.positions.setdefault(described["uuid"], task.index)
+        for _, tasks in groupby(play.tasks, lambda task: task.phase):
+            _name_bookkeeping(list(tasks), play.name)
 
     def _weigh(self) -> None:
+        self.timed = bool(self.timings) or any(task.phase for task in self.tasks)
         self.weights = [self._weight(task) for task in self.tasks]
         if not any(self.weights):
             self.weights = [1.0] * len(self.tasks)
@@ -170,11 +202,23 @@ class TaskPlan:
     def _weight(self, task: PlannedTask) -> float:
         if task.rescue or task.meta:
             return 0.0
-        if not self.timings:
-            return 1.0
         known = self.timings.get(task.key)
-        return known.seconds if known else _NEW_TASK_SECONDS
+        if known:
+            return known.seconds
+        if not self.timed:
+            return 1.0
+        return _BOOKS_SECONDS if keeps_books(task.action) else _SECONDS.get(task.phase, _WORK_SECONDS)
 
     def _share(self, task: PlannedTask) -> float:
         known = self.timings.get(task.key)
         return known.share if known else 1.0
+
+
+def _name_bookkeeping(tasks: list[PlannedTask], play: str) -> None:
+    """Let bookkeeping be told as the work before it, else as the work after it, or as the play where there is none."""
+    told = next((task.name for task in tasks if not keeps_books(task.action)), play)
+    for task in tasks:
+        if keeps_books(task.action):
+            task.step = told
+        else:
+            told = task.name

@@ -8,7 +8,7 @@ The model. All tasks of the playbook form one line of positions (`plan`). A node
 * by the start of a task of its own play when the play runs in lockstep (strategy linear), also when the task itself
   runs on one host only.
 
-Where earlier runs are known, a node inside a task is moved on by the clock towards, never beyond, the end of that
+Where durations are known, a node inside a task is moved on by the clock towards, never beyond, the end of that
 task; without them, tasks of dynamic includes, which no plan holds, move it in ever smaller steps. Progress never goes
 back and is 100 only when the node has finished. A failure is provisional while a rescue may follow: it is
 final when the next play starts without the node, at the latest with the run's statistics.
@@ -24,7 +24,7 @@ from slurmscale.progress.durations import TaskDurations
 from slurmscale.progress.events import Event, Kind, Outcome, failure_of, reported_failure, shortened
 from slurmscale.progress.node_progress import NodeProgress, RoleMilestones
 from slurmscale.progress.outcome import NODE_RESULT, final_state
-from slurmscale.progress.task_plan import TaskPlan
+from slurmscale.progress.task_plan import TaskPlan, keeps_books
 from slurmscale.states import ACTIVE, TaskStatus
 
 if TYPE_CHECKING:
@@ -100,12 +100,15 @@ class Tracker:
 
     def tick(self, now: float) -> None:
         """Let the clock move nodes within tasks whose duration is known."""
-        if self.plan.timings and not self.finished:
-            self._remaining = 0.0
-            for node in self.nodes.values():
-                if node.in_progress:
-                    self._refresh(node, now)
-                    self._remaining = max(self._remaining, node.remaining_seconds(self.plan, now))
+        if not self.plan.timed or self.finished:
+            return
+        remaining = 0.0
+        for node in self.nodes.values():
+            if node.in_progress:
+                self._refresh(node, now)
+                remaining = max(remaining, node.remaining_seconds(self.plan, now))
+        if self.plan.timings:
+            self._remaining = remaining
 
     def abort(self, error: Failure, now: float) -> None:
         """End a run that has no statistics: cancelled, timed out, crashed.
@@ -180,7 +183,7 @@ class Tracker:
         for node in self.nodes.values():
             if node.in_progress and (node.name not in play.hosts or (play.lockstep and node.name in batch)):
                 self._mark_started(node, event.time)
-                node.step = event.step
+                self._show(node, event)
                 self._dirty[node.name] = node
                 self._move_to(node, position, event.time)
 
@@ -188,7 +191,9 @@ class Tracker:
         node = self._node(event)
         if node is None:
             return
-        self._show_step(node, event)
+        # the step at which a node failed says more than those of its rescue
+        if node.pending_failure is None or (node.maybe_rescued and not node.came_back):
+            self._show(node, event)
         self._move_to_event(node, event)
 
     def _on_result(self, event: Event) -> None:
@@ -268,10 +273,14 @@ class Tracker:
         node.pending_failure = self._redacted(failure) if failure else None
         node.last_failure = node.pending_failure or node.last_failure
 
-    def _show_step(self, node: NodeProgress, event: Event) -> None:
-        # the step at which a node failed says more than those of its rescue
-        if node.pending_failure is None or (node.maybe_rescued and not node.came_back):
-            node.step = event.step
+    def _show(self, node: NodeProgress, event: Event) -> None:
+        """Say what a node does, in the words of its task; what only keeps the books goes unsaid."""
+        position = self.plan.positions.get(event.task_uuid)
+        if position is None:
+            node.step = node.step if keeps_books(event.action) else event.task
+        else:
+            task = self.plan.tasks[position]
+            node.phase, node.step = task.phase, task.step or event.task
 
     def _move_to_event(self, node: NodeProgress, event: Event) -> None:
         """Put a node where its own event shows it to be."""
@@ -298,7 +307,7 @@ class Tracker:
 
     def _weight_between(self, node: NodeProgress, position: int) -> float:
         """Return what a node leaves behind by going on to a position; where times are known, skipped work is none."""
-        if not self.plan.timings:
+        if not self.plan.timed:
             return sum(self.plan.weights[max(0, node.position) : position])
         return 0.0 if node.skipped or node.position < 0 else self.plan.weights[node.position]
 
@@ -335,7 +344,7 @@ class Tracker:
         if status is TaskStatus.COMPLETED:
             self._success += 1
             node.progress = 100
-            node.step = "done"
+            node.phase, node.step = "", "done"
         else:
             self._failed += 1
         node.status, node.error = status, error

@@ -135,7 +135,7 @@ class EventPipeline:
                 counter=event.counter,
                 created_at=event.time,
                 event=event.name,
-                task=event.step,
+                task=event.full_name,
                 text=text,
             )
         )

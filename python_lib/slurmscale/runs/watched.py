@@ -68,8 +68,8 @@ class WatchedRun:
         """Return how each node stands."""
         return [
             TaskChange(
-                task.node, task.status, task.progress, task.step, task.error, task.updated_at, task.started_at,
-                task.completed_at,
+                task.node, task.status, task.progress, task.phase, task.step, task.error, task.updated_at,
+                task.started_at, task.completed_at,
             )
             for task in self.tasks()
         ]  # fmt: skip

@@ -105,6 +105,7 @@ tasks = Table(
     Column("task_type", String(64), nullable=False),
     Column("status", String(32), nullable=False),
     Column("progress", Integer, nullable=False),
+    Column("phase", String(32), nullable=False),
     Column("step", Text, nullable=False),
     Column("error_code", String(64)),
     Column("error_message", Text),

@@ -311,12 +311,20 @@ def test_every_command_explains_itself_with_an_example(words):
     assert f"slurmscale {' '.join(words)}" in shown.output
 
 
+def state(i, *, failed):
+    return TaskChange(
+        f"n{i}",
+        TaskStatus.FAILED if failed else TaskStatus.RUNNING,
+        progress=i % 100,
+        phase=("key", "packages", "proving")[i % 3],
+        step=f"Do {i % 5}",
+        error=Failure("task-failed", "broken [bold]\nmore") if failed else None,
+        updated_at=float(i),
+    )
+
+
 def states(count, failed=0):
-    return tuple(
-        TaskChange(f"n{i}", TaskStatus.FAILED if i < failed else TaskStatus.RUNNING, i % 100, f"step {i % 3}",
-                   Failure("task-failed", "broken [bold]\nmore") if i < failed else None, float(i), None, None)
-        for i in range(count)
-    )  # fmt: skip
+    return tuple(state(i, failed=i < failed) for i in range(count))
 
 
 def drawn(count, failed=0):
@@ -336,10 +344,10 @@ def test_a_bar_for_each_node_up_to_forty():
     assert "about 2:05 left" in text
 
 
-def test_above_forty_steps_are_counted_and_the_slowest_and_the_failed_are_named():
+def test_above_forty_phases_are_counted_and_the_slowest_and_the_failed_are_named():
     text = drawn(500, failed=12)
-    # of 500 at three steps in turn, the first twelve have failed
-    assert [text.count(f"{count} step {number}") for count, number in ((163, 0), (163, 1), (162, 2))] == [1, 1, 1]
+    assert all(f"{count} {phase}" in text for phase, count in (("key", 163), ("packages", 163), ("proving", 162)))
+    assert "proving: Do 0" in text
     assert "n100 " in text
     assert "n0 " in text
     assert "and 2 more failed" in text

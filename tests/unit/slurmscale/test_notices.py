@@ -10,7 +10,7 @@ from slurmscale.states import RunStatus, TaskStatus
 
 
 def notice(run="r", progress=0, status=RunStatus.RUNNING, **nodes):
-    changes = tuple(TaskChange(n, TaskStatus.RUNNING, p, "", None, 0.0, None, None) for n, p in nodes.items())
+    changes = tuple(TaskChange(n, TaskStatus.RUNNING, p) for n, p in nodes.items())
     return Notice(run, status, progress, Counts(), changes)
 
 

@@ -343,3 +343,53 @@ def test_the_reason_is_found_wherever_a_module_puts_it(res, message):
 def test_texts_lose_colours_and_excess():
     assert readable("\x1b[0;31mred\x1b[0m\r\n") == "red"
     assert "more characters" in shortened("x" * 20_000)
+
+
+def phased(uuid, hosts, *tasks):
+    """Return a play of tasks that are (name, phase, action)."""
+    line = play(uuid, hosts, [name for name, _, _ in tasks], strategy="free")
+    for described, (_, phase, action) in zip(line["tasks"], tasks, strict=True):
+        described |= {"phase": phase, "action": action, "role": "slurmd"}
+    return line
+
+
+PHASED = (
+    ("Validating arguments against arg spec 'main'", "packages", "ansible.builtin.validate_argument_spec"),
+    ("Install", "packages", "ansible.builtin.apt"),
+    ("Record what was installed", "packages", "ansible.builtin.set_fact"),
+    ("Require", "proving", "ai_infra.slurm.require"),
+)
+
+
+def test_people_are_told_phase_and_work_and_not_how_the_books_are_kept():
+    run = Playing(["a"], phased("Prepare the nodes", ["a"], *PHASED))
+    told = []
+    for name, _, _ in PHASED:
+        run.event("runner_on_start", "Prepare the nodes", name, "a")
+        (change,) = run.tracker.take_changes()
+        told.append((change.phase, change.step))
+    assert told == [("packages", "Install")] * 3 + [("proving", "Prepare the nodes")]
+    run.ok("Prepare the nodes", "Require", "a")
+    run.stats(ok={"a": 4})
+    (change,) = run.tracker.take_changes()
+    assert (change.phase, change.step) == ("", "done")
+
+
+def test_a_task_that_no_plan_holds_leaves_the_phase():
+    run = Playing(["a"], phased("p", ["a"], *PHASED))
+    run.event("runner_on_start", "p", "Install", "a")
+    run.event("runner_on_start", "p", "included", "a", task_action="ansible.builtin.command")
+    run.event("runner_on_start", "p", "remember", "a", task_action="ansible.builtin.set_fact")
+    (change,) = run.tracker.take_changes()
+    assert (change.phase, change.step) == ("packages", "included")
+
+
+def test_a_run_that_nothing_was_learned_for_goes_by_the_usual_times_of_its_phases():
+    run = Playing(["a"], phased("p", ["a"], *PHASED))
+    run.event("runner_on_start", "p", "Install", "a", at=100.0)
+    # 0.1 + 10 + 0.1 + 0.1 seconds
+    assert run.tracker.nodes["a"].progress == 0
+    run.tracker.tick(105.0)
+    assert run.tracker.nodes["a"].progress == 48
+    assert run.tracker.remaining is None
+    assert run.ok("p", "Install", "a", at=120.0) == {"a": 97}

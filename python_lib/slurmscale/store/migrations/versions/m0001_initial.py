@@ -109,6 +109,7 @@ def upgrade() -> None:
         sa.Column("task_type", sa.String(length=64), nullable=False),
         sa.Column("status", sa.String(length=32), nullable=False),
         sa.Column("progress", sa.Integer(), nullable=False),
+        sa.Column("phase", sa.String(length=32), nullable=False),
         sa.Column("step", sa.Text(), nullable=False),
         sa.Column("error_code", sa.String(length=64), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
