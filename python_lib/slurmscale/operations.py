@@ -48,6 +48,7 @@ class Result(StrEnum):
     READINESS = "readiness"
     REPAIR = "repair"
     APPHUB = "apphub"
+    PLAN = "plan"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select, text
 
+from slurmscale.errors import Code
 from slurmscale.models import Counts, Failure, Run, failure, when
 from slurmscale.operations import Operation
 from slurmscale.states import FAILED, RUN_ACTIVE
@@ -54,23 +56,27 @@ class FailureGroup:
 
 
 def group_failures(failed: Iterable[tuple[str, Failure | None]]) -> list[FailureGroup]:
-    """Put nodes together that failed for the same reason, most nodes first.
+    """Put nodes together that failed for the same reason, most nodes first, and last those that only stopped.
 
     Args:
         failed: Nodes, and why each failed.
     """
+    errors = [(node, why or Failure("task-failed", "failed without a reason")) for node, why in failed]
+    same = Counter(error for _, error in errors)
     groups: dict[tuple[str, str, str], list[tuple[str, Failure]]] = {}
-    for node, why in failed:
-        error = why or Failure("task-failed", "failed without a reason")
-        # the node's own name in its reason makes it no other reason
-        own = re.compile(rf"(?<![\w.-]){re.escape(node)}(?![\w-])")
-        key = (error.code, own.sub("NODE", error.reason), own.sub("NODE", error.remedy))
+    for node, error in errors:
+        key = (error.code, error.reason, error.remedy)
+        if same[error] == 1:
+            # the node's own name in its reason makes it no other reason
+            own = re.compile(rf"(?<![\w.-]){re.escape(node)}(?![\w-])")
+            key = (error.code, own.sub("NODE", error.reason), own.sub("NODE", error.remedy))
         groups.setdefault(key, []).append((node, error))
     found = []
     for (code, reason, remedy), members in groups.items():
         only = members[0][1] if len(members) == 1 else Failure(code, reason, remedy)
         found.append(FailureGroup(code, only.reason, only.remedy, [node for node, _ in members]))
-    return sorted(found, key=lambda group: -len(group.nodes))
+    # those that only stopped because of others explain nothing
+    return sorted(found, key=lambda group: (group.code == Code.RUN_STOPPED, -len(group.nodes)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,9 @@ def show_failure(failure: SlurmscaleError, *, json: bool, exit_code: int = 2) ->
         The exit code.
     """
     with contextlib.suppress(OSError):
-        typer.secho(f"slurmscale: {clean(failure.reason)}", fg="red", err=True)
+        typer.secho(fitted(f"slurmscale: {clean(failure.reason)}", sys.stderr), fg="red", err=True)
         if failure.remedy:
-            typer.echo(clean(failure.remedy), err=True)
+            typer.echo(fitted(clean(failure.remedy), sys.stderr), err=True)
         if json:
             echo_json({"error": failure.as_dict()})
     return exit_code
@@ -124,32 +124,43 @@ def fitted(text: str, stream: TextIO) -> str:
     )  # fmt: skip
 
 
-def print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: int = 1) -> None:
+def print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: int = 1, optional: int = 0) -> None:
     """Print a table: whole and a line per row when piped, fitted into a terminal.
 
     Args:
         heads: Heads of the columns.
         rows: The cells, as plain text.
-        cut: How many of the last columns are cut in a terminal that is too narrow; the others stay whole.
+        cut: How many columns at the end, before optional ones, are cut in a terminal that is too narrow; the others
+            stay whole.
+        optional: How many of the last columns are left out then.
     """
     lines = [tuple(" ".join(clean(cell).split()) for cell in row) for row in (heads, *rows)]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(heads))]
-    if sys.stdout.isatty():
-        widths = _fitted(widths, cut, shutil.get_terminal_size().columns)
+    columns = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and _total(widths) > columns:
+        widths = _fitted(widths[: len(widths) - optional], cut, columns)
     for line in lines:
-        cells = [set_cell_size(_cut(cell, width), width) for cell, width in zip(line, widths, strict=True)]
+        cells = [set_cell_size(_cut(cell, width), width) for cell, width in zip(line, widths, strict=False)]
         typer.echo("  ".join(cells).rstrip())
 
 
+def _total(widths: list[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
 def _fitted(widths: list[int], cut: int, columns: int) -> list[int]:
-    """Return widths of which the last ones share what the others leave."""
-    fixed = widths[: len(widths) - cut]
-    left = columns - sum(fixed) - 2 * (len(widths) - 1)
-    fitted = []
-    for place, width in enumerate(widths[len(fixed) :]):
-        share = max(_NARROWEST, left // (cut - place))
+    """Return widths of which the last ones share what the others leave; one that would be too narrow is left out."""
+    fixed, wide = widths[: len(widths) - cut], widths[len(widths) - cut :]
+    left = columns - _total(fixed)
+    fitted: list[int] = []
+    for place, width in enumerate(wide):
+        share = left // (cut - place) - 2
+        if share < _NARROWEST:
+            share = left - 2
+        if share < _NARROWEST:
+            break
         fitted.append(min(width, share))
-        left -= fitted[-1]
+        left -= fitted[-1] + 2
     return fixed + fitted
 
 
@@ -172,7 +183,12 @@ def failure_lines(groups: Iterable[FailureGroup]) -> Iterator[str]:
 
 def print_report(report: dict[str, Any] | None) -> None:
     """Print what a playbook reports besides the result of each node."""
-    findings, tests = ((report or {}).get(name) for name in ("findings", "tests"))
+    report = report or {}
+    nodes, findings, tests = (report.get(name) for name in ("nodes", "findings", "tests"))
+    if nodes:
+        _print_nodes(nodes, planned=report.get("kind") == "plan")
+    if report.get("controller", {}) and "action" in report["controller"]:
+        _print_controller(report["controller"])
     wrong = [one for one in findings or () if not one.get("ok")]
     if wrong:
         print_table(("host", "check", "result", "reason"), [_finding_row(one) for one in wrong])
@@ -181,6 +197,31 @@ def print_report(report: dict[str, Any] | None) -> None:
     if tests:
         names = ("partition", "node", "job_id", "state", "message")
         print_table(names, [tuple(str(one.get(name) or "") for name in names) for one in tests])
+
+
+def _print_nodes(nodes: dict[str, dict[str, Any]], *, planned: bool) -> None:
+    def why(one: dict[str, Any]) -> str:
+        return " ".join(filter(None, (one.get("reason"), one.get("remedy"))))
+
+    if planned:
+        rows = [
+            (name, "ready" if one["ready"] else one["code"], one["registration"], ", ".join(one["steps"]) or why(one))
+            for name, one in nodes.items()
+        ]
+        print_table(("node", "state", "slurm.conf", "steps"), rows)
+    else:
+        print_table(
+            ("node", "state", "reason"),
+            [(name, "ready" if one["ready"] else one["code"], why(one)) for name, one in nodes.items()],
+        )
+
+
+def _print_controller(controller: dict[str, Any]) -> None:
+    action = {"none": "is not touched", "reconfigure": "is reconfigured", "restart": "is restarted once"}
+    typer.echo(f"The controller {clean(controller['host'])} {action[controller['action']]}.")
+    for change in controller.get("diff") or ():
+        for line in change["text"].splitlines():
+            typer.echo(clean(line))
 
 
 def _finding_row(found: dict[str, Any]) -> tuple[str, ...]:

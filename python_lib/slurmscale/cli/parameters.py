@@ -84,7 +84,7 @@ RunArgument = Annotated[
 NewestRunArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="A run, or the beginning of its id; the newest one when left out.",
+        metavar="RUN", help="A run, or the beginning of its id; the newest one when left out.",
         autocompletion=complete_run,
     ),
 ]  # fmt: skip
@@ -113,7 +113,7 @@ NODES_OR_ALL = parameter(
     Annotated[
         Optional[str],  # noqa: UP045 - made when this is read, which `|` with typer's marks is not
         typer.Argument(
-            metavar="[NODES]", help="Nodes in Slurm's syntax; the group slurm_nodes when left out.",
+            metavar="NODES", help="Nodes in Slurm's syntax; the group slurm_nodes when left out.",
             autocompletion=complete_nodes,
         ),
     ],

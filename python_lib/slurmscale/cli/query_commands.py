@@ -134,12 +134,18 @@ def runs(
         return
     rows = [
         (
-            run.id, run.operation.value + (" --check" if run.check else ""), run.status.value, str(run.counts.success),
-            str(run.counts.failed), output.iso(when(run.created_at)), fold(run.nodes), run.error_message or "",
+            run.id,
+            run.operation.value + (" --check" if run.check else ""),
+            run.status.value,
+            f"{run.counts.success} of {run.counts.total}",
+            fold(run.nodes),
+            run.error_message or "",
+            output.iso(when(run.created_at)),
         )
         for run in found
-    ]  # fmt: skip
-    output.print_table(("run", "operation", "status", "done", "failed", "created", "nodes", "error"), rows, cut=3)
+    ]
+    heads = ("run", "operation", "status", "done", "nodes", "error", "created")
+    output.print_table(heads, rows, cut=2, optional=1)
 
 
 @runs_app.command(epilog=output.epilog(("slurmscale runs prune --older-than 90d",)))

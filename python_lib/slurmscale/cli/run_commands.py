@@ -130,7 +130,7 @@ def register(app: typer.Typer, apphub: typer.Typer) -> None:
         for command in commands:
             _register(group, command)
     action = Annotated[str | None, typer.Argument(
-        metavar="[ACTION]", help="check, fix or test; all three in turn when left out.",
+        metavar="ACTION", help="check, fix or test; all three in turn when left out.",
         autocompletion=lambda incomplete: [one for one in _REPAIR if one.startswith(incomplete)],
     )]  # fmt: skip
     repair = [

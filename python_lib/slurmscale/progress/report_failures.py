@@ -28,7 +28,10 @@ def failures_in(report: Mapping[str, Any]) -> dict[str, Failure]:
         wrong = not found["ok"] if "ok" in found else found.get("result") in _OPEN
         host = str(found.get("host") or found.get("where") or "")
         if wrong and host not in failed:
-            failed[host] = _failure(found, Code.TASK_FAILED, "Something is wrong.")
+            # a reason such as "inactive" says nothing without what was looked at
+            what = " ".join(str(found[name]) for name in ("check", "subject") if found.get(name))
+            why = _failure(found, Code.TASK_FAILED, "Something is wrong.")
+            failed[host] = why._replace(reason=f"{what}: {why.reason}") if what else why
     return failed
 
 

@@ -44,6 +44,8 @@ class Commands:
         monkeypatch.setenv("SLURMSCALE_DATA_DIR", str(tmp_path / "data"))
         monkeypatch.setattr(work, "Scaling", lambda: Scaling(make_job=self.job))
         monkeypatch.setattr(apphub, "AnsibleJob", self.job)
+        # a second process would be a second run of the tests
+        monkeypatch.setattr(work.background, "run", lambda begun, **_: begun(lambda: None))
         self.launches = []
 
     def job(self, launch):

@@ -122,8 +122,8 @@ def test_options_and_plays_are_those_of_the_playbook(operation):
         path.read_text()
         for path in [*imported, *ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/shared/tasks/*.yml")]
     )
-    for option in definition.options:
-        assert re.search(rf"\b{option.name}\b", text), option.name
+    for name in (*definition.variables, *(option.name for option in definition.options)):
+        assert re.search(rf"\b{name}\b", text), name
     if definition.uncut:
         first, after = definition.uncut
         names = [play["name"] for path in imported for play in yaml.safe_load(path.read_text())]
@@ -156,11 +156,22 @@ def test_findings_fail_the_host_they_are_about():
             {"host": "a", "check": "slurmd", "result": "left", "code": "x", "reason": "second", "remedy": ""},
             {"host": "b", "check": "munge", "result": "fixed", "code": "x", "reason": "was down", "remedy": ""},
             {"host": "c", "check": "drain", "result": "note", "code": "x", "reason": "meant", "remedy": ""},
-            {"where": "hub", "check": "files", "ok": False, "code": "y", "reason": "gone", "remedy": ""},
+            {
+                "where": "hub",
+                "check": "files",
+                "subject": "a.deb",
+                "ok": False,
+                "code": "y",
+                "reason": "gone",
+                "remedy": "",
+            },
             {"where": "hub2", "check": "files", "ok": True, "code": "", "reason": "there", "remedy": ""},
         ]
     }
-    assert failures_in(report) == {"a": Failure("service-down", "r", "m"), "hub": Failure("y", "gone", "")}
+    assert failures_in(report) == {
+        "a": Failure("service-down", "munge: r", "m"),
+        "hub": Failure("y", "files a.deb: gone", ""),
+    }
     assert failures_in({"nodes": {"n": {"ready": False}, "m": {"ready": True}}})["n"].code == "node-not-ready"
     assert failures_in({}) == {}
 

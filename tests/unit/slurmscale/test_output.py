@@ -11,6 +11,7 @@ import pytest
 from slurmscale.cli import output
 from slurmscale.models import Failure
 from slurmscale.report import group_failures
+from slurmscale.runner.fake import FakeJob
 
 from .test_command import EVENTS, FINDINGS, PLAN, Commands
 
@@ -119,6 +120,27 @@ def test_a_list_in_a_terminal_fits_and_keeps_ids_whole(monkeypatch, capsys):
     assert lines[1].count("…") == 2
 
 
+def test_columns_without_room_are_left_out_in_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.print_table(("run", "nodes", "error", "created"), [("20260101-120000-a1b2c3", "n" * 90, "why", "2026")],
+                       cut=2, optional=1)  # fmt: skip
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "nodes"]
+    assert row == "20260101-120000-a1b2c3  " + "n" * 15 + "…"
+
+
+def test_a_reason_that_names_all_nodes_is_one_reason():
+    (group,) = group_failures([(node, Failure("x", "99.11 is too new for n1, n2.")) for node in ("n1", "n2")])
+    assert (group.reason, group.nodes) == ("99.11 is too new for n1, n2.", ["n1", "n2"])
+
+
+def test_nodes_that_only_stopped_come_last():
+    groups = group_failures([("a", Failure("run-stopped", "x")), ("b", Failure("run-stopped", "x")),
+                             ("c", Failure("disk-full", "y"))])  # fmt: skip
+    assert [group.nodes for group in groups] == [["c"], ["a", "b"]]
+
+
 def test_failures_are_grouped_by_reason_whatever_the_node_is_called():
     groups = group_failures([
         *((f"node{n:02d}", Failure("no-sudo", f"admin on node{n:02d} has no sudo.", f"Allow it on node{n:02d}."))
@@ -197,8 +219,6 @@ REPAIR = {
 
 
 def test_a_repair_checks_fixes_and_tests_and_leaves_out_the_fix_of_nothing(command, monkeypatch):
-    from slurmscale.runner.fake import FakeJob  # noqa: PLC0415
-
     arguments = ("repair", "-i", str(command.inventory), "--yes")
     command.events = [{"event": "playbook_on_stats", "event_data": {"ok": {"a": 1}}}]
     reports = iter([REPAIR, {"findings": [REPAIR["findings"][0] | {"result": "fixed"}]}, {"tests": []}])
@@ -210,13 +230,32 @@ def test_a_repair_checks_fixes_and_tests_and_leaves_out_the_fix_of_nothing(comma
 
 
 def test_what_an_apphub_check_found_is_shown_and_kept(command, monkeypatch):
-    from slurmscale.runner.fake import FakeJob  # noqa: PLC0415
-
     monkeypatch.setattr(FakeJob, "report", lambda _: {"findings": FINDINGS})
     done = command("apphub", "check", "-i", str(command.inventory))
     assert "http://hub  files  apphub-file-missing  gone. Publish." in done.stdout
     assert command("report").stdout == done.stdout
     assert command.launches[0].playbook.name == "check_apphub.yml"
+
+
+PLANNED = {
+    "kind": "plan",
+    "ready": False,
+    "nodes": {
+        "a": {"ready": True, "steps": ["repository", "packages"], "registration": "add", "code": "", "reason": "",
+              "remedy": ""},
+        "b": {"ready": False, "steps": [], "registration": "", "code": "no-sudo", "reason": "b has no sudo.",
+              "remedy": "Allow it."},
+    },
+    "controller": {"host": "ctl", "action": "reconfigure",
+                   "diff": [{"path": "x", "text": "+NodeName=a\x1b[2J CPUs=4\n"}]},
+}  # fmt: skip
+
+
+def test_a_check_shows_each_node_with_its_reason(command, monkeypatch):
+    monkeypatch.setattr(FakeJob, "report", lambda _: {"kind": "readiness", "nodes": PLANNED["nodes"]})
+    done = command("check", "a,b", "-i", str(command.inventory))
+    assert done.exit_code == 1
+    assert "b     no-sudo  b has no sudo. Allow it." in done.stdout
 
 
 def test_clusters_runs_and_nodes_are_completed(command, failed):
