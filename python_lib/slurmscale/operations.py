@@ -235,7 +235,7 @@ DEFINITIONS: dict[Operation, Definition] = {
     Operation.REPAIR_FIX: _repair(
         "fix",
         "Fix what is safe to fix, and say what is left.",
-        ("checking", "fixing"),
+        ("checking", "repairing"),
         changes=True,
         risk="A fix may be half done; check again afterwards.",
     ),
