@@ -58,7 +58,10 @@ def measure(inventory: str, learn: str, watch: str) -> dict[str, float]:
         )
         if distinct < _FEWEST_VALUES:
             raise SystemExit(f"{node} had only {distinct} distinct values of progress")
-    return {"progress_error_points": round(statistics.mean(points_off(v, at) for v in samples.values()), 1)}
+    return {
+        "progress_error_points": round(statistics.mean(points_off(v, at) for v in samples.values()), 1),
+        "progress_error_points_first_run": round(statistics.mean(points_off(v, first_at) for v in first.values()), 1),
+    }
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each has main(argv), which measures and returns a dict of results.
-BENCHMARKS = ("scale", "apphub", "replay", "wrapper")
+BENCHMARKS = {"scale": [], "apphub": [], "replay": [], "wrapper": []}
+LARGE: dict[str, list[str]] = {"scale": ["--large"]}
 
 
 def add(figures: dict[str, float], path: Path) -> dict[str, float]:
@@ -24,13 +25,16 @@ def add(figures: dict[str, float], path: Path) -> dict[str, float]:
 def main() -> None:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, epilog="Example: python tests/bench/run.py scale")
-    parser.add_argument("benchmark", nargs="*", default=list(BENCHMARKS), metavar="|".join(BENCHMARKS))
+    parser.add_argument("benchmark", nargs="*", metavar="|".join(BENCHMARKS), help="default: all")
+    parser.add_argument("--large", action="store_true", help="those that take many hosts instead")
+    options = parser.parse_args()
+    chosen = LARGE if options.large else BENCHMARKS
     figures: dict[str, float] = {}
-    for name in parser.parse_args().benchmark:
-        if name not in BENCHMARKS:
-            parser.error(f"{name} is none of {', '.join(BENCHMARKS)}")
+    for name in options.benchmark or chosen:
+        if name not in chosen:
+            parser.error(f"{name} is none of {', '.join(chosen)}")
         print(f"== {name}", file=sys.stderr)
-        figures = add(importlib.import_module(name).main([]), ROOT / ".bench" / "results.json")
+        figures = add(importlib.import_module(name).main(chosen[name]), ROOT / ".bench" / "results.json")
     width = max(map(len, figures))
     for key, value in sorted(figures.items()):
         print(f"{key.ljust(width)}  {value}")
