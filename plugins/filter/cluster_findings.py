@@ -72,7 +72,7 @@ def cluster_findings(
         found += [{"host": host, **one} for one in foreign or _node(own, facts)]
     for name, node in (cluster.get("nodes") or {}).items():
         host = names.get(name)
-        definition = hostvars[host].get("slurmd_definition") if host else None
+        definition = (hostvars[host].get("slurmd_plan") or {}).get("definition") if host else None
         for one in checks.state(name, node, definition, ("slurm", cluster.get("slurm_user", "slurm"))):
             found.append({"host": host or name, **_limited(one, selected=bool(host), foreign=host in others)})
     return found
@@ -96,9 +96,15 @@ def _limited(found: dict[str, Any], *, selected: bool, foreign: bool) -> dict[st
     return {**found, "fix": [], "remedy": remedy}
 
 
+def _probed(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what the probe found on a machine; None when it was not probed or could not be."""
+    node: Mapping[str, Any] = facts.get("preflight_node") or {}
+    return None if not node or node.get("failed") or node.get("skipped") else node
+
+
 def _other_cluster(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Find a machine that serves another cluster; nothing else of it is judged, as nothing of it is to be changed."""
-    node = facts.get("preflight_node")
+    node = _probed(facts)
     if facts.get("repair_failure") or not node:
         return
     for one in membership(node, cluster):
@@ -118,7 +124,7 @@ def _failure(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    node = facts.get("preflight_node")
+    node = _probed(facts)
     yield from _failure(facts)
     if facts.get("repair_failure") or not node:
         return
@@ -145,7 +151,7 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
 
 
 def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    node, cluster = facts.get("preflight_node"), controller.get("preflight_cluster") or {}
+    node, cluster = _probed(facts), controller.get("preflight_cluster") or {}
     yield from _failure(facts)
     if facts.get("repair_failure") or not node:
         return
@@ -161,7 +167,7 @@ def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[d
     yield from checks.service(node, "slurmd")
     wrong_key = list(checks.key(node, (cluster.get("munge_key") or {}).get("sha256") or ""))
     yield from wrong_key
-    munge = ((controller.get("preflight_node") or {}).get("services") or {}).get("munge") or {}
+    munge = ((_probed(controller) or {}).get("services") or {}).get("munge") or {}
     if not wrong_key and node.get("munge_credential") and munge.get("active") == "active":
         yield from checks.credential((controller.get("repair_credentials") or {}).get(facts.get("inventory_hostname")))
     yield from checks.directories(node, {**MUNGE, facts.get("repair_spool") or "/var/spool/slurmd": "root"})

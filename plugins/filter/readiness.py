@@ -74,19 +74,7 @@ def readiness(  # noqa: PLR0917 - a filter's options are its arguments
 ) -> list[dict[str, Any]]:
     """Return one entry per check."""
     limits = checks.Limits(max_skew, min_free_mb, min_memory_mb)
-    return [
-        *checks.system(node, limits),
-        *checks.claims(node),
-        *checks.membership(node, cluster, take_over=take_over),
-        *checks.version(node, cluster),
-        *checks.clock(node, cluster, limits),
-        *checks.accounts(node, cluster),
-        *checks.account_ids(node, cluster),
-        *checks.disks(node, limits),
-        *checks.apphub(node),
-        *checks.controller_from_node(node, cluster),
-        *checks.node_from_controller(node, reach or {}),
-    ]
+    return checks.assess(node, cluster, limits, reach=reach, take_over=take_over)
 
 
 class FilterModule:

@@ -68,8 +68,9 @@ def readiness_report(
 
 
 def _row(facts: Mapping[str, Any], common: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    node = facts.get("preflight_node")
-    checks = [_reached(facts), *common, *(facts.get("scale_readiness") or [])]
+    probed = facts.get("preflight_node") or {}
+    node = probed if "os" in probed else None
+    checks = [_reached(facts), *common, *((facts.get("slurmd_plan") or {}).get("findings") or [])]
     bad = next((check for check in checks if not check["ok"]), {"code": "", "reason": "", "remedy": ""})
     hardware = (node or {}).get("hardware") or {}
     return {
@@ -88,7 +89,7 @@ def _row(facts: Mapping[str, Any], common: Sequence[Mapping[str, Any]]) -> dict[
 def _reached(facts: Mapping[str, Any]) -> dict[str, Any]:
     where = str(facts.get("ansible_host") or facts.get("inventory_hostname") or "")
     # What keeps a machine that was examined from being ready is among its findings.
-    failure = None if "scale_readiness" in facts else facts.get("scale_failure") or LOST.as_dict()
+    failure = None if "findings" in (facts.get("slurmd_plan") or {}) else facts.get("scale_failure") or LOST.as_dict()
     if not failure:
         return finding("reachable", Code.HOST_UNREACHABLE, True, "an answer over ssh", f"{where} answers", "")  # noqa: FBT003 - a record
     code = Code(failure["code"])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import LOST
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import LOST, facts_of
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.tables import columns
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def scale_report(
     check_mode: bool = False,  # noqa: FBT001, FBT002 - a filter's option
 ) -> dict[str, Any]:
     """Return the rows and the table of a run."""
-    started = hostvars["localhost"].get("scale_started", 0)
-    rows = [_row(node, hostvars[node], check_mode, started) for node in nodes]
+    local = facts_of("localhost", hostvars)
+    started, outcomes = local.get("scale_started", 0), local.get("scale_outcomes") or {}
+    rows = [_row(node, {**facts_of(node, hostvars), **outcomes.get(node, {})}, check_mode, started) for node in nodes]
     return {"rows": rows, "table": _table(rows)}
 
 
@@ -65,7 +66,7 @@ def _row(node: str, facts: Mapping[str, Any], check_mode: bool, started: float) 
         result = facts.get("scale_outcome", "failed")
     elif proof:
         result, reason = proof.get("result", "done" if facts.get("scale_changed") else "unchanged"), proof["message"]
-    elif check_mode and "slurmd_definition" in facts:
+    elif check_mode and "slurmd_plan" in facts:
         result, reason = "planned", "check mode: nothing was changed and no job was run"
     else:
         failure = LOST.as_dict()

@@ -58,6 +58,14 @@ options:
       The control machine's clock in seconds since 1970 when the module was called. Returned as it is, so that clocks
       can be compared whenever and wherever the facts are gathered.
     type: float
+  address:
+    description: Where Slurm looks for the machine. Returned as it is; the machine's own short name when empty.
+    type: str
+    default: ""
+  state:
+    description: The state of the node in Slurm when it works there already. Returned as it is.
+    type: str
+    default: ""
   timeout:
     description: Seconds after which a command that does not answer is given up.
     type: float
@@ -105,144 +113,173 @@ EXAMPLES = r"""
 
 - name: Refuse an unknown operating system
   ansible.builtin.assert:
-    that: facts.node.os.supported
-    fail_msg: "{{ facts.node.os.problem }}"
+    that: facts.os.supported
+    fail_msg: "{{ facts.os.problem }}"
 """
 
 RETURN = r"""
-node:
-  description: The machine as it is.
+os:
   returned: always
+  description: >-
+    The operating system: id, version_id, codename, family (such as RedHat or Debian, or null), major, arch, pretty,
+    supported, and when it is not supported the problem in words.
   type: dict
-  contains:
-    os:
-      description: >-
-        The operating system: id, version_id, codename, family (such as RedHat or Debian, or null), major, arch, pretty,
-        supported, and when it is not supported the problem in words.
-      type: dict
-      sample: {"id": "rocky", "version_id": "9.4", "codename": null, "family": "RedHat", "major": 9, "arch": "x86_64",
-        "pretty": "Rocky Linux 9.4 (Blue Onyx)", "supported": true, "problem": null}
-    python:
-      description: Version of the Python that ran this.
-      type: str
-      sample: "3.9.18"
-    no_proxy:
-      description: Hosts that the machine's environment wants to reach without a proxy.
-      type: str
-      sample: "localhost,.example.org"
-    uid:
-      description: Effective uid; 0 is root.
-      type: int
-      sample: 0
-    hostname:
-      description: What the machine calls itself.
-      type: str
-      sample: node1
-    fqdn:
-      description: Its full name by its own resolver; null when that gave no answer within 2 seconds.
-      type: str
-      sample: node1.example.org
-    time:
-      description: Its clock, in seconds since 1970.
-      type: float
-      sample: 1764000000.5
-    packages:
-      description: >-
-        Installed packages of Slurm and munge and their versions, whoever built them. Null when the package manager
-        gave no answer.
-      type: dict
-      sample: {"munge": "0.5.13-13.el9", "slurm-slurmd": "22.05.9-1.el9"}
-    services:
-      description: >-
-        For munge, slurmd and slurmctld what systemd says: load, active, enabled, fragment (the unit file), main_pid,
-        result. What is empty is null; a service that systemd could not be asked for is null.
-      type: dict
-      sample: {"munge": {"load": "loaded", "active": "active", "enabled": "enabled",
-        "fragment": "/usr/lib/systemd/system/munge.service", "main_pid": 411, "result": "success"}}
-    users:
-      description: Uid, gid, group and home of the users slurm and munge, or null.
-      type: dict
-      sample: {"slurm": null, "munge": {"uid": 991, "gid": 991, "group": "munge", "home": "/var/run/munge"}}
-    groups:
-      description: Gids of the groups slurm and munge, or null.
-      type: dict
-      sample: {"slurm": null, "munge": 991}
-    account_ids:
-      description: uids and gids - who has which number by the machine's own files, each as a dict of numbers and names.
-      type: dict
-      sample: {"uids": {"0": "root", "991": "munge"}, "gids": {"0": "root", "991": "munge"}}
-    files:
-      description: >-
-        For each of O(files) and O(munge_key): exists, kind (file, directory, other), link, sha256, mode, owner, group,
-        uid, gid. Links are followed.
-      type: dict
-      sample: {"/etc/munge/munge.key": {"exists": true, "kind": "file", "link": false, "sha256": "9f86d0…",
-        "mode": "0400", "owner": "munge", "group": "munge", "uid": 991, "gid": 991}}
-    words:
-      description: For each of O(words) what is listed.
-      type: dict
-      sample: {"/etc/dnf/dnf.conf": ["slurm*", "munge*"]}
-    hardware:
-      description: >-
-        source (slurmd or kernel), cpus, boards, sockets, cores_per_socket, threads_per_core, real_memory in MB, and
-        gres, a list of name, type, count and files.
-      type: dict
-      sample: {"source": "slurmd", "cpus": 64, "boards": 1, "sockets": 2, "cores_per_socket": 16,
-        "threads_per_core": 2, "real_memory": 257000,
-        "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}]}
-    slurm_version:
-      description: Version of the installed slurmd, or null.
-      type: str
-      sample: "24.11.5"
-    slurmd_args:
-      description: Command line of the running slurmd as a list, or null.
-      type: list
-      elements: str
-      sample: ["/usr/sbin/slurmd", "--systemd", "--conf-server", "ctl1:6817"]
-    membership:
-      description:
-        - The cluster that the machine belongs to already, and what uses it. A machine of another cluster is recognised
-          by it before anything is changed.
-        - slurmd_running; slurmd_options (of the running slurmd, else those it is configured to start with); conf_server
-          (from which slurmd fetches its configuration, as it was stated) or null; slurm_conf (the file that it works
-          with) or null; cluster_name in lower case or null; controllers (host names).
-        - jobs (ids of the jobs that run here), job_processes (number of slurmstepd processes, also of those whose job
-          is not told).
-        - munge_running; munge_users (services, and programs outside a service, that have loaded munge's library,
-          without slurmd and its jobs).
-      type: dict
-      sample: {"slurmd_running": true, "slurmd_options": ["--systemd", "--conf-server", "ctl1:6817"],
-        "conf_server": "ctl1:6817", "slurm_conf": "/run/slurm/conf/slurm.conf", "cluster_name": "lab",
-        "controllers": ["ctl1"], "jobs": ["12"], "job_processes": 1, "munge_running": true, "munge_users": []}
-    munge_credential:
-      description: A credential made on this machine, when O(credential) and munge answered, else null.
-      type: str
-      sample: "MUNGE:AwQFAAC7Hts…:"
-    control_time:
-      description: What was given as O(control_time).
-      type: float
-      sample: 1764000000.1
-    disks:
-      description: Free megabytes at each of O(disks).
-      type: dict
-      sample: {"/var/spool": 20480}
-    network:
-      description: >-
-        resolve, for each of O(resolve) its addresses; connect, for each of O(connect) state (open, refused, filtered,
-        unresolved) and message; urls, for each of O(urls) ok and message.
-      type: dict
-      sample: {"resolve": {"ctl1": ["10.0.0.2"]}, "connect": {"ctl1:6817": {"state": "open", "message": "it answers"}},
-        "urls": {"http://apphub:8081/healthz": {"ok": true, "message": "HTTP 200"}}}
-    steps:
-      description: The slurmstepd processes - pid, job (id), step (its name) and seconds since its start.
-      type: list
-      elements: dict
-      sample: [{"pid": 4711, "job": "12", "step": "batch", "seconds": 3600}]
-    problems:
-      description: What could not be found out although the command for it is there, and why.
-      type: list
-      elements: str
-      sample: ["munge: munge: Error: Failed to access \"/run/munge/munge.socket.2\": No such file or directory"]
+  sample: {"id": "rocky", "version_id": "9.4", "codename": null, "family": "RedHat", "major": 9, "arch": "x86_64",
+    "pretty": "Rocky Linux 9.4 (Blue Onyx)", "supported": true, "problem": null}
+python:
+  returned: always
+  description: Version of the Python that ran this.
+  type: str
+  sample: "3.9.18"
+no_proxy:
+  returned: always
+  description: Hosts that the machine's environment wants to reach without a proxy.
+  type: str
+  sample: "localhost,.example.org"
+uid:
+  returned: always
+  description: Effective uid; 0 is root.
+  type: int
+  sample: 0
+hostname:
+  returned: always
+  description: What the machine calls itself.
+  type: str
+  sample: node1
+fqdn:
+  returned: always
+  description: Its full name by its own resolver; null when that gave no answer within 2 seconds.
+  type: str
+  sample: node1.example.org
+time:
+  returned: always
+  description: Its clock, in seconds since 1970.
+  type: float
+  sample: 1764000000.5
+packages:
+  returned: always
+  description: >-
+    Installed packages of Slurm and munge and their versions, whoever built them. Null when the package manager
+    gave no answer.
+  type: dict
+  sample: {"munge": "0.5.13-13.el9", "slurm-slurmd": "22.05.9-1.el9"}
+services:
+  returned: always
+  description: >-
+    For munge, slurmd and slurmctld what systemd says: load, active, enabled, fragment (the unit file), main_pid,
+    result. What is empty is null; a service that systemd could not be asked for is null.
+  type: dict
+  sample: {"munge": {"load": "loaded", "active": "active", "enabled": "enabled",
+    "fragment": "/usr/lib/systemd/system/munge.service", "main_pid": 411, "result": "success"}}
+users:
+  returned: always
+  description: Uid, gid, group and home of the users slurm and munge, or null.
+  type: dict
+  sample: {"slurm": null, "munge": {"uid": 991, "gid": 991, "group": "munge", "home": "/var/run/munge"}}
+groups:
+  returned: always
+  description: Gids of the groups slurm and munge, or null.
+  type: dict
+  sample: {"slurm": null, "munge": 991}
+account_ids:
+  returned: always
+  description: uids and gids - who has which number by the machine's own files, each as a dict of numbers and names.
+  type: dict
+  sample: {"uids": {"0": "root", "991": "munge"}, "gids": {"0": "root", "991": "munge"}}
+files:
+  returned: always
+  description: >-
+    For each of O(files) and O(munge_key): exists, kind (file, directory, other), link, sha256, mode, owner, group,
+    uid, gid. Links are followed.
+  type: dict
+  sample: {"/etc/munge/munge.key": {"exists": true, "kind": "file", "link": false, "sha256": "9f86d0…",
+    "mode": "0400", "owner": "munge", "group": "munge", "uid": 991, "gid": 991}}
+words:
+  returned: always
+  description: For each of O(words) what is listed.
+  type: dict
+  sample: {"/etc/dnf/dnf.conf": ["slurm*", "munge*"]}
+hardware:
+  returned: always
+  description: >-
+    source (slurmd or kernel), cpus, boards, sockets, cores_per_socket, threads_per_core, real_memory in MB, and
+    gres, a list of name, type, count and files.
+  type: dict
+  sample: {"source": "slurmd", "cpus": 64, "boards": 1, "sockets": 2, "cores_per_socket": 16,
+    "threads_per_core": 2, "real_memory": 257000,
+    "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}]}
+slurm_version:
+  returned: always
+  description: Version of the installed slurmd, or null.
+  type: str
+  sample: "24.11.5"
+slurmd_args:
+  returned: always
+  description: Command line of the running slurmd as a list, or null.
+  type: list
+  elements: str
+  sample: ["/usr/sbin/slurmd", "--systemd", "--conf-server", "ctl1:6817"]
+membership:
+  returned: always
+  description:
+    - The cluster that the machine belongs to already, and what uses it. A machine of another cluster is recognised
+      by it before anything is changed.
+    - slurmd_running; slurmd_options (of the running slurmd, else those it is configured to start with); conf_server
+      (from which slurmd fetches its configuration, as it was stated) or null; slurm_conf (the file that it works
+      with) or null; cluster_name in lower case or null; controllers (host names).
+    - jobs (ids of the jobs that run here), job_processes (number of slurmstepd processes, also of those whose job
+      is not told).
+    - munge_running; munge_users (services, and programs outside a service, that have loaded munge's library,
+      without slurmd and its jobs).
+  type: dict
+  sample: {"slurmd_running": true, "slurmd_options": ["--systemd", "--conf-server", "ctl1:6817"],
+    "conf_server": "ctl1:6817", "slurm_conf": "/run/slurm/conf/slurm.conf", "cluster_name": "lab",
+    "controllers": ["ctl1"], "jobs": ["12"], "job_processes": 1, "munge_running": true, "munge_users": []}
+munge_credential:
+  returned: always
+  description: A credential made on this machine, when O(credential) and munge answered, else null.
+  type: str
+  sample: "MUNGE:AwQFAAC7Hts…:"
+address:
+  returned: always
+  description: What was given as O(address), else the machine's own short name.
+  type: str
+  sample: node1
+state:
+  returned: always
+  description: What was given as O(state).
+  type: str
+  sample: IDLE
+control_time:
+  returned: always
+  description: What was given as O(control_time).
+  type: float
+  sample: 1764000000.1
+disks:
+  returned: always
+  description: Free megabytes at each of O(disks).
+  type: dict
+  sample: {"/var/spool": 20480}
+network:
+  returned: always
+  description: >-
+    resolve, for each of O(resolve) its addresses; connect, for each of O(connect) state (open, refused, filtered,
+    unresolved) and message; urls, for each of O(urls) ok and message.
+  type: dict
+  sample: {"resolve": {"ctl1": ["10.0.0.2"]}, "connect": {"ctl1:6817": {"state": "open", "message": "it answers"}},
+    "urls": {"http://apphub:8081/healthz": {"ok": true, "message": "HTTP 200"}}}
+steps:
+  returned: always
+  description: The slurmstepd processes - pid, job (id), step (its name) and seconds since its start.
+  type: list
+  elements: dict
+  sample: [{"pid": 4711, "job": "12", "step": "batch", "seconds": 3600}]
+problems:
+  returned: always
+  description: What could not be found out although the command for it is there, and why.
+  type: list
+  elements: str
+  sample: ["munge: munge: Error: Failed to access \"/run/munge/munge.socket.2\": No such file or directory"]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -266,6 +303,8 @@ ARGUMENTS = {
     "credential": {"type": "bool", "default": False, "no_log": False},
     "disks": {"type": "list", "elements": "path", "default": []},
     "control_time": {"type": "float"},
+    "address": {"type": "str", "default": ""},
+    "state": {"type": "str", "default": ""},
     "timeout": {"type": "float", "default": 10},
     "resolve": {"type": "list", "elements": "str", "default": []},
     "connect": {"type": "list", "elements": "str", "default": []},
@@ -291,7 +330,9 @@ def main() -> None:
         credential=wanted["credential"],
         timeout=wanted["timeout"],
     )
-    module.exit_json(changed=False, node={**node, "network": network.result(), "control_time": wanted["control_time"]})
+    address = wanted["address"] or node["hostname"].partition(".")[0]
+    given = {"address": address, "state": wanted["state"], "control_time": wanted["control_time"]}
+    module.exit_json(changed=False, network=network.result(), **node, **given)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,13 @@ options:
       - One that is a node already stays one.
     type: bool
     default: false
+  skip_refused:
+    description:
+      - Leaves out nodes that are refused, such as two with one name or one whose parameters Slurm does not take, and
+        registers the others. RV(refused) tells why.
+      - Otherwise nothing is changed when one is refused.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode, up to and including the test of the candidate.
@@ -149,6 +156,11 @@ removed:
   returned: success
   type: list
   elements: str
+refused:
+  description: Why nodes were left out, by name, each with code, reason and remedy. Empty without O(skip_refused).
+  returned: success
+  type: dict
+  sample: {"node09": {"code": "node-address-shared", "reason": "node09 and node08 are one machine.", "remedy": "…"}}
 kept:
   description: Names that were left alone because they are defined by others, each with where and what differs.
   returned: success
@@ -206,6 +218,7 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 60},
     "lock_timeout": {"type": "int", "default": 300},
     "allow_controller": {"type": "bool", "default": False},
+    "skip_refused": {"type": "bool", "default": False},
 }
 
 

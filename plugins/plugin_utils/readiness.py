@@ -408,3 +408,38 @@ def node_from_controller(node: Mapping[str, Any], reach: Mapping[str, Any]) -> I
 def _usable(addresses: list[str], *, own: bool) -> bool:
     # Debian's installer writes 127.0.1.1 for a machine's own name; copied elsewhere it leads nowhere.
     return any(own or not ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in addresses)
+
+
+def assess(
+    node: Mapping[str, Any],
+    cluster: Mapping[str, Any],
+    limits: Limits,
+    *,
+    reach: Mapping[str, Any] | None = None,
+    take_over: bool = False,
+) -> list[Finding]:
+    """Compare a machine with all that it needs.
+
+    Args:
+        node: What slurm_node_probe found.
+        cluster: What slurm_cluster_info found; empty where the controller does not answer.
+        limits: What the machine must keep to.
+        reach: How the controller sees it: name, network, own, state and problem, as the filter readiness has them.
+        take_over: The machine may be taken from another cluster when no job lives there.
+
+    Returns:
+        One finding per check.
+    """
+    return [
+        *system(node, limits),
+        *claims(node),
+        *membership(node, cluster, take_over=take_over),
+        *version(node, cluster),
+        *clock(node, cluster, limits),
+        *accounts(node, cluster),
+        *account_ids(node, cluster),
+        *disks(node, limits),
+        *apphub(node),
+        *controller_from_node(node, cluster),
+        *node_from_controller(node, reach or {}),
+    ]

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a run ended for a node, from what its plays recorded."""
+"""How a run ended for its nodes, from what its plays recorded on them and on their controller."""
 
 from __future__ import annotations
 
@@ -10,41 +10,118 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.steps import node_changed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 LOST = Failure(
     Code.HOST_UNREACHABLE, "The connection was lost before the node was done.", "Run again when the node answers."
 )
 
 
-def outcome(
-    facts: Mapping[str, Any], controller: Mapping[str, Any], stage: str = "", journal: str = ""
-) -> dict[str, Any]:
-    """Return how a node ended that nothing failed on so far.
+def facts_of(host: str, hostvars: Any) -> Mapping[str, Any]:
+    """Return what was recorded of a host as it is: facts hold no templates, and reading them through one is slow."""
+    known: Mapping[str, Any] = hostvars.raw_get(host) if hasattr(hostvars, "raw_get") else hostvars[host]
+    return known
+
+
+def failure_of(host: str, facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return why a node leaves the run, None as long as nothing failed on it.
 
     Args:
-        facts: The variables of the node.
-        controller: The variables of its controller, with what waiting for the nodes and their jobs returned.
-        stage: What is told of the node in a playbook that does not verify it; empty when it was verified.
-        journal: The last lines of slurmd's journal.
+        host: The node in the inventory.
+        facts: Its variables.
+        controller: The variables of its controller.
+    """
+    name = facts["slurmd_plan"]["definition"]["name"] if "slurmd_plan" in facts else None
+    refused = (controller.get("slurmctld_reconfigure_result") or {}).get("refused") or {}
+    answer = (controller.get("scale_credentials") or {}).get(host) or {"ok": True}
+    # Only nodes that are to be worked on are planned with the controller.
+    planned = controller.get("scale_plan_failure") if (facts.get("slurmd_plan") or {}).get("steps") else None
+    own = facts.get("scale_failure") or refused.get(name) or planned or controller.get("scale_register_failure")
+    if own or answer["ok"]:
+        return own or None
+    return Failure(
+        Code.MUNGE_CREDENTIAL_REFUSED,
+        f"The controller can't decode a credential made on this node: {answer['message']}",
+        "Compare key and clock: sha256sum /etc/munge/munge.key; date; journalctl -u munge",
+    ).as_dict()
+
+
+def continuing(hosts: Iterable[str], hostvars: Any, controller: str) -> list[dict[str, Any]]:
+    """Return the nodes that nothing failed on so far.
 
     Returns:
-        proof (what is told of a node that is ready for use) or failure, the other one None, and changed.
+        Of each host, definition (as slurm_nodes takes it), dynamic (whether slurmd registers it), steps (of its plan)
+        and started (whether this run started its slurmd).
     """
-    name = facts["slurmd_definition"]["name"]
-    changed = node_changed(facts) or _registered(name, controller)
+    known = facts_of(controller, hostvars)
+    found = []
+    for host in hosts:
+        facts = facts_of(host, hostvars)
+        if not failure_of(host, facts, known):
+            found.append(
+                {
+                    "host": host,
+                    "definition": facts["slurmd_plan"]["definition"],
+                    "dynamic": bool(facts["slurmd_plan"].get("dynamic")),
+                    "steps": facts["slurmd_plan"].get("steps") or [],
+                    "started": bool((facts.get("slurmd_service") or {}).get("changed")),
+                }
+            )
+    return found
+
+
+def outcomes(
+    hosts: Iterable[str], hostvars: Any, controller: str, *, stage: str = "", ended: float = 0, check_mode: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Return how the run ended for each of the nodes that were to become, or to stay, nodes of the cluster.
+
+    Args:
+        hosts: The nodes in the inventory.
+        hostvars: The variables of all hosts.
+        controller: The controller in the inventory.
+        stage: What is told of a node in a playbook that does not verify it; empty when it was verified.
+        ended: When the last step of the run ended, in seconds since 1970.
+        check_mode: No node was verified.
+
+    Returns:
+        By host the variables scale_proof (what is told of a node that is ready for use), scale_failure (code, reason
+        and remedy; one of both is None), scale_changed, scale_ended and scale_unverified (it should have been verified,
+        and was not).
+    """
+    known = facts_of(controller, hostvars)
+    return {host: _outcome(host, facts_of(host, hostvars), known, stage, ended, check_mode) for host in hosts}
+
+
+def _outcome(  # noqa: PLR0917 - passed on
+    host: str,
+    facts: Mapping[str, Any],
+    controller: Mapping[str, Any],
+    stage: str,
+    ended: float,
+    check_mode: bool,  # noqa: FBT001 - passed on
+) -> dict[str, Any]:
+    failure = failure_of(host, facts, controller)
+    if failure or check_mode:
+        return {
+            "scale_proof": None,
+            "scale_failure": failure,
+            "scale_ended": facts.get("scale_ended", ended),
+            "scale_unverified": False,
+        }
+    name = facts["slurmd_plan"]["definition"]["name"]
     found = {"ok": True, "message": stage} if stage else _verified(name, controller)
+    changed = node_changed(facts) or _registered(name, controller)
+    result = {"scale_proof": found, "scale_failure": None, "scale_changed": changed, "scale_ended": ended}
     if found["ok"]:
-        return {"proof": found, "failure": None, "changed": changed}
+        return {**result, "scale_unverified": False}
     reported = found.get("failure") or {}
-    failure = {
-        "code": reported.get("code") or Code.NODE_NOT_VERIFIED.value,
-        "reason": reported.get("reason") or found["message"],
-        "remedy": reported.get("remedy") or "",
-    }
+    reason = reported.get("reason") or found["message"]
+    journal = (facts.get("scale_journal") or {}).get("stdout")
     if journal:
-        failure["reason"] += f" The last lines of slurmd's journal: {journal}"
-    return {"proof": None, "failure": failure, "changed": changed}
+        reason += f" The last lines of slurmd's journal: {journal}"
+    code, remedy = reported.get("code") or Code.NODE_NOT_VERIFIED.value, reported.get("remedy") or ""
+    failure = {"code": code, "reason": reason, "remedy": remedy}
+    return {**result, "scale_proof": None, "scale_failure": failure, "scale_unverified": True}
 
 
 def _registered(name: str, controller: Mapping[str, Any]) -> bool:

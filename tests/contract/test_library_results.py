@@ -54,5 +54,4 @@ def test_a_failure_is_recorded_in_one_place(tree: Tree) -> None:
         for task in tree.tasks(path)
         if _RECORDED in (task.get("ansible.builtin.set_fact") or {})
     }
-    # record_results records failures and successes of all nodes in one task, which takes half the time of two
-    assert others == {"playbooks/shared/tasks/record_failure.yml", "playbooks/shared/stages/record_results.yml"}
+    assert others == {"playbooks/shared/tasks/record_failure.yml"}

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import local_addresses
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK, FileSet, lock
@@ -35,13 +35,23 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     NodeChange,
     SlurmctldError,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
 
 LOCK_FILE = "/run/slurmscale-nodes.lock"
 # What slurmd -G complains about besides the configuration says nothing about the configuration.
 _CONFIG_COMPLAINT = re.compile(r"Parse error|Parsing error|Duplicated|Unable to process|gres\.conf", re.IGNORECASE)
+# Refusals that one node of a request can cause.
+_OF_A_NODE = frozenset(
+    (
+        Code.NODE_ADDRESS_SHARED,
+        Code.NODE_WITHOUT_PARTITION,
+        Code.NODE_NOT_MANAGED,
+        Code.NODE_IS_CONTROLLER,
+        Code.CONFIGURATION_REFUSED,
+    )
+)
 
 
 class Options(NamedTuple):
@@ -56,6 +66,7 @@ class Options(NamedTuple):
     timeout: int
     lock_timeout: int
     allow_controller: bool = False
+    skip_refused: bool = False
 
 
 def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
@@ -69,7 +80,7 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
         BusyError: Another run works on this configuration; nothing was changed.
         ApplyError: The new configuration didn't work.
     """
-    requests = read_requests(options.nodes)
+    requests, refused = _read_requests(options)
     directory = os.path.dirname(options.conf)
     if not os.path.isfile(options.conf):
         raise RefusedError(
@@ -80,7 +91,7 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
     if not os.access(directory, os.W_OK):
         raise RefusedError(Code.PRIVILEGES_MISSING, f"{directory} can't be written.", "Run as root (become: true).")
     purpose = f"{options.state} {','.join(request.name for request in requests)}"
-    registration = _Registration(options, requests, check_mode=check_mode)
+    registration = _Registration(options, requests, refused, check_mode=check_mode)
     with lock(LOCK_FILE, options.lock_timeout, purpose):
         if check_mode:
             return registration.run()
@@ -93,12 +104,31 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
             return registration.run()
 
 
+def _read_requests(options: Options) -> Tuple[List[NodeRequest], Dict[str, Failure]]:
+    """Read what was asked for, and where the options say so which nodes are refused."""
+    if not options.skip_refused:
+        return read_requests(options.nodes), {}
+    names = [node["name"] for node in options.nodes]
+    requests: List[NodeRequest] = []
+    refused: Dict[str, Failure] = {}
+    for node in options.nodes:
+        name = node["name"]
+        try:
+            requests += read_requests([node] * min(names.count(name), 2))
+        except RefusedError as problem:
+            refused[name] = problem.failure
+    return requests, refused
+
+
 class _Registration:
     """What happens while the lock is held."""
 
-    def __init__(self, options: Options, requests: List[NodeRequest], *, check_mode: bool) -> None:
+    def __init__(
+        self, options: Options, requests: List[NodeRequest], refused: Dict[str, Failure], *, check_mode: bool
+    ) -> None:
         self.options = options
         self.requests = requests
+        self.refused = refused
         self.check_mode = check_mode
         self.files = FileSet(options.conf)
         self.controller = Controller(options.conf, options.service, options.timeout)
@@ -108,23 +138,57 @@ class _Registration:
         self._recover_interrupted()
         state = self._read_state()
         config = SlurmConfig.load(self.options.conf)
-        plan = self._plan(config, state)
-        change = self._node_change(plan, state)
-        pending = (change.added - set(state.nodes)) | (change.removed & set(state.nodes))
-        if not plan.changes and not pending:
+        try:
+            prepared = self._prepare(config, state)
+        except RefusedError as problem:
+            if not self.options.skip_refused or problem.failure.code not in _OF_A_NODE:
+                raise
+            prepared = self._prepare_others(config, state)
+        plan, change, method = prepared
+        if method is None:
             return self._result(plan, state, set(state.nodes), "none")
-        method = self._apply_method(state)
-        self._refuse_controller(plan, state)
-        self._refuse_busy(plan, state)
-        self._refuse_edited(state, method)
-        self._refuse_unresolvable(change, state)
-        self._check_candidate(plan, config)
         if self.check_mode:
             after = (set(state.nodes) | change.added) - change.removed
             return self._result(plan, state, after, method.action)
         backup = apply_changes(self.controller, self.files, plan.changes, method, (state, change))
         after = commands.show_nodes(conf=self.options.conf)
         return self._result(plan, state, set(after), method.action, backup)
+
+    def _prepare(self, config: SlurmConfig, state: ClusterState) -> Tuple[Plan, NodeChange, Optional[ApplyMethod]]:
+        """Return what is to be done and how, without a way when there is nothing to do; refuse what would not work."""
+        plan = self._plan(config, state)
+        change = self._node_change(plan, state)
+        pending = (change.added - set(state.nodes)) | (change.removed & set(state.nodes))
+        if not plan.changes and not pending:
+            return plan, change, None
+        method = self._apply_method(state)
+        self._refuse_controller(plan, state)
+        self._refuse_busy(plan, state)
+        self._refuse_edited(state, method)
+        self._refuse_unresolvable(change, state)
+        self._check_candidate(plan, config)
+        return plan, change, method
+
+    def _prepare_others(
+        self, config: SlurmConfig, state: ClusterState
+    ) -> Tuple[Plan, NodeChange, Optional[ApplyMethod]]:
+        """Leave out the nodes that are refused, each with its reason.
+
+        Of two that can't both be nodes, one that is called as its machine is right rather than the other.
+        """
+        accepted: List[NodeRequest] = []
+        for request in sorted(self.requests, key=lambda one: "NodeHostname" in one.params):
+            self.requests = [*accepted, request]
+            try:
+                self._prepare(config, state)
+            except RefusedError as problem:
+                if problem.failure.code not in _OF_A_NODE:
+                    raise
+                self.refused[request.name] = problem.failure
+            else:
+                accepted.append(request)
+        self.requests = accepted
+        return self._prepare(config, state)
 
     def _recover_interrupted(self) -> None:
         if not self.check_mode:
@@ -289,6 +353,7 @@ class _Registration:
             "added": plan.added,
             "updated": plan.updated,
             "removed": plan.removed,
+            "refused": {name: failure.as_dict() for name, failure in sorted(self.refused.items())},
             "kept": {name: foreign.message for name, foreign in plan.kept.items()},
             "nodes_before": sorted(state.nodes),
             "nodes_after": sorted(after),

@@ -316,3 +316,39 @@ def test_a_result_of_a_foreign_node_that_differs_is_a_warning(fake: FakeControll
     assert result["kept"]["n1"].endswith("with CPUs=2 (wanted 8): change it there when that is wrong")
     assert result["warnings"] == ["node n1 stays as it is: " + result["kept"]["n1"]]
     assert fake.run("n1")["warnings"] == []
+
+
+def test_nodes_that_are_refused_are_left_out_and_the_others_registered(fake: FakeController) -> None:
+    nodes = [
+        {"name": "n2"},
+        {"name": "n3", "params": {"Gres": 'gpu:"a100:1'}},
+        {"name": "n4"},
+        {"name": "n4"},
+        {"name": "n5", "params": {"Unparsable": "1"}},
+        {"name": "n7", "params": {"NodeHostname": "n6"}},
+        {"name": "n6"},
+    ]
+    with pytest.raises(RefusedError):
+        fake.run(nodes=nodes)
+    result = fake.run(nodes=nodes, skip_refused=True)
+    assert result["added"] == ["n2", "n6"]
+    assert {name: failure["code"] for name, failure in result["refused"].items()} == {
+        "n3": "node-request-invalid",
+        "n4": "node-request-invalid",
+        "n5": "configuration-refused",
+        "n7": "node-address-shared",
+    }
+    assert fake.run(nodes=nodes, skip_refused=True)["action"] == "none"
+
+
+def test_what_is_no_fault_of_a_node_refuses_all(fake: FakeController) -> None:
+    fake.set(up=False)
+    with pytest.raises(RefusedError, match="slurmctld has to answer"):
+        fake.run("n2", "n3", skip_refused=True)
+
+
+def test_a_run_in_which_every_node_is_refused_changes_nothing(fake: FakeController) -> None:
+    before = fake.files()
+    result = fake.run(nodes=[{"name": "n2", "params": {"Unparsable": "1"}}], skip_refused=True)
+    assert (result["action"], list(result["refused"])) == ("none", ["n2"])
+    assert fake.files() == before

@@ -99,7 +99,7 @@ def found(
             "repair_failure": {},
             "slurmd_options": "--conf-server ctl1:6817",
             "slurmd_outdated": [],
-            "slurmd_definition": {"name": "n07", "params": {"CPUs": 2, "RealMemory": 1000}},
+            "slurmd_plan": {"definition": {"name": "n07", "params": {"CPUs": 2, "RealMemory": 1000}}},
             **facts,
         },
     }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.filter.contact_failure import contact_failure
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readiness
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness_report import readiness_report
-from ansible_collections.ai_infra.slurm.plugins.filter.registration_findings import registration_findings
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact import contact_failure
 
 URL = "http://apphub:8081/healthz"
 CLUSTER = {"version": "24.11.5", "users": {}, "addresses": {"hostname": "ctl1"}}
@@ -259,20 +258,24 @@ ANSWER = "uid=1000\r\nsudo=/usr/bin/sudo\r\npython=3.9.18\r\n"
 def test_why_the_first_module_did_not_run_is_told(
     result: dict[str, Any], answer: str, *, become: bool, code: str, reason: str
 ) -> None:
-    failure = contact_failure(result, "n7", answer, become)
+    failure = contact_failure(result, "n7", answer, become=become)
     assert failure["code"] == code
     assert reason in failure["reason"]
 
 
 def test_the_report_has_a_reason_and_a_remedy_for_every_machine_that_is_not_ready() -> None:
-    invalid = registration_findings({**OURS, "nodes": {}}, "n12", "99.11")
+    invalid = readiness({**machine(), "uid": 1000}, CLUSTER)
     hostvars = {
-        "n07": {"preflight_node": machine(), "scale_readiness": readiness(machine(), CLUSTER)},
+        "n07": {"preflight_node": machine(), "slurmd_plan": {"findings": readiness(machine(), CLUSTER)}},
         "n08": {"scale_failure": {"code": "host-unreachable", "reason": "n08 can't be reached", "remedy": "Check."}},
         "n09": {"scale_failure": {"code": "sudo-missing", "reason": "sudo is missing on n09", "remedy": "Install."}},
         "n10": {"scale_failure": {"code": "python-too-old", "reason": "Python 3.6 is too old", "remedy": "Install."}},
         "n11": {},
-        "n12": {"preflight_node": machine(), "scale_readiness": invalid, "scale_failure": {"code": "x", "reason": "y"}},
+        "n12": {
+            "preflight_node": machine(),
+            "slurmd_plan": {"findings": invalid},
+            "scale_failure": {"code": "x", "reason": "y"},
+        },
     }
     report = readiness_report(list(hostvars), hostvars)
     assert not report["ready"]
@@ -282,7 +285,7 @@ def test_the_report_has_a_reason_and_a_remedy_for_every_machine_that_is_not_read
         "n09": "sudo-missing",
         "n10": "python-too-old",
         "n11": "host-unreachable",
-        "n12": "slurm-version-unsuitable",
+        "n12": "privileges-missing",
     }
     assert report["nodes"]["n09"]["checks"][0]["check"] == "privileges"
     assert all(node["ready"] or node["remedy"] for node in report["nodes"].values())
@@ -293,7 +296,7 @@ def test_the_report_has_a_reason_and_a_remedy_for_every_machine_that_is_not_read
 
 
 def test_what_concerns_all_machines_makes_none_of_them_ready() -> None:
-    hostvars = {"n07": {"preflight_node": machine(), "scale_readiness": []}}
+    hostvars = {"n07": {"preflight_node": machine(), "slurmd_plan": {"findings": []}}}
     failure = {"code": "controller-not-answering", "reason": "It does not answer.", "remedy": "Start it."}
     common = [{"check": "controller", "ok": False, "needed": "an answer", "found": "none", **failure}]
     report = readiness_report(["n07"], hostvars, common)

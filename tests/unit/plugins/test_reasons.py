@@ -13,11 +13,12 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 FOUND = {"code": "request-invalid", "reason": "One is not above two.", "remedy": "Count again."}
 
 
-def run(action, **args):
+def run(action, recorded=None, **args):
     task = SimpleNamespace(args=args, async_val=0, check_mode=False, action=action.__name__, delegate_to=None)
     stand_in = SimpleNamespace(tmpdir=None, _shell=SimpleNamespace(tmpdir=None))
     plugin = action.ActionModule(task, stand_in, SimpleNamespace(check_mode=False), None, None, None)
-    return plugin.run(task_vars={})
+    hostvars = {"localhost": {"scale_outcomes": {"n7": {"scale_failure": recorded}}}}
+    return plugin.run(task_vars={"hostvars": hostvars, "inventory_hostname": "n7"})
 
 
 def test_codes_are_unique_words_with_a_meaning():
@@ -56,10 +57,10 @@ def test_a_node_without_a_failure_is_done():
 
 
 def test_a_node_ends_with_the_failure_that_was_recorded():
-    result = run(node_result, failure=FOUND)
-    assert result["failed"]
-    assert result["failure"] == FOUND
-    assert result["msg"] == "One is not above two. Count again."
+    for result in (run(node_result, failure=FOUND), run(node_result, recorded=FOUND)):
+        assert result["failed"]
+        assert result["failure"] == FOUND
+        assert result["msg"] == "One is not above two. Count again."
 
 
 def test_the_filter_reads_what_a_task_reported():

@@ -1,67 +1,55 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The filter contact_failure."""
+"""Why the first module could not run on a host: what Ansible says of one without Python or sudo is about neither."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import PYTHON, version_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-DOCUMENTATION = r"""
-name: contact_failure
-short_description: Says why the first module could not run on a host
-version_added: "0.1.0"
-description:
-  - What Ansible says of a host without Python or sudo is about neither. So the host is asked by a line of shell, and
-    this reads its answer.
-options:
-  _input:
-    description: The result of the module.
-    type: dict
-    required: true
-  host:
-    description: How the host is called or addressed.
-    type: str
-    required: true
-  answer:
-    description: >-
-      What the shell on the host printed, as lines C(uid=NUMBER), C(sudo=PATH) and C(python=VERSION); empty when it was
-      not asked.
-    type: str
-    default: ""
-  become:
-    description: Whether Ansible is to become another user there.
-    type: bool
-    default: false
-"""
-EXAMPLES = r"""
-- name: Record why the host cannot be used
-  ansible.builtin.set_fact:
-    scale_failure: "{{ result | ai_infra.slurm.contact_failure(inventory_hostname, answer.stdout) }}"
-"""
-RETURN = r"""
-_value:
-  description: The keys code, reason and remedy.
-  type: dict
-"""
+    from collections.abc import Iterable, Mapping
 
 # What a shell returns for a command that it does not find.
 NOT_FOUND = 127
 
 
-def contact_failure(
-    result: Mapping[str, Any],
-    host: str,
-    answer: str = "",
-    become: bool = False,  # noqa: FBT001, FBT002 - a filter's option
-) -> dict[str, str]:
-    """Return why the module could not run."""
+# Where Ansible looks for Python when none is stated.
+PYTHONS = (
+    *(f"python3.{minor}" for minor in range(15, 6, -1)),
+    "/usr/bin/python3",
+    "python3",
+    "/usr/libexec/platform-python",
+)
+
+
+def question(pythons: Iterable[str] = PYTHONS) -> str:
+    """Return the line of shell that asks a host for uid, sudo and Python."""
+    program = 'import sys; print("%d.%d.%d" % sys.version_info[:3])'
+    return (
+        "echo uid=$(id -u); echo sudo=$(command -v sudo);"
+        f" for python in {shlex.join(pythons)}; do"
+        f" version=$($python -c {shlex.quote(program)} 2> /dev/null) && break; done;"
+        " echo python=$version"
+    )
+
+
+def contact_failure(result: Mapping[str, Any], host: str, answer: str = "", *, become: bool = False) -> dict[str, str]:
+    """Return why the module could not run.
+
+    Args:
+        result: The result of the module.
+        host: How the host is called or addressed.
+        answer: What the host printed when it was asked the question; empty when it was not asked.
+        become: Whether Ansible is to become another user there.
+
+    Returns:
+        The keys code, reason and remedy.
+    """
     if result.get("failure"):
         return dict(result["failure"])
     said = " ".join(str(result.get("msg") or "no answer").split())
@@ -123,11 +111,3 @@ def _of_python(found: Mapping[str, str], host: str) -> Failure | None:
 def _other(result: Mapping[str, Any], said: str) -> Failure:
     error = " ".join(str(result.get("module_stderr") or "").split())
     return Failure(Code.TASK_FAILED, f"The machine can't be examined: {said} {error}".strip(), "Run again with -vvv.")
-
-
-class FilterModule:
-    """Register the filter."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter under its name."""
-        return {"contact_failure": contact_failure}

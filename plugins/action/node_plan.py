@@ -1,0 +1,92 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The action node_plan: what has to be done to make a machine a node, or why it can't be one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_plan, readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ActionModule(ActionBase):
+    """Runs on the control machine and connects to nothing."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the plan, `failed` with `failure` and `failures` when the machine is not ready."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(
+            argument_spec={
+                "controller": {"type": "str", "required": True},
+                "name": {"type": "str", "required": True},
+                "version": {"type": "str", "default": ""},
+                "registration": {"type": "str", "default": "static"},
+                "dynamic": {"type": "bool", "default": False},
+                "defined": {"type": "dict"},
+                "limits": {"type": "dict", "default": {}},
+                "take_over": {"type": "bool", "default": False},
+                "checks": {"type": "list", "elements": "str", "default": list(node_plan.CHECKS)},
+                "repository": {"type": "str", "default": ""},
+                "packages": {"type": "list", "elements": "str", "default": []},
+                "steps": {"type": "list", "elements": "str", "default": []},
+            }
+        )
+        variables = task_vars or {}
+        controller, local = (self._facts(variables, host) for host in (options["controller"], "localhost"))
+        cluster = controller.get("preflight_cluster") or {}
+        node, common = variables["preflight_node"], local.get("scale_common_checks") or []
+        made = node_plan.plan(
+            node_plan.Request(
+                options["name"],
+                options["version"],
+                options["registration"],
+                options["dynamic"],
+                options["take_over"],
+                readiness.Limits(**options["limits"]),
+            ),
+            node,
+            cluster,
+            defined=options["defined"],
+            catalog=local.get("apphub_client_catalog"),
+            packages=node_plan.Packages(options["repository"], options["packages"]) if options["repository"] else None,
+            reach=self._reach(variables, node, cluster),
+            common=common,
+            joining=variables.get("ansible_play_hosts") or (),
+            steps=options["steps"],
+            checks=options["checks"],
+        )
+        failures = [
+            {key: found[key] for key in ("code", "reason", "remedy")}
+            for found in (*common, *made["findings"])
+            if not found["ok"]
+        ]
+        if failures:
+            said = " ".join(f"{failure['reason']} {failure['remedy']}".strip() for failure in failures)
+            result |= {"failed": True, "msg": said, "failure": failures[0], "failures": failures}
+        return result | made | {"dynamic": options["dynamic"], "changed": False}
+
+    @staticmethod
+    def _facts(variables: Mapping[str, Any], host: str) -> Mapping[str, Any]:
+        """Return what was recorded of a host as it is: facts hold no templates, and a cluster may be large."""
+        known = variables["hostvars"].raw_get(host) if host in variables["hostvars"] else {}
+        return known if isinstance(known, dict) else {}
+
+    @staticmethod
+    def _reach(variables: Mapping[str, Any], node: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:
+        asked = variables.get("preflight_reach") or {"skipped": True}
+        answered = asked.get("skipped") or "network" in asked
+        return {
+            "name": node["address"],
+            "state": node["state"],
+            "own": (cluster.get("addresses") or {}).get("hostname") == node["hostname"],
+            "network": asked.get("network") or {},
+            "problem": "" if answered else str(asked.get("msg") or "no answer"),
+        }

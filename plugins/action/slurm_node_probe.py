@@ -1,0 +1,50 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The action slurm_node_probe: the module, and why it could not run where it could not."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import contact
+
+MODULE = "ai_infra.slurm.slurm_node_probe"
+
+
+class ActionModule(ActionBase):
+    """The first contact with a host: one that is down, or has no Python or sudo, fails with its reason."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the facts of the host, or `failed` with `failure`."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = {"control_time": time.time(), **self._task.args}
+        try:
+            result |= self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+        except AnsibleConnectionFailure as problem:
+            result |= {"failed": True, "unreachable": True, "msg": str(problem)}
+        except AnsibleError as problem:
+            result |= {"failed": True, "msg": str(problem)}
+        if "os" in result:
+            return result
+        host = str(variables["inventory_hostname"])
+        answer = "" if result.get("unreachable") else self._ask(variables)
+        failure = contact.contact_failure(result, host, answer, become=self._connection.become is not None)
+        # Said as a failure: an unreachable host would leave the run without a word in the report.
+        result.pop("unreachable", None)
+        return result | {"failed": True, "failure": failure, "msg": failure["reason"]}
+
+    def _ask(self, variables: dict[str, Any]) -> str:
+        """Ask the shell what is missing, without Python and without becoming root."""
+        stated = str(variables.get("ansible_python_interpreter") or "auto")
+        pythons = contact.PYTHONS if stated.startswith("auto") else (stated,)
+        try:
+            return str(self._low_level_execute_command(contact.question(pythons), sudoable=False)["stdout"])
+        except AnsibleError:
+            return ""

@@ -1,0 +1,89 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The action validate_variables: what is stated of all hosts, compared with the roles' argument specs, once per run."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+# The default of a variable may be what a host states, which is checked by itself.
+_CHECKED = ("type", "elements", "choices", "options")
+
+
+class ActionModule(ActionBase):
+    """Runs on the control machine and connects to nothing."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return `failed` with `failure` and `failures` when a host states what a role can't take."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(
+            argument_spec={
+                "roles": {"type": "list", "elements": "str", "required": True},
+                "hosts": {"type": "list", "elements": "str", "required": True},
+            }
+        )
+        hostvars = (task_vars or {})["hostvars"]
+        specs = {role: read_spec(ROLES / role) for role in options["roles"]}
+        problems: dict[str, list[str]] = {}
+        for host in options["hosts"]:
+            for problem in check(hostvars[host], specs):
+                problems.setdefault(problem, []).append(host)
+        failures = [
+            Failure(
+                Code.REQUEST_INVALID,
+                f"{problem.rstrip('.')} (of {', '.join(hosts)}). Nothing was changed.",
+                "Correct it in the inventory or in -e; docs/reference/roles.md describes every variable.",
+            )
+            for problem, hosts in problems.items()
+        ]
+        if failures:
+            result |= {
+                "failed": True,
+                "msg": " ".join(failure.message for failure in failures),
+                "failure": failures[0].as_dict(),
+                "failures": [failure.as_dict() for failure in failures],
+            }
+        return result | {"changed": False}
+
+
+def read_spec(role: Path) -> dict[str, dict[str, Any]]:
+    """Return what a role says of its variables, over all of its entry points."""
+    entries = yaml.safe_load((role / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+    return {
+        name: {key: spec[key] for key in _CHECKED if key in spec}
+        for entry in entries.values()
+        for name, spec in (entry.get("options") or {}).items()
+    }
+
+
+def check(variables: Mapping[str, Any], specs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Name what of a host's variables is not what the roles say."""
+    for role, spec in specs.items():
+        stated = {}
+        for name in spec:
+            # What is stated by facts that are not there yet can only be validated where it is used.
+            with contextlib.suppress(AnsibleError):
+                if name in variables:
+                    stated[name] = variables[name]
+        yield from _errors(role, {name: spec[name] for name in stated}, stated)
+
+
+def _errors(role: str, spec: Mapping[str, Any], stated: Mapping[str, Any]) -> Iterable[str]:
+    found = ArgumentSpecValidator(spec).validate({name: value for name, value in stated.items() if value is not None})
+    return [f"{role}: {message}" for message in found.error_messages]

@@ -1,0 +1,115 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a node: whether the cluster can take it, as what, and which steps it needs. From facts alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness, registration
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.gaps import apphub_gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Finding
+
+#: Every step, in the order in which they are taken.
+STEPS = ("repository", "packages", "accounts", "key", "configuration", "munge", "slurmd")
+
+CHECKS = ("readiness", "registration", "definition", "packages")
+
+
+class Packages(NamedTuple):
+    """What a node needs of AppHub."""
+
+    repository: str
+    names: Sequence[str]
+
+
+class Request(NamedTuple):
+    """What the user states of a node."""
+
+    name: str
+    version: str
+    registration: str = "static"
+    dynamic: bool = False
+    take_over: bool = False
+    limits: readiness.Limits = readiness.Limits()
+
+
+def plan(
+    request: Request,
+    node: Mapping[str, Any],
+    cluster: Mapping[str, Any],
+    *,
+    defined: Mapping[str, Any] | None = None,
+    catalog: Mapping[str, Any] | None = None,
+    packages: Packages | None = None,
+    reach: Mapping[str, Any] | None = None,
+    common: Iterable[Finding] = (),
+    joining: Iterable[str] = (),
+    steps: Iterable[str] = (),
+    checks: Iterable[str] = CHECKS,
+) -> dict[str, Any]:
+    """Plan one node.
+
+    Args:
+        request: What the user states of it.
+        node: What slurm_node_probe found.
+        cluster: What slurm_cluster_info found; empty where the controller does not answer.
+        defined: definition and findings, as the filter node_definition returns them; None when it can't be defined.
+        catalog: AppHub's catalog; None when there is no AppHub.
+        packages: What the node needs of it.
+        reach: How the controller sees the node, as for the filter readiness.
+        common: Findings that concern all nodes.
+        joining: Names of all nodes of the run.
+        steps: Which steps the roles need.
+        checks: Which of CHECKS are made.
+
+    Returns:
+        ready; findings, one per check (check, code, ok, needed, found, reason, remedy); definition or None; and the
+        steps in order, of a node that is not ready none.
+    """
+    found = {
+        "readiness": readiness.assess(node, cluster, request.limits, reach=reach, take_over=request.take_over),
+        "registration": _registration(request, cluster, joining),
+        "definition": (defined or {}).get("findings") or (),
+        "packages": _packages(request, node, catalog, packages),
+    }
+    findings = [finding for check in CHECKS if check in checks for finding in found[check]]
+    ready = all(finding["ok"] for finding in (*common, *findings))
+    needed = set(steps)
+    return {
+        "ready": ready,
+        "findings": findings,
+        "definition": (defined or {}).get("definition"),
+        "steps": [step for step in STEPS if step in needed] if ready else [],
+    }
+
+
+def _registration(request: Request, cluster: Mapping[str, Any], joining: Iterable[str]) -> Iterator[Finding]:
+    if not cluster.get("version"):
+        return
+    yield from registration.wanted_version(request.version, cluster)
+    yield from registration.way(
+        request.name,
+        cluster,
+        request.registration,
+        dynamic=request.dynamic,
+        joining=len({*(cluster.get("nodes") or {}), *joining}) if request.dynamic else 0,
+    )
+
+
+def _packages(
+    request: Request, node: Mapping[str, Any], catalog: Mapping[str, Any] | None, packages: Packages | None
+) -> Iterator[Finding]:
+    if not catalog or not packages:
+        return
+    missing = apphub_gaps(catalog, packages.repository, node["os"]["arch"], packages.names, request.version)
+    needed = "packages of Slurm and munge for this system in AppHub"
+    if not missing:
+        yield readiness.finding("packages", Code.APPHUB_PACKAGE_MISSING, True, needed, packages.repository, "")  # noqa: FBT003 - a record
+    for gap in missing:
+        yield {"check": "packages", "ok": False, "needed": needed, "found": gap["reason"], **gap}
