@@ -261,6 +261,10 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
+    for option in ("nodes", "dead", "resume_down"):
+        # Ansible makes a text of a truth value, which would name a node that does not exist.
+        if {"True", "False"} & set(wanted[option]):
+            fail(module, Failure(Code.REQUEST_INVALID, f"{option} must be names of nodes, not true or false."))
     try:
         names = [name for item in wanted["nodes"] for name in hostlist.expand(item, wanted["conf"])]
         if not names:

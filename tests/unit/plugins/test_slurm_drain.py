@@ -456,3 +456,11 @@ def test_a_state_that_is_not_known_counts_as_busy_unless_the_node_is_dead(dead: 
 def test_a_node_that_answers_is_not_treated_as_dead() -> None:
     decision = slurm_states.decide_drained(node("ALLOCATED+DRAIN"), ["7"], "slurmscale: x", dead=True)
     assert decision.action is Action.WAIT
+
+
+@pytest.mark.parametrize("option", ["nodes", "dead", "resume_down"])
+def test_a_truth_value_is_no_list_of_names(drain: Runner, option: str) -> None:
+    result = drain(**{"nodes": ["n1"], "state": "available", option: True})
+    assert result["failed"]
+    assert result["failure"]["code"] == "request-invalid"
+    assert option in result["msg"]
