@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .conftest import Tree
 
 # Of Ansible itself, or of whoever calls the playbook.
-FOREIGN = {"ansible_python_interpreter"}
+FOREIGN = {"ansible_python_interpreter", "ansible_remote_tmp"}
 # An option of roles that one play resolves for all of them.
 SLURM_NAME = "slurmd_node_name"
 
