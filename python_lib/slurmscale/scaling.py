@@ -128,7 +128,7 @@ class Scaling:
             raise RefusedError(f"All nodes of run {run.id} are done, there is nothing to do again.")
         given = clusters.node_specs(nodes) if nodes else {}
         again = failed if run.operation.definition.scope.takes_nodes else []
-        specs, options = repeat(run, again, options or RunOptions(), given)
+        specs, options = repeat(run, again, options or RunOptions(), given, self.settings)
         cluster = dataclasses.replace(self.find_cluster(run.inventory or run.cluster), name=run.cluster)
         return self.run(run.operation, cluster, specs, options, retry_of=run.id)
 

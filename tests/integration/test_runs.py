@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, ResultNotRecordedError, StoreError
 from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
@@ -280,7 +281,7 @@ def test_one_machine_is_refused_to_a_second_run_whatever_inventory_names_it(scal
     held.wait(LIMIT)
 
 
-def test_a_retry_knows_the_hosts_and_logins_and_asks_for_what_is_secret(scaling, project_dir):
+def test_a_retry_knows_the_hosts_and_logins_and_asks_for_what_is_secret(scaling, config, project_dir):
     playbook(project_dir, """
         - name: Only play
           hosts: "{{ nodes }}"
@@ -305,6 +306,14 @@ def test_a_retry_knows_the_hosts_and_logins_and_asks_for_what_is_secret(scaling,
         "n2": "10.0.0.8 admin 2222 7",
     }
     assert secret not in str(scaling.runs())
+    # the password of the nodes may be a setting, as it may for the first run
+    with Scaling(config.model_copy(update={"ssh_password": SecretStr(secret + "555")})) as with_setting:
+        own = [NodeSpec("n1", "10.0.0.9", Credentials(password=secret[:1]))]
+        run = with_setting.retry(run.id, nodes=own).wait(LIMIT)
+        assert {task.node: task.error_message for task in with_setting.tasks(run.id)} == {
+            "n1": "10.0.0.9 admin 2222 1",
+            "n2": "10.0.0.8 admin 2222 9",
+        }
 
 
 @pytest.fixture

@@ -253,7 +253,11 @@ def _plain_login(given: Credentials) -> dict[str, Any]:
 
 
 def repeat(
-    run: Run, names: list[str], options: RunOptions, given: Mapping[str, NodeSpec]
+    run: Run,
+    names: list[str],
+    options: RunOptions,
+    given: Mapping[str, NodeSpec],
+    config: settings.Settings,
 ) -> tuple[list[NodeSpec], RunOptions]:
     """Return the nodes and the choices that repeat a run for some of its nodes.
 
@@ -262,6 +266,7 @@ def repeat(
         names: The nodes.
         options: What is given anew; it wins over what the run had.
         given: Nodes whose login is given anew.
+        config: Settings, which may have the passwords.
 
     Raises:
         RefusedError: Something secret is missing.
@@ -269,8 +274,9 @@ def repeat(
     logins = {"nodes": {}, "run": {}, "vault_password_file": None, "secrets": [], **run.logins}
     anew = options.credentials
     found = {
-        "login password of the nodes": anew.password, "sudo password of the nodes": anew.become_password,
-        "password of Ansible Vault": options.vault_password or options.vault_password_file,
+        "login password of the nodes": anew.password or config.ssh_password,
+        "sudo password of the nodes": anew.become_password or config.become_password,
+        "password of Ansible Vault": options.vault_password or options.vault_password_file or config.vault_password,
     }  # fmt: skip
     for name, spec in given.items():
         found |= {
