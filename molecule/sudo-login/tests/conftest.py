@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -47,8 +47,8 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def as_nobody(home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs a command as nobody in its home directory."""
+def start_as_nobody(home: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function that says how a command is started as nobody in its home directory."""
     environment = {
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -58,11 +58,19 @@ def as_nobody(home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         "SLURMSCALE_PROJECT_DIR": str(ROOT),
     }
 
+    def start(*command: str, **variables: str) -> dict[str, Any]:
+        return {"args": [*NOBODY, *command], "cwd": home, "env": {**environment, **variables}}
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def as_nobody(start_as_nobody: Callable[..., dict[str, Any]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command as nobody in its home directory."""
+
     def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*NOBODY, *command],
-            cwd=home,
-            env={**environment, **variables},
+            **start_as_nobody(*command, **variables),
             timeout=400,
             check=False,
             text=True,

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import shlex
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -36,6 +37,8 @@ _PACE = 0.05
 _PAUSE = 0.02
 _READING = 0.005
 """Seconds for which events are left to gather, and for which they are then read."""
+_BECOME_TIMEOUT = 10.0
+"""Seconds in which all nodes must have ended what runs as root on them."""
 
 
 class AnsibleJob:
@@ -135,7 +138,31 @@ class AnsibleJob:
                 numbers = ", ".join(map(str, left))
                 remedy = f"End the processes {numbers} on this machine by hand: they are another user's. "
                 self.stopped = self.stopped._replace(remedy=remedy + self.stopped.remedy)
-            processes.stop_on_nodes(self._control)
+            if processes.stop_on_nodes(self._control, self._end_as_root) and self.stopped:
+                remedy = "On nodes whose sudo refused, what root runs there may still be at work. "
+                self.stopped = self.stopped._replace(remedy=remedy + self.stopped.remedy)
+
+    def _end_as_root(self, program: str) -> None:
+        """Run a command on the nodes as root, over the open connections and with the passwords that Ansible has."""
+        launch = self._launch
+        nodes = launch.extra_vars.get("nodes")
+        hosts = f"slurm_controllers,{nodes}" if nodes else "all:!localhost"
+        command = ["ansible", hosts, "-m", "ansible.builtin.raw", "-a", program, "--forks", str(launch.forks)]
+        for source in self._sources():
+            command += ["-i", source]
+        if vault := self._vault():
+            command += ["--vault-password-file", vault]
+        environment = os.environ | launch.environment
+        environment |= {
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
+            "ANSIBLE_LOCAL_TEMP": str(self.run_dir / "tmp"),
+            "ANSIBLE_TIMEOUT": "5",
+        }
+        try:
+            subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                           timeout=_BECOME_TIMEOUT, start_new_session=True)  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            processes.stop_processes(None, self.run_dir, force=True)
 
     def _work(self) -> None:
         try:
@@ -157,23 +184,23 @@ class AnsibleJob:
     def _arguments(self) -> dict[str, Any]:
         launch = self._launch
         arguments = ["--check"] if launch.check else []
-        added = self._channel.inventory_script
-        vault = self._channel.vault_script or launch.vault_password_file
-        if vault:
-            arguments += ["--vault-password-file", shlex.quote(str(vault))]
+        if vault := self._vault():
+            arguments += ["--vault-password-file", shlex.quote(vault)]
         return {
             "private_data_dir": str(self.run_dir),
             "ident": _IDENT,
             "artifact_dir": str(processes.artifacts_dir(self.run_dir)),
             "playbook": str(launch.playbook),
             "project_dir": str(Path.cwd()),
-            "inventory": [*launch.inventory, *([str(added)] if added else [])],
+            "inventory": self._sources(),
             "extravars": launch.extra_vars | ({"report": str(self._report)} if launch.report else {}),
             "envvars": launch.environment
             # Of what is as it should be events say enough; text of it is some 2 % of a run's CPU, and for readers only.
             | ({} if launch.verbosity else {"ANSIBLE_DISPLAY_OK_HOSTS": "false"})
             | {
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
+                # in the home directory it would stay when Ansible is killed
+                "ANSIBLE_LOCAL_TEMP": str(self.run_dir / "tmp"),
                 "SLURMSCALE_PLAN_FILE": str(self._plan),
             },
             "cmdline": " ".join(arguments) or None,
@@ -185,6 +212,14 @@ class AnsibleJob:
             "event_handler": self._on_event,
             "cancel_callback": lambda: self.stopped is not None,
         }
+
+    def _sources(self) -> list[str]:
+        added = self._channel.inventory_script
+        return [*self._launch.inventory, *([str(added)] if added else [])]
+
+    def _vault(self) -> str | None:
+        vault = self._channel.vault_script or self._launch.vault_password_file
+        return str(vault) if vault else None
 
     def _on_event(self, event: dict[str, Any]) -> bool:
         if self.pid is None and event.get("pid"):

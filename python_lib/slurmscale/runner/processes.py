@@ -3,14 +3,18 @@
 ansible-playbook's workers call setsid(), so killing a process group leaves them alive, and killing the ssh client
 leaves the module on the node alive. What works: SIGTERM to the main process, which core forwards, then SIGKILL to what
 was its tree; and for the nodes one more session over the still open ssh connections, which ends everything that was
-started over the same connection.
+started over the same connection. Where sudo wants a password, that session can't end what runs as root; the caller, who
+has the password, then runs the same program once more as root.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
+import re
 import secrets
+import shlex
 import shutil
 import socket
 import stat
@@ -24,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 RUN_DIR_PREFIX = "slurmscale-"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is private
@@ -34,7 +38,8 @@ _SWEEPS = 5
 _NODE_TIMEOUT = 4.0
 
 _ON_NODE = r"""
-import os, signal, sys, time
+import os, re, signal, sys, time
+mode, marks = sys.argv[2], [word.encode() for word in sys.argv[3:]]
 mine = b"SSH_CONNECTION=" + sys.argv[1].encode()
 def table():
     parents = {}
@@ -45,30 +50,48 @@ def table():
         except (OSError, ValueError):
             pass
     return parents
-def environment(pid):
+def words(pid, file):
     try:
-        with open("/proc/%d/environ" % pid, "rb") as environ:
-            return environ.read().split(b"\0")
+        with open("/proc/%d/%s" % (pid, file), "rb") as content:
+            return content.read().split(b"\0")
     except OSError:
         return []
+def is_first(pid):
+    if marks:
+        return any(mark in word for word in words(pid, "cmdline") for mark in marks)
+    return mine in words(pid, "environ")
 def victims():
     parents = table()
     own, pid = set(), os.getpid()
     while pid > 1:
         own.add(pid)
         pid = parents.get(pid, 0)
-    found = {pid for pid in parents if pid not in own and mine in environment(pid)}
+    found = {pid for pid in parents if pid not in own and is_first(pid)}
     while True:
         more = {pid for pid, parent in parents.items() if parent in found and pid not in own} - found
         if not more:
             return found
         found |= more
+def held():
+    lines = b" ".join(word for pid in victims() for word in words(pid, "cmdline"))
+    return sorted(set(re.findall(b"BECOME-SUCCESS-[a-z]{32}", lines))) if os.getuid() else []
+def tell():
+    print("root " + b" ".join(held()).decode())
 def send(number):
     for pid in victims():
         try:
             os.kill(pid, number)
         except OSError:
             pass
+if mode == "spare" and held():
+    tell()
+    sys.exit(0)
+for _ in range(5):
+    if not held():
+        break
+    time.sleep(0.1)
+else:
+    tell()
 send(signal.SIGTERM)
 for _ in range(15):
     time.sleep(0.1)
@@ -76,10 +99,16 @@ for _ in range(15):
         sys.exit(0)
 send(signal.SIGKILL)
 """
+"""Ends, on a node, what was started over the ssh connection over which it is run itself; Python 3.6 and later.
+
+It prints "root" and the marks of Ansible's sudos when it may not end all of it; in the mode `spare` it then ends
+nothing, as root's processes are found by what started them. With marks as arguments it ends what these sudos started.
+"""
 _SHELL = (
-    'c="$SSH_CONNECTION"; [ -n "$c" ] || exit 0;'
-    ' if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -n python3 - "$c"; fi; exec python3 - "$c"'
+    'c="$SSH_CONNECTION"; [ -n "$c" ] || exit 0; if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null;'
+    ' then exec sudo -n python3 - "$c" {0}; fi; exec python3 - "$c" {0}'
 )
+_HELD = re.compile(r"root((?: BECOME-SUCCESS-[a-z]{32})+)\n")
 
 
 def owner() -> dict[str, Any]:
@@ -169,13 +198,33 @@ def stop_processes(root: int | None, run_dir: Path, *, force: bool = False) -> l
     return [process.pid for process in left if _lives(process)]
 
 
-def stop_on_nodes(control_dir: Path) -> None:
-    """End what was started on the nodes over the run's ssh connections, then close the connections."""
-    sockets = [path for path in control_dir.glob("*") if path.is_socket()]
-    if sockets:
-        with ThreadPoolExecutor(max_workers=min(32, len(sockets))) as pool:
-            list(pool.map(_end_on_node, sockets))
+def stop_on_nodes(control_dir: Path, as_root: Callable[[str], None] | None = None) -> bool:
+    """End what was started on the nodes over the run's ssh connections, then close the connections.
+
+    Args:
+        control_dir: Where the sockets of the connections lie.
+        as_root: Runs a command over the same connections as root, for nodes whose sudo wants a password.
+
+    Returns:
+        Whether processes of root may be left.
+    """
+    left = _end_over(control_dir, "spare" if as_root else "end")
+    if left and as_root:
+        program = base64.b64encode(_ON_NODE.encode()).decode()
+        loader = f"import base64; exec(base64.b64decode('{program}'))"
+        as_root(shlex.join(["python3", "-c", loader, "", "end", *left]))
+        left = _end_over(control_dir, "end")
     close_connections(control_dir)
+    return bool(left)
+
+
+def _end_over(control_dir: Path, mode: str) -> list[str]:
+    """Return the marks of the sudos that started what may be left."""
+    sockets = [path for path in control_dir.glob("*") if path.is_socket()]
+    if not sockets:
+        return []
+    with ThreadPoolExecutor(max_workers=min(32, len(sockets))) as pool:
+        return [mark for marks in pool.map(_end_on_node, sockets, [mode] * len(sockets)) for mark in marks]
 
 
 def close_connections(control_dir: Path) -> None:
@@ -215,14 +264,20 @@ def make_run_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix=RUN_DIR_PREFIX, dir=parent if len(parent) <= longest else "/tmp"))  # noqa: S108 - mkdtemp makes it private
 
 
-def _end_on_node(control_socket: Path) -> None:
+def _end_on_node(control_socket: Path, mode: str) -> list[str]:
     # an ssh with a control socket needs neither name nor password: the connection is there
-    command = ["ssh", "-S", str(control_socket), "-o", "BatchMode=yes", "-o", "ControlMaster=no", "node", _SHELL]
+    command = ["ssh", "-S", str(control_socket), "-o", "BatchMode=yes", "-o", "ControlMaster=no", "node"]
     try:
-        subprocess.run(command, input=_ON_NODE.encode(), capture_output=True, timeout=_NODE_TIMEOUT, check=False)
+        done = subprocess.run(
+            [*command, _SHELL.format(mode)], input=_ON_NODE.encode(), capture_output=True, timeout=_NODE_TIMEOUT,
+            check=False,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         # a node that does not answer can't be told to stop
-        return
+        return []
+    # what else a node says, such as a greeting, is nothing that may get into a command
+    found = _HELD.fullmatch(done.stdout.decode(errors="replace"))
+    return found[1].split() if found else []
 
 
 def _tree(root: int | None) -> list[psutil.Process]:
