@@ -122,6 +122,7 @@ class Definition:
 class Operation(StrEnum):
     """What a run does."""
 
+    PLAN = "plan"
     SCALE_UP = "scale-up"
     SCALE_DOWN = "scale-down"
     CHECK = "check"
@@ -187,6 +188,18 @@ def _repair(action: str, summary: str, phases: tuple[str, ...], *, changes: bool
 
 
 DEFINITIONS: dict[Operation, Definition] = {
+    Operation.PLAN: Definition(
+        "scale_up.yml",
+        "Show what scaling up would do to each node and to the controller; changes nothing.",
+        Scope.NODES,
+        "slurm-node-plan",
+        "slurm:check:nodes",
+        ("checking",),
+        changes=False,
+        result=Result.PLAN,
+        options=(_TAKE_OVER, Option("slurm_version", "Version to install (default: the controller's).", str, _VERSION)),
+        variables={"plan_only": True},
+    ),
     Operation.SCALE_UP: Definition(
         "scale_up.yml",
         "Make compute nodes of machines: install, register, verify with a job.",

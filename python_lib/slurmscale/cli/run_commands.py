@@ -62,6 +62,9 @@ class _Command:
 
 
 _COMMANDS = (
+    _Command("plan", Operation.PLAN, (
+        "slurmscale plan 'node[07-12]' --cluster lab", "slurmscale plan node07 --json",
+    ), (parameters.HOST,)),
     _Command("up", Operation.SCALE_UP, (
         "slurmscale up 'rocky[1-2],ubuntu[1-2]' --inventory inventories/lab/hosts.yml",
         "slurmscale up node07 --cluster lab --host node07=10.0.0.7 --user admin --ask-pass",

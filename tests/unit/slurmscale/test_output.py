@@ -251,6 +251,20 @@ PLANNED = {
 }  # fmt: skip
 
 
+def test_a_plan_says_what_would_be_done_and_does_only_that(command, monkeypatch):
+    monkeypatch.setattr(FakeJob, "report", lambda _: PLANNED)
+    done = command("plan", "a,b", "-i", str(command.inventory))
+    assert command.launches[0].extra_vars["plan_only"] is True
+    lines = done.stdout.splitlines()
+    assert [line.split(maxsplit=3) for line in lines[1:3]] == [
+        ["a", "ready", "add", "repository, packages"], ["b", "no-sudo", "b", "has no sudo. Allow it."],
+    ]  # fmt: skip
+    assert lines[3] == "The controller ctl is reconfigured."
+    assert lines[4].startswith("+NodeName=a")
+    assert "\x1b" not in done.stdout
+    assert "When it is cancelled" not in done.stderr
+
+
 def test_a_check_shows_each_node_with_its_reason(command, monkeypatch):
     monkeypatch.setattr(FakeJob, "report", lambda _: {"kind": "readiness", "nodes": PLANNED["nodes"]})
     done = command("check", "a,b", "-i", str(command.inventory))
