@@ -7,14 +7,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import lab_host, start_playbook, words
+from testing import INVENTORY, ROOT, lab_host, start_playbook, words
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -207,6 +207,35 @@ def test_a_rotation_whose_run_is_killed_returns_in_time_and_another_one_can_foll
     assert third.returncode == 0, third.stdout
     assert len(keys()) == 1
     assert keys() != old
+    assert not beside("rotation")
+    all_nodes_work(ctl1)
+
+
+def test_a_reboot_after_the_switch_is_found_and_it_is_said_how_the_old_key_comes_back(
+    ctl1: Host, playbook: Playbook, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """The unit that returns to the old key is transient: after a reboot there is none."""
+    old = keys()
+    killed = started("-e", "lead=15", "-e", "hold=600")
+    wait_until(lambda: beside("rotation") == set(HOSTS), 120)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    wait_until(lambda: beside("old") == set(HOSTS), 60)
+    for host in HOSTS:
+        lab_host(host).check_output(
+            "systemctl kill --signal KILL slurmscale-munge-rotation; systemctl stop slurmscale-munge-rotation"
+        )
+    new = keys()
+    refused = playbook("rotate_munge_key", "-e", "lead=12", "-e", "skip_unreachable=true")
+    assert refused.returncode != 0
+    assert "was interrupted, e.g. by a reboot, when ctl1 had switched" in words(refused.stdout), refused.stdout
+    remedy = re.search(r"ansible (\S+) -b -m (\S+) -a '([^']+)'", words(refused.stdout))
+    assert remedy, refused.stdout
+    assert keys() == new != old
+    hosts, module, arguments = remedy.groups()
+    command = ["ansible", "-i", str(INVENTORY / "hosts.yml"), hosts, "-b", "-m", module, "-a", arguments]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=120)
+    assert keys() == old
     assert not beside("rotation")
     all_nodes_work(ctl1)
 

@@ -71,6 +71,15 @@ def test_mode_and_owner_of_the_key_are_put_right(ctl1: Host) -> None:
     assert understands(host, ctl1)
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_munge_runs_again_where_a_removal_was_killed_before_the_package_went(ctl1: Host, machine: str) -> None:
+    host = lab_host(machine)
+    host.check_output("systemctl stop munge && rm -r /etc/munge /var/lib/munge /var/log/munge")
+    run = run_roles(machine, "munge")
+    assert run.returncode == 0, run.stdout
+    assert understands(host, ctl1)
+
+
 def test_a_service_that_does_not_start_is_reported_with_its_journal() -> None:
     host = lab_host("ubuntu1")
     host.check_output("systemctl stop munge && chown -R nobody /var/lib/munge && chmod 777 /var/lib/munge")
