@@ -73,7 +73,7 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     ("task", "said"),
     [
         ("Check names and ports of the nodes from the controller", "it can't be asked"),
-        ("Decode the nodes' credentials on the controller", "munge-credential-refused"),
+        ("Decode the credentials of the nodes", "munge-credential-refused"),
     ],
 )
 def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
@@ -81,13 +81,15 @@ def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
 ) -> None:
     """Its Slurm goes on, but nobody can log in any more: no node is to blame for that."""
     configuration = ctl1.check_output(CONFIGURATION)
-    # Of a node that works nothing is asked.
+    # Of a node that works nothing is asked, and of one on which nothing is to be done no credential.
     put_down(ctl1, "rocky1", "test")
+    do(inside("rocky1", "systemctl stop slurmd"))
     vanish = "systemctl stop ssh.socket ssh; pkill sshd || true"
     try:
         run = struck(task, inside("ctl1", vanish), "-e", "nodes=rocky1")
     finally:
         do(inside("ctl1", "systemctl start ssh"))
+        do(inside("rocky1", "systemctl start slurmd"))
         # Refused when the node has come back by itself.
         ctl1.run("scontrol update NodeName=rocky1 State=RESUME")
     assert run.returncode != 0
