@@ -96,15 +96,9 @@ def _limited(found: dict[str, Any], *, selected: bool, foreign: bool) -> dict[st
     return {**found, "fix": [], "remedy": remedy}
 
 
-def _probed(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return what the probe found on a machine; None when it was not probed or could not be."""
-    node: Mapping[str, Any] = facts.get("preflight_node") or {}
-    return None if not node or node.get("failed") or node.get("skipped") else node
-
-
 def _other_cluster(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Find a machine that serves another cluster; nothing else of it is judged, as nothing of it is to be changed."""
-    node = _probed(facts)
+    node = facts.get("preflight_node")
     if facts.get("repair_failure") or not node:
         return
     for one in membership(node, cluster):
@@ -124,7 +118,7 @@ def _failure(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    node = _probed(facts)
+    node = facts.get("preflight_node")
     yield from _failure(facts)
     if facts.get("repair_failure") or not node:
         return
@@ -151,7 +145,7 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
 
 
 def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    node, cluster = _probed(facts), controller.get("preflight_cluster") or {}
+    node, cluster = facts.get("preflight_node"), controller.get("preflight_cluster") or {}
     yield from _failure(facts)
     if facts.get("repair_failure") or not node:
         return
@@ -167,7 +161,7 @@ def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[d
     yield from checks.service(node, "slurmd")
     wrong_key = list(checks.key(node, (cluster.get("munge_key") or {}).get("sha256") or ""))
     yield from wrong_key
-    munge = ((_probed(controller) or {}).get("services") or {}).get("munge") or {}
+    munge = ((controller.get("preflight_node") or {}).get("services") or {}).get("munge") or {}
     if not wrong_key and node.get("munge_credential") and munge.get("active") == "active":
         yield from checks.credential((controller.get("repair_credentials") or {}).get(facts.get("inventory_hostname")))
     yield from checks.directories(node, {**MUNGE, facts.get("repair_spool") or "/var/spool/slurmd": "root"})

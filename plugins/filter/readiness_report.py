@@ -68,8 +68,7 @@ def readiness_report(
 
 
 def _row(facts: Mapping[str, Any], common: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    probed = facts.get("preflight_node") or {}
-    node = probed if "os" in probed else None
+    node = facts.get("preflight_node")
     checks = [_reached(facts), *common, *((facts.get("slurmd_plan") or {}).get("findings") or [])]
     bad = next((check for check in checks if not check["ok"]), {"code": "", "reason": "", "remedy": ""})
     hardware = (node or {}).get("hardware") or {}

@@ -32,7 +32,9 @@ def failure_of(host: str, facts: Mapping[str, Any], controller: Mapping[str, Any
         controller: The variables of its controller.
     """
     name = facts["slurmd_plan"]["definition"]["name"] if "slurmd_plan" in facts else None
-    refused = (controller.get("slurmctld_reconfigure_result") or {}).get("refused") or {}
+    # When registering was planned, and when it was done.
+    results = [controller.get(key) or {} for key in ("scale_registration", "slurmctld_reconfigure_result")]
+    refused = {node: failure for result in results for node, failure in (result.get("refused") or {}).items()}
     answer = (controller.get("scale_credentials") or {}).get(host) or {"ok": True}
     # Only nodes that are to be worked on are planned with the controller.
     planned = controller.get("scale_plan_failure") if (facts.get("slurmd_plan") or {}).get("steps") else None

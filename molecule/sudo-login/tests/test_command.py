@@ -25,7 +25,7 @@ LIMIT = 120
 # Modules and what they have started; nothing else on these machines is called so.
 AT_WORK = "pgrep --list-full '^(python|apt|dpkg|dnf|sudo|sleep)'"
 # What Debian's packages ask whether they may start their service, made slow.
-POLICY = "/usr/sbin/policy-rc.d"
+APT = "/etc/apt/apt.conf.d/99slow"
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,9 @@ def test_passwords_are_asked_for(start_as_nobody: Callable[..., dict[str, Any]],
 def slow_package() -> Iterator[None]:
     """Let the installation on ubuntu1 take a minute, of which something runs as root all the time."""
     host = lab_host("ubuntu1")
-    host.check_output(f"printf '#!/bin/sh\\nsleep 60\\n' > {POLICY} && chmod 755 {POLICY}")
+    host.check_output("printf %s > %s", 'DPkg::Pre-Invoke { "sleep 60"; };', APT)
     yield
-    host.check_output(f"rm {POLICY}")
+    host.check_output("rm %s", APT)
 
 
 def installing() -> bool:

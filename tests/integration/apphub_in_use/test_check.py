@@ -278,7 +278,7 @@ def test_a_disk_without_room_for_one_more_file(hub, monkeypatch):
     none_left = SimpleNamespace(f_bavail=room.f_bavail, f_frsize=room.f_frsize, f_files=10, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda _: none_left)
     full = apphub_check.check_space(str(hub.root), 1)
-    assert "no file more can be made" in full["reason"]
+    assert "no further file can be made" in full["reason"]
 
 
 def test_a_machine_on_which_nothing_is_published(tmp_path):

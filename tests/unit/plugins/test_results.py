@@ -14,6 +14,7 @@ JOB = {"scale_jobs": {"jobs": {"n7": {"ok": True, "message": "job 12 ran"}}}}
 REGISTERED = {"slurmctld_reconfigure_changed": True, "slurmctld_reconfigure_result": {"added": ["n7"], "updated": []}}
 FAILURE = {"code": "task-failed", "reason": "no way", "remedy": ""}
 REFUSED = {"slurmctld_reconfigure_result": {"refused": {"n7": {**FAILURE, "reason": "Gres with a quote"}}}}
+PLAN_REFUSED = {"scale_registration": REFUSED["slurmctld_reconfigure_result"], "slurmctld_reconfigure_result": {}}
 UNKNOWN_KEY = {"scale_credentials": {"h7": {"ok": False, "message": "invalid credential"}}}
 
 
@@ -61,6 +62,7 @@ def test_a_node_that_is_not_verified_has_a_reason(controller: dict[str, Any], re
         ({"scale_failure": FAILURE}, {}, "no way"),
         ({}, {"scale_register_failure": FAILURE}, "no way"),
         ({}, REFUSED, "Gres with a quote"),
+        ({}, PLAN_REFUSED, "Gres with a quote"),
         ({}, UNKNOWN_KEY, "can't decode a credential made on this node: invalid credential"),
         ({"scale_failure": FAILURE}, {"scale_register_failure": {**FAILURE, "reason": "later"}}, "no way"),
     ],
