@@ -38,7 +38,8 @@ def failure_of(host: str, facts: Mapping[str, Any], controller: Mapping[str, Any
     answer = (controller.get("scale_credentials") or {}).get(host) or {"ok": True}
     # Only nodes that are to be worked on are planned with the controller.
     planned = controller.get("scale_plan_failure") if (facts.get("slurmd_plan") or {}).get("steps") else None
-    own = facts.get("scale_failure") or refused.get(name) or planned or controller.get("scale_register_failure")
+    lost = LOST.as_dict() if (facts.get("slurmd_service") or {}).get("unreachable") else None
+    own = facts.get("scale_failure") or lost or refused.get(name) or planned or controller.get("scale_register_failure")
     if own or answer["ok"]:
         return own or None
     return Failure(

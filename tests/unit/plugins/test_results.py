@@ -63,6 +63,7 @@ def test_a_node_that_is_not_verified_has_a_reason(controller: dict[str, Any], re
         ({}, {"scale_register_failure": FAILURE}, "no way"),
         ({}, REFUSED, "Gres with a quote"),
         ({}, PLAN_REFUSED, "Gres with a quote"),
+        ({"slurmd_service": {"unreachable": True, "msg": "no route"}}, {}, "The connection was lost"),
         ({}, UNKNOWN_KEY, "can't decode a credential made on this node: invalid credential"),
         ({"scale_failure": FAILURE}, {"scale_register_failure": {**FAILURE, "reason": "later"}}, "no way"),
     ],
