@@ -88,7 +88,8 @@ def read_plugin(path: Path) -> dict[str, Any]:
     }
     documentation = yaml.safe_load(blocks["DOCUMENTATION"])
     for name in documentation.get("extends_documentation_fragment", []):
-        documentation["options"].update(read_fragment(name).get("options", {}))
+        for part, shared in read_fragment(name).items():
+            documentation.setdefault(part, {}).update(shared)
     returned = {name: value for name, value in (yaml.safe_load(blocks.get("RETURN", "")) or {}).items() if value}
     return {
         **documentation,
