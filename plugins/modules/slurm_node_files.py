@@ -194,7 +194,7 @@ import os
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts, word_list
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import (
     Attributes,
     FileError,
@@ -241,13 +241,11 @@ ARGUMENTS = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {
-            "path": {"type": "path", "required": True},
-            "section": {"type": "str", "required": True},
-            "options": {"type": "list", "elements": "str", "required": True},
-            "present": {"type": "list", "elements": "str", "default": []},
-            "absent": {"type": "list", "elements": "str", "default": []},
-        },
+        "options": dict(
+            word_list.ARGUMENTS,
+            present={"type": "list", "elements": "str", "default": []},
+            absent={"type": "list", "elements": "str", "default": []},
+        ),
     },
     "absent": {"type": "list", "elements": "path", "default": []},
 }

@@ -283,6 +283,7 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import word_list
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import probe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
 
@@ -292,11 +293,7 @@ ARGUMENTS = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {
-            "path": {"type": "path", "required": True},
-            "section": {"type": "str", "required": True},
-            "options": {"type": "list", "elements": "str", "required": True},
-        },
+        "options": word_list.ARGUMENTS,
     },
     # The path of the key, not the key.
     "munge_key": {"type": "path", "default": "/etc/munge/munge.key", "no_log": False},

@@ -8,6 +8,12 @@ import re
 from dataclasses import dataclass
 from typing import Iterable, List, Optional, Pattern, Tuple
 
+#: How a module is told of such an option.
+ARGUMENTS = {
+    "path": {"type": "path", "required": True},
+    "section": {"type": "str", "required": True},
+    "options": {"type": "list", "elements": "str", "required": True},
+}
 _SECTION = re.compile(r"^\[([^]]*)\]")
 
 
