@@ -17,16 +17,7 @@ options:
   failure:
     description: The failure that was recorded for the node, with code, reason and remedy; empty when the node is done.
     type: dict
-attributes:
-  action:
-    description: Runs on the control machine as an action; there is no module for the host.
-    support: full
-  check_mode:
-    description: Fails or passes as without check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no diff.
-    support: N/A
+extends_documentation_fragment: [ai_infra.slurm.local_action]
 """
 EXAMPLES = r"""
 - name: Report the result of the node

@@ -31,16 +31,7 @@ options:
     type: list
     elements: dict
     default: []
-attributes:
-  action:
-    description: Runs on the control machine as an action; there is no module for the host.
-    support: full
-  check_mode:
-    description: Fails or passes as without check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no diff.
-    support: N/A
+extends_documentation_fragment: [ai_infra.slurm.local_action]
 """
 EXAMPLES = r"""
 - name: Require a controller in the inventory
