@@ -7,7 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_plan, readiness
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +43,7 @@ class ActionModule(ActionBase):
             }
         )
         variables = task_vars or {}
-        controller, local = (self._facts(variables, host) for host in (options["controller"], "localhost"))
+        controller, local = (facts_of(host, variables["hostvars"]) for host in (options["controller"], "localhost"))
         cluster = controller.get("preflight_cluster") or {}
         node, common = variables["preflight_node"], local.get("scale_common_checks") or []
         made = node_plan.plan(
@@ -64,20 +67,11 @@ class ActionModule(ActionBase):
             checks=options["checks"],
         )
         failures = [
-            {key: found[key] for key in ("code", "reason", "remedy")}
+            Failure(Code(found["code"]), found["reason"], found["remedy"])
             for found in (*common, *made["findings"])
             if not found["ok"]
         ]
-        if failures:
-            said = " ".join(f"{failure['reason']} {failure['remedy']}".strip() for failure in failures)
-            result |= {"failed": True, "msg": said, "failure": failures[0], "failures": failures}
-        return result | made | {"dynamic": options["dynamic"], "changed": False}
-
-    @staticmethod
-    def _facts(variables: Mapping[str, Any], host: str) -> Mapping[str, Any]:
-        """Return what was recorded of a host as it is: facts hold no templates, and a cluster may be large."""
-        known = variables["hostvars"].raw_get(host) if host in variables["hostvars"] else {}
-        return known if isinstance(known, dict) else {}
+        return result | failed(failures) | made | {"dynamic": options["dynamic"], "changed": False}
 
     @staticmethod
     def _reach(variables: Mapping[str, Any], node: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 
 
 class ActionModule(ActionBase):
@@ -26,14 +27,7 @@ class ActionModule(ActionBase):
         failures = [self._failure(found) for found in self._task.args.get("findings") or [] if found]
         if not boolean(self._task.args.get("that", True)):
             failures.insert(0, self._failure(self._task.args))
-        if failures:
-            result |= {
-                "failed": True,
-                "msg": " ".join(failure.message for failure in failures),
-                "failure": failures[0].as_dict(),
-                "failures": [failure.as_dict() for failure in failures],
-            }
-        return result | {"changed": False}
+        return result | failed(failures) | {"changed": False}
 
     def _failure(self, found: Any) -> Failure:
         try:

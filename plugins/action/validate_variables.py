@@ -13,6 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -52,14 +53,7 @@ class ActionModule(ActionBase):
             )
             for problem, hosts in problems.items()
         ]
-        if failures:
-            result |= {
-                "failed": True,
-                "msg": " ".join(failure.message for failure in failures),
-                "failure": failures[0].as_dict(),
-                "failures": [failure.as_dict() for failure in failures],
-            }
-        return result | {"changed": False}
+        return result | failed(failures) | {"changed": False}
 
 
 def read_spec(role: Path) -> dict[str, dict[str, Any]]:

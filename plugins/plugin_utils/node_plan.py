@@ -72,13 +72,16 @@ def plan(
         ready; findings, one per check (check, code, ok, needed, found, reason, remedy); definition or None; and the
         steps in order, of a node that is not ready none.
     """
-    found = {
-        "readiness": readiness.assess(node, cluster, request.limits, reach=reach, take_over=request.take_over),
-        "registration": _registration(request, cluster, joining),
-        "definition": (defined or {}).get("findings") or (),
-        "packages": _packages(request, node, catalog, packages),
-    }
-    findings = [finding for check in CHECKS if check in checks for finding in found[check]]
+    wanted = set(checks)
+    findings: list[Finding] = []
+    if "readiness" in wanted:
+        findings += readiness.assess(node, cluster, request.limits, reach=reach, take_over=request.take_over)
+    if "registration" in wanted:
+        findings += _registration(request, cluster, joining)
+    if "definition" in wanted:
+        findings += (defined or {}).get("findings") or ()
+    if "packages" in wanted:
+        findings += _packages(request, node, catalog, packages)
     ready = all(finding["ok"] for finding in (*common, *findings))
     needed = set(steps)
     return {

@@ -18,7 +18,12 @@ LOST = Failure(
 
 
 def facts_of(host: str, hostvars: Any) -> Mapping[str, Any]:
-    """Return what was recorded of a host as it is: facts hold no templates, and reading them through one is slow."""
+    """Return what was recorded of a host as it is, nothing of an unknown one.
+
+    Facts hold no templates, and reading them through one is slow.
+    """
+    if host not in hostvars:
+        return {}
     known: Mapping[str, Any] = hostvars.raw_get(host) if hasattr(hostvars, "raw_get") else hostvars[host]
     return known
 
