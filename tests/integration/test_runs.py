@@ -362,10 +362,15 @@ def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(s
     handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4328)}))
     wait_for(lambda: processes_with(str(forever(4328))))
     run_dir = scaling.store.run(handle.id).run_dir
-    with scaling.store.begin() as connection:
-        connection.exec_driver_sql("UPDATE runs SET owner_machine = 'elsewhere', lease_until = 1")
-    with Scaling(config) as other:
-        assert other.store.run(handle.id).status is RunStatus.INTERRUPTED
+
+    def ended_by_another_machine():
+        # again when the owner wrote in between, which moves its lease on
+        with scaling.store.begin() as connection:
+            connection.exec_driver_sql("UPDATE runs SET owner_machine = 'elsewhere', lease_until = 1")
+        with Scaling(config) as other:
+            return other.store.run(handle.id).status is RunStatus.INTERRUPTED
+
+    wait_for(ended_by_another_machine)
     run = handle.wait(LIMIT)
     assert (run.status, run.error_code) == (RunStatus.INTERRUPTED, "run-interrupted")
     assert {task.error_code for task in scaling.tasks(run.id)} == {"run-interrupted"}
