@@ -18,9 +18,7 @@ if [ "${1:-lab}" = test ]; then
     need gpg gnupg
     need rpmbuild rpm
     need shellcheck shellcheck
-    need apt-ftparchive apt-utils
-    need createrepo_c createrepo-c
-    need rpmbuild rpm
+    need chromium 'chromium fonts-dejavu-core'
 fi
 missing=''
 for program in $programs; do command -v "$program" > /dev/null || missing="$missing $program"; done
