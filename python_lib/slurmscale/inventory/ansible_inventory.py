@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.errors import ClusterError, NodesError
+from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.inventory.machines import address_of, machine_ids
-from slurmscale.inventory.secrets import unsafe
 from slurmscale.runner.secret_socket import OVERRIDES_VARIABLE, SECRETS_VARIABLE
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurmscale.errors import ClusterError, NodesError
+from slurmscale.inventory.extra_vars import split_secrets
 from slurmscale.inventory.hostlist import MOST_NODES, expand
 from slurmscale.inventory.names import check_cluster, check_host, check_node, check_variables, shown
-from slurmscale.inventory.secrets import has_secret, split_secrets
 from slurmscale.models import Cluster, NodeSpec
+from slurmscale.redaction import has_secret
 
 if TYPE_CHECKING:
     from slurmscale.store.repository import Store

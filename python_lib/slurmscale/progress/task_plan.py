@@ -1,12 +1,8 @@
-"""The plan of a run: which tasks the playbook holds, in order, and what each of them weighs.
+"""The plan of a run: which tasks the playbook holds, in order, and how far a node is that has come to one of them.
 
 Nothing in Ansible's events announces a total, so the collection's callback `slurm_plan` writes one: first an outline of
 the whole playbook, then a line per play (and per batch of `serial`) with the hosts it starts with. All tasks of all
 plays form one line of positions. A node's position is how far it, or the part of the playbook it waits for, has come.
-
-A position weighs the seconds that nodes spent there in earlier runs; at first, those that a task of its phase usually
-takes. A position still ahead counts only as much as nodes used to take part in it, one that a node skipped no longer
-counts for this node at all. In a playbook without phases that never ran, all positions weigh the same.
 """
 
 from __future__ import annotations
@@ -15,32 +11,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from slurmscale.states import Phase
+from slurmscale.progress.task_weights import is_bookkeeping, weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slurmscale.models import Timing
-
-_SECONDS: dict[str, float] = {
-    Phase.PACKAGES: 10.0, Phase.REGISTERING: 3.0, Phase.STARTING: 1.0, Phase.PROVING: 3.0, Phase.DRAINING: 10.0,
-    Phase.REMOVING: 2.0, Phase.SWITCHING: 5.0, Phase.PUBLISHING: 5.0,
-}  # fmt: skip
-"""How long a task that works on a host takes, before runs have shown it; in other phases `_WORK_SECONDS`."""
-_WORK_SECONDS = 0.5
-_BOOKS_SECONDS = 0.1
-_BOOKKEEPING = frozenset(
-    {
-        "add_host", "assert", "debug", "fail", "group_by", "include_vars", "meta", "node_result", "require", "set_fact",
-        "validate_argument_spec",
-    }
-)  # fmt: skip
-"""Actions that work on no host: they decide, remember or tell."""
-
-
-def keeps_books(action: str) -> bool:
-    """Say whether an action works on no host, so that its name tells nobody what is done."""
-    return action.rpartition(".")[2] in _BOOKKEEPING
 
 
 @dataclass(slots=True)
@@ -155,10 +131,10 @@ class TaskPlan:
         Returns:
             0 to 99: that a node is done is only known when the run is finished.
         """
-        weight = 0.0 if skipped else self.weights[position]
-        whole = done + weight + self.remaining_weights[position + 1]
+        here = 0.0 if skipped else self.weights[position]
+        whole = done + here + self.remaining_weights[position + 1]
         # a hair is added, lest 3 of 3 parts become 98 by rounding
-        return min(99, int(99 * (done + weight * inner) / whole + 1e-9)) if whole > 0 else 0
+        return min(99, int(99 * (done + here * inner) / whole + 1e-9)) if whole > 0 else 0
 
     def _add_play(self, line: Mapping[str, Any]) -> None:
         uuid = play_without_batch(line["puuid"])
@@ -191,23 +167,13 @@ class TaskPlan:
 
     def _weigh(self) -> None:
         self.timed = bool(self.timings) or any(task.phase for task in self.tasks)
-        self.weights = [self._weight(task) for task in self.tasks]
+        self.weights = [weight(task, self.timings.get(task.key), timed=self.timed) for task in self.tasks]
         if not any(self.weights):
             self.weights = [1.0] * len(self.tasks)
-        expected = [weight * self._share(task) for weight, task in zip(self.weights, self.tasks, strict=True)]
+        expected = [own * self._share(task) for own, task in zip(self.weights, self.tasks, strict=True)]
         self.remaining_weights = [0.0] * (len(expected) + 1)
         for index in range(len(expected) - 1, -1, -1):
             self.remaining_weights[index] = self.remaining_weights[index + 1] + expected[index]
-
-    def _weight(self, task: PlannedTask) -> float:
-        if task.rescue or task.meta:
-            return 0.0
-        known = self.timings.get(task.key)
-        if known:
-            return known.seconds
-        if not self.timed:
-            return 1.0
-        return _BOOKS_SECONDS if keeps_books(task.action) else _SECONDS.get(task.phase, _WORK_SECONDS)
 
     def _share(self, task: PlannedTask) -> float:
         known = self.timings.get(task.key)
@@ -216,9 +182,9 @@ class TaskPlan:
 
 def _name_bookkeeping(tasks: list[PlannedTask], play: str) -> None:
     """Let bookkeeping be told as the work before it, else as the work after it, or as the play where there is none."""
-    told = next((task.name for task in tasks if not keeps_books(task.action)), play)
+    told = next((task.name for task in tasks if not is_bookkeeping(task.action)), play)
     for task in tasks:
-        if keeps_books(task.action):
+        if is_bookkeeping(task.action):
             task.step = told
         else:
             told = task.name

@@ -24,7 +24,8 @@ from slurmscale.progress.durations import TaskDurations
 from slurmscale.progress.events import Event, Kind, Outcome, failure_of, reported_failure, shortened
 from slurmscale.progress.node_progress import NodeProgress, RoleMilestones
 from slurmscale.progress.outcome import NODE_RESULT, final_state
-from slurmscale.progress.task_plan import TaskPlan, keeps_books
+from slurmscale.progress.task_plan import TaskPlan
+from slurmscale.progress.task_weights import is_bookkeeping
 from slurmscale.states import ACTIVE, TaskStatus
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ class Tracker:
         """Say what a node does, in the words of its task; what only keeps the books goes unsaid."""
         position = self.plan.positions.get(event.task_uuid)
         if position is None:
-            node.step = node.step if keeps_books(event.action) else event.task
+            node.step = node.step if is_bookkeeping(event.action) else event.task
         else:
             task = self.plan.tasks[position]
             node.phase, node.step = task.phase, task.step or event.task

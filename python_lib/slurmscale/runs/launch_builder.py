@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from slurmscale import settings
 from slurmscale.errors import NodesError, RefusedError
 from slurmscale.inventory import ansible_inventory as inventories
-from slurmscale.inventory import secrets as secret_values
 from slurmscale.inventory import vault
 from slurmscale.inventory.ansible_inventory import CONTROLLER, Inventory
+from slurmscale.inventory.extra_vars import references, split_secrets, unsafe
 from slurmscale.inventory.names import check_credentials, check_host, check_variables, shown
-from slurmscale.inventory.secrets import Redactor
 from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation, Scope
+from slurmscale.redaction import Redactor
 from slurmscale.runner import processes, project
 from slurmscale.runner.protocol import Launch
 from slurmscale.runner.secret_socket import SecretSocket
@@ -81,7 +81,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
     own = config.vault_password
     vault_password = request.options.vault_password or (own.get_secret_value() if own else None)
     known = _known(request, environment, vault_password)
-    plain_vars, secret_vars = secret_values.split_secrets(request.options.extra_vars)
+    plain_vars, secret_vars = split_secrets(request.options.extra_vars)
     run = _run(config, request, _hosts(request, known), plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
     levels = (cluster.credentials, options.credentials, config.credentials)
@@ -90,7 +90,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
         added=inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars),
-        extra_vars=secret_values.unsafe(plain_vars) | secret_values.references(secret_vars) | _fixed_vars(request, run),
+        extra_vars=unsafe(plain_vars) | references(secret_vars) | _fixed_vars(request, run),
         forks=run.forks,
         check=options.check,
         timeout=options.timeout,

@@ -16,7 +16,7 @@ from slurmscale.cli import options as common
 from slurmscale.cli import run_commands as work
 from slurmscale.cli.live_display import RunView
 from slurmscale.errors import RefusedError
-from slurmscale.inventory.secrets import unsafe
+from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.models import Counts, Failure, NodeSpec, Notice, TaskChange
 from slurmscale.runner.fake import FakeJob
 from slurmscale.scaling import Scaling

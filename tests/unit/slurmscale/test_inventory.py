@@ -10,11 +10,11 @@ from slurmscale.errors import ClusterError, NodesError, OverlapError, ProjectErr
 from slurmscale.inventory import ansible_inventory as inventory
 from slurmscale.inventory import hostlist as nodes
 from slurmscale.inventory import registry as clusters
-from slurmscale.inventory import secrets
 from slurmscale.inventory.ansible_inventory import Inventory
-from slurmscale.inventory.secrets import Redactor, unsafe
+from slurmscale.inventory.extra_vars import references, split_secrets, unsafe
 from slurmscale.models import Cluster, Credentials, NodeSpec
 from slurmscale.operations import Operation
+from slurmscale.redaction import Redactor, is_secret
 from slurmscale.runner import project
 from slurmscale.store.repository import Store
 
@@ -96,13 +96,13 @@ def test_a_cluster_without_inventory_is_described_by_its_fields():
     ],
 )  # fmt: skip
 def test_secrets_are_known_by_their_names(name, secret):
-    assert secrets.is_secret(name) is secret
+    assert is_secret(name) is secret
 
 
 def test_secret_extra_variables_become_references():
-    plain, secret = secrets.split_secrets({"size": 1, "ansible_password": "x"})
+    plain, secret = split_secrets({"size": 1, "ansible_password": "x"})
     assert (plain, secret) == ({"size": 1}, {"ansible_password": "x"})
-    assert secrets.references(secret) == {"ansible_password": "{{ slurmscale_secrets['ansible_password'] }}"}
+    assert references(secret) == {"ansible_password": "{{ slurmscale_secrets['ansible_password'] }}"}
 
 
 def test_the_redactor_masks_secrets_wherever_they_were_found():

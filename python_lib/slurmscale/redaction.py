@@ -1,4 +1,4 @@
-"""Which variables are secret, and how they are masked wherever they turn up in a text."""
+"""Which variables are secret, and how secrets are masked wherever they turn up in a text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import base64
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-from slurmscale.runner.secret_socket import SECRETS_VARIABLE
 from slurmscale.text import clean
 
 _SECRET_NAME = re.compile(
@@ -37,26 +36,6 @@ def has_secret(name: str, value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(has_secret("", item) for item in value)
     return isinstance(value, str) and bool(_URL_PASSWORD.search(value))
-
-
-def split_secrets(extra_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split extra variables into what may be written down and what must stay in memory."""
-    secret = {name: value for name, value in extra_vars.items() if has_secret(name, value)}
-    return {name: value for name, value in extra_vars.items() if name not in secret}, secret
-
-
-def references(secret_vars: Iterable[str]) -> dict[str, str]:
-    """Return extra variables that point at the secrets in the dynamic inventory."""
-    return {name: f"{{{{ {SECRETS_VARIABLE}['{name}'] }}}}" for name in secret_vars}
-
-
-def unsafe(value: Any) -> Any:
-    """Return a value of a caller in the form in which Ansible takes texts as they are, and no text for a template."""
-    if isinstance(value, str):
-        return {"__ansible_unsafe": value}
-    if isinstance(value, Mapping):
-        return {key: unsafe(item) for key, item in value.items()}
-    return [unsafe(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Redactor:
