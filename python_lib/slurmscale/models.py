@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurmscale.states import ACTIVE, FAILED, SUCCEEDED, RunStatus, TaskStatus
+from slurmscale.states import ACTIVE, FAILED, JOB_ENDED, SUCCEEDED, RunStatus, TaskStatus
 
 if TYPE_CHECKING:
     from slurmscale.operations import Operation
@@ -312,3 +312,49 @@ class Notice:
     tasks: tuple[TaskChange, ...] = ()
     remaining: float | None = None
     error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmJob:
+    """A job on a cluster, as Slurm described it when it was asked last.
+
+    Attributes:
+        id: Ours; `CLUSTER:JOBID` for a job that was not submitted from here.
+        cluster: Name of the cluster.
+        job_id: Slurm's.
+        name: Name of the job.
+        user: The user it belongs to, on the cluster.
+        partition: Where it is or was.
+        state: As Slurm says it, such as PENDING or COMPLETED.
+        reason: Why it is in that state, as Slurm says it.
+        exit_code: code:signal; empty until it has ended.
+        nodes: Where it runs or ran, in Slurm's syntax.
+        batch_host: The node on which its script runs or ran.
+        output: Path of its output, on that node.
+        lost: It left the queue and no accounting knows it: `state` is what was seen last, and its end is unknown.
+        submitted_at: Seconds since the epoch; likewise the following ones.
+        seen_at: When Slurm described it last.
+        asked_at: When Slurm was asked for it last.
+    """
+
+    id: str
+    cluster: str
+    job_id: str
+    name: str = ""
+    user: str = ""
+    partition: str = ""
+    state: str = ""
+    reason: str = ""
+    exit_code: str = ""
+    nodes: str = ""
+    batch_host: str = ""
+    output: str = ""
+    lost: bool = False
+    submitted_at: float = 0.0
+    seen_at: float = 0.0
+    asked_at: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be learned of it."""
+        return self.lost or self.state in JOB_ENDED

@@ -46,6 +46,14 @@ class RunStatus(StrEnum):
 
 RUN_ACTIVE = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 
+JOB_ENDED = frozenset(
+    {
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+        *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+    }
+)
+"""States of a job, in Slurm's words, from which it does not come back."""
+
 
 class Phase(StrEnum):
     """What a run does with a node at the moment.

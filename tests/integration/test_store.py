@@ -11,12 +11,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError, StoreUnavailableError
-from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, TaskChange, Timing
+from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, SlurmJob, TaskChange, Timing
 from slurmscale.operations import Operation
 from slurmscale.report import scaling_status
 from slurmscale.runner.processes import owner
 from slurmscale.runs.recovery import keep_result, record_kept_results, recover
 from slurmscale.states import RunStatus, TaskStatus
+from slurmscale.store.jobs import JobRecords
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import error_columns, metadata, row_of_change, row_of_log_line
 from slurmscale.store.writer import Writer
@@ -534,3 +535,38 @@ def test_old_logs_and_timings_are_deleted_and_what_came_of_the_runs_stays(store)
     assert store.timings("kind") == {"install": (1.0, 1.0)}
     store.delete_logs(time.time() + 1)
     assert store.timings("kind") == {}
+
+
+def test_jobs_are_found_by_our_id_its_beginning_and_by_slurms(store):
+    records = JobRecords(store)
+    jobs = [
+        SlurmJob("20260101-120000-a1b2c3", "lab", "12", state="RUNNING", submitted_at=1),
+        SlurmJob("20260101-120001-123456", "lab", "13", state="COMPLETED", submitted_at=2),
+        SlurmJob("20260102-120000-a1ffff", "far", "12", state="PENDING", submitted_at=3),
+    ]
+    for job in jobs:
+        records.add(job)
+    assert records.newest() == jobs[::-1]
+    assert records.newest(limit=1, cluster="lab") == [jobs[1]]
+    assert records.like("20260101-120000-a1b2c3") == [jobs[0]]
+    assert records.like("a1") == [jobs[2], jobs[0]]
+    assert records.like("a1b") == [jobs[0]]
+    assert records.like("12") == [jobs[2], jobs[0]]
+    assert records.like("12", "lab") == [jobs[0]]
+    assert records.like("%") == records.like("x") == []
+
+
+def test_what_is_known_of_a_job_is_not_replaced_by_what_is_older(store):
+    records = JobRecords(store)
+    job = SlurmJob("j1", "lab", "12", state="RUNNING", asked_at=10)
+    records.add(job)
+    ended = dataclasses.replace(job, state="COMPLETED", exit_code="0:0", asked_at=20)
+    records.update([ended])
+    records.update([dataclasses.replace(job, asked_at=15)])
+    assert records.newest() == [ended]
+    lost = SlurmJob("j2", "lab", "13", state="RUNNING", lost=True)
+    waiting = SlurmJob("j3", "lab", "14", state="PENDING")
+    for one in (lost, waiting):
+        records.add(one)
+    assert records.live("lab") == [waiting]
+    assert records.live("far") == []

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, TaskChange
+from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, SlurmJob, Task, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus, TaskStatus
 
@@ -160,11 +160,36 @@ timings = Table(
     Column("created_at", Float, nullable=False),
 )
 
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("cluster", String(255), nullable=False),
+    Column("job_id", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("user", String(255), nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("exit_code", String(32), nullable=False),
+    Column("nodes", Text, nullable=False),
+    Column("batch_host", String(255), nullable=False),
+    Column("output", Text, nullable=False),
+    Column("lost", Boolean, nullable=False),
+    Column("submitted_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Index("ix_jobs_submitted_at", "submitted_at"),
+    Index("ix_jobs_cluster_job", "cluster", "job_id"),
+)
+
 COUNTS = tuple(Counts.__dataclass_fields__)
 """Columns of runs that hold the counts of its tasks."""
 
 
-def _fields(record: Cluster | Counts | LogLine | Run | TaskChange, leave_out: Collection[str] = ()) -> dict[str, Any]:
+def _fields(
+    record: Cluster | Counts | LogLine | Run | SlurmJob | TaskChange, leave_out: Collection[str] = ()
+) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__ if name not in leave_out}
 
 
@@ -252,3 +277,13 @@ def row_of_cluster(cluster: Cluster) -> dict[str, Any]:
     """Make the columns of a cluster that its user states, but for the name and what is secret."""
     row = _fields(cluster, leave_out={"name", "credentials", "created_at"})
     return row | {"apphub_urls": list(cluster.apphub_urls)}
+
+
+def job_of_row(row: RowMapping) -> SlurmJob:
+    """Make a job of its row."""
+    return SlurmJob(**dict(row))
+
+
+def row_of_job(job: SlurmJob) -> dict[str, Any]:
+    """Make the row of a job."""
+    return _fields(job)
