@@ -156,6 +156,13 @@ class Run:
             what has to be given again.
         claims: The machines, one per node and in the same order; no two runs at work have one in common. When empty,
             the nodes' names within the cluster.
+        revision: One higher with each batch that is written into the run's records; what `Store.run_changes` goes by.
+        queued: Whether any process may take up the work, and another one when the first is lost.
+        attempt: How often a process has taken up the run's work; 0 while it waits for the first one.
+        worker: The process at work on it, as people name it.
+        requested_by: The user of a service who asked for it.
+        request: What was asked for, without secrets, so that another process can take it up.
+        explanation: What became of earlier attempts, as a sentence.
     """
 
     id: str
@@ -189,6 +196,13 @@ class Run:
     claims: tuple[str, ...] = ()
     run_dir: str | None = None
     cancel_requested: bool = False
+    revision: int = 1
+    queued: bool = False
+    attempt: int = 0
+    worker: str | None = None
+    requested_by: str | None = None
+    request: dict[str, Any] = field(default_factory=dict, repr=False)
+    explanation: str | None = None
 
     @property
     def error(self) -> Failure | None:
@@ -203,6 +217,7 @@ class Task:
     Attributes:
         phase: What the run does with the node, one of `states.Phase`; empty before the first one and after the last.
         step: The same more closely, in the words of the playbook.
+        revision: The run's revision that changed the task last.
     """
 
     id: int
@@ -221,6 +236,7 @@ class Task:
     updated_at: float
     started_at: float | None = None
     completed_at: float | None = None
+    revision: int = 1
 
     @property
     def error(self) -> Failure | None:

@@ -81,6 +81,16 @@ class Database:
             connection.commit()
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one state of the database from its first statement to its last."""
+        with self.engine.connect() as connection:
+            if self.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
     def explained(self, action: str) -> Iterator[None]:
         """Turn errors of the database into a StoreError that says what to do."""
         try:

@@ -40,15 +40,19 @@ from slurmscale.store.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, RowMapping
 
 LEASE_SECONDS = 60.0
 """How long the owner of a run may stay silent before others take it for gone."""
 _LEARN_FROM = 5
 """Earlier runs whose timings count; older ones describe machines and roles of the past."""
 
+_NEXT = {"revision": runs.c.revision + 1}
+"""Whoever raises the revision holds the run's row until the commit, so revisions commit in their order."""
 _UPDATE_TASK = (
-    update(tasks).where(tasks.c.id == bindparam("b_id")).values({name: bindparam(name) for name in CHANGING_COLUMNS})
+    update(tasks)
+    .where(tasks.c.id == bindparam("b_id"))
+    .values({"revision": bindparam("b_revision")} | {name: bindparam(name) for name in CHANGING_COLUMNS})
 )
 
 
@@ -104,13 +108,7 @@ class Store(Database):
         Raises:
             RunLostError: The run has ended, or is another process's; nothing was written.
         """
-        with self.explained("write"), self.begin() as connection:
-            # first, for it locks the run against whoever ends it
-            self._write_own(connection, run, RUN_ACTIVE, values)
-            if changes:
-                connection.execute(_UPDATE_TASK, list(changes))
-            if lines:
-                connection.execute(insert(log_lines), list(lines))
+        self._record(run, RUN_ACTIVE, changes, lines, values)
 
     def record_late(
         self, run: Run, changes: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]], **values: Any
@@ -120,25 +118,36 @@ class Store(Database):
         Raises:
             RunLostError: There is no such run, or its result is known.
         """
+        self._record(run, RUN_ACTIVE | {RunStatus.INTERRUPTED}, changes, lines, values)
+
+    def _record(
+        self,
+        run: Run,
+        statuses: Iterable[RunStatus],
+        changes: Sequence[Mapping[str, Any]],
+        lines: Sequence[Mapping[str, Any]],
+        values: Mapping[str, Any],
+    ) -> None:
+        own = {"updated_at": time.time(), **values, "lease_until": self.now + LEASE_SECONDS}
+        if changes or lines or values:
+            # else its owner only shows that it lives
+            own |= _NEXT
         with self.explained("write"), self.begin() as connection:
-            self._write_own(connection, run, RUN_ACTIVE | {RunStatus.INTERRUPTED}, values)
+            # first, for it locks the run against whoever ends it
+            revision = connection.execute(
+                update(runs)
+                .where(runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(statuses))
+                .values(**own)
+                .returning(runs.c.revision)
+            ).scalar()
+            if revision is None:
+                raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
+            if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
+                connection.execute(delete(claims).where(claims.c.run_id == run.id))
             if changes:
-                connection.execute(_UPDATE_TASK, list(changes))
+                connection.execute(_UPDATE_TASK, [{**change, "b_revision": revision} for change in changes])
             if lines:
                 connection.execute(insert(log_lines), list(lines))
-
-    def _write_own(
-        self, connection: Connection, run: Run, statuses: Iterable[RunStatus], values: Mapping[str, Any]
-    ) -> None:
-        written = connection.execute(
-            update(runs)
-            .where(runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(statuses))
-            .values(**{"updated_at": time.time(), **values, "lease_until": self.now + LEASE_SECONDS})
-        ).rowcount
-        if not written:
-            raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
-        if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
-            connection.execute(delete(claims).where(claims.c.run_id == run.id))
 
     def end_run(self, run: Run, status: RunStatus, error: Failure, *, only_if_expired: bool = False) -> bool:
         """End a run from outside: its active tasks become failed with its error, its nodes are free.
@@ -156,14 +165,17 @@ class Store(Database):
         own = [runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(RUN_ACTIVE)]
         if only_if_expired:
             own.append(runs.c.lease_until < self.now)
-        ended = {"status": status, "completed_at": now, "updated_at": now, **error_columns(error)}
+        ended = {"completed_at": now, "updated_at": now, **error_columns(error)}
         with self.explained("write"), self.begin() as connection:
-            if not connection.execute(update(runs).where(*own).values(**ended)).rowcount:
+            revision = connection.execute(
+                update(runs).where(*own).values(status=status, **ended, **_NEXT).returning(runs.c.revision)
+            ).scalar()
+            if revision is None:
                 return False
             connection.execute(
                 update(tasks)
                 .where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))
-                .values(status=TaskStatus.FAILED, completed_at=now, updated_at=now, **error_columns(error))
+                .values(status=TaskStatus.FAILED, revision=revision, **ended)
             )
             counts = _count(connection, run.id)
             connection.execute(update(runs).where(runs.c.id == run.id).values(**row_of_counts(counts)))
@@ -173,7 +185,7 @@ class Store(Database):
     def request_cancel(self, run_id: str) -> None:
         """Ask the process that owns a run to cancel it."""
         with self.explained("write"), self.begin() as connection:
-            connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_requested=True))
+            connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_requested=True, **_NEXT))
 
     def cancel_requested(self, run: Run) -> bool:
         """Say whether somebody asked for the run to be cancelled.
@@ -209,9 +221,28 @@ class Store(Database):
         """Return a run; raises NotFoundError."""
         with self.explained("read"), self.engine.connect() as connection:
             row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
-        if row is None:
-            raise NotFoundError(f"There is no run {run_id}. `slurmscale runs` lists the runs there are.")
-        return run_of_row(row)
+        return _found_run(run_id, row)
+
+    def run_changes(self, run_id: str, after: int = 0) -> tuple[Run, list[Task]]:
+        """Return a run and what changed of it, as of one moment.
+
+        Args:
+            run_id: The run.
+            after: The revision that the caller knows already; 0 for all tasks.
+
+        Returns:
+            The run, whose revision is what to go on from, and the tasks that changed later than `after`, in the order
+            of its nodes.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        changed = select(tasks).where(tasks.c.run_id == run_id, tasks.c.revision > after).order_by(tasks.c.id)
+        with self.explained("read"), self.snapshot() as connection:
+            run = _found_run(run_id, connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first())
+            if run.revision <= after:
+                return run, []
+            return run, [task_of_row(row) for row in connection.execute(changed).mappings()]
 
     def runs(
         self, *, limit: int | None = None, since: float | None = None, active: bool = False, cluster: str | None = None
@@ -363,6 +394,12 @@ class Store(Database):
         self.cluster(name)
         with self.explained("write"), self.begin() as connection:
             connection.execute(delete(clusters).where(clusters.c.name == name))
+
+
+def _found_run(run_id: str, row: RowMapping | None) -> Run:
+    if row is None:
+        raise NotFoundError(f"There is no run {run_id}. `slurmscale runs` lists the runs there are.")
+    return run_of_row(row)
 
 
 def _claims(run: Run) -> dict[str, str]:

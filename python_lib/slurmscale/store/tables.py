@@ -2,7 +2,9 @@
 
 Times are seconds since the epoch: the same in every database, and fast to read.
 `runs` carries the counts of its tasks, written in the same transaction as the tasks themselves: the scaling status
-reads a handful of runs instead of counting a million tasks. `claims` is what keeps two runs off the same node.
+reads a handful of runs instead of counting a million tasks. Each batch that is written raises the run's `revision`, and
+the tasks it changes carry the new one: what changed since a revision is one query. `claims` is what keeps two runs off
+the same node.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -91,6 +94,13 @@ runs = Table(
     Column("lease_until", Float),
     Column("run_dir", Text),
     Column("cancel_requested", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False, server_default="1"),
+    Column("queued", Boolean, nullable=False, server_default=false()),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("worker", String(255)),
+    Column("requested_by", String(255)),
+    Column("request", JSON, nullable=False, server_default="{}"),
+    Column("explanation", Text),
     Index("ix_runs_created_at", "created_at"),
     Index("ix_runs_status", "status"),
 )
@@ -114,7 +124,9 @@ tasks = Table(
     Column("updated_at", Float, nullable=False),
     Column("started_at", Float),
     Column("completed_at", Float),
+    Column("revision", BigInteger, nullable=False, server_default="1"),
     Index("ix_tasks_run_node", "run_id", "node", unique=True),
+    Index("ix_tasks_run_revision", "run_id", "revision"),
     Index("ix_tasks_node", "node"),
     Index("ix_tasks_active", "updated_at", sqlite_where=text(ACTIVE_SQL), postgresql_where=text(ACTIVE_SQL)),
 )
