@@ -16,6 +16,9 @@ _SECRET_NAME = re.compile(
     r"(pass|passwd|password|passphrase|secret|token|credential|api_?key|private_key|munge_key)s?_?\d*$", re.IGNORECASE
 )
 _URL_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:([^/\s]+)@")
+_URL_TOKEN = re.compile(r"https?://([^/\s:@]{16,})@", re.IGNORECASE)
+"""A user without a password; a shorter one is a name, and to mask names would make logs useless."""
+_URL_QUERY = re.compile(r"[?&;]([^=&;#\s]+)=([^&;#\s]+)")
 _SHORTEST_SECRET = 4
 _SHORTEST_PART = 8
 """What is masked though it is only a part of a secret: a line of a key, the middle of a base64 text."""
@@ -28,14 +31,22 @@ def is_secret(name: str) -> bool:
 
 
 def has_secret(name: str, value: Any) -> bool:
-    """Say whether a variable is secret, or holds something secret: a nested one, or a URL with a password."""
+    """Say whether a variable is secret, or holds something secret: a nested one, or a URL with a password or token."""
     if is_secret(name):
         return True
     if isinstance(value, Mapping):
         return any(has_secret(str(key), item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return any(has_secret("", item) for item in value)
-    return isinstance(value, str) and bool(_URL_PASSWORD.search(value))
+    return isinstance(value, str) and bool(_in_urls(value))
+
+
+def _in_urls(text: str) -> list[str]:
+    """Return the secrets in the URLs of a text: passwords, tokens in the place of a user, and tokens in the query."""
+    if "://" not in text:
+        return []
+    in_query = [value for name, value in _URL_QUERY.findall(text) if is_secret(name)]
+    return [*_URL_PASSWORD.findall(text), *_URL_TOKEN.findall(text), *in_query]
 
 
 class Redactor:
@@ -69,7 +80,7 @@ class Redactor:
                 self._collect(item, name, literal=literal)
         elif isinstance(value, str | int | float) and not isinstance(value, bool):
             text = str(value)
-            found = [text] if is_secret(name) else _URL_PASSWORD.findall(text)
+            found = [text] if is_secret(name) else _in_urls(text)
             # masking very short texts would mask the alphabet
             self._secrets |= {
                 one

@@ -95,7 +95,8 @@ def add(store: Store, cluster: Cluster) -> None:
         check_host(cluster.controller)
     check_variables(cluster.variables)
     plain, secret = split_secrets(cluster.variables)
-    secret_urls = [shown(url.rpartition("@")[2]) for url in cluster.apphub_urls if has_secret("", url)]
+    with_secret = (url for url in cluster.apphub_urls if has_secret("", url))
+    secret_urls = [shown(url.rpartition("@")[2].partition("?")[0]) for url in with_secret]
     if secret or secret_urls:
         raise ClusterError(
             f"{', '.join([*secret, *secret_urls])} looks like a secret or holds one, and clusters are kept without"

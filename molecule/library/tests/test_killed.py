@@ -1,0 +1,255 @@
+"""Kills anything of a run at any moment: the next start ends what is left, the next run finishes the work.
+
+LAB_KILLS says how often, LAB_SEED repeats what was seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from slurmscale.runner.processes import artifacts_dir
+from slurmscale.scaling import Scaling
+from slurmscale.settings import Settings
+from slurmscale.states import RunStatus
+from testing import INVENTORY, ROOT, lab_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testinfra.host import Host
+
+Usual = dict[tuple[str, ...], dict[str, set[str]]]
+SEED = int(os.environ.get("LAB_SEED") or random.SystemRandom().randrange(2**32))
+KILLS = int(os.environ.get("LAB_KILLS") or 6)
+CLUSTER = str(INVENTORY / "hosts.yml")
+NODES = ("rocky3", "ubuntu3")
+HOSTS = ("ctl1", *NODES)
+LIMIT = 300
+# Modules and what they have started; nothing else on these machines is called so.
+AT_WORK = "pgrep --list-full '^(python|platform-python|apt|dpkg|dnf|rpm|sudo)'"
+KILL_WORK = AT_WORK.replace("pgrep --list-full", "pkill -KILL")
+# Everything but what a machine writes by itself and what belongs to an installed package.
+FILES = r"""
+find / /dev/shm \( -path /proc -o -path /sys -o -path /dev -o -path /run/systemd -o -path /run/user -o -path /run/log
+ -o -path /var/log -o -path /var/cache -o -path /var/spool -o -path '/var/lib/[adr]*' -o -path '*/systemd-private-*'
+ -o -name __pycache__ \) -prune -o -print"""
+LOCKS = {
+    "rocky3": "rpm --query --all --queryformat '%{NAME}.%{ARCH}\n' slurm* munge* | sort | uniq --repeated",
+    "ubuntu3": "dpkg --audit; apt-get check --quiet --quiet",
+}
+"""Prints what an installation left that was cut off, and fails while something holds a lock."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the command works: nobody else writes in these directories."""
+
+    home: Path
+    temporary: Path
+    data: Path
+    output: Path
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command with nodes and cluster."""
+        # A file, as ssh's connections hold a pipe open.
+        with self.output.open("w", encoding="utf-8") as output:
+            return subprocess.Popen(
+                ["slurmscale", *arguments, ",".join(NODES), "-i", CLUSTER],
+                env=os.environ
+                | {"HOME": str(self.home), "TMPDIR": str(self.temporary), "SLURMSCALE_DATA_DIR": str(self.data)}
+                | {"SLURMSCALE_PROJECT_DIR": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+                text=True,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def complete(self, *arguments: str) -> None:
+        """Run the command to its end, which has to be a good one."""
+        with self.start(*arguments) as process:
+            try:
+                process.wait(LIMIT)
+            finally:
+                process.kill()
+        assert process.returncode == 0, self.output.read_text()
+
+    def library(self) -> Scaling:
+        """Return the library as the next start has it."""
+        return Scaling(Settings(data_dir=self.data, project_dir=ROOT))
+
+
+UP = ("up",)
+DOWN = ("down", "--yes", "--uninstall")
+SECONDS = {UP: 25, DOWN: 12}
+"""What each takes."""
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    # Not one of pytest's: ssh's control sockets lie in it, whose paths have at most 108 characters.
+    base = Path(tempfile.mkdtemp(prefix="lab-"))
+    made = Place(base / "home", base / "tmp", base / "data", base / "output")
+    for path in (made.home, made.temporary, made.data):
+        path.mkdir(mode=0o700)
+    yield made
+    shutil.rmtree(base)
+
+
+def files(host: str) -> set[str]:
+    return set(lab_host(host).run(FILES.replace("\n", "")).stdout.splitlines())
+
+
+def local_files(place: Place) -> set[str]:
+    return {str(path) for folder in (place.home, place.temporary) for path in folder.rglob("*") if not path.is_dir()}
+
+
+@pytest.fixture(scope="module")
+def usual(place: Place) -> Usual:
+    """Return which files there are after each operation when nothing was killed."""
+    found: Usual = {}
+    # The second time, as the first makes what stays, such as directories for caches.
+    for _ in range(2):
+        for operation in (UP, DOWN):
+            place.complete(*operation)
+            found[operation] = {host: files(host) for host in HOSTS}
+    return found
+
+
+def run_processes(command: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        return [process for process in psutil.Process(command.pid).children(recursive=True) if process.cmdline()]
+    except psutil.Error:
+        return []
+
+
+def playbooks(command: subprocess.Popen[str]) -> list[int]:
+    """Return ansible-playbook and its forks."""
+    found = []
+    for process in run_processes(command):
+        with contextlib.suppress(psutil.Error):
+            if any(part.endswith("ansible-playbook") for part in process.cmdline()[:2]):
+                found.append(process.pid)
+    return found
+
+
+def ours(place: Place) -> list[psutil.Process]:
+    """Return all processes of the runs on this machine, which name the directory for temporary files."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(place.temporary) in part for part in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def kill(pids: list[int]) -> bool:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return bool(pids)
+
+
+def kill_command(command: subprocess.Popen[str], _: Place) -> bool:
+    return kill([command.pid])
+
+
+def kill_main(command: subprocess.Popen[str], _: Place) -> bool:
+    return kill(playbooks(command)[:1])
+
+
+def kill_fork(command: subprocess.Popen[str], _: Place) -> bool:
+    return kill(playbooks(command)[1:][:1])
+
+
+def kill_connections(_: subprocess.Popen[str], place: Place) -> bool:
+    return kill([process.pid for process in ours(place) if process.name() == "ssh"])
+
+
+def kill_here(command: subprocess.Popen[str], place: Place) -> bool:
+    return kill([command.pid, *(process.pid for process in (*run_processes(command), *ours(place)))])
+
+
+def kill_modules(_command: subprocess.Popen[str], _place: Place) -> bool:
+    return any([lab_host(host).run(KILL_WORK).rc == 0 for host in HOSTS])  # noqa: C419 - on each of them
+
+
+def kill_everything(command: subprocess.Popen[str], place: Place) -> bool:
+    kill_here(command, place)
+    return kill_modules(command, place)
+
+
+Way = Callable[[subprocess.Popen[str], Place], bool]
+WAYS: tuple[Way, ...] = (
+    kill_command, kill_modules, kill_everything, kill_main, kill_here, kill_fork, kill_connections,
+)  # fmt: skip
+
+
+def kill_at(command: subprocess.Popen[str], place: Place, way: Way, seconds: float) -> float:
+    """Kill after some seconds, or when there is something to kill; return when it was done."""
+    begun = time.monotonic()
+    while command.poll() is None:
+        if time.monotonic() - begun > seconds and way(command, place):
+            return time.monotonic() - begun
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+def nothing_left(place: Place, usual: dict[str, set[str]]) -> None:
+    for host, before in usual.items():
+        assert files(host) - before == set(), host
+    for host in HOSTS:
+        assert lab_host(host).run(AT_WORK).stdout == "", host
+    for host, command in LOCKS.items():
+        found = lab_host(host).run(command)
+        assert (found.rc, found.stdout) == (0, ""), f"{host}: {found.stdout}{found.stderr}"
+    assert local_files(place) == set()
+    with place.library() as library:
+        for run in library.runs(limit=1000):
+            assert run.status is not RunStatus.RUNNING
+            assert run.run_dir
+            assert not artifacts_dir(Path(run.run_dir)).exists()
+    assert ours(place) == []
+
+
+def moments() -> Iterator[tuple[int, Way, float]]:
+    generator = random.Random(SEED)  # noqa: S311 - to be repeated
+    for number in range(KILLS):
+        yield number, WAYS[number % len(WAYS)], generator.random()
+
+
+@pytest.mark.parametrize("moment", moments(), ids=lambda moment: f"{moment[1].__name__}-{moment[2]:.3f}")
+def test_what_was_killed_is_finished_by_the_next_run(
+    place: Place, usual: Usual, ctl1: Host, moment: tuple[int, Way, float]
+) -> None:
+    number, way, part = moment
+    operation = DOWN if number % 2 else UP
+    print(f"LAB_SEED={SEED} LAB_KILLS={KILLS}: {number}, {operation[0]}, {way.__name__}")  # noqa: T201 - to repeat it
+    with place.start(*operation) as command:
+        try:
+            at = kill_at(command, place, way, part * SECONDS[operation])
+            command.wait(LIMIT)
+        finally:
+            command.kill()
+    print(f"killed after {at:.1f} s\n{place.output.read_text()}")  # noqa: T201 - likewise
+    place.complete(*operation)
+    nothing_left(place, usual[operation])
+    states = ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").split("\n")
+    assert sorted(states) == ([""] if operation is DOWN else [f"{node} idle" for node in NODES])
+    assert "is UP" in ctl1.check_output("scontrol ping")
