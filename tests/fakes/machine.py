@@ -1,8 +1,8 @@
-"""A machine as /proc, /sys, /dev and /etc show it, in a directory that stands for its root."""
+"""A machine: as /proc, /sys, /dev and /etc show it, in a directory that stands for its root; and as its facts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +75,21 @@ class Machine:
         """Add files to /dev."""
         for name in names:
             self.write(f"dev/{name}")
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    """Return what slurm_node_probe tells of a bare machine that can become a node."""
+    known = {
+        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky", "arch": "x86_64"},
+        "uid": 0,
+        "hostname": "n7",
+        "hardware": {"cpus": 4, "real_memory": 8000},
+        "python": "3.9.18",
+        "slurm_version": None,
+        "time": 1000.0,
+        "control_time": 1000.0,
+        "users": {"slurm": None, "munge": None},
+        "disks": {"/var": 5000},
+        "services": {"slurmd": {"active": None}},
+    }
+    return {**known, **changes}

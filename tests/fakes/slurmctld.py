@@ -1,29 +1,41 @@
-"""Fake controllers: one in the process of the test, one made of programs; and a clock."""
+"""A fake slurmctld with the commands that ask and manage it, and a clock."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import register_nodes
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CONF = "ClusterName=t\nSlurmctldParameters=enable_configless\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
+_PROGRAMS = ("scontrol", "squeue", "systemctl", "journalctl")
+#: What a fake in another process has to know; see FakeSlurmctld.install.
+_STATE = ("nodes", "jobs", "calls", "up", "version", "pid", "loads", "loaded", "dies", "slow")
+
 
 class Clock:
     """Time that passes only by sleeping, with things that happen meanwhile."""
+
+    strftime = staticmethod(time.strftime)
 
     def __init__(self) -> None:
         self.now = 0.0
         self.events: list[tuple[float, Callable[[], None]]] = []
 
-    def monotonic(self) -> float:
+    def time(self) -> float:
         return self.now
+
+    monotonic = time
 
     def at(self, seconds: float, event: Callable[[], None]) -> None:
         self.events.append((seconds, event))
@@ -36,16 +48,33 @@ class Clock:
             event()
 
 
-class FakeSlurm:
-    """A controller that answers scontrol, squeue, sbatch, scancel and sacct as the real ones do."""
+class FakeSlurmctld:
+    """A slurmctld that has read a slurm.conf, and answers Slurm's commands and those of systemd as the real ones do.
 
-    def __init__(self) -> None:
+    A slurm.conf with the word Deadly ends it, one with DiesLater a moment after it was started, and one with Unparsable
+    is refused by its parser.
+
+    Args:
+        home: An empty directory; slurm.conf is in its etc.
+        clock: What tells the time.
+    """
+
+    def __init__(self, home: Path, clock: Any = time) -> None:
+        self.home = home
+        self.clock = clock
+        self.conf = home / "etc" / "slurm.conf"
         self.nodes: dict[str, dict[str, str]] = {}
         self.partitions = {"main": {"default": "YES", "state": "UP"}}
         self.jobs: dict[str, dict[str, str]] = {}
         self.accounting = ""
         self.calls: list[list[str]] = []
-        self.down = False
+        self.up = True
+        self.version = "22.05.8"
+        self.pid = 100
+        self.loads = 0
+        self.loaded = ""
+        self.dies = 0.0
+        self.slow = 0.0
         self.refuse_updates = False
         self.refuse_jobs = ""
         self.start_jobs = True
@@ -53,8 +82,21 @@ class FakeSlurm:
         self.on_cancel: Callable[[], object] = lambda: None
         self.on_down: Callable[[], object] = lambda: None
 
+    @classmethod
+    def start(cls, home: Path, clock: Any = time) -> FakeSlurmctld:
+        """Return one that runs with CONF."""
+        made = cls(home, clock)
+        made.conf.parent.mkdir()
+        made.conf.write_text(CONF)
+        made._load(CONF)
+        made.loads = 0
+        return made
+
+    # --- what a test states and asks ---
+
     def node(self, name: str, state: str = "IDLE", reason: str = "", **more: str) -> None:
-        self.nodes[name] = {"State": state, "Reason": reason, "Partitions": "main", "RealMemory": "1000", **more}
+        known = {"NodeAddr": "127.0.0.1", "CPUAlloc": "0", "Partitions": "main", "RealMemory": "1000"}
+        self.nodes[name] = {**known, "State": state, "Reason": reason, **more}
 
     def job(  # noqa: PLR0913 - what squeue shows of a job
         self,
@@ -69,49 +111,146 @@ class FakeSlurm:
         job = {"state": state, "nodes": nodes, "reason": reason, "exit_code": exit_code, "requested": requested}
         self.jobs[job_id] = job
 
-    def called(self, program: str) -> list[list[str]]:
-        return [call for call in self.calls if call[0] == program]
+    def called(self, *beginning: str) -> list[list[str]]:
+        """Return the commands so far that begin with these arguments."""
+        return [call for call in self.calls if call[: len(beginning)] == list(beginning)]
 
     def updates(self) -> list[list[str]]:
-        return [call[2:] for call in self.called("scontrol") if call[1] == "update"]
+        return [call[2:] for call in self.called("scontrol", "update")]
 
-    def run(self, argv: list[str], **_options: object) -> commands.CommandResult:
+    def files(self) -> dict[str, str]:
+        """Return the texts of all files beside slurm.conf, but for the lock of the runs."""
+        files = [path for path in self.conf.parent.iterdir() if path.is_file() and path.name != SHARED_LOCK]
+        return {path.name: path.read_text() for path in files}
+
+    # --- what a module does on the controller ---
+
+    def options(self, *names: str, **other: object) -> register_nodes.Options:
+        params = other.pop("params", {"CPUs": "2"})
+        nodes = [{"name": name, "params": params, "gres_lines": None} for name in names]
+        given = {"conf": str(self.conf), "nodes": nodes, "state": "present", "partitions": [], "apply": "auto"}
+        return register_nodes.Options(**{**given, "service": "slurmctld", "timeout": 5, "lock_timeout": 5, **other})
+
+    def register(self, *names: str, check_mode: bool = False, **other: object) -> dict[str, Any]:
+        return register_nodes.run(self.options(*names, **other), check_mode=check_mode)
+
+    # --- what answers a process of another one ---
+
+    def install(self) -> Path:
+        """Make programs that answer as this fake from now on; `read` what became of it."""
+        self.save()
+        directory = self.home / "bin"
+        directory.mkdir()
+        for name in _PROGRAMS:
+            (directory / name).write_text(f"#!{sys.executable}\nfrom fakes.slurmctld import main\nmain()\n")
+            (directory / name).chmod(0o755)
+        return directory
+
+    def save(self) -> None:
+        new = self.home / f"state.{os.getpid()}"
+        new.write_text(json.dumps({name: getattr(self, name) for name in _STATE}))
+        new.replace(self.home / "state")
+
+    def read(self) -> None:
+        vars(self).update(json.loads((self.home / "state").read_text()))
+
+    # --- the commands ---
+
+    def run(self, argv: list[str], conf: str | None = None, **_options: object) -> commands.CommandResult:
+        """Answer a command, in place of commands.run."""
         self.calls.append(list(argv))
-        if self.down:
+        if self.dies and self.clock.time() > self.dies:
+            self.up, self.dies = False, 0.0
+        answer = getattr(self, f"_{argv[0]}", None)
+        if answer is None:
+            return self._answer(argv, commands.NOT_FOUND, error=f"cannot run {argv[0]}: No such file or directory")
+        if argv[0] in ("systemctl", "journalctl"):
+            return answer(list(argv))
+        if "Unparsable" in self._text(conf):
+            return self._answer(argv, 1, error="scontrol: error: Parsing error at unrecognized key: Unparsable")
+        if argv[1] == "ping":
+            return self._answer(argv, text=f"Slurmctld(primary) at ctl is {'UP' if self.up else 'DOWN'}")
+        if not self.up:
             return self._answer(argv, 1, error="Unable to contact slurm controller (connect failure)")
-        return getattr(self, f"_{argv[0]}")(list(argv))
+        return answer(list(argv))
+
+    def _text(self, conf: str | None = None) -> str:
+        """Return slurm.conf with the file that it includes."""
+        path = Path(conf) if conf else self.conf
+        text = path.read_text() if path.exists() else ""
+        included = path.parent / "slurmscale-nodes.conf"
+        return text + (included.read_text() if "Include slurmscale" in text and included.exists() else "")
+
+    def _load(self, text: str) -> None:
+        self.loads += 1
+        self.up = "Deadly" not in text
+        self.loaded = text if self.up else ""
+        self.dies = self.clock.time() + 0.3 if "DiesLater" in text else 0.0
+        known = self.nodes
+        self.nodes = {}
+        for name in re.findall(r"^NodeName=(\S+)", text, re.MULTILINE):
+            if name in known:
+                self.nodes[name] = known[name]
+            elif "placeholder" not in name:
+                self.node(name)
 
     @staticmethod
     def _answer(argv: list[str], rc: int = 0, text: str = "", error: str = "") -> commands.CommandResult:
         return commands.CommandResult(tuple(argv), rc, text, error, 0.0)
+
+    def _systemctl(self, argv: list[str]) -> commands.CommandResult:
+        if argv[1] == "restart":
+            time.sleep(self.slow)
+            self.pid += 1
+            self._load(self._text())
+        active = "active" if self.up else "failed"
+        return self._answer(argv, text=f"LoadState=loaded\nActiveState={active}\nSubState=x\nMainPID={self.pid}")
+
+    def _journalctl(self, argv: list[str]) -> commands.CommandResult:
+        deadly = "Deadly" in self._text()
+        return self._answer(argv, text=f"slurmctld: {'fatal: a deadly parameter' if deadly else 'fine'}")
 
     def _scontrol(self, argv: list[str]) -> commands.CommandResult:
         if argv[1] == "update":
             return self._update(argv)
         if argv[1] == "requeue":
             return self._answer(argv, int(bool(self.refuse_requeue)), error=self.refuse_requeue)
-        if argv[-2:-1] == ["hostnames"]:
-            expanded = {"n[1-3]": "n1\nn2\nn3\n", "n[1-2]": "n1\nn2\n"}
-            return self._answer(argv, text=expanded[argv[-1]])
+        if argv[1] == "reconfigure":
+            if "Deadly" in self._text():
+                return self._answer(argv, 1, error="slurm_reconfigure error: Unspecified error")
+            self._load(self._text())
+            return self._answer(argv)
+        return self._answer(argv, text=self._show(argv))
+
+    def _show(self, argv: list[str]) -> str:
+        if argv[-2] == "hostnames":
+            return "".join(name + "\n" for name in _expand(argv[-1]))
+        if argv[-2] == "hostlistsorted":
+            return argv[-1]
+        if argv[-1] == "config":
+            same = self.loaded == self._text()
+            return (
+                f"SLURM_VERSION = {self.version}\nSlurmctldParameters = enable_configless\n"
+                f"HASH_VAL = {'Match' if same else 'Different Ours=0x1 Slurmctld=0x2'}"
+            )
         if argv[-1] == "partition":
-            lines = [
+            return "\n".join(
                 f"PartitionName={name} Default={one['default']} Nodes=ALL State={one['state']} TotalNodes=1"
                 for name, one in self.partitions.items()
-            ]
-            return self._answer(argv, text="\n".join(lines))
+            )
         lines = []
         for name, fields in self.nodes.items():
             parts = [f"{key}={value}" for key, value in fields.items() if key != "Reason"]
             reason = f" Reason={fields['Reason']} [root@2026-01-01T00:00:00]" if fields["Reason"] else ""
             lines.append(f"NodeName={name} {' '.join(parts)}{reason}")
-        return self._answer(argv, text="\n".join(lines))
+        return "\n".join(lines)
 
     def _update(self, argv: list[str]) -> commands.CommandResult:
+        if self.refuse_updates:
+            return self._answer(argv, 1, error="slurm_update error: Access/permission denied")
         wanted = dict(argument.split("=", 1) for argument in argv[2:])
         for name in wanted["NodeName"].split(","):
             node = self.nodes[name]
-            if self.refuse_updates:
-                continue
             flags = [flag for flag in node["State"].split("+") if flag != "DRAIN"]
             if wanted["State"] == "DOWN":
                 node.update(State="DOWN*+DRAIN", Reason=wanted["Reason"])
@@ -120,28 +259,30 @@ class FakeSlurm:
                 node.update(State="+".join([flags[0], "DRAIN", *flags[1:]]), Reason=wanted["Reason"])
             else:
                 node["State"] = "+".join(["IDLE" if flags[0] == "DOWN" else flags[0], *flags[1:]])
-                # Slurm keeps the reason of a node that is resumed until it is told another one that is not empty.
+                # Slurm keeps the reason of a node that is resumed until it gets another one that is not empty.
                 node["Reason"] = wanted.get("Reason") or node["Reason"]
-        if self.refuse_updates:
-            return self._answer(argv, 1, error="slurm_update error: Access/permission denied")
         return self._answer(argv)
 
     def _squeue(self, argv: list[str]) -> commands.CommandResult:
+        options = dict(argument.lstrip("-").partition("=")[::2] for argument in argv[1:])
         chosen = self.jobs
-        for argument in argv:
-            if argument.startswith("--jobs="):
-                ids = argument[7:].split(",")
-                chosen = {job_id: job for job_id, job in self.jobs.items() if job_id in ids}
-                if len(ids) == 1 and not chosen:
-                    return self._answer(argv, 1, error="slurm_load_jobs error: Invalid job id specified")
-        if any("ReqNodes" in argument for argument in argv):
-            pending = {job_id: job for job_id, job in self.jobs.items() if job["state"] == "PENDING"}
+        if "jobs" in options:
+            ids = options["jobs"].split(",")
+            chosen = {job_id: job for job_id, job in self.jobs.items() if job_id in ids}
+            if len(ids) == 1 and not chosen:
+                return self._answer(argv, 1, error="slurm_load_jobs error: Invalid job id specified")
+        if "format" in options:
+            on = set(_expand(options["nodelist"]))
+            busy = {job_id: job for job_id, job in chosen.items() if on & set(_expand(job["nodes"]))}
+            lines = [f"{job_id} (ann, {job['state']}, on {job['nodes']})" for job_id, job in busy.items()]
+        elif "ReqNodes" in options["Format"]:
+            pending = {job_id: job for job_id, job in chosen.items() if job["state"] == "PENDING"}
             lines = [f"{job_id}|{job['requested']}|" for job_id, job in pending.items()]
-            return self._answer(argv, text="\n".join(lines))
-        lines = [
-            f"{job_id}|{job['state']}|{job['reason']}|{job['exit_code']}|{job['nodes']}|"
-            for job_id, job in chosen.items()
-        ]
+        else:
+            lines = [
+                f"{job_id}|{job['state']}|{job['reason']}|{job['exit_code']}|{job['nodes']}|"
+                for job_id, job in chosen.items()
+            ]
         return self._answer(argv, text="\n".join(lines))
 
     def _sbatch(self, argv: list[str]) -> commands.CommandResult:
@@ -165,56 +306,27 @@ class FakeSlurm:
         return self._answer(argv, 0 if self.accounting else 1, text=self.accounting)
 
 
-class FakeController:
-    """A controller whose programs stand in a directory: what runs is the path from the module to slurmctld and back."""
+def _expand(hosts: str) -> list[str]:
+    """Return the names of a host list with one range each, such as a,n[1-3]."""
+    names: list[str] = []
+    for part in re.findall(r"[^,\[]+(?:\[[^]]*\])?", hosts):
+        base, _bracket, numbers = part.rstrip("]").partition("[")
+        first, _dash, last = numbers.partition("-")
+        names += [f"{base}{number}" for number in range(int(first), int(last) + 1)] if numbers else [base]
+    return names
 
-    CONF = "ClusterName=t\nSlurmctldParameters=enable_configless\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        (home / "etc").mkdir()
-        (home / "bin").mkdir()
-        self.conf = home / "etc" / "slurm.conf"
-        self.conf.write_text(self.CONF)
-        self.set(
-            version="22.05.8",
-            loaded=self.CONF,
-            up=True,
-            pid=100,
-            loads=0,
-            dies=0,
-            states={},
-            jobs="",
-            slow=0,
-            addresses={},
-        )
-        program = f"#!{sys.executable}\n" + Path(__file__).with_name("slurm_programs.py").read_text()
-        for name in ("scontrol", "systemctl", "journalctl", "squeue"):
-            (home / "bin" / name).write_text(program)
-            (home / "bin" / name).chmod(0o755)
-
-    @property
-    def state(self) -> dict:
-        return json.loads((self.home / "state").read_text())
-
-    def set(self, **values: object) -> None:
-        old = self.state if (self.home / "state").exists() else {}
-        (self.home / "state").write_text(json.dumps({**old, **values}))
-
-    def calls(self, word: str) -> int:
-        path = self.home / "calls"
-        return sum(word in line for line in path.read_text().splitlines()) if path.exists() else 0
-
-    def files(self) -> dict:
-        """Return the texts of all files beside slurm.conf, but for the lock of the runs."""
-        files = [path for path in (self.home / "etc").iterdir() if path.is_file() and path.name != SHARED_LOCK]
-        return {path.name: path.read_text() for path in files}
-
-    def options(self, *names: str, **other: object) -> Options:
-        params = other.pop("params", {"CPUs": "2"})
-        nodes = [{"name": name, "params": params, "gres_lines": None} for name in names]
-        given = {"conf": str(self.conf), "nodes": nodes, "state": "present", "partitions": [], "apply": "auto"}
-        return Options(**{**given, "service": "slurmctld", "timeout": 5, "lock_timeout": 5, **other})
-
-    def run(self, *names: str, check_mode: bool = False, **other: object) -> dict:
-        return run(self.options(*names, **other), check_mode=check_mode)
+def main() -> None:
+    """Be one of the programs of a fake, which was started by its path."""
+    program = Path(sys.argv[0])
+    fake = FakeSlurmctld(program.parents[1])
+    fake.read()
+    # Whoever waits for the command sees it while it works.
+    fake.calls.append([program.name, *sys.argv[1:]])
+    fake.save()
+    fake.calls.pop()
+    result = fake.run([program.name, *sys.argv[1:]], conf=os.environ.get("SLURM_CONF"))
+    fake.save()
+    sys.stdout.write(result.stdout + "\n")
+    sys.stderr.write(result.stderr)
+    sys.exit(result.rc)

@@ -9,11 +9,17 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import (
+    config_transaction,
+    register_nodes,
+    slurmctld_control,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter, verify_jobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
-from fakes.slurmctld import Clock, FakeSlurm
+from fakes.slurmctld import Clock, FakeSlurmctld
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable
     from types import ModuleType
 
@@ -44,14 +50,15 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let the modules wait without waiting."""
     clock = Clock()
-    monkeypatch.setattr(state_waiter, "time", clock)
-    monkeypatch.setattr(verify_jobs, "time", clock)
+    for module in (config_transaction, slurmctld_control, state_waiter, verify_jobs):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
 @pytest.fixture
-def slurm(monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    """Put a controller in place of Slurm's commands."""
-    slurm = FakeSlurm()
+def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, clock: Clock) -> FakeSlurmctld:
+    """Put a slurmctld in place of the commands that ask it."""
+    slurm = FakeSlurmctld.start(tmp_path, clock)
     monkeypatch.setattr(slurm_commands, "run", slurm.run)
+    monkeypatch.setattr(register_nodes, "LOCK_FILE", str(tmp_path / "lock"))
     return slurm

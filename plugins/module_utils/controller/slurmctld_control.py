@@ -193,7 +193,8 @@ class Controller:
     def _wait_until_it_works(self, before: ClusterState, change: NodeChange, started: float) -> None:
         """Wait until slurmctld answers and the nodes are as they should be."""
         deadline = time.monotonic() + self.timeout
-        registered_by = time.monotonic() + min(_REGISTRATION, self.timeout)
+        # Before the deadline, however short the time-out: a node that is late is no failure.
+        registered_by = time.monotonic() + min(_REGISTRATION, self.timeout / 2)
         problem = f"slurmctld did not answer within {self.timeout:g} s."
         while time.monotonic() < deadline:
             self._check_alive(before, started)

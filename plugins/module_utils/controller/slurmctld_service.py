@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 _PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,Result,NRestarts,InvocationID"
 # Options of slurmctld that are followed by a value.
@@ -40,7 +40,7 @@ def describe_daemon(service: str) -> Dict[str, Any]:
 
 def unit_properties(service: str) -> Dict[str, str]:
     """Return properties of a unit; empty where systemd isn't running."""
-    result = run(["systemctl", "show", "--property=" + _PROPERTIES, service + ".service"], timeout=15)
+    result = commands.run(["systemctl", "show", "--property=" + _PROPERTIES, service + ".service"], timeout=15)
     pairs = (line.partition("=") for line in result.stdout.splitlines())
     return {key: value for key, separator, value in pairs if separator} if result.rc == 0 else {}
 
@@ -106,7 +106,7 @@ def journal_lines(service: str, lines: int = 12, since: Optional[float] = None) 
     argv.append(f"--lines={lines}")
     if since is not None:
         argv.append(f"--since=@{since:.6f}")
-    result = run(argv, timeout=15)
+    result = commands.run(argv, timeout=15)
     return result.stdout.strip() if result.rc == 0 else ""
 
 

@@ -12,6 +12,7 @@ from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readines
 from ansible_collections.ai_infra.slurm.plugins.filter.scale_report import LOST, scale_report
 from ansible_collections.ai_infra.slurm.plugins.filter.selection_problems import selection_problems
 from ansible_collections.ai_infra.slurm.plugins.filter.sysusers import sysusers
+from fakes.machine import facts
 
 GROUPS = {"all": ["ctl1", "n07", "n08", "rack1"], "slurm_controllers": ["ctl1"], "rack": ["rack1"]}
 HARDWARE = {
@@ -133,22 +134,6 @@ def test_an_other_hostname_is_told_to_slurm() -> None:
     assert define(hostname="ip-10-0-0-7.internal")["params"]["NodeHostname"] == "ip-10-0-0-7"
 
 
-def probe(**changes: Any) -> dict[str, Any]:
-    node = {
-        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky", "arch": "x86_64"},
-        "uid": 0,
-        "hostname": "n07",
-        "hardware": {"cpus": 4, "real_memory": 8000},
-        "python": "3.9.18",
-        "slurm_version": None,
-        "time": 1000.0,
-        "control_time": 999.0,
-        "users": {"slurm": None, "munge": None},
-        "disks": {},
-    }
-    return {**node, **changes}
-
-
 CLUSTER = {
     "version": "24.11.5",
     "time": 2000.5,
@@ -164,7 +149,7 @@ def failed(node: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_bare_machine_is_ready() -> None:
-    assert failed(probe()) == {}
+    assert failed(facts()) == {}
 
 
 @pytest.mark.parametrize(
@@ -181,14 +166,14 @@ def test_a_bare_machine_is_ready() -> None:
     ],
 )
 def test_what_keeps_a_machine_from_being_a_node_is_named(changes: dict[str, Any], check: str, words: str) -> None:
-    found = failed(probe(**changes))
+    found = failed(facts(**changes))
     assert list(found) == [check]
     assert words in found[check]
 
 
 @pytest.mark.parametrize("version", ["24.11.5", "24.11.4", "24.05.0", "23.02.7"])
 def test_versions_inside_the_window_are_ready(version: str) -> None:
-    assert failed(probe(slurm_version=version)) == {}
+    assert failed(facts(slurm_version=version)) == {}
 
 
 def test_missing_accounts_get_the_controllers_numbers() -> None:

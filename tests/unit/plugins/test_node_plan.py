@@ -6,6 +6,7 @@ from typing import Any
 
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_plan
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_plan import Packages, Request
+from fakes.machine import facts
 
 CLUSTER = {"version": "24.11.5", "users": {}, "addresses": {"hostname": "ctl1"}, "nodes": {}, "config": {}}
 DEFINED = {"definition": {"name": "n7", "params": {"CPUs": 4}}, "findings": []}
@@ -13,58 +14,45 @@ CATALOG = {"repositories": {"rpm/el9": {"packages": {"munge": {"0.5": {"arch": "
 REQUEST = Request("n7", "24.11")
 
 
-def machine(**facts: Any) -> dict[str, Any]:
-    return {
-        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky", "arch": "x86_64"},
-        "uid": 0,
-        "hostname": "n7",
-        "hardware": {"cpus": 4, "real_memory": 8000},
-        "python": "3.9.18",
-        "slurm_version": None,
-        "disks": {"/var": 5000},
-        **facts,
-    }
-
-
 def codes(plan: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in plan["findings"] if not finding["ok"]]
 
 
 def test_a_bare_machine_gets_its_definition_and_the_steps_in_order() -> None:
-    plan = node_plan.plan(REQUEST, machine(), CLUSTER, defined=DEFINED, steps=["slurmd", "key", "repository"])
+    plan = node_plan.plan(REQUEST, facts(), CLUSTER, defined=DEFINED, steps=["slurmd", "key", "repository"])
     assert (plan["ready"], codes(plan)) == (True, [])
     assert plan["definition"] == DEFINED["definition"]
     assert plan["steps"] == ["repository", "key", "slurmd"]
 
 
 def test_a_right_node_needs_no_step() -> None:
-    assert node_plan.plan(REQUEST, machine(), CLUSTER, defined=DEFINED)["steps"] == []
+    assert node_plan.plan(REQUEST, facts(), CLUSTER, defined=DEFINED)["steps"] == []
 
 
 def test_nothing_is_planned_for_a_machine_that_is_not_ready() -> None:
-    plan = node_plan.plan(Request("n7", "99.11"), machine(uid=1000), CLUSTER, steps=["key"])
+    plan = node_plan.plan(Request("n7", "99.11"), facts(uid=1000), CLUSTER, steps=["key"])
     assert (plan["ready"], plan["steps"]) == (False, [])
     assert codes(plan) == ["privileges-missing", "slurm-version-unsuitable"]
 
 
 def test_what_concerns_all_nodes_lets_none_of_them_go_on() -> None:
     common = [{"check": "controller", "ok": False, "code": "controller-not-answering", "reason": "down", "remedy": ""}]
-    plan = node_plan.plan(REQUEST, machine(), {}, common=common, steps=["key"])
+    plan = node_plan.plan(REQUEST, facts(), {}, common=common, steps=["key"])
     assert (plan["ready"], plan["steps"], codes(plan)) == (False, [], [])
 
 
 def test_packages_that_apphub_lacks_are_named() -> None:
     packages = Packages("rpm/el9", ["munge", "slurm-slurmd"])
-    plan = node_plan.plan(REQUEST, machine(), CLUSTER, defined=DEFINED, catalog=CATALOG, packages=packages)
+    plan = node_plan.plan(REQUEST, facts(), CLUSTER, defined=DEFINED, catalog=CATALOG, packages=packages)
     assert codes(plan) == ["apphub-package-missing"]
     assert "has no package slurm-slurmd" in plan["findings"][-1]["reason"]
-    enough = node_plan.plan(REQUEST, machine(), CLUSTER, catalog=CATALOG, packages=Packages("rpm/el9", ["munge"]))
+    enough = node_plan.plan(REQUEST, facts(), CLUSTER, catalog=CATALOG, packages=Packages("rpm/el9", ["munge"]))
     assert enough["ready"]
 
 
 def test_only_the_checks_that_are_asked_for_are_made() -> None:
     plan = node_plan.plan(
-        Request("n7", "99.11"), machine(uid=1000), CLUSTER, checks=["registration"], steps=["configuration"]
+        Request("n7", "99.11"), facts(uid=1000), CLUSTER, checks=["registration"], steps=["configuration"]
     )
     assert codes(plan) == ["slurm-version-unsuitable"]
 
@@ -72,5 +60,5 @@ def test_only_the_checks_that_are_asked_for_are_made() -> None:
 def test_dynamic_nodes_of_the_run_count() -> None:
     cluster = {**CLUSTER, "config": {"SelectType": "select/cons_tres", "MaxNodeCount": "2"}, "nodes": {"n1": {}}}
     dynamic = Request("n7", "24.11", registration="dynamic", dynamic=True)
-    assert node_plan.plan(dynamic, machine(), cluster, joining=["n7"])["ready"]
-    assert not node_plan.plan(dynamic, machine(), cluster, joining=["n7", "n8"])["ready"]
+    assert node_plan.plan(dynamic, facts(), cluster, joining=["n7"])["ready"]
+    assert not node_plan.plan(dynamic, facts(), cluster, joining=["n7", "n8"])["ready"]

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readiness
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness_report import readiness_report
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact import contact_failure
+from fakes.machine import facts
 
 URL = "http://apphub:8081/healthz"
 CLUSTER = {"version": "24.11.5", "users": {}, "addresses": {"hostname": "ctl1"}}
@@ -17,22 +18,12 @@ FILTERED = {"state": "filtered", "message": "no answer within 4 s"}
 
 
 def machine(**network: Any) -> dict[str, Any]:
-    return {
-        "os": {"supported": True, "pretty": "Rocky Linux 9.4", "id": "rocky", "arch": "x86_64"},
-        "uid": 0,
-        "hostname": "n07.example.org",
-        "hardware": {"cpus": 4, "real_memory": 8000},
-        "python": "3.9.18",
-        "slurm_version": None,
-        "disks": {"/var": 5000},
-        "services": {"slurmd": {"active": None}},
-        "network": {
-            "urls": {URL: {"ok": True, "message": "HTTP 200"}},
-            "resolve": {"ctl1": ["10.0.0.2"]},
-            "connect": {"ctl1:6817": OPEN},
-            **network,
-        },
+    reached = {
+        "urls": {URL: {"ok": True, "message": "HTTP 200"}},
+        "resolve": {"ctl1": ["10.0.0.2"]},
+        "connect": {"ctl1:6817": OPEN},
     }
+    return facts(hostname="n07.example.org", network={**reached, **network})
 
 
 def gres(**changes: Any) -> dict[str, Any]:

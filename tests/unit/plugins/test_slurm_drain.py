@@ -16,7 +16,7 @@ from ansible_collections.ai_infra.slurm.plugins.modules import slurm_drain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fakes.slurmctld import Clock, FakeSlurm
+    from fakes.slurmctld import Clock, FakeSlurmctld
 
     Runner = Callable[..., dict[str, Any]]
 
@@ -33,7 +33,7 @@ def node(state: str, reason: str = "", user: str = "root") -> dict[str, Any]:
 
 
 @pytest.fixture
-def drain(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
+def drain(run_module: Runner, slurm: FakeSlurmctld, clock: Clock) -> Runner:
     del slurm, clock  # they only have to be in place
 
     def run(**options: Any) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def test_every_reason_we_give_is_recognised_as_ours() -> None:
 # --- drained ---
 
 
-def test_idle_nodes_are_drained_in_one_command(drain: Runner, slurm: FakeSlurm) -> None:
+def test_idle_nodes_are_drained_in_one_command(drain: Runner, slurm: FakeSlurmctld) -> None:
     for name in ("n1", "n2", "n3"):
         slurm.node(name)
     result = drain(nodes=["n[1-3]"], state="drained", reason="scale down")
@@ -166,7 +166,7 @@ def test_idle_nodes_are_drained_in_one_command(drain: Runner, slurm: FakeSlurm) 
     assert result["diff"]["before"] == "n1 IDLE\nn2 IDLE\nn3 IDLE\n"
 
 
-def test_drained_node_stays_as_it_is(drain: Runner, slurm: FakeSlurm) -> None:
+def test_drained_node_stays_as_it_is(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "IDLE+DRAIN", "slurmscale: scale down")
     slurm.node("n2", "IDLE+DRAIN", "disk broken")
     result = drain(nodes=["n1", "n2"], state="drained")
@@ -176,7 +176,7 @@ def test_drained_node_stays_as_it_is(drain: Runner, slurm: FakeSlurm) -> None:
     assert "root with reason 'disk broken'" in result["nodes"]["n2"]["message"]
 
 
-def test_job_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_job_is_waited_for(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "MIXED")
     slurm.job("7", "RUNNING", "n1")
     slurm.job("8", "PENDING", "n1")
@@ -192,7 +192,7 @@ def test_job_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> Non
 
 
 def test_busy_node_fails_after_the_timeout_with_its_jobs_and_stays_drained(
-    drain: Runner, slurm: FakeSlurm, clock: Clock
+    drain: Runner, slurm: FakeSlurmctld, clock: Clock
 ) -> None:
     slurm.node("n1", "MIXED")
     slurm.node("n2")
@@ -210,12 +210,12 @@ def test_busy_node_fails_after_the_timeout_with_its_jobs_and_stays_drained(
     assert 30 <= clock.now < 31
 
 
-def test_timeout_of_zero_drains_and_checks_once(drain: Runner, slurm: FakeSlurm) -> None:
+def test_timeout_of_zero_drains_and_checks_once(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     assert drain(nodes=["n1"], state="drained", timeout=0)["nodes"]["n1"]["ok"] is True
 
 
-def test_reason_of_somebody_who_set_the_node_down_outlives_our_drain(drain: Runner, slurm: FakeSlurm) -> None:
+def test_reason_of_somebody_who_set_the_node_down_outlives_our_drain(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "DOWN", "disk broken")
     assert drain(nodes=["n1"], state="drained")["nodes"]["n1"]["ok"] is True
     assert slurm.nodes["n1"]["Reason"] == "disk broken"
@@ -223,7 +223,7 @@ def test_reason_of_somebody_who_set_the_node_down_outlives_our_drain(drain: Runn
     assert slurm.nodes["n1"]["State"] == "DOWN+DRAIN"
 
 
-def test_unknown_node_is_told_apart(drain: Runner, slurm: FakeSlurm) -> None:
+def test_unknown_node_is_told_apart(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     result = drain(nodes=["n1", "nope"], state="drained")
     assert result["failed_nodes"] == ["nope"]
@@ -232,7 +232,7 @@ def test_unknown_node_is_told_apart(drain: Runner, slurm: FakeSlurm) -> None:
     assert result["nodes"]["n1"]["ok"] is True
 
 
-def test_refused_update_is_reported_with_slurms_words(drain: Runner, slurm: FakeSlurm) -> None:
+def test_refused_update_is_reported_with_slurms_words(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     slurm.refuse_updates = True
     result = drain(nodes=["n1"], state="drained", timeout=20)
@@ -242,7 +242,7 @@ def test_refused_update_is_reported_with_slurms_words(drain: Runner, slurm: Fake
     assert len(slurm.updates()) == 3
 
 
-def test_an_invalid_node_that_runs_nothing_is_drained(drain: Runner, slurm: FakeSlurm) -> None:
+def test_an_invalid_node_that_runs_nothing_is_drained(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "INVAL", "Low RealMemory")
     assert drain(nodes=["n1"], state="drained", timeout=10)["nodes"]["n1"]["ok"] is True
 
@@ -250,7 +250,7 @@ def test_an_invalid_node_that_runs_nothing_is_drained(drain: Runner, slurm: Fake
 # --- nodes that will be removed ---
 
 
-def test_a_pending_job_that_asks_for_a_node_by_name_keeps_it(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_a_pending_job_that_asks_for_a_node_by_name_keeps_it(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     slurm.node("n2")
     slurm.job("7", "PENDING", requested="n1")
@@ -264,7 +264,7 @@ def test_a_pending_job_that_asks_for_a_node_by_name_keeps_it(drain: Runner, slur
     assert slurm.called("scancel") == []
 
 
-def test_the_word_for_running_jobs_is_the_word_for_them(drain: Runner, slurm: FakeSlurm) -> None:
+def test_the_word_for_running_jobs_is_the_word_for_them(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     slurm.job("7", "PENDING", requested="n1")
     reported = drain(nodes=["n1"], state="drained", removing=True, jobs="requeue", timeout=10)["nodes"]["n1"]
@@ -276,7 +276,7 @@ def test_the_word_for_running_jobs_is_the_word_for_them(drain: Runner, slurm: Fa
     assert slurm.jobs["7"]["state"] == "CANCELLED"
 
 
-def test_pending_jobs_are_nobodys_business_when_the_node_comes_back(drain: Runner, slurm: FakeSlurm) -> None:
+def test_pending_jobs_are_nobodys_business_when_the_node_comes_back(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     slurm.job("7", "PENDING", requested="n1")
     assert drain(nodes=["n1"], state="drained", jobs="cancel", timeout=10)["nodes"]["n1"]["ok"] is True
@@ -286,7 +286,7 @@ def test_pending_jobs_are_nobodys_business_when_the_node_comes_back(drain: Runne
 # --- resumed and available ---
 
 
-def test_our_reason_goes_with_our_drain_and_another_one_stays(drain: Runner, slurm: FakeSlurm) -> None:
+def test_our_reason_goes_with_our_drain_and_another_one_stays(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "IDLE+DRAIN", "slurmscale: scale down")
     slurm.node("n2", "DOWN", "Not responding")
     result = drain(nodes=["n1", "n2"], state="resumed", resume_down=["n2"])
@@ -294,7 +294,7 @@ def test_our_reason_goes_with_our_drain_and_another_one_stays(drain: Runner, slu
     assert {name: node["Reason"].strip() for name, node in slurm.nodes.items()} == {"n1": "", "n2": "Not responding"}
 
 
-def test_only_our_own_drain_is_taken_back(drain: Runner, slurm: FakeSlurm) -> None:
+def test_only_our_own_drain_is_taken_back(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "IDLE+DRAIN", "slurmscale: upgrade")
     slurm.node("n2", "IDLE+DRAIN", "disk broken")
     slurm.node("n3")
@@ -306,7 +306,7 @@ def test_only_our_own_drain_is_taken_back(drain: Runner, slurm: FakeSlurm) -> No
     assert result["nodes"]["n2"]["failure"]["code"] == "node-held-by-others"
 
 
-def test_registration_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_registration_is_waited_for(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "UNKNOWN+NOT_RESPONDING")
     clock.at(20, lambda: slurm.nodes["n1"].update(State="IDLE"))
     result = drain(nodes=["n1"], state="available", timeout=60)
@@ -314,13 +314,13 @@ def test_registration_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Cloc
     assert 20 <= clock.now <= 22
 
 
-def test_dynamic_node_may_appear_later(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_dynamic_node_may_appear_later(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(4, lambda: slurm.node("n2", "IDLE+DYNAMIC_NORM"))
     assert drain(nodes=["n1", "n2"], state="available")["failed_nodes"] == []
 
 
-def test_node_that_never_registers_says_so(drain: Runner, slurm: FakeSlurm) -> None:
+def test_node_that_never_registers_says_so(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "DOWN+NOT_RESPONDING", "Not responding")
     result = drain(nodes=["n1"], state="available", resume_down=["n1"], timeout=30)
     message = result["nodes"]["n1"]["message"]
@@ -329,7 +329,7 @@ def test_node_that_never_registers_says_so(drain: Runner, slurm: FakeSlurm) -> N
     assert slurm.updates() == []
 
 
-def test_down_node_that_is_back_is_resumed_only_when_told(drain: Runner, slurm: FakeSlurm) -> None:
+def test_down_node_that_is_back_is_resumed_only_when_told(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "DOWN", "Not responding")
     refused = drain(nodes=["n1"], state="available")
     assert refused["failed_nodes"] == ["n1"]
@@ -338,7 +338,7 @@ def test_down_node_that_is_back_is_resumed_only_when_told(drain: Runner, slurm: 
     assert (resumed["failed_nodes"], resumed["changed"]) == ([], True)
 
 
-def test_invalid_node_fails_early_but_gets_time_to_register_anew(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_invalid_node_fails_early_but_may_register_again(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "IDLE+INVALID_REG", "Low RealMemory")
     slurm.node("n2", "IDLE+INVALID_REG", "Low RealMemory")
     clock.at(5, lambda: slurm.nodes["n2"].update(State="IDLE"))
@@ -349,30 +349,30 @@ def test_invalid_node_fails_early_but_gets_time_to_register_anew(drain: Runner, 
     assert clock.now < 15
 
 
-def test_controller_that_restarts_meanwhile_is_waited_for(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_controller_that_restarts_meanwhile_is_waited_for(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "UNKNOWN")
-    clock.at(2, lambda: setattr(slurm, "down", True))
-    clock.at(10, lambda: setattr(slurm, "down", False))
+    clock.at(2, lambda: setattr(slurm, "up", False))
+    clock.at(10, lambda: setattr(slurm, "up", True))
     clock.at(12, lambda: slurm.nodes["n1"].update(State="IDLE"))
     assert drain(nodes=["n1"], state="available", timeout=60)["failed_nodes"] == []
 
 
-def test_controller_that_stays_away_is_the_reason(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_controller_that_stays_away_is_the_reason(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "UNKNOWN")
-    clock.at(2, lambda: setattr(slurm, "down", True))
+    clock.at(2, lambda: setattr(slurm, "up", False))
     node = drain(nodes=["n1"], state="available", timeout=20)["nodes"]["n1"]
     assert "Unable to contact slurm controller" in node["message"]
     assert node["failure"]["code"] == "controller-not-answering"
 
 
-def test_no_controller_at_all_fails_the_module(drain: Runner, slurm: FakeSlurm) -> None:
-    slurm.down = True
+def test_no_controller_at_all_fails_the_module(drain: Runner, slurm: FakeSlurmctld) -> None:
+    slurm.up = False
     result = drain(nodes=["n1"], state="drained")
     assert result["failed"] is True
     assert result["failure"]["code"] == "controller-not-answering"
 
 
-def test_empty_list_is_refused_before_slurm_is_asked(drain: Runner, slurm: FakeSlurm) -> None:
+def test_empty_list_is_refused_before_slurm_is_asked(drain: Runner, slurm: FakeSlurmctld) -> None:
     assert "at least one node" in drain(nodes=[], state="drained")["msg"]
     assert slurm.calls == []
 
@@ -380,7 +380,7 @@ def test_empty_list_is_refused_before_slurm_is_asked(drain: Runner, slurm: FakeS
 # --- check mode ---
 
 
-def test_check_mode_predicts_and_neither_changes_nor_waits(drain: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_check_mode_predicts_and_neither_changes_nor_waits(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "MIXED")
     slurm.job("7", "RUNNING", "n1")
     slurm.node("n2", "IDLE+DRAIN", "slurmscale: x")
@@ -394,7 +394,7 @@ def test_check_mode_predicts_and_neither_changes_nor_waits(drain: Runner, slurm:
     assert (slurm.updates(), clock.now) == ([], 0)
 
 
-def test_check_mode_tells_what_could_not_be_resumed(drain: Runner, slurm: FakeSlurm) -> None:
+def test_check_mode_tells_what_could_not_be_resumed(drain: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "IDLE+DRAIN", "disk broken")
     slurm.node("n2", "IDLE+DRAIN", "slurmscale: x")
     result = drain(check=True, nodes=["n1", "n2"], state="available")
@@ -406,7 +406,7 @@ def test_check_mode_tells_what_could_not_be_resumed(drain: Runner, slurm: FakeSl
 # --- jobs that are sent away, and dead nodes ---
 
 
-def test_jobs_are_cancelled_once_and_the_node_is_drained(slurm: FakeSlurm, drain: Runner) -> None:
+def test_jobs_are_cancelled_once_and_the_node_is_drained(slurm: FakeSlurmctld, drain: Runner) -> None:
     slurm.node("n1", "ALLOCATED")
     slurm.job("7", "RUNNING", "n1")
     slurm.on_cancel = lambda: (slurm.jobs.clear(), slurm.nodes["n1"].update(State="IDLE+DRAIN"))
@@ -416,7 +416,7 @@ def test_jobs_are_cancelled_once_and_the_node_is_drained(slurm: FakeSlurm, drain
 
 
 def test_a_job_that_slurm_does_not_requeue_is_waited_for_and_named_with_the_reason(
-    slurm: FakeSlurm, drain: Runner
+    slurm: FakeSlurmctld, drain: Runner
 ) -> None:
     slurm.node("n1", "ALLOCATED")
     slurm.job("7", "RUNNING", "n1")
@@ -426,10 +426,10 @@ def test_a_job_that_slurm_does_not_requeue_is_waited_for_and_named_with_the_reas
     assert result["nodes"]["n1"]["message"] == (
         "after 10 s: still runs jobs 7; job 7: Requested operation is presently disabled for job 7"
     )
-    assert len([call for call in slurm.called("scontrol") if call[1] == "requeue"]) == 1
+    assert len(slurm.called("scontrol", "requeue")) == 1
 
 
-def test_jobs_are_left_alone_in_check_mode_and_by_default(slurm: FakeSlurm, drain: Runner) -> None:
+def test_jobs_are_left_alone_in_check_mode_and_by_default(slurm: FakeSlurmctld, drain: Runner) -> None:
     slurm.node("n1", "ALLOCATED")
     slurm.job("7", "RUNNING", "n1")
     drain(nodes=["n1"], state="drained", jobs="cancel", check=True)
@@ -437,7 +437,7 @@ def test_jobs_are_left_alone_in_check_mode_and_by_default(slurm: FakeSlurm, drai
     assert slurm.called("scancel") == []
 
 
-def test_a_dead_node_is_set_down_only_when_slurm_misses_it_too(slurm: FakeSlurm, drain: Runner, clock: Clock) -> None:
+def test_a_dead_node_is_set_down_when_slurm_misses_it_too(slurm: FakeSlurmctld, drain: Runner, clock: Clock) -> None:
     slurm.node("n1", "ALLOCATED")
     slurm.job("7", "RUNNING", "n1")
     clock.at(30, lambda: slurm.nodes["n1"].update(State="ALLOCATED*+DRAIN"))

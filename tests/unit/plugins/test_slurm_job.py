@@ -12,13 +12,13 @@ from ansible_collections.ai_infra.slurm.plugins.modules import slurm_job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fakes.slurmctld import Clock, FakeSlurm
+    from fakes.slurmctld import Clock, FakeSlurmctld
 
     Runner = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def verify(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
+def verify(run_module: Runner, slurm: FakeSlurmctld, clock: Clock) -> Runner:
     del slurm, clock  # they only have to be in place
 
     def run(**options: Any) -> dict[str, Any]:
@@ -27,13 +27,13 @@ def verify(run_module: Runner, slurm: FakeSlurm, clock: Clock) -> Runner:
     return run
 
 
-def end_jobs(slurm: FakeSlurm, state: str = "COMPLETED", exit_code: str = "0:0", reason: str = "None") -> None:
+def end_jobs(slurm: FakeSlurmctld, state: str = "COMPLETED", exit_code: str = "0:0", reason: str = "None") -> None:
     for job in slurm.jobs.values():
         if job["state"] == "RUNNING":
             job.update(state=state, exit_code=exit_code, reason=reason)
 
 
-def test_one_job_per_node_followed_in_one_call_per_interval(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_one_job_per_node_followed_in_one_call_per_interval(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     for name in ("n1", "n2", "n3"):
         slurm.node(name)
     clock.at(3, lambda: end_jobs(slurm))
@@ -54,7 +54,7 @@ def test_one_job_per_node_followed_in_one_call_per_interval(verify: Runner, slur
     assert slurm.called("scancel") == []
 
 
-def test_the_job_leaves_no_file_and_goes_to_its_node(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_the_job_leaves_no_file_and_goes_to_its_node(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: end_jobs(slurm))
     verify(nodes=["n1"], user="alice", account="physics", qos="high", time_limit=5, command="true", timeout=60)
@@ -67,14 +67,14 @@ def test_the_job_leaves_no_file_and_goes_to_its_node(verify: Runner, slurm: Fake
         assert argument in call
 
 
-def test_node_without_stated_memory_is_asked_for_none(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_node_without_stated_memory_is_asked_for_none(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", RealMemory="1")
     clock.at(1, lambda: end_jobs(slurm))
     verify(nodes=["n1"])
     assert not any(argument.startswith("--mem") for argument in slurm.called("sbatch")[0])
 
 
-def test_one_job_over_all_nodes(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_one_job_over_all_nodes(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", RealMemory="4000")
     slurm.node("n2")
     clock.at(1, lambda: end_jobs(slurm))
@@ -86,7 +86,7 @@ def test_one_job_over_all_nodes(verify: Runner, slurm: FakeSlurm, clock: Clock) 
     assert result["failed_nodes"] == []
 
 
-def test_no_job_over_all_nodes_when_one_is_drained(verify: Runner, slurm: FakeSlurm) -> None:
+def test_no_job_over_all_nodes_when_one_is_drained(verify: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     slurm.node("n2", "IDLE+DRAIN", "disk broken")
     result = verify(nodes=["n1", "n2"], per_node=False)
@@ -96,7 +96,7 @@ def test_no_job_over_all_nodes_when_one_is_drained(verify: Runner, slurm: FakeSl
     assert slurm.called("sbatch") == []
 
 
-def test_bad_nodes_do_not_stop_the_others(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_bad_nodes_do_not_stop_the_others(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     slurm.node("n2", "DOWN", "Not responding")
     clock.at(1, lambda: end_jobs(slurm))
@@ -105,7 +105,7 @@ def test_bad_nodes_do_not_stop_the_others(verify: Runner, slurm: FakeSlurm, cloc
     assert result["jobs"]["n1"]["ok"] is True
 
 
-def test_failed_job_tells_its_exit_code(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_failed_job_tells_its_exit_code(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: end_jobs(slurm, "FAILED", "7:0", "NonZeroExitCode"))
     job = verify(nodes=["n1"])["jobs"]["n1"]
@@ -115,13 +115,13 @@ def test_failed_job_tells_its_exit_code(verify: Runner, slurm: FakeSlurm, clock:
 
 
 @pytest.mark.parametrize("state", sorted(jobs.FAILURES))
-def test_every_other_end_is_a_failure(state: str, verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_every_other_end_is_a_failure(state: str, verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: end_jobs(slurm, state))
     assert verify(nodes=["n1"])["failed_nodes"] == ["n1"]
 
 
-def test_job_in_completing_has_not_ended(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_job_in_completing_has_not_ended(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: slurm.jobs["101"].update(state="COMPLETING"))
     clock.at(5, lambda: slurm.jobs["101"].update(state="COMPLETED"))
@@ -130,7 +130,7 @@ def test_job_in_completing_has_not_ended(verify: Runner, slurm: FakeSlurm, clock
 
 
 def test_waiting_job_is_cancelled_after_the_timeout_with_slurms_reason(
-    verify: Runner, slurm: FakeSlurm, clock: Clock
+    verify: Runner, slurm: FakeSlurmctld, clock: Clock
 ) -> None:
     slurm.node("n1")
     slurm.start_jobs = False
@@ -145,7 +145,7 @@ def test_waiting_job_is_cancelled_after_the_timeout_with_slurms_reason(
 # --- busy nodes ---
 
 
-def test_node_that_runs_a_job_is_verified_by_it(verify: Runner, slurm: FakeSlurm) -> None:
+def test_node_that_runs_a_job_is_verified_by_it(verify: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1", "ALLOCATED")
     slurm.job("7", "RUNNING", "n1")
     job = verify(nodes=["n1"])["jobs"]["n1"]
@@ -154,14 +154,14 @@ def test_node_that_runs_a_job_is_verified_by_it(verify: Runner, slurm: FakeSlurm
     assert slurm.called("sbatch") == []
 
 
-def test_suspended_job_verifies_nothing(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_suspended_job_verifies_nothing(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     slurm.job("7", "SUSPENDED", "n1")
     clock.at(1, lambda: end_jobs(slurm))
     assert verify(nodes=["n1"])["jobs"]["n1"]["job_id"] == "101"
 
 
-def test_busy_node_gets_a_job_all_the_same_when_told(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_busy_node_gets_a_job_all_the_same_when_told(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "MIXED")
     slurm.job("7", "RUNNING", "n1")
     clock.at(1, lambda: slurm.jobs["101"].update(state="COMPLETED"))
@@ -169,7 +169,7 @@ def test_busy_node_gets_a_job_all_the_same_when_told(verify: Runner, slurm: Fake
 
 
 def test_job_that_is_overtaken_by_somebody_elses_is_cancelled_and_the_node_verified(
-    verify: Runner, slurm: FakeSlurm, clock: Clock
+    verify: Runner, slurm: FakeSlurmctld, clock: Clock
 ) -> None:
     slurm.node("n1")
     slurm.start_jobs = False
@@ -182,7 +182,7 @@ def test_job_that_is_overtaken_by_somebody_elses_is_cancelled_and_the_node_verif
 # --- Slurm away, job gone ---
 
 
-def test_job_that_left_the_queue_is_found_in_the_accounting(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_job_that_left_the_queue_is_found_in_the_accounting(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
 
     def leave() -> None:
@@ -194,7 +194,7 @@ def test_job_that_left_the_queue_is_found_in_the_accounting(verify: Runner, slur
     assert (job["ok"], job["state"], job["exit_code"]) == (False, "CANCELLED", "0:15")
 
 
-def test_job_that_is_nowhere_is_a_failure(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_job_that_is_nowhere_is_a_failure(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(2, slurm.jobs.clear)
     job = verify(nodes=["n1"])["jobs"]["n1"]
@@ -203,21 +203,21 @@ def test_job_that_is_nowhere_is_a_failure(verify: Runner, slurm: FakeSlurm, cloc
     assert clock.now < 20
 
 
-def test_restart_of_the_controller_does_not_disturb(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_restart_of_the_controller_does_not_disturb(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
-    clock.at(2, lambda: setattr(slurm, "down", True))
-    clock.at(30, lambda: setattr(slurm, "down", False))
+    clock.at(2, lambda: setattr(slurm, "up", False))
+    clock.at(30, lambda: setattr(slurm, "up", True))
     clock.at(31, lambda: end_jobs(slurm))
     assert verify(nodes=["n1"])["jobs"]["n1"]["ok"] is True
 
 
-def test_no_controller_at_all_fails_the_module(verify: Runner, slurm: FakeSlurm) -> None:
-    slurm.down = True
+def test_no_controller_at_all_fails_the_module(verify: Runner, slurm: FakeSlurmctld) -> None:
+    slurm.up = False
     result = verify(nodes=["n1"])
     assert (result["failed"], result["failure"]["code"]) == (True, "controller-not-answering")
 
 
-def test_refusal_is_reported_in_slurms_words(verify: Runner, slurm: FakeSlurm) -> None:
+def test_refusal_is_reported_in_slurms_words(verify: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     slurm.refuse_jobs = "Invalid account or account/partition combination specified"
     job = verify(nodes=["n1"])["jobs"]["n1"]
@@ -225,7 +225,7 @@ def test_refusal_is_reported_in_slurms_words(verify: Runner, slurm: FakeSlurm) -
     assert job["message"] == "sbatch: error: Batch job submission failed: " + slurm.refuse_jobs
 
 
-def test_empty_list_and_check_mode_submit_nothing(verify: Runner, slurm: FakeSlurm) -> None:
+def test_empty_list_and_check_mode_submit_nothing(verify: Runner, slurm: FakeSlurmctld) -> None:
     slurm.node("n1")
     assert verify(nodes=[])["jobs"] == {}
     result = verify(check=True, nodes=["n1"])
@@ -257,7 +257,7 @@ def test_no_partition_that_is_up_names_what_there_is() -> None:
         verify_jobs.choose_partition([{"partitions": ["drained"]}], {"drained": partition("DRAIN")})
 
 
-def test_node_without_partition_fails_alone(verify: Runner, slurm: FakeSlurm, clock: Clock) -> None:
+def test_node_without_partition_fails_alone(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", Partitions="")
     slurm.node("n2")
     clock.at(1, lambda: end_jobs(slurm))

@@ -5,28 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import (
-    config_files,
-    config_transaction,
-    register_nodes,
-    slurmctld_control,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import config_files
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_conf_files, slurm_nodes
-from fakes.slurmctld import FakeController
 
 if TYPE_CHECKING:
-    import pathlib
-
-
-@pytest.fixture
-def controller(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> FakeController:
-    made = FakeController(tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(register_nodes, "LOCK_FILE", str(tmp_path / "lock"))
-    monkeypatch.setattr(slurmctld_control, "_SECOND_CHECK", 0.1)
-    monkeypatch.setattr(slurmctld_control, "_REGISTRATION", 0.1)
-    monkeypatch.setattr(config_transaction, "_STARTING", 0.1)
-    return made
+    from fakes.slurmctld import FakeSlurmctld
 
 
 @pytest.mark.parametrize(
@@ -39,42 +22,42 @@ def controller(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> FakeC
     ],
 )
 def test_a_failure_has_a_code_a_reason_and_what_changed(
-    controller: FakeController, run_module, node: dict, code: str
+    slurm: FakeSlurmctld, run_module, node: dict, code: str
 ) -> None:
-    before = controller.files()
-    result = run_module(slurm_nodes, conf=str(controller.conf), nodes=[node], timeout=5)
+    before = slurm.files()
+    result = run_module(slurm_nodes, conf=str(slurm.conf), nodes=[node], timeout=5)
     assert result["failed"]
     assert result["failure"]["code"] == code
     assert result["msg"].startswith(result["failure"]["reason"])
     assert result["msg"].endswith(result["failure"]["remedy"])
     assert result.get("restored", False) == (code == "configuration-rolled-back")
-    assert controller.files() == before
+    assert slurm.files() == before
 
 
-def test_a_busy_node_and_a_silent_controller_are_told_by_codes(controller: FakeController, run_module) -> None:
-    options = {"conf": str(controller.conf), "nodes": [{"name": "n2"}], "timeout": 5}
+def test_a_busy_node_and_a_silent_controller_are_told_by_codes(slurm: FakeSlurmctld, run_module) -> None:
+    options = {"conf": str(slurm.conf), "nodes": [{"name": "n2"}], "timeout": 5}
     assert run_module(slurm_nodes, **options)["changed"]
-    controller.set(jobs="7 (ann, RUNNING, on n2)")
+    slurm.job("7", "RUNNING", "n2")
     assert run_module(slurm_nodes, **options, state="absent")["failure"]["code"] == "node-runs-jobs"
-    controller.set(up=False)
+    slurm.up = False
     assert run_module(slurm_nodes, **options, state="absent")["failure"]["code"] == "controller-not-answering"
 
 
 def test_a_file_that_cannot_be_written_is_told_with_its_directory(
-    controller: FakeController, run_module, monkeypatch: pytest.MonkeyPatch
+    slurm: FakeSlurmctld, run_module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_args: object, **_options: object) -> None:
         raise OSError(28, "No space left on device", "/etc/slurm/x")
 
     monkeypatch.setattr(config_files.tempfile, "mkdtemp", refuse)
-    failure = run_module(slurm_nodes, conf=str(controller.conf), nodes=[{"name": "n2"}])["failure"]
+    failure = run_module(slurm_nodes, conf=str(slurm.conf), nodes=[{"name": "n2"}])["failure"]
     assert failure["code"] == "configuration-not-written"
-    assert failure["remedy"].endswith(f"df -h {controller.conf.parent}")
+    assert failure["remedy"].endswith(f"df -h {slurm.conf.parent}")
 
 
-def test_files_for_the_nodes_that_slurm_cannot_tell_fail_with_a_code(controller: FakeController, run_module) -> None:
-    conf = str(controller.conf)
-    controller.set(up=False)
+def test_files_for_the_nodes_that_slurm_cannot_tell_fail_with_a_code(slurm: FakeSlurmctld, run_module) -> None:
+    conf = str(slurm.conf)
+    slurm.up = False
     assert run_module(slurm_conf_files, conf=conf)["failure"]["code"] == "slurm-command-failed"
-    controller.conf.unlink()
+    slurm.conf.unlink()
     assert run_module(slurm_conf_files, conf=conf)["failure"]["code"] == "configuration-unreadable"
