@@ -48,3 +48,22 @@ def test_ansible_content_and_library_do_not_import_each_other(tree: Tree) -> Non
         if package in imported(path)
     ]
     assert not found
+
+
+def test_the_migrations_form_one_line_and_each_is_named_after_its_number(tree: Tree) -> None:
+    """Two that were written at the same time must not both follow the same one."""
+    folder = tree.root / "python_lib/slurmscale/store/migrations/versions"
+    found = {}
+    for path in sorted(folder.glob("m*.py")):
+        values = {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id in {"revision", "down_revision"}
+        }  # fmt: skip
+        found[path.name] = (values["revision"], values["down_revision"])
+    numbers = [f"{number:04}" for number in range(1, len(found) + 1)]
+    assert [name[1:5] for name in found] == numbers
+    assert list(found.values()) == list(zip(numbers, [None, *numbers], strict=False))
+    engine = (tree.root / "python_lib/slurmscale/store/engine.py").read_text(encoding="utf-8")
+    assert f'\nHEAD = "{numbers[-1]}"\n' in engine

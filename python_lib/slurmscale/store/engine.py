@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0003"
+HEAD = "0004"
 """Revision that this version works with."""
 _MIGRATION_LOCK = 7_305_811
 _BUSY_SECONDS = 30
