@@ -81,26 +81,27 @@ class CallbackModule(CallbackBase):
 
 def describe(play: Play) -> dict[str, Any]:
     """Return a play's hosts and its tasks in order."""
-    manager = play.get_variable_manager()
-    variables = manager.get_vars(play=play)
+    variables = play.get_variable_manager().get_vars(play=play)
     tasks = []
     for block in play.compile():
         tasks += walk(block.filter_tagged_tasks(variables), "", play.vars.get(PHASE, ""))
     return {
         "play": play.get_name(),
         "puuid": play._uuid,  # noqa: SLF001 - events carry it, there is no public name
-        "hosts": hosts(play, manager, variables),
+        "hosts": hosts(play, play.hosts),
         "strategy": play.strategy,
         "tasks": tasks,
     }
 
 
-def hosts(play: Play, manager: Any, variables: dict[str, Any]) -> list[str]:
-    """Return the names of the play's hosts; none while its pattern or its groups depend on earlier plays."""
+def hosts(play: Play, pattern: Any) -> list[str]:
+    """Return the names of the hosts of a pattern; none while it or its groups depend on earlier plays."""
+    manager = play.get_variable_manager()
     try:
-        pattern = Templar(loader=play.get_loader(), variables=variables).template(play.hosts)
+        variables = manager.get_vars(play=play)
+        found = Templar(loader=play.get_loader(), variables=variables).template(pattern)
         inventory = manager._inventory  # noqa: SLF001 - the only way to it from a callback
-        return [host.name for host in inventory.get_hosts(pattern, order=play.order)]
+        return [host.name for host in inventory.get_hosts(found, order=play.order)]
     except Exception:  # noqa: BLE001 - a pattern that can't be evaluated yet
         return []
 

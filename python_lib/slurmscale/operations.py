@@ -333,3 +333,23 @@ DEFINITIONS: dict[Operation, Definition] = {
         risk=f"The controller is left half set up, and running it again goes on there. {_PACKAGES}",
     ),
 }
+
+
+def of_playbook(playbook: str, variables: Mapping[str, Any]) -> Operation | None:
+    """Say which operation a call of a playbook is.
+
+    Args:
+        playbook: File name of the playbook.
+        variables: Its extra variables.
+
+    Returns:
+        The one whose own variables are stated, else the one that needs none of them; None when it is none.
+    """
+    found = [operation for operation, definition in DEFINITIONS.items() if definition.playbook == playbook]
+
+    def stated(operation: Operation) -> int:
+        own = operation.definition.variables
+        same = [str(variables.get(name)).lower() == str(value).lower() for name, value in own.items()]
+        return len(own) if all(same) else -1
+
+    return max(found, key=stated, default=None)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from slurmscale.errors import NodesError, RefusedError
 from slurmscale.models import Cluster, Failure, RunOptions
-from slurmscale.operations import DEFINITIONS, Operation
+from slurmscale.operations import DEFINITIONS, Operation, of_playbook
 from slurmscale.progress.events import parse
 from slurmscale.progress.report_failures import failures_in
 from slurmscale.progress.tracker import Tracker
@@ -105,6 +105,21 @@ def test_a_value_that_does_not_fit_its_option_is_refused_with_the_option(start, 
 def test_values_of_options_reach_the_playbook(start):
     _, launch = start(Operation.UPGRADE, extra_vars={"slurm_version": "24.11.5-4", "drain_timeout": 60})
     assert launch.extra_vars["drain_timeout"] == 60
+
+
+@pytest.mark.parametrize(
+    ("playbook", "variables", "operation"),
+    [
+        ("scale_up.yml", {}, Operation.SCALE_UP),
+        ("scale_up.yml", {"plan_only": "true"}, Operation.PLAN),
+        ("scale_up.yml", {"plan_only": False}, Operation.SCALE_UP),
+        ("scale_down.yml", {}, Operation.SCALE_DOWN),
+        ("repair_cluster.yml", {"action": "fix"}, Operation.REPAIR_FIX),
+        ("site.yml", {}, None),
+    ],
+)
+def test_a_call_of_a_playbook_is_the_operation_whose_variables_it_states(playbook, variables, operation):
+    assert of_playbook(playbook, variables) is operation
 
 
 @pytest.mark.parametrize("operation", list(Operation))
