@@ -19,6 +19,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from slurmscale.errors import StoreError, StoreUnavailableError
+from slurmscale.store.notices import Notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        self.notices = Notices(self.engine)
         with self.explained("open"), self.begin() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
@@ -77,8 +79,10 @@ class Database:
             if self.engine.dialect.name == "sqlite":
                 # taking the lock at once: a reader that turns writer halfway would be refused instead of waiting
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self.notices.begin(connection)
             yield connection
             connection.commit()
+            self.notices.committed(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:

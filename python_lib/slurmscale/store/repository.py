@@ -10,7 +10,7 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError
@@ -82,6 +82,7 @@ class Store(Database):
             for _ in range(3):
                 try:
                     with self.begin() as connection:
+                        self.notices.add(connection, run.id)
                         return _insert_run(connection, run, self.now + LEASE_SECONDS)
                 except IntegrityError:
                     self._refuse_overlap(run)
@@ -148,6 +149,8 @@ class Store(Database):
                 connection.execute(_UPDATE_TASK, [{**change, "b_revision": revision} for change in changes])
             if lines:
                 connection.execute(insert(log_lines), list(lines))
+            if changes or lines or values:
+                self.notices.add(connection, run.id)
 
     def end_run(self, run: Run, status: RunStatus, error: Failure, *, only_if_expired: bool = False) -> bool:
         """End a run from outside: its active tasks become failed with its error, its nodes are free.
@@ -180,12 +183,14 @@ class Store(Database):
             counts = _count(connection, run.id)
             connection.execute(update(runs).where(runs.c.id == run.id).values(**row_of_counts(counts)))
             connection.execute(delete(claims).where(claims.c.run_id == run.id))
+            self.notices.add(connection, run.id)
         return True
 
     def request_cancel(self, run_id: str) -> None:
         """Ask the process that owns a run to cancel it."""
         with self.explained("write"), self.begin() as connection:
             connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_requested=True, **_NEXT))
+            self.notices.add(connection, run_id)
 
     def cancel_requested(self, run: Run) -> bool:
         """Say whether somebody asked for the run to be cancelled.
@@ -243,6 +248,13 @@ class Store(Database):
             if run.revision <= after:
                 return run, []
             return run, [task_of_row(row) for row in connection.execute(changed).mappings()]
+
+    def revisions(self, run_ids: Iterable[str] = ()) -> dict[str, int]:
+        """Return the revisions of some runs, of all at work, and of the newest one: what else changes the status."""
+        newest = select(runs.c.id).order_by(runs.c.created_at.desc()).limit(1).scalar_subquery()
+        wanted = runs.c.id.in_(list(run_ids)) | runs.c.status.in_(RUN_ACTIVE) | (runs.c.id == newest)
+        with self.explained("read"), self.engine.connect() as connection:
+            return dict(connection.execute(select(runs.c.id, runs.c.revision).where(wanted)).tuples().all())
 
     def runs(
         self, *, limit: int | None = None, since: float | None = None, active: bool = False, cluster: str | None = None
@@ -321,6 +333,12 @@ class Store(Database):
         )
         with self.explained("read"), self.engine.connect() as connection:
             return [log_line_of_row(row) for row in connection.execute(query).mappings()]
+
+    def log_end(self, run_id: str, node: str | None = None) -> int:
+        """Return the number of the last line of a log, 0 when it has none; parameters as of `log`."""
+        query = select(func.max(log_lines.c.id)).where(log_lines.c.run_id == run_id, log_lines.c.node == node)
+        with self.explained("read"), self.engine.connect() as connection:
+            return connection.execute(query).scalar() or 0
 
     def delete_logs(self, before: float) -> None:
         """Delete the logs and timings of runs that began before a time and have ended; runs and tasks stay."""
