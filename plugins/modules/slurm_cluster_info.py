@@ -76,7 +76,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 credentials:
-  description: By node whether its credential was understood, and what munge said.
+  description: >-
+    By node whether its credential was decoded (ok), the message of munge, and failure, with code, reason and remedy,
+    or null.
   returned: when O(credentials) is given
   type: dict
   sample: {"n1": {"ok": true, "message": "Success (0)"}}

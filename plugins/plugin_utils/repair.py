@@ -132,10 +132,9 @@ def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readines
 
 def credential(answer: Mapping[str, Any] | None) -> Iterator[Finding]:
     """Find a credential that the controller can't decode."""
-    if answer and not answer["ok"]:
-        remedy = "Key and clock must agree: sha256sum /etc/munge/munge.key; date; journalctl -u munge"
-        found = " ".join(answer["message"].split())
-        yield finding(Code.MUNGE_CREDENTIAL_REFUSED, "munge credential", "the controller decodes it", found, remedy)
+    if answer and answer["failure"]:
+        code, remedy = Code(answer["failure"]["code"]), answer["failure"]["remedy"]
+        yield finding(code, "munge credential", "the controller decodes it", answer["message"], remedy)
 
 
 def options(node: Mapping[str, Any], outdated: Sequence[str], wanted: str) -> Iterator[Finding]:

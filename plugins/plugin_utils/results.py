@@ -39,19 +39,13 @@ def failure_of(host: str, facts: Mapping[str, Any], controller: Mapping[str, Any
     name = facts["slurmd_plan"]["definition"]["name"] if "slurmd_plan" in facts else None
     # When registering was planned, and when it was done.
     results = [controller.get(key) or {} for key in ("scale_registration", "slurmctld_reconfigure_result")]
-    refused = {node: failure for result in results for node, failure in (result.get("refused") or {}).items()}
-    answer = (controller.get("scale_credentials") or {}).get(host) or {"ok": True}
+    refused = next((result["refused"][name] for result in results if name in (result.get("refused") or {})), None)
     # Only nodes that are to be worked on are planned with the controller.
     planned = controller.get("scale_plan_failure") if (facts.get("slurmd_plan") or {}).get("steps") else None
     lost = LOST.as_dict() if (facts.get("slurmd_service") or {}).get("unreachable") else None
-    own = facts.get("scale_failure") or lost or refused.get(name) or planned or controller.get("scale_register_failure")
-    if own or answer["ok"]:
-        return own or None
-    return Failure(
-        Code.MUNGE_CREDENTIAL_REFUSED,
-        f"The controller can't decode a credential made on this node: {answer['message']}",
-        "Compare key and clock: sha256sum /etc/munge/munge.key; date; journalctl -u munge",
-    ).as_dict()
+    own = facts.get("scale_failure") or lost or refused or planned or controller.get("scale_register_failure")
+    credential = (controller.get("scale_credentials") or {}).get(host) or {}
+    return own or credential.get("failure")
 
 
 def continuing(hosts: Iterable[str], hostvars: Any, controller: str) -> list[dict[str, Any]]:

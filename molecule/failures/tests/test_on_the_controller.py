@@ -63,7 +63,7 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     finally:
         ctl1.check_output("rm -r %s && systemctl daemon-reload", dropin)
     assert run.returncode != 0
-    # Which of its looks finds the daemon gone is a matter of moments; that it was killed is in the journal.
+    # Which check finds the daemon gone is a matter of timing; that it was killed is in the journal.
     assert re.search("SIGKILL|status=9/KILL", row(run, "rocky1"))
     assert "The previous configuration is back and slurmctld answers with it" in row(run, "rocky1")
     assert ctl1.check_output(CONFIGURATION) == configuration
@@ -73,7 +73,7 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     ("task", "said"),
     [
         ("Check names and ports of the nodes from the controller", "it can't be asked"),
-        ("Decode the credentials of the nodes", "munge-credential-refused"),
+        ("Decode the credentials of the nodes", "host-unreachable"),
     ],
 )
 def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(

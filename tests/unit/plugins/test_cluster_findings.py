@@ -88,7 +88,7 @@ def found(
             "preflight_node": machine() if controller is None else controller,
             "preflight_cluster": cluster() if known is None else known,
             "repair_jobs": ["12"],
-            "repair_credentials": {"n07": {"ok": True, "message": "Success"}},
+            "repair_credentials": {"n07": {"ok": True, "message": "Success", "failure": None}},
             "repair_failure": {},
         },
         "n07": {
@@ -295,12 +295,15 @@ def test_a_bare_machine_is_no_fault_and_an_unregistered_node_is() -> None:
     assert not found(known=cluster(nodes={}))["n07 node"]["note"]
 
 
+REFUSED = {"code": "munge-credential-refused", "reason": "Rewound credential", "remedy": "Compare the clocks."}
+
+
 def test_a_credential_counts_only_while_the_controllers_munge_runs_and_the_key_is_right() -> None:
     hostvars: dict[str, Any] = {
         "ctl1": {
             "preflight_node": machine(),
             "preflight_cluster": cluster(),
-            "repair_credentials": {"n07": {"ok": False, "message": "Rewound credential"}},
+            "repair_credentials": {"n07": {"ok": False, "message": "Rewound credential", "failure": REFUSED}},
         },
         "n07": {
             "inventory_hostname": "n07",

@@ -15,7 +15,7 @@ REGISTERED = {"slurmctld_reconfigure_changed": True, "slurmctld_reconfigure_resu
 FAILURE = {"code": "task-failed", "reason": "no way", "remedy": ""}
 REFUSED = {"slurmctld_reconfigure_result": {"refused": {"n7": {**FAILURE, "reason": "Gres with a quote"}}}}
 PLAN_REFUSED = {"scale_registration": REFUSED["slurmctld_reconfigure_result"], "slurmctld_reconfigure_result": {}}
-UNKNOWN_KEY = {"scale_credentials": {"h7": {"ok": False, "message": "invalid credential"}}}
+UNKNOWN_KEY = {"scale_credentials": {"h7": {"failure": {**FAILURE, "reason": "Invalid credential"}}}}
 
 
 def outcome(node: dict[str, Any], controller: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_a_node_that_is_not_verified_has_a_reason(controller: dict[str, Any], re
         ({}, REFUSED, "Gres with a quote"),
         ({}, PLAN_REFUSED, "Gres with a quote"),
         ({"slurmd_service": {"unreachable": True, "msg": "no route"}}, {}, "The connection was lost"),
-        ({}, UNKNOWN_KEY, "can't decode a credential made on this node: invalid credential"),
+        ({}, UNKNOWN_KEY, "Invalid credential"),
         ({"scale_failure": FAILURE}, {"scale_register_failure": {**FAILURE, "reason": "later"}}, "no way"),
     ],
 )
