@@ -26,18 +26,18 @@ PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
 INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
 
 
-def inside(host: str, command: str) -> str:
-    """Return the shell command that runs a command in a host, also when sshd or the network is what is struck."""
+def in_container(host: str, command: str) -> str:
+    """Return the shell command that runs a command in a host's container, without sshd or a network."""
     return f"{PODMAN} exec --privileged slurmscale-{INVENTORY.name}-{host} sh -c {shlex.quote(command)}"
 
 
-def do(command: str) -> None:
+def run_command(command: str) -> None:
     """Run a shell command on this machine."""
     subprocess.run(command, shell=True, check=True, timeout=60, stdout=subprocess.DEVNULL)  # noqa: S602 - our own
 
 
 def lab_host(name: str) -> testinfra.host.Host:
-    """Return a host of the lab as root: over the lab's ssh key, or from the container's side where root is locked."""
+    """Return a host of the lab as root: by the lab's ssh key, or through its container where root can't log in."""
     inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
     if inventory["all"]["vars"]["ansible_user"] != "root":
         return testinfra.get_host(f"podman://slurmscale-{INVENTORY.name}-{name}")
@@ -47,8 +47,8 @@ def lab_host(name: str) -> testinfra.host.Host:
     return testinfra.get_host(f"ssh://root@{address}?ssh_identity_file={INVENTORY}/id_ed25519", ssh_extra_args=extra)
 
 
-def nodes() -> list[str]:
-    """Return the names of the lab's machines for nodes."""
+def node_names() -> list[str]:
+    """Return the names of the lab's nodes."""
     inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
     return list(inventory["all"]["children"]["slurm_nodes"]["hosts"])
 
@@ -60,13 +60,13 @@ def controller_starts(ctl1: testinfra.host.Host, since: str) -> int:
     return int(ctl1.check_output(f"journalctl --since @%s --output cat {started} | wc -l", since))
 
 
-def put_down(ctl1: testinfra.host.Host, node: str, reason: str) -> None:
+def set_down(ctl1: testinfra.host.Host, node: str, reason: str) -> None:
     """Set a node DOWN as an administrator would."""
     ctl1.check_output("scontrol update NodeName=%s State=DOWN Reason=%s", node, reason)
 
 
-def words(text: str) -> str:
-    """Return the text with every run of white space as one blank: long messages are wrapped."""
+def unwrap(text: str) -> str:
+    """Return a text with each run of white space replaced by one space: Ansible wraps long messages."""
     return " ".join(text.split())
 
 
@@ -140,7 +140,7 @@ def ctl1() -> testinfra.host.Host:
 
 @pytest.fixture(scope="session")
 def before(ctl1: testinfra.host.Host) -> dict[str, Any]:
-    """Return what prepare.yml wrote down."""
+    """Return what prepare.yml recorded."""
     content: dict[str, Any] = json.loads(ctl1.check_output("cat /var/tmp/before.json"))
     return content
 

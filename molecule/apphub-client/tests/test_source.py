@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from testing import do, inside, lab_host, run_roles, words
+from testing import in_container, lab_host, run_command, run_roles, unwrap
 
 MACHINES = ["rocky1", "ubuntu1"]
 FILES = {
@@ -78,16 +78,16 @@ def test_a_server_that_does_not_answer_the_machine_is_given_up(machine: str, app
     """The control machine reaches AppHub, the machine does not: its packets to there come to nothing."""
     address = lab_host("apphub").backend.hostname
     assert run_roles(machine, "apphub-client").returncode == 0
-    do(inside(machine, f"ip route add blackhole {address}"))
+    run_command(in_container(machine, f"ip route add blackhole {address}"))
     begun = time.monotonic()
     try:
         run = run_roles(machine, "apphub-client", "apphub-client/install", apphub_client_packages=["munge"])
     finally:
-        do(inside(machine, f"ip route del blackhole {address}"))
+        run_command(in_container(machine, f"ip route del blackhole {address}"))
     assert run.returncode != 0
     assert time.monotonic() - begun < 90
     # apt fails at the list already, dnf at the package.
-    said = words(run.stdout)
+    said = unwrap(run.stdout)
     assert re.search(rf"code: package-installation-failed reason: '?[\w ]+ {apphub_url}", said), said
     assert "Compare with" in said
     assert not lab_host(machine).package("munge").is_installed
@@ -117,7 +117,7 @@ def test_only_a_proxy_that_is_stated_is_used(machine: str, apphub_url: str) -> N
 def test_a_version_that_apphub_lacks_is_refused_with_what_there_is(machine: str) -> None:
     run = run_roles(machine, "preflight/probe", "apphub-client/install", apphub_client_slurm_version="99.1")
     assert run.returncode != 0
-    assert re.search(r"of AppHub has no slurm\S* 99\.1; there are .*Nothing was changed here", words(run.stdout))
+    assert re.search(r"of AppHub has no slurm\S* 99\.1; there are .*Nothing was changed here", unwrap(run.stdout))
     assert "publish_apphub.yml" in run.stdout
     assert not lab_host(machine).package("munge").is_installed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testing import lab_host, words
+from testing import lab_host, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -26,7 +26,7 @@ def test_a_cluster_without_room_is_refused(ctl1: Host, playbook: Playbook) -> No
         ctl1.check_output("mv /etc/slurm/slurm.conf.before /etc/slurm/slurm.conf && systemctl restart slurmctld")
         ctl1.check_output(answers)
     assert run.returncode != 0
-    assert "MaxNodeCount for dynamic nodes: needed at least 3, the number of all nodes, found 2." in words(run.stdout)
+    assert "MaxNodeCount for dynamic nodes: needed at least 3, the number of all nodes, found 2." in unwrap(run.stdout)
     assert not lab_host("rocky1").service("slurmd").is_running
 
 

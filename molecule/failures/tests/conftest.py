@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import before, cluster_is_unharmed, ctl1, playbook, run_playbook, words
+from testing import before, cluster_is_unharmed, ctl1, playbook, run_playbook, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,7 +24,7 @@ CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
 def row(run: subprocess.CompletedProcess[str], node: str) -> str:
     """Return what the table at the end of a run says of a node."""
     (found,) = re.findall(rf"^ +({node} +(?:done|unchanged|failed) .*)$", run.stdout, re.MULTILINE)
-    return words(found)
+    return unwrap(found)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import CONFIGURATION
-from testing import GENERATION, do, inside, lab_host, run_playbook, words
+from testing import GENERATION, in_container, lab_host, run_command, run_playbook, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -55,11 +55,11 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Com
             "mkdir -p /opt/ahead && printf %%s %s > /opt/ahead/%s && chmod 755 /opt/ahead/%s", content, name, name
         )
     lab_host("ubuntu2").check_output("useradd --system --uid 1234 slurm")
-    do(inside("rocky2", "mount -t tmpfs -o size=8m tmpfs /var"))
+    run_command(in_container("rocky2", "mount -t tmpfs -o size=8m tmpfs /var"))
     try:
         yield run_playbook("scale_up", "-i", str(inventory), "-e", f"nodes={','.join(REFUSED)}")
     finally:
-        do(inside("rocky2", "umount /var"))
+        run_command(in_container("rocky2", "umount /var"))
         lab_host("ubuntu2").check_output("userdel slurm")
 
 
@@ -88,7 +88,7 @@ def test_without_apphub_the_run_stops_and_names_what_was_tried(ctl1: Host, playb
     finally:
         apphub.check_output("systemctl start nginx")
     assert run.returncode != 0
-    said = words(run.stdout)
+    said = unwrap(run.stdout)
     assert re.search(
         r"No AppHub can be used.* Nothing was changed\. Tried in this order: http://\S+:8081: .*refused", said
     )
@@ -104,7 +104,7 @@ def test_without_a_controller_the_run_stops_and_says_how_to_look(ctl1: Host, pla
     finally:
         ctl1.check_output("systemctl start slurmctld")
     assert run.returncode != 0
-    said = words(run.stdout)
+    said = unwrap(run.stdout)
     assert "code: controller-not-answering" in said
     assert "Get the controller running first: systemctl status slurmctld; journalctl -u slurmctld" in said
     assert not lab_host("rocky2").package("munge").is_installed

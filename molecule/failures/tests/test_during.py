@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import CONFIGURATION, row
-from testing import GENERATION, do, inside, words
+from testing import GENERATION, in_container, run_command, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,15 +27,15 @@ LOST = "The connection was lost before the node was done."
 
 
 def states(ctl1: Host) -> set[str]:
-    return {words(line) for line in ctl1.check_output("sinfo --noheader --Node --format '%N %T'").splitlines()}
+    return {unwrap(line) for line in ctl1.check_output("sinfo --noheader --Node --format '%N %T'").splitlines()}
 
 
 def test_apphub_that_goes_in_the_middle(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
     try:
-        run = struck("Make AppHub the source of Slurm", inside("apphub", "systemctl stop nginx"), *NODES)
+        run = struck("Make AppHub the source of Slurm", in_container("apphub", "systemctl stop nginx"), *NODES)
     finally:
-        do(inside("apphub", "systemctl start nginx"))
+        run_command(in_container("apphub", "systemctl start nginx"))
     assert run.returncode != 0
     assert "0 of 2 nodes succeeded, 2 failed" in run.stdout
     for node in ("rocky2", "ubuntu2"):
@@ -48,12 +48,12 @@ def test_a_disk_that_is_too_small_for_the_packages(ctl1: Host, struck: Playbook)
     configuration = ctl1.check_output(CONFIGURATION)
     places = {"rocky2": "/var/cache/dnf", "ubuntu2": "/var/cache/apt/archives"}
     for node, place in places.items():
-        do(inside(node, f"mkdir -p {place} && mount -t tmpfs -o size=400k tmpfs {place}"))
+        run_command(in_container(node, f"mkdir -p {place} && mount -t tmpfs -o size=400k tmpfs {place}"))
     try:
         run = struck("Probe the node", "true", *NODES)
     finally:
         for node, place in places.items():
-            do(inside(node, f"umount {place}"))
+            run_command(in_container(node, f"umount {place}"))
     assert run.returncode != 0
     assert "Failed writing received data to disk" in row(run, "rocky2")
     assert "You don't have enough free space in /var/cache/apt/archives" in row(run, "ubuntu2")
@@ -81,9 +81,11 @@ def test_a_node_that_is_lost_while_it_is_prepared(
     monkeypatch.setenv("ANSIBLE_TIMEOUT", "3")
     gateway = "$(ip route show default | cut -d ' ' -f 3)"
     try:
-        run = struck("Make AppHub the source of Slurm", inside("ubuntu2", f"ip route add blackhole {gateway}"), *NODES)
+        run = struck(
+            "Make AppHub the source of Slurm", in_container("ubuntu2", f"ip route add blackhole {gateway}"), *NODES
+        )
     finally:
-        do(inside("ubuntu2", f"ip route del blackhole {gateway}"))
+        run_command(in_container("ubuntu2", f"ip route del blackhole {gateway}"))
     assert run.returncode != 0
     assert LOST in row(run, "ubuntu2")
     assert row(run, "rocky2").startswith("rocky2 unchanged"), run.stdout
@@ -93,9 +95,9 @@ def test_a_node_that_is_lost_while_it_is_prepared(
 def test_a_node_that_is_lost_after_it_was_registered(ctl1: Host, struck: Playbook, playbook: Playbook) -> None:
     vanish = "systemctl stop ssh.socket ssh; pkill sshd || true"
     try:
-        run = struck("Start slurmd", inside("ubuntu2", vanish), *NODES, "-e", "scale_timeout=15")
+        run = struck("Start slurmd", in_container("ubuntu2", vanish), *NODES, "-e", "scale_timeout=15")
     finally:
-        do(inside("ubuntu2", "systemctl start ssh"))
+        run_command(in_container("ubuntu2", "systemctl start ssh"))
     assert run.returncode != 0
     assert LOST in row(run, "ubuntu2")
     assert row(run, "rocky2").startswith("rocky2 unchanged"), run.stdout

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import CONFIGURATION, row
-from testing import INVENTORY, ROOT, do, inside, put_down
+from testing import INVENTORY, ROOT, in_container, run_command, set_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,14 +82,14 @@ def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
     """Its Slurm goes on, but nobody can log in any more: no node is to blame for that."""
     configuration = ctl1.check_output(CONFIGURATION)
     # Of a node that works nothing is asked, and of one on which nothing is to be done no credential.
-    put_down(ctl1, "rocky1", "test")
-    do(inside("rocky1", "systemctl stop slurmd"))
+    set_down(ctl1, "rocky1", "test")
+    run_command(in_container("rocky1", "systemctl stop slurmd"))
     vanish = "systemctl stop ssh.socket ssh; pkill sshd || true"
     try:
-        run = struck(task, inside("ctl1", vanish), "-e", "nodes=rocky1")
+        run = struck(task, in_container("ctl1", vanish), "-e", "nodes=rocky1")
     finally:
-        do(inside("ctl1", "systemctl start ssh"))
-        do(inside("rocky1", "systemctl start slurmd"))
+        run_command(in_container("ctl1", "systemctl start ssh"))
+        run_command(in_container("rocky1", "systemctl start slurmd"))
         # Refused when the node has come back by itself.
         ctl1.run("scontrol update NodeName=rocky1 State=RESUME")
     assert run.returncode != 0
@@ -100,7 +100,7 @@ def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
 def test_a_controller_that_is_gone_when_nodes_are_to_be_registered(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
     try:
-        run = struck(REGISTER, inside("ctl1", "systemctl stop slurmctld"), *change(22))
+        run = struck(REGISTER, in_container("ctl1", "systemctl stop slurmctld"), *change(22))
     finally:
         ctl1.check_output("systemctl start slurmctld")
     assert run.returncode != 0
@@ -113,7 +113,7 @@ def test_a_controller_that_goes_after_nodes_were_registered(ctl1: Host, struck: 
     try:
         run = struck(
             "Wait until the nodes are available",
-            inside("ctl1", "systemctl stop slurmctld"),
+            in_container("ctl1", "systemctl stop slurmctld"),
             *change(23),
             "-e",
             "scale_timeout=10",
@@ -140,12 +140,12 @@ def test_a_full_disk_below_the_configuration(ctl1: Host, playbook: Playbook) -> 
         "cp -a /run/slurm.kept/. /etc/slurm",
         "{ cat /dev/zero > /etc/slurm/fill 2>/dev/null || true; }",
     ]
-    do(inside("ctl1", " && ".join(steps)))
+    run_command(in_container("ctl1", " && ".join(steps)))
     try:
         run = playbook("scale_up", *change(24))
         there, marker = ctl1.check_output(CONFIGURATION), ctl1.file(MARKER).exists
     finally:
-        do(inside("ctl1", "umount /etc/slurm && rm -r /run/slurm.kept"))
+        run_command(in_container("ctl1", "umount /etc/slurm && rm -r /run/slurm.kept"))
     assert run.returncode != 0
     assert "No space left on device: '/etc/slurm/" in row(run, "rocky1")
     assert "df -h /etc/slurm" in row(run, "rocky1")
@@ -171,7 +171,7 @@ def test_a_run_that_is_killed_on_the_controller_itself_is_recovered_by_the_next(
         "kill -9 $(sed 's/process \\([0-9]*\\),.*/\\1/' /run/slurmscale-nodes.lock)"
     )
     killed = struck(
-        REGISTER, inside("ctl1", f"systemd-run --quiet --collect /bin/sh -c {shlex.quote(kill)}"), *change(26)
+        REGISTER, in_container("ctl1", f"systemd-run --quiet --collect /bin/sh -c {shlex.quote(kill)}"), *change(26)
     )
     assert killed.returncode != 0
     assert ctl1.file(MARKER).exists

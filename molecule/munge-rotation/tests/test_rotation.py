@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import INVENTORY, ROOT, lab_host, start_playbook, words
+from testing import INVENTORY, ROOT, lab_host, start_playbook, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def test_a_host_out_of_reach_is_refused_before_anything_is_done(playbook: Playbo
     away.write_text("slurm_nodes: {hosts: {rocky1: {ansible_port: 9}}}\n")
     run = playbook("rotate_munge_key", "-i", str(away))
     assert run.returncode != 0
-    assert "would be left with the old key" in words(run.stdout)
+    assert "would be left with the old key" in unwrap(run.stdout)
     assert "skip_unreachable=true" in run.stdout
     assert keys() == old
 
@@ -90,7 +90,7 @@ def test_a_host_out_of_reach_is_refused_before_anything_is_done(playbook: Playbo
 def test_a_part_of_the_cluster_is_refused(playbook: Playbook) -> None:
     run = playbook("rotate_munge_key", "-e", "nodes=rocky1")
     assert run.returncode != 0
-    assert "on all of its hosts or on none" in words(run.stdout)
+    assert "on all of its hosts or on none" in unwrap(run.stdout)
 
 
 @pytest.fixture
@@ -171,8 +171,8 @@ def test_a_second_rotation_is_refused_and_the_first_one_ends_as_it_should(
     wait_until(lambda: ctl1.file("/etc/munge/munge.key.rotation").exists, 90)
     second = playbook("rotate_munge_key", "-e", "lead=12")
     assert second.returncode != 0
-    assert re.search(r"rotation \S+Z of .* has this host and is s\w+", words(second.stdout)), second.stdout
-    assert "Nothing was changed" in words(second.stdout)
+    assert re.search(r"rotation \S+Z of .* has this host and is s\w+", unwrap(second.stdout)), second.stdout
+    assert "Nothing was changed" in unwrap(second.stdout)
     output, _ = first.communicate(timeout=240)
     assert first.returncode == 0, output
     assert len(keys()) == 1
@@ -196,7 +196,7 @@ def test_a_rotation_whose_run_is_killed_returns_in_time_and_another_one_can_foll
 
     second = playbook("rotate_munge_key", "-e", "lead=12")
     assert second.returncode != 0
-    assert "has this host and is switched; the old key comes back at" in words(second.stdout), second.stdout
+    assert "has this host and is switched; the old key comes back at" in unwrap(second.stdout), second.stdout
     assert "The cluster has its old" not in second.stdout
     assert keys() == new
 
@@ -228,8 +228,8 @@ def test_a_reboot_after_the_switch_is_found_and_it_is_said_how_the_old_key_comes
     new = keys()
     refused = playbook("rotate_munge_key", "-e", "lead=12", "-e", "skip_unreachable=true")
     assert refused.returncode != 0
-    assert "was interrupted, e.g. by a reboot, when ctl1 had switched" in words(refused.stdout), refused.stdout
-    remedy = re.search(r"ansible (\S+) -b -m (\S+) -a '([^']+)'", words(refused.stdout))
+    assert "was interrupted, e.g. by a reboot, when ctl1 had switched" in unwrap(refused.stdout), refused.stdout
+    remedy = re.search(r"ansible (\S+) -b -m (\S+) -a '([^']+)'", unwrap(refused.stdout))
     assert remedy, refused.stdout
     assert keys() == new != old
     hosts, module, arguments = remedy.groups()

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import lab_host, put_down, run_playbook, words
+from testing import lab_host, run_playbook, set_down, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -85,7 +85,7 @@ def wait_for(ctl1: Host, node: str, state: str) -> None:
 def test_without_one_of_the_three_actions_nothing_happens_and_they_are_explained(action: list[str]) -> None:
     run = run_playbook("repair_cluster", *action)
     assert run.returncode == 2
-    said = words(run.stdout)
+    said = unwrap(run.stdout)
     for part in ("check lists what is wrong", "fix fixes what is safe", "test submits a job", "Nothing was changed"):
         assert part in said
     assert "Check the controller" not in run.stdout
@@ -144,7 +144,7 @@ def test_what_slurm_holds_back_is_resumed_but_never_a_drain_of_somebody_else(ctl
     ctl1.check_output("scontrol reconfigure")
     lab_host("ubuntu2").check_output("systemctl restart slurmd")
     wait_for(ctl1, "ubuntu2", "inval")
-    put_down(ctl1, "ubuntu1", "Node unexpectedly rebooted")
+    set_down(ctl1, "ubuntu1", "Node unexpectedly rebooted")
     try:
         run = repair("fix", report)
         assert run.returncode == 0, run.stdout
@@ -167,7 +167,7 @@ def test_what_slurm_holds_back_is_resumed_but_never_a_drain_of_somebody_else(ctl
 
 
 def test_a_node_that_an_administrator_set_down_stays_down(ctl1: Host, report: Path) -> None:
-    put_down(ctl1, "rocky1", "board is to be replaced")
+    set_down(ctl1, "rocky1", "board is to be replaced")
     try:
         # Each of them makes slurmd register.
         ctl1.check_output("scontrol reconfigure")

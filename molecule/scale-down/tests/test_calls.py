@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
-from testing import INVENTORY, ROOT, words
+from testing import INVENTORY, ROOT, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,7 +37,7 @@ STAYED = {"rocky2", "ubuntu1", "ubuntu3"}
 def test_a_wrong_call_is_refused(slurm: Slurm, playbook: Playbook, arguments: list[str], message: str) -> None:
     run = playbook("scale_down", "-e", "confirm=true", *arguments)
     assert run.returncode != 0
-    assert message in words(run.stdout)
+    assert message in unwrap(run.stdout)
     assert not re.search(r"changed=[1-9]", run.stdout)
     assert slurm.nodes() == STAYED
 
@@ -45,7 +45,7 @@ def test_a_wrong_call_is_refused(slurm: Slurm, playbook: Playbook, arguments: li
 def test_without_a_terminal_nothing_is_removed(slurm: Slurm, playbook: Playbook) -> None:
     run = playbook("scale_down", "-e", "nodes=ubuntu3", timeout=60)
     assert run.returncode != 0
-    assert "The removal of ubuntu3 was not confirmed. Nothing was changed." in words(run.stdout)
+    assert "The removal of ubuntu3 was not confirmed. Nothing was changed." in unwrap(run.stdout)
     assert slurm.nodes() == STAYED
 
 

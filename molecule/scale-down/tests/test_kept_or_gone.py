@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import ROOT, lab_host, words
+from testing import ROOT, lab_host, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,17 +56,17 @@ def test_busy_nodes_are_kept_with_their_jobs_named_and_only_our_drain_is_taken_b
     run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=3")
     assert run.returncode != 0
     assert "0 of 2 nodes are removed, 2 kept, 0 failed." in run.stdout
-    assert f"ubuntu3 still runs jobs {plain_job} after 3 s. Our drain was taken back." in words(run.stdout)
+    assert f"ubuntu3 still runs jobs {plain_job} after 3 s. Our drain was taken back." in unwrap(run.stdout)
     assert slurm.job(plain_job) == "RUNNING ubuntu3"
     assert slurm.state("ubuntu3").startswith("mixed")
-    assert f"rocky2 still runs jobs {drained_job} after 3 s. It stays drained: disk is failing." in words(run.stdout)
+    assert f"rocky2 still runs jobs {drained_job} after 3 s. It stays drained: disk is failing." in unwrap(run.stdout)
     assert slurm.job(drained_job) == "RUNNING rocky2"
     assert slurm.state("rocky2") == "draining disk is failing"
 
 
 def test_a_kept_node_stays_drained_when_asked(slurm: Slurm, ctl1: Host, plain_job: str, playbook: Playbook) -> None:
     run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=3 keep_drained=true")
-    assert "It stays drained: slurmscale: scale down." in words(run.stdout)
+    assert "It stays drained: slurmscale: scale down." in unwrap(run.stdout)
     assert slurm.state("ubuntu3") == "draining slurmscale: scale down"
     assert slurm.job(plain_job) == "RUNNING ubuntu3"
     slurm.cancel(plain_job)
@@ -82,7 +82,7 @@ def test_a_node_that_pending_jobs_ask_for_is_kept_and_our_reason_is_cleared(
     run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=3")
     assert run.returncode != 0
     assert "node-requested-by-jobs" in run.stdout
-    assert re.search(rf"asked for by the pending jobs {job}\b", words(run.stdout)), run.stdout
+    assert re.search(rf"asked for by the pending jobs {job}\b", unwrap(run.stdout)), run.stdout
     assert slurm.nodes() == {"rocky2", "ubuntu1", "ubuntu3"}
     assert slurm.job(job).startswith("PENDING")
     assert slurm.state("ubuntu3").startswith("idle")
@@ -98,12 +98,12 @@ def test_a_node_of_a_reservation_is_refused_with_its_name_and_the_others_go_on_w
     run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=60 jobs=requeue")
     ctl1.check_output("scontrol delete ReservationName=upkeep")
     assert run.returncode != 0
-    assert "ubuntu3 belongs to the reservation upkeep" in words(run.stdout)
+    assert "ubuntu3 belongs to the reservation upkeep" in unwrap(run.stdout)
     assert "1 of 2 nodes are removed, 1 kept, 0 failed." in run.stdout
     assert slurm.nodes() == {"ubuntu1", "ubuntu3"}
     assert slurm.state("ubuntu3").startswith("idle")
     # The drain that an administrator had set on rocky2 did not hinder it.
-    assert "with reason 'disk is failing'" in words(run.stdout)
+    assert "with reason 'disk is failing'" in unwrap(run.stdout)
     # No other node is as it wants.
     assert slurm.job(drained_job).startswith("PENDING")
     slurm.cancel(drained_job)
@@ -127,7 +127,7 @@ def test_a_node_in_somebodys_file_is_refused_with_file_and_line(ctl1: Host, play
     ctl1.check_output("sed -i /handmade/d /etc/slurm/slurm.conf; systemctl restart slurmctld")
     ctl1.check_output("for i in $(seq 60); do scontrol ping | grep -q UP && exit; sleep 0.5; done; exit 1")
     assert run.returncode != 0
-    assert re.search(r"handmade is defined in /etc/slurm/slurm.conf line \d+, which slurmscale", words(run.stdout))
+    assert re.search(r"handmade is defined in /etc/slurm/slurm.conf line \d+, which slurmscale", unwrap(run.stdout))
 
 
 def test_an_unreachable_node_is_busy_until_somebody_calls_it_dead(slurm: Slurm, playbook: Playbook) -> None:
@@ -137,12 +137,12 @@ def test_an_unreachable_node_is_busy_until_somebody_calls_it_dead(slurm: Slurm, 
     podman("stop", "--time", "1", f"slurmscale-{os.environ.get('LAB_PREFIX', 'lab-test')}-ubuntu3")
     run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=120")
     assert run.returncode != 0
-    assert "it counts as busy." in words(run.stdout)
-    assert "When the machine is dead: -e force=true" in words(run.stdout)
+    assert "it counts as busy." in unwrap(run.stdout)
+    assert "When the machine is dead: -e force=true" in unwrap(run.stdout)
     assert slurm.nodes() == {"ubuntu1", "ubuntu3"}
     run = playbook("scale_down", "-e", "nodes=ubuntu3 confirm=true drain_timeout=120 force=true uninstall=true")
     assert run.returncode == 0, run.stdout
-    assert "can not be reached, so nothing was stopped or uninstalled there" in words(run.stdout)
+    assert "can not be reached, so nothing was stopped or uninstalled there" in unwrap(run.stdout)
     assert slurm.nodes() == {"ubuntu1"}
     # Slurm took it back into the queue.
     assert slurm.job(job).startswith("PENDING")

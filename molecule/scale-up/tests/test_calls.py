@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from testing import lab_host, words
+from testing import lab_host, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -38,7 +38,7 @@ def test_a_wrong_call_is_refused_before_anything_is_touched(
     configuration = ctl1.check_output(CONFIGURATION)
     run = playbook("scale_up", *arguments)
     assert run.returncode != 0
-    assert message in words(run.stdout)
+    assert message in unwrap(run.stdout)
     assert "changed=0" in run.stdout
     assert ctl1.check_output(CONFIGURATION) == configuration
     assert not lab_host("rocky3").package("munge").is_installed
@@ -48,7 +48,7 @@ def test_memory_above_what_the_node_has_is_refused_before_anything_is_installed(
     stated = json.dumps({"nodes": "rocky3", "slurmd_parameters": {"RealMemory": 9999999}})
     run = playbook("scale_up", "-e", stated)
     assert run.returncode != 0
-    assert "RealMemory=9999999 is stated, but the node has" in words(run.stdout)
+    assert "RealMemory=9999999 is stated, but the node has" in unwrap(run.stdout)
     assert not lab_host("rocky3").package("munge").is_installed
 
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from testing import lab_host, words
+from testing import lab_host, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -51,7 +51,7 @@ def test_a_node_that_slurm_would_refuse_fails_alone_and_before_anything_is_done_
     assert run.returncode == 2
     assert re.search(r"^ +rocky2 +unchanged ", run.stdout, re.MULTILINE)
     assert re.search(r"^ +rocky3 +failed .* node-request-invalid ", run.stdout, re.MULTILINE)
-    assert "can't be a parameter of slurm.conf" in words(run.stdout)
+    assert "can't be a parameter of slurm.conf" in unwrap(run.stdout)
     assert ctl1.check_output(CONFIGURATION) == configuration
     assert not lab_host("rocky3").package("munge").is_installed
 
@@ -59,6 +59,6 @@ def test_a_node_that_slurm_would_refuse_fails_alone_and_before_anything_is_done_
 def test_a_variable_that_no_role_can_take_is_refused_with_its_name(playbook: Playbook) -> None:
     run = playbook("scale_up", "-e", "nodes=rocky3", "-e", "preflight_max_skew=soon")
     assert run.returncode != 0
-    assert "preflight_max_skew" in words(run.stdout)
-    assert "code: request-invalid" in words(run.stdout)
+    assert "preflight_max_skew" in unwrap(run.stdout)
+    assert "code: request-invalid" in unwrap(run.stdout)
     assert not lab_host("rocky3").package("munge").is_installed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import GENERATION, run_roles, words
+from testing import GENERATION, run_roles, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -78,7 +78,7 @@ def test_a_candidate_that_slurm_can_not_read_is_refused_before_it_is_used(ctl1: 
     before, configuration = start(ctl1), ctl1.check_output(CONFIGURATION)
     run = reconfigure("node5", params={"NoSuchKey": 1})
     assert run.returncode != 0
-    assert "Nothing was changed, as Slurm refuses the new configuration" in words(run.stdout)
+    assert "Nothing was changed, as Slurm refuses the new configuration" in unwrap(run.stdout)
     assert ctl1.check_output(CONFIGURATION) == configuration
     assert start(ctl1) == before
 
@@ -88,6 +88,6 @@ def test_a_candidate_that_only_slurmctld_refuses_is_taken_back(ctl1: Host) -> No
     configuration = ctl1.check_output(CONFIGURATION)
     run = reconfigure("node6", params={"State": "NONSENSE"})
     assert run.returncode != 0
-    assert "The previous configuration is back and slurmctld answers with it" in words(run.stdout)
+    assert "The previous configuration is back and slurmctld answers with it" in unwrap(run.stdout)
     assert "node6" not in known(ctl1)
     assert ctl1.check_output(CONFIGURATION) == configuration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testing import run_roles, words
+from testing import run_roles, unwrap
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -51,7 +51,7 @@ def test_a_setting_that_slurmctld_does_not_survive_is_taken_back(ctl1: Host) -> 
     before = ctl1.file(CONF).content_string
     run = run_roles("ctl1", "slurmctld", **AS_CONVERGED, slurmctld_settings={"NoSuchKey": 1})
     assert run.returncode != 0
-    assert "The old slurm.conf is back and slurmctld runs with it" in words(run.stdout)
+    assert "The old slurm.conf is back and slurmctld runs with it" in unwrap(run.stdout)
     assert "NoSuchKey" in run.stdout
     assert ctl1.file(CONF).content_string == before
     assert "is UP" in ctl1.check_output("scontrol ping")
@@ -62,6 +62,8 @@ def test_a_configuration_of_somebody_else_is_left_alone(ctl1: Host) -> None:
     before = ctl1.file(CONF).content_string
     run = run_roles("ctl1", "slurmctld", **AS_CONVERGED)
     assert run.returncode != 0
-    assert "was written by somebody else, so this cluster is used as it is and nothing was changed" in words(run.stdout)
-    assert "set slurmctld_replace=true" in words(run.stdout)
+    assert "was written by somebody else, so this cluster is used as it is and nothing was changed" in unwrap(
+        run.stdout
+    )
+    assert "set slurmctld_replace=true" in unwrap(run.stdout)
     assert ctl1.file(CONF).content_string == before

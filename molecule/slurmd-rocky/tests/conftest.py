@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import ctl1, nodes
+from testing import ctl1, node_names
 
 __all__ = ["ctl1"]
 
-(MACHINE,) = nodes()
+(MACHINE,) = node_names()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from conftest import MACHINE
-from testing import GENERATION, lab_host, run_roles, words
+from testing import GENERATION, lab_host, run_roles, unwrap
 
 if TYPE_CHECKING:
     from testinfra.host import Host
@@ -58,14 +58,14 @@ def test_a_job_runs_on_it(ctl1: Host) -> None:
 def test_the_other_systems_role_refuses_it_and_names_this_one() -> None:
     run = run_roles(MACHINE, SYSTEM.other_role)
     assert run.returncode != 0
-    assert "code: system-unsupported" in words(run.stdout)
-    assert f"Use the role {SYSTEM.role}." in words(run.stdout)
+    assert "code: system-unsupported" in unwrap(run.stdout)
+    assert f"Use the role {SYSTEM.role}." in unwrap(run.stdout)
 
 
 def test_a_slurmd_that_the_controller_does_not_know_is_reported_with_its_journal(ctl1: Host, node: Host) -> None:
     run = run_roles(MACHINE, SYSTEM.role, slurmd_node_name="stranger")
     assert run.returncode != 0
-    said = words(run.stdout)
+    said = unwrap(run.stdout)
     assert "code: slurmd-not-started" in said
     own = {"24.11": "fatal:", "22.05": 'lookup failure for node "stranger"'}[GENERATION]
     assert own in said[said.index("The last lines of its journal:") :]
