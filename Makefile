@@ -39,9 +39,9 @@ lint: $(VENV)/.test ## ruff, mypy, import-linter, yamllint, ansible-lint
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --strict
 
-# A test that hangs fails, with the stacks of all threads.
+# A test that hangs fails, with the stacks of all threads. The tests of one file stay together: they share what is costly.
 unit: $(VENV)/.test ## Tests without a lab
-	$(BIN)/pytest --timeout 300 tests
+	$(BIN)/pytest --timeout 300 --numprocesses auto --maxprocesses 8 --dist loadfile tests
 
 # Unless told otherwise, all but two: library cuts runs off at random moments, client-bundle needs the distribution's packages.
 # One of them: make molecule S=scale-up, all: make molecule S=, on the older Slurm: LAB_SLURM=22.05 make molecule S=
