@@ -217,6 +217,18 @@ def test_each_node_has_its_whole_log(store):
     assert store.log("r1") == []
 
 
+def test_the_end_of_a_log_is_read_and_a_text_is_found_in_it(store):
+    ids = store.create_run(a_run())
+    writer = Writer(store, store.run("r1"), ids)
+    writer.put(lines=[a_line(text) for text in ("one", "100% Done", "100 done", "last")])
+    writer.close()
+    lines = store.log("r1", "n1")
+    assert [line.text for line in store.log("r1", "n1", before=2**53, limit=2)] == ["100 done", "last"]
+    assert store.log("r1", "n1", before=lines[2].id, limit=1) == lines[1:2]
+    assert [line.text for line in store.log("r1", "n1", containing="DONE")] == ["100% Done", "100 done"]
+    assert [line.text for line in store.log("r1", "n1", containing="100%")] == ["100% Done"]
+
+
 def test_status_changes_are_written_at_once(store):
     ids = store.create_run(a_run())
     writer = Writer(store, store.run("r1"), ids)

@@ -323,16 +323,40 @@ class Store(Database):
             raise NotFoundError(f"No run ever worked on node {node}. `slurmscale tasks` lists the nodes of a run.")
         return task_of_row(row)
 
-    def log(self, run_id: str, node: str | None = None, *, after: int = 0, limit: int | None = None) -> list[LogLine]:
-        """Return log lines of a node, or with node None those that belong to no node, oldest first."""
+    def log(  # noqa: PLR0913 - what of a log is wanted, each by its name
+        self,
+        run_id: str,
+        node: str | None = None,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        containing: str = "",
+    ) -> list[LogLine]:
+        """Return log lines, oldest first.
+
+        Args:
+            run_id: The run.
+            node: The node; None for the lines that belong to no node.
+            after: Only lines with larger numbers.
+            before: Only lines with smaller numbers; the limit then keeps the newest of them.
+            limit: How many at most.
+            containing: Only lines with this text in them, in capitals or small letters.
+        """
+        backwards = before is not None
         query = (
             select(log_lines)
             .where(log_lines.c.run_id == run_id, log_lines.c.node == node, log_lines.c.id > after)
-            .order_by(log_lines.c.id)
+            .order_by(log_lines.c.id.desc() if backwards else log_lines.c.id)
             .limit(limit)
         )
+        if backwards:
+            query = query.where(log_lines.c.id < before)
+        if containing:
+            query = query.where(log_lines.c.text.icontains(containing, autoescape=True))
         with self.explained("read"), self.engine.connect() as connection:
-            return [log_line_of_row(row) for row in connection.execute(query).mappings()]
+            lines = [log_line_of_row(row) for row in connection.execute(query).mappings()]
+        return lines[::-1] if backwards else lines
 
     def log_end(self, run_id: str, node: str | None = None) -> int:
         """Return the number of the last line of a log, 0 when it has none; parameters as of `log`."""
