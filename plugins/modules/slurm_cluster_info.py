@@ -13,7 +13,8 @@ description:
     files that nodes must have alike, and how slurmctld was started.
   - Works when slurmctld does not answer, and when it isn't installed; C(cluster.answering) is then false,
     C(cluster.message) says why and what to do, and what files and systemd tell is still returned.
-  - Changes nothing, and never returns the content of a key.
+  - Changes nothing of the cluster, and never returns the content of a key. What earlier modules left in the directories
+    for temporary files when they were killed is removed, outside of check mode.
 author:
   - slurmscale contributors
 options:
@@ -75,6 +76,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+removed:
+  description: Directories that modules had left which were killed, and that were removed.
+  returned: with C(cluster)
+  type: list
+  elements: str
+  sample: ["/tmp/ansible_slurm_nodes_payload_u3k1v9x0"]
 credentials:
   description: >-
     By node whether its credential was decoded (ok), the message of munge, and failure, with code, reason and remedy,
@@ -185,6 +192,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import MUNGE_KEY, describe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.credentials import decode
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.remains import remove_remains
 
 
 def main() -> None:
@@ -208,8 +216,9 @@ def main() -> None:
         module.exit_json(changed=False, credentials=decoded)
     if options["resolve"] is not None or options["connect"] is not None:
         module.exit_json(changed=False, network=NetworkProbe(options["resolve"], options["connect"]).result())
+    removed = [] if module.check_mode else remove_remains()
     cluster = describe(options["conf"], options["service"], options["munge_key"], options["timeout"])
-    module.exit_json(changed=False, cluster=dict(cluster, control_time=options["control_time"]))
+    module.exit_json(changed=False, removed=removed, cluster=dict(cluster, control_time=options["control_time"]))
 
 
 if __name__ == "__main__":

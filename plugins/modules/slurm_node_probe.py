@@ -13,7 +13,9 @@ version_added: "0.1.0"
 description:
   - Tells in one module run everything that making the machine a compute node of a Slurm cluster depends on, so that
     later steps need not ask again.
-  - Changes nothing. A thing that is missing is null, never an error, and each command that is run has a time limit.
+  - Changes nothing on the machine; only what earlier modules left in the directories for temporary files when they
+    were killed is removed, outside of check mode.
+  - A thing that is missing is null, never an error, and each command that is run has a time limit.
   - It stands in for fact gathering, at a small part of its cost.
 options:
   files:
@@ -95,7 +97,7 @@ options:
     default: 4
 attributes:
   check_mode:
-    description: Does the same in check mode, since it changes nothing.
+    description: Tells the same, and removes nothing.
     support: full
   diff_mode:
     description: There is nothing to show.
@@ -280,12 +282,19 @@ problems:
   type: list
   elements: str
   sample: ["munge: munge: Error: Failed to access \"/run/munge/munge.socket.2\": No such file or directory"]
+removed:
+  returned: always
+  description: Directories that modules had left which were killed, and that were removed.
+  type: list
+  elements: str
+  sample: ["/tmp/ansible_slurm_node_files_payload_u3k1v9x0"]
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import word_list
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import probe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.remains import remove_remains
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "default": []},
@@ -315,6 +324,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
+    removed = [] if module.check_mode else remove_remains()
     # The network is waited for while the commands run.
     network = NetworkProbe(
         wanted["resolve"], wanted["connect"], wanted["urls"], wanted["network_timeout"], wanted["proxy"]
@@ -329,7 +339,7 @@ def main() -> None:
     )
     address = wanted["address"] or node["hostname"].partition(".")[0]
     given = {"address": address, "state": wanted["state"], "control_time": wanted["control_time"]}
-    module.exit_json(changed=False, network=network.result(), **node, **given)
+    module.exit_json(changed=False, network=network.result(), removed=removed, **node, **given)
 
 
 if __name__ == "__main__":

@@ -116,19 +116,16 @@ def store(url):
     store.close()
 
 
-# The nodes are this machine, and a module that is killed leaves its unpacked code behind.
 PLAYBOOK = """
 - name: Validate
   hosts: localhost
   gather_facts: false
-  environment: &own {TMPDIR: "{{ playbook_dir }}"}
   tasks:
     - name: look
       ansible.builtin.command: sleep 0.1
 - name: Prepare
   hosts: "{{ nodes }}"
   gather_facts: false
-  environment: *own
   tasks:
     - name: install
       ansible.builtin.command: sleep {{ duration | default(0.3) }}
@@ -137,7 +134,6 @@ PLAYBOOK = """
 - name: Register
   hosts: slurm_controllers
   gather_facts: false
-  environment: *own
   tasks:
     - name: register
       ansible.builtin.command: sleep 0.2

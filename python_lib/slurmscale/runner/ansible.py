@@ -62,6 +62,7 @@ class AnsibleJob:
         self.error: Failure | None = None
         self.run_dir: Path = processes.make_run_dir()
         self._control = self.run_dir / "cp"
+        self._temporary = self.run_dir / "tmp"
         self._plan = self.run_dir / "plan.jsonl"
         self._report = self.run_dir / "report.json"
         self._channel = SecretSocket(self.run_dir, launch.added, launch.vault_password)
@@ -69,6 +70,7 @@ class AnsibleJob:
     def start(self) -> None:
         """Start ansible-playbook in a thread of its own."""
         self._control.mkdir(mode=0o700)
+        self._temporary.mkdir(mode=0o700)
         self._swallow_command_file()
         threading.Thread(target=self._work, name="ansible-runner", daemon=True).start()
         if self._launch.timeout:
@@ -155,7 +157,8 @@ class AnsibleJob:
         environment = os.environ | launch.environment
         environment |= {
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
-            "ANSIBLE_LOCAL_TEMP": str(self.run_dir / "tmp"),
+            "ANSIBLE_LOCAL_TEMP": str(self._temporary),
+            "TMPDIR": str(self._temporary),
             "ANSIBLE_TIMEOUT": "5",
         }
         try:
@@ -199,8 +202,9 @@ class AnsibleJob:
             | ({} if launch.verbosity else {"ANSIBLE_DISPLAY_OK_HOSTS": "false"})
             | {
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
-                # in the home directory it would stay when Ansible is killed
-                "ANSIBLE_LOCAL_TEMP": str(self.run_dir / "tmp"),
+                # elsewhere it would stay when Ansible, or a module on this machine, is killed
+                "ANSIBLE_LOCAL_TEMP": str(self._temporary),
+                "TMPDIR": str(self._temporary),
                 "SLURMSCALE_PLAN_FILE": str(self._plan),
             },
             "cmdline": " ".join(arguments) or None,
