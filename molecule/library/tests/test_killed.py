@@ -17,14 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 import pytest
 from slurmscale.runner.processes import artifacts_dir
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
-from slurmscale.states import RunStatus
+from slurmscale.states import RUN_ACTIVE
 from testing import INVENTORY, ROOT, lab_host
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from testinfra.host import Host
 
-Usual = dict[tuple[str, ...], dict[str, set[str]]]
 SEED = int(os.environ.get("LAB_SEED") or random.SystemRandom().randrange(2**32))
 KILLS = int(os.environ.get("LAB_KILLS") or 6)
 CLUSTER = str(INVENTORY / "hosts.yml")
@@ -46,8 +45,8 @@ KILL_WORK = AT_WORK.replace("pgrep --list-full", "pkill -KILL")
 FILES = r"""
 find / /dev/shm \( -path /proc -o -path /sys -o -path /dev -o -path /run/systemd -o -path /run/user -o -path /run/log
  -o -path /var/log -o -path /var/cache -o -path /var/spool -o -path '/var/lib/[adr]*' -o -path '*/systemd-private-*'
- -o -name __pycache__ \) -prune -o -print"""
-LOCKS = {
+ -o -path /etc/slurm/slurmscale-backup -o -name __pycache__ \) -prune -o -print""".replace("\n", "")
+HALF_DONE = {
     "rocky3": "rpm --query --all --queryformat '%{NAME}.%{ARCH}\n' slurm* munge* | sort | uniq --repeated",
     "ubuntu3": "dpkg --audit; apt-get check --quiet --quiet",
 }
@@ -95,8 +94,13 @@ class Place:
 
 UP = ("up",)
 DOWN = ("down", "--yes", "--uninstall")
-SECONDS = {UP: 25, DOWN: 12}
-"""What each takes."""
+
+
+class Usual(NamedTuple):
+    """How an operation ends that nothing is done to."""
+
+    files: dict[tuple[str, ...], dict[str, set[str]]]
+    seconds: dict[tuple[str, ...], float]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +115,7 @@ def place() -> Iterator[Place]:
 
 
 def files(host: str) -> set[str]:
-    return set(lab_host(host).run(FILES.replace("\n", "")).stdout.splitlines())
+    return set(lab_host(host).run(FILES).stdout.splitlines())
 
 
 def local_files(place: Place) -> set[str]:
@@ -120,13 +124,12 @@ def local_files(place: Place) -> set[str]:
 
 @pytest.fixture(scope="module")
 def usual(place: Place) -> Usual:
-    """Return which files there are after each operation when nothing was killed."""
-    found: Usual = {}
-    # The second time, as the first makes what stays, such as directories for caches.
-    for _ in range(2):
-        for operation in (UP, DOWN):
-            place.complete(*operation)
-            found[operation] = {host: files(host) for host in HOSTS}
+    found = Usual({}, {})
+    for operation in (UP, DOWN):
+        begun = time.monotonic()
+        place.complete(*operation)
+        found.seconds[operation] = time.monotonic() - begun
+        found.files[operation] = {host: files(host) for host in HOSTS}
     return found
 
 
@@ -211,21 +214,20 @@ def kill_at(command: subprocess.Popen[str], place: Place, way: Way, seconds: flo
     return time.monotonic() - begun
 
 
-def nothing_left(place: Place, usual: dict[str, set[str]]) -> None:
-    for host, before in usual.items():
-        assert files(host) - before == set(), host
-    for host in HOSTS:
-        assert lab_host(host).run(AT_WORK).stdout == "", host
-    for host, command in LOCKS.items():
-        found = lab_host(host).run(command)
-        assert (found.rc, found.stdout) == (0, ""), f"{host}: {found.stdout}{found.stderr}"
-    assert local_files(place) == set()
+def left(place: Place, usual: dict[str, set[str]]) -> dict[str, object]:
+    """Return what there is now beside what is usual."""
+    found: dict[str, object] = {host: files(host) - before for host, before in usual.items()}
+    found |= {f"processes of {host}": lab_host(host).run(AT_WORK).stdout for host in HOSTS}
+    for host, command in HALF_DONE.items():
+        ended = lab_host(host).run(command)
+        found[f"packages of {host}"] = ended.stdout + ended.stderr if ended.rc or ended.stdout else ""
+    found["files here"] = local_files(place)
+    found["processes here"] = [process.cmdline() for process in ours(place)]
     with place.library() as library:
-        for run in library.runs(limit=1000):
-            assert run.status is not RunStatus.RUNNING
-            assert run.run_dir
-            assert not artifacts_dir(Path(run.run_dir)).exists()
-    assert ours(place) == []
+        runs = library.runs(limit=1000)
+    found["runs"] = [run.id for run in runs if run.status in RUN_ACTIVE]
+    found["events"] = [run.id for run in runs if run.run_dir and artifacts_dir(Path(run.run_dir)).exists()]
+    return {what: one for what, one in found.items() if one}
 
 
 def moments() -> Iterator[tuple[int, Way, float]]:
@@ -243,13 +245,13 @@ def test_what_was_killed_is_finished_by_the_next_run(
     print(f"LAB_SEED={SEED} LAB_KILLS={KILLS}: {number}, {operation[0]}, {way.__name__}")  # noqa: T201 - to repeat it
     with place.start(*operation) as command:
         try:
-            at = kill_at(command, place, way, part * SECONDS[operation])
+            at = kill_at(command, place, way, part * usual.seconds[operation])
             command.wait(LIMIT)
         finally:
             command.kill()
     print(f"killed after {at:.1f} s\n{place.output.read_text()}")  # noqa: T201 - likewise
     place.complete(*operation)
-    nothing_left(place, usual[operation])
+    assert left(place, usual.files[operation]) == {}
     states = ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").split("\n")
     assert sorted(states) == ([""] if operation is DOWN else [f"{node} idle" for node in NODES])
     assert "is UP" in ctl1.check_output("scontrol ping")
