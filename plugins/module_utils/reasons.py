@@ -75,6 +75,16 @@ class Code(str, enum.Enum):
     ANSIBLE_FAILED = "ansible-failed", "ansible-playbook could not run the playbook to its end."
     INTERNAL_ERROR = "internal-error", "A mistake in slurmscale itself; please report it."
 
+    # The service.
+    NOT_SIGNED_IN = "not-signed-in", "A request needs a token or a login, and has none that is valid."
+    PERMISSION_MISSING = "permission-missing", "The user has no permission for what was asked for."
+    ORIGIN_NOT_ALLOWED = "origin-not-allowed", "A page of another origin sent a request with the cookie of a user."
+    HOST_NOT_ALLOWED = "host-not-allowed", "The service was called by a name that is not one of its own."
+    METHOD_NOT_ALLOWED = "method-not-allowed", "The address does not take requests of this method."
+    REQUEST_TOO_LARGE = "request-too-large", "The body of a request is larger than the service takes."
+    CONTENT_TYPE_UNSUPPORTED = "content-type-unsupported", "The body of a request is not JSON."
+    TOO_MANY_REQUESTS = "too-many-requests", "There were too many requests or failed logins in a short time."
+
     # A node, its jobs and its state in Slurm.
     NODE_RUNS_JOBS = "node-runs-jobs", "Jobs are on the node, or whether any are can't be told."
     NODE_NOT_AVAILABLE = "node-not-available", "The node has not become available in time."

@@ -39,6 +39,16 @@ class Code(StrEnum):
     TIME_LIMIT_REACHED = "time-limit-reached"
     ANSIBLE_FAILED = "ansible-failed"
     INTERNAL_ERROR = "internal-error"
+    REQUEST_INVALID = "request-invalid"
+    NOT_FOUND = "not-found"
+    NOT_SIGNED_IN = "not-signed-in"
+    PERMISSION_MISSING = "permission-missing"
+    ORIGIN_NOT_ALLOWED = "origin-not-allowed"
+    HOST_NOT_ALLOWED = "host-not-allowed"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    REQUEST_TOO_LARGE = "request-too-large"
+    CONTENT_TYPE_UNSUPPORTED = "content-type-unsupported"
+    TOO_MANY_REQUESTS = "too-many-requests"
 
 
 class SlurmscaleError(Exception):

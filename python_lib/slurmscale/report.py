@@ -18,7 +18,7 @@ from slurmscale.states import FAILED, RUN_ACTIVE
 from slurmscale.store.tables import ACTIVE_SQL, COUNTS, runs, tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from slurmscale.store.repository import Store
 
@@ -149,13 +149,14 @@ class ScalingStatus:
         return _plain(asdict(self))  # type: ignore[no-any-return]
 
 
-def scaling_status(
+def scaling_status(  # noqa: PLR0913 - choices, each by its name
     store: Store,
     *,
     window: float = DAY,
     recent: int = 5,
     stalled_after: float = 600.0,
     now: float | None = None,
+    clusters: Collection[str] | None = None,
 ) -> ScalingStatus:
     """Read the scaling status.
 
@@ -168,6 +169,7 @@ def scaling_status(
         recent: Number of recent operations.
         stalled_after: Seconds without a sign of life after which a task counts as stalled.
         now: Seconds since the epoch; the clock when None.
+        clusters: The clusters to look at; all when None.
     """
     now = time.time() if now is None else now
     changing = [operation for operation in Operation if operation.definition.changes]
@@ -176,12 +178,14 @@ def scaling_status(
         & runs.c.operation.in_(changing)
         & ~runs.c.check_mode
     )
+    if clusters is not None:
+        in_window &= runs.c.cluster.in_(list(clusters))
     sums = select(*(func.coalesce(func.sum(runs.c[name]), 0) for name in COUNTS)).where(in_window)
     with store.explained("read"), store.engine.connect() as connection:
         counts = Counts(*map(int, connection.execute(sums).one()))
-        stalled = _stalled(connection, now, stalled_after)
-        at_work = store.runs(active=True)
-        shown = store.runs(limit=recent, since=now - window) if recent else []
+        stalled = _stalled(connection, now, stalled_after, clusters)
+        at_work = store.runs(active=True, clusters=clusters)
+        shown = store.runs(limit=recent, since=now - window, clusters=clusters) if recent else []
         reasons = _reasons(connection, [run.id for run in {run.id: run for run in (*at_work, *shown)}.values()])
     return ScalingStatus(
         active=bool(at_work),
@@ -195,13 +199,15 @@ def scaling_status(
     )
 
 
-def _stalled(connection: Connection, now: float, after: float) -> list[StalledTask]:
+def _stalled(connection: Connection, now: float, after: float, clusters: Collection[str] | None) -> list[StalledTask]:
     silent = (
         select(tasks)
         .where(text(ACTIVE_SQL), tasks.c.status != "pending", tasks.c.updated_at < now - after)
         .order_by(tasks.c.updated_at)
         .limit(_MOST_STALLED)
     )
+    if clusters is not None:
+        silent = silent.where(tasks.c.run_id.in_(select(runs.c.id).where(runs.c.cluster.in_(list(clusters)))))
     return [
         StalledTask(
             row.task_id,

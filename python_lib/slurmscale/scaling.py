@@ -35,7 +35,7 @@ from slurmscale.store.repository import Store
 from slurmscale.store.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
     from slurmscale.inventory.registry import Nodes
@@ -251,8 +251,8 @@ class Scaling:
             raise NotFoundError(f"{text} is the beginning of {', '.join(found[:_MOST_NAMED])}{more}.", "Write more.")
         return self.store.run(text)
 
-    def status(self) -> ScalingStatus:
-        """Return the scaling status over the set window."""
+    def status(self, clusters: Collection[str] | None = None) -> ScalingStatus:
+        """Return the scaling status over the set window, of some clusters or of all."""
         config = self.settings
         recover(self.store, self._data_dir)
         return scaling_status(
@@ -260,6 +260,7 @@ class Scaling:
             window=config.window_hours * 3600,
             recent=config.recent_operations,
             stalled_after=config.stalled_minutes * 60,
+            clusters=clusters,
         )
 
     def runs(self, limit: int = 20, cluster: str | None = None) -> list[Run]:

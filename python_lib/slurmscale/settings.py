@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from typing import Any, TypeVar
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from slurmscale.errors import RefusedError
 from slurmscale.models import Credentials
 
+_S = TypeVar("_S", bound=BaseSettings)
 _SECRETS = ("SSH_PASSWORD", "BECOME_PASSWORD", "VAULT_PASSWORD", "DATABASE_URL")
 
 
@@ -63,13 +65,22 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
+    """Read the settings of the library from the environment; raises as `read`."""
+    return read(Settings)
+
+
+def read(kind: type[_S], **given: Any) -> _S:
     """Read the environment.
+
+    Args:
+        kind: Which settings.
+        given: What was given otherwise, which wins.
 
     Raises:
         RefusedError: A setting has no sensible value.
     """
     try:
-        return Settings()
+        return kind(**given)
     except ValidationError as exc:
         first = exc.errors()[0]
         name = f"SLURMSCALE_{'_'.join(map(str, first['loc'])).upper()}"

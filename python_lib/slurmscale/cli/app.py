@@ -16,7 +16,15 @@ import structlog
 import typer
 
 import slurmscale
-from slurmscale.cli import cluster_commands, doctor, output, query_commands, record_command, run_commands
+from slurmscale.cli import (
+    cluster_commands,
+    doctor,
+    output,
+    query_commands,
+    record_command,
+    run_commands,
+    service_commands,
+)
 from slurmscale.errors import RefusedError, SlurmscaleError
 
 _UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -53,7 +61,7 @@ def _options(
 
 
 run_commands.register(app, apphub_app)
-for module in (query_commands, record_command, doctor):
+for module in (query_commands, record_command, doctor, service_commands):
     module.register(app)
 app.add_typer(apphub_app, name="apphub")
 app.add_typer(cluster_commands.app, name="cluster")

@@ -8,7 +8,7 @@ import typer
 
 from slurmscale.cli import options as common
 from slurmscale.cli import output, parameters
-from slurmscale.cli.documents import ClusterDocument
+from slurmscale.documents import ClusterDocument
 from slurmscale.models import Cluster
 from slurmscale.scaling import Scaling
 

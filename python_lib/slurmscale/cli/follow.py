@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 
 from slurmscale.cli import output
-from slurmscale.cli.documents import EventDocument
 from slurmscale.cli.live_display import RunView
+from slurmscale.documents import EventDocument
 from slurmscale.errors import RefusedError
 from slurmscale.report import group_failures
 from slurmscale.states import RunStatus

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from slurmscale.cli.documents import Document
+    from slurmscale.documents import Document
     from slurmscale.errors import SlurmscaleError
     from slurmscale.models import Run
     from slurmscale.report import FailureGroup

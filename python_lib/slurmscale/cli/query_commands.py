@@ -12,8 +12,9 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from slurmscale.cli import documents, output, parameters
-from slurmscale.cli.documents import LineDocument, RunDocument, TaskDocument
+from slurmscale import documents
+from slurmscale.cli import output, parameters
+from slurmscale.documents import LineDocument, RunDocument, TaskDocument
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.hostlist import fold
 from slurmscale.models import doing, when

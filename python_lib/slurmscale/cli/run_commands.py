@@ -15,8 +15,8 @@ import typer
 
 from slurmscale.cli import background, output, parameters
 from slurmscale.cli import options as common
-from slurmscale.cli.documents import EventDocument, ResultDocument, RunDocument
 from slurmscale.cli.follow import follow
+from slurmscale.documents import EventDocument, ResultDocument, RunDocument
 from slurmscale.errors import RefusedError, ResultNotRecordedError, SlurmscaleError
 from slurmscale.inventory.hostlist import expand, fold
 from slurmscale.models import Credentials, RunOptions

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0004"
+HEAD = "0005"
 """Revision that this version works with."""
 _MIGRATION_LOCK = 7_305_811
 _BUSY_SECONDS = 30
@@ -59,6 +59,17 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+    def check(self) -> None:
+        """Ask whether the database answers, with the tables of this version.
+
+        Raises:
+            StoreError: It does not.
+        """
+        with self.explained("read"), self.engine.connect() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        if found != HEAD:
+            raise StoreError(f"The database has revision {found}, and this version works with {HEAD}.")
 
     @property
     def now(self) -> ColumnElement[float]:

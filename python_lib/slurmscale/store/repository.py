@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, RowMapping
 
+    from slurmscale.operations import Operation
+
 LEASE_SECONDS = 60.0
 """How long the owner of a run may stay silent before others take it for gone."""
 _LEARN_FROM = 5
@@ -256,19 +258,49 @@ class Store(Database):
         with self.explained("read"), self.engine.connect() as connection:
             return dict(connection.execute(select(runs.c.id, runs.c.revision).where(wanted)).tuples().all())
 
-    def runs(
-        self, *, limit: int | None = None, since: float | None = None, active: bool = False, cluster: str | None = None
+    def runs(  # noqa: PLR0913 - filters, each by its name
+        self,
+        *,
+        limit: int | None = None,
+        since: float | None = None,
+        before: tuple[float, str] | None = None,
+        active: bool = False,
+        cluster: str | None = None,
+        clusters: Iterable[str] | None = None,
+        status: RunStatus | None = None,
+        operation: Operation | None = None,
+        node: str | None = None,
     ) -> list[Run]:
-        """Return runs, newest first."""
-        query = select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc())
+        """Return runs, newest first.
+
+        Args:
+            limit: How many at most.
+            since: Only those that began at this time or later.
+            before: Only those that come after a run in this order, given by when it was created and its id.
+            active: Only those at work.
+            cluster: Only those of a cluster.
+            clusters: Only those of these clusters.
+            status: Only those in this state.
+            operation: Only those of this operation.
+            node: Only those that a node is part of.
+        """
+        query = select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit)
+        equal = {"cluster": cluster, "status": status, "operation": operation}
+        query = query.where(*(runs.c[name] == value for name, value in equal.items() if value is not None))
         if since is not None:
             query = query.where(runs.c.created_at >= since)
+        if before is not None:
+            created, run_id = before
+            same = (runs.c.created_at == created) & (runs.c.id < run_id)
+            query = query.where((runs.c.created_at < created) | same)
         if active:
             query = query.where(runs.c.status.in_(RUN_ACTIVE))
-        if cluster is not None:
-            query = query.where(runs.c.cluster == cluster)
+        if clusters is not None:
+            query = query.where(runs.c.cluster.in_(list(clusters)))
+        if node is not None:
+            query = query.where(runs.c.id.in_(select(tasks.c.run_id).where(tasks.c.node == node)))
         with self.explained("read"), self.engine.connect() as connection:
-            return [run_of_row(row) for row in connection.execute(query.limit(limit)).mappings()]
+            return [run_of_row(row) for row in connection.execute(query).mappings()]
 
     def runs_like(self, text: str) -> list[str]:
         """Return the ids that are a text, or begin with it as a whole or in their last part; newest first."""
@@ -306,9 +338,11 @@ class Store(Database):
 
     # -- tasks and logs
 
-    def tasks(self, run_id: str, *, status: Iterable[TaskStatus] | None = None) -> list[Task]:
-        """Return the tasks of a run in the order of its nodes."""
+    def tasks(self, run_id: str, *, status: Iterable[TaskStatus] | None = None, node: str | None = None) -> list[Task]:
+        """Return the tasks of a run, or that of one node, in the order of its nodes."""
         query = select(tasks).where(tasks.c.run_id == run_id).order_by(tasks.c.id)
+        if node is not None:
+            query = query.where(tasks.c.node == node)
         if status is not None:
             query = query.where(tasks.c.status.in_(list(status)))
         with self.explained("read"), self.engine.connect() as connection:

@@ -195,6 +195,68 @@ jobs = Table(
     Index("ix_jobs_cluster_job", "cluster", "job_id"),
 )
 
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("role", String(32), nullable=False),
+    Column("clusters", JSON(none_as_null=True)),
+    Column("password_hash", Text),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("user_id", String(32), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("permissions", JSON(none_as_null=True)),
+    Column("clusters", JSON(none_as_null=True)),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("last_used_at", Float),
+    Index("ix_tokens_user", "user_id"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("timestamp", Float, nullable=False),
+    Column("user_id", String(64)),
+    Column("user_name", String(255)),
+    Column("token_id", String(32)),
+    Column("source", String(255), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("resource", String(512), nullable=False),
+    Column("cluster", String(255)),
+    Column("nodes", Text),
+    Column("status", String(16), nullable=False),
+    Column("run_id", String(64)),
+    Column("request_id", String(64)),
+    Column("details", JSON, nullable=False),
+    Column("mac", String(64), nullable=False),
+    Index("ix_audit_timestamp", "timestamp"),
+    Index("ix_audit_action", "action", "timestamp"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", String(32), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("answer", Text),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
 COUNTS = tuple(Counts.__dataclass_fields__)
 """Columns of runs that hold the counts of its tasks."""
 

@@ -1,4 +1,4 @@
-"""The documents that --json prints, each made of a record and described by a schema of its own.
+"""The documents of runs, tasks, logs and clusters that --json prints and the service answers, each with a schema.
 
 `slurmscale schema NAME` prints the schema. Times are ISO 8601 with zone.
 """

@@ -1,0 +1,45 @@
+"""The command that runs the service."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import structlog
+import typer
+
+from slurmscale import settings
+from slurmscale.cli import account_commands, extra, output
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on (default: 8765).")] = None,
+    root_path: Annotated[str | None, typer.Option(help="Path under which a proxy publishes it.")] = None,
+    insecure: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--insecure", help="Listen also where others reach it, without TLS in front.")
+    ] = False,
+) -> None:
+    """Serve the API until it is told to stop. It logs JSON, a line each, on standard error."""
+    with extra.service():
+        from slurmscale.service.serve import serve as run  # noqa: PLC0415 - it may not be installed
+        from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - likewise
+    given = {"host": host, "port": port, "root_path": root_path}
+    config = settings.read(ServiceSettings, **{name: value for name, value in given.items() if value is not None})
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    run(settings.load(), config, insecure=insecure)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=output.epilog(("slurmscale serve", "slurmscale serve --port 9000")))(serve)
+    app.add_typer(account_commands.user_app, name="user")
+    app.add_typer(account_commands.token_app, name="token")

@@ -1,0 +1,63 @@
+"""The application: the routes, who may use them, and what they share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+import slurmscale
+from slurmscale.service import problems
+from slurmscale.service.accounts import Accounts
+from slurmscale.service.guard import Guard
+from slurmscale.service.keys import derive, read_keys
+from slurmscale.service.problems import Problem
+from slurmscale.service.routes import auth, health, runs
+from slurmscale.service.settings import ServiceSettings
+from slurmscale.store.audit import AuditTrail
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
+
+    from slurmscale.scaling import Scaling
+
+_ROUTERS = (health.router, auth.router, runs.router)
+_PROBLEM = {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Why it was not done."}
+
+
+def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts: Accounts | None = None) -> FastAPI:
+    """Return the application.
+
+    Args:
+        scaling: The library; it stays the caller's to close.
+        config: Settings of the service; read from the environment when None.
+        accounts: The users; those of the library's database when None.
+
+    Raises:
+        RefusedError: The secret keys can't be read.
+    """
+    config = config or ServiceSettings()
+    keys = read_keys(config.secret_key_file, scaling.settings.data_dir.expanduser().absolute())
+    app = FastAPI(
+        title="slurmscale",
+        summary="Scales Slurm clusters and shows how far each node is.",
+        version=slurmscale.__version__,
+        # their pages load scripts from elsewhere
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        responses={"default": _PROBLEM},
+    )
+    app.state.scaling = scaling
+    app.state.config = config
+    app.state.accounts = accounts or Accounts(scaling.store)
+    app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
+    problems.install(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Guard, config=config)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

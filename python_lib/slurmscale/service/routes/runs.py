@@ -1,0 +1,184 @@
+"""Looking: the scaling status, runs, their nodes and logs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
+
+from slurmscale.documents import LineDocument, TaskDocument
+from slurmscale.errors import Code, NotFoundError
+from slurmscale.operations import Operation
+from slurmscale.service.access import Principal, requires, visible
+from slurmscale.service.permissions import Permission
+from slurmscale.service.problems import ProblemError
+from slurmscale.service.schemas import LogPage, RunPage, RunView, TaskPage
+from slurmscale.service.state import Parts, Service
+from slurmscale.states import RunStatus, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmscale.models import LogLine, Run
+
+router = APIRouter(prefix="/api/slurm", tags=["runs"])
+
+Reader = Annotated[Principal, Depends(requires(Permission.READ))]
+RunId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+TaskId = Annotated[str, Path(max_length=320, pattern=r"^[A-Za-z0-9-]+:[A-Za-z0-9._-]+$")]
+Node = Annotated[str | None, Query(max_length=255)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Lines = Annotated[int, Query(ge=1, le=5000)]
+_PART = 1000
+
+
+@router.get("/scaling/status")
+def scaling_status(principal: Reader, parts: Parts) -> dict[str, Any]:
+    """Tell what is at work, what has ended in the last day, and what is stalled."""
+    return parts.scaling.status(principal.clusters).as_json()
+
+
+@router.get("/runs")
+def runs(
+    principal: Reader,
+    parts: Parts,
+    request: Request,
+    response: Response,
+    cluster: Annotated[str | None, Query(max_length=255)] = None,
+    status: RunStatus | None = None,
+    operation: Operation | None = None,
+    node: Node = None,
+    since: Annotated[float | None, Query(ge=0)] = None,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> RunPage:
+    """List runs, newest first."""
+    if cluster is not None and not principal.sees(cluster):
+        return RunPage(items=[])
+    found = parts.scaling.store.runs(
+        limit=limit + 1,
+        since=since,
+        cluster=cluster,
+        clusters=principal.clusters,
+        status=status,
+        operation=operation,
+        node=node,
+        before=_before(cursor),
+    )
+    following = _cursor(found[limit - 1]) if len(found) > limit else None
+    if following:
+        url = request.url.include_query_params(cursor=following)
+        response.headers["Link"] = f'<{parts.base}{url.path.removeprefix(parts.base)}?{url.query}>; rel="next"'
+    return RunPage(items=[RunView.of(run, parts.base) for run in found[:limit]], next_cursor=following)
+
+
+@router.get("/runs/{run_id}")
+def run(run_id: RunId, principal: Reader, parts: Parts) -> RunView:
+    """Show a run."""
+    return RunView.of(_run(run_id, principal, parts), parts.base)
+
+
+@router.get("/runs/{run_id}/tasks")
+def run_tasks(
+    run_id: RunId, principal: Reader, parts: Parts, status: Annotated[TaskStatus | None, Query()] = None
+) -> TaskPage:
+    """List the nodes of a run."""
+    found = _run(run_id, principal, parts)
+    tasks = parts.scaling.store.tasks(found.id, status=None if status is None else [status])
+    return TaskPage(items=[TaskDocument.of(task) for task in tasks])
+
+
+@router.get("/runs/{run_id}/log")
+def run_log(
+    run_id: RunId,
+    principal: Reader,
+    parts: Parts,
+    node: Node = None,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Lines = 500,
+) -> LogPage:
+    """Show the log of a node, or what belongs to no node: the part of the controller."""
+    found = _run(run_id, principal, parts)
+    _require_node(found, node)
+    return _page(parts.scaling.store.log(found.id, node, after=after, limit=limit), after)
+
+
+@router.get("/runs/{run_id}/log.txt", response_class=PlainTextResponse)
+def run_log_text(run_id: RunId, principal: Reader, parts: Parts, node: Node = None) -> StreamingResponse:
+    """Download the log as text; arguments as of `log`."""
+    found = _run(run_id, principal, parts)
+    _require_node(found, node)
+    name = f"{found.id}{f'-{node}' if node else ''}.txt"
+    return StreamingResponse(
+        _lines(parts, found, node),
+        media_type="text/plain",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.get("/tasks")
+def tasks(
+    principal: Reader, parts: Parts, run: Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+) -> TaskPage:
+    """List the nodes of a run."""
+    return run_tasks(run, principal, parts)
+
+
+@router.get("/tasks/{task_id}")
+def task(task_id: TaskId, principal: Reader, parts: Parts) -> TaskDocument:
+    """Show a node of a run."""
+    run_id, _, node = task_id.partition(":")
+    found = _run(run_id, principal, parts)
+    for one in parts.scaling.store.tasks(found.id, node=node):
+        return TaskDocument.of(one)
+    raise NotFoundError(f"Node {node} is not part of run {found.id}.")
+
+
+@router.get("/tasks/{task_id}/logs")
+def task_logs(
+    task_id: TaskId, principal: Reader, parts: Parts, after: Annotated[int, Query(ge=0)] = 0, limit: Lines = 500
+) -> LogPage:
+    """Show the log of a node of a run."""
+    run_id, _, node = task_id.partition(":")
+    return run_log(run_id, principal, parts, node, after, limit)
+
+
+def _run(run_id: str, principal: Principal, parts: Service) -> Run:
+    return visible(parts.scaling.store.run(run_id), principal)
+
+
+def _require_node(run: Run, node: str | None) -> None:
+    if node is not None and node not in run.nodes:
+        raise NotFoundError(f"Node {node} is not part of run {run.id}.")
+
+
+def _page(lines: list[LogLine], after: int) -> LogPage:
+    return LogPage(items=[LineDocument.of(line) for line in lines], last=lines[-1].id if lines else after)
+
+
+def _lines(parts: Service, run: Run, node: str | None) -> Iterator[str]:
+    after = 0
+    while lines := parts.scaling.store.log(run.id, node, after=after, limit=_PART):
+        for line in lines:
+            yield f"{line.text}\n"
+        after = lines[-1].id
+
+
+def _cursor(run: Run) -> str:
+    return base64.urlsafe_b64encode(json.dumps([run.created_at, run.id]).encode()).decode()
+
+
+def _before(cursor: str | None) -> tuple[float, str] | None:
+    if cursor is None:
+        return None
+    try:
+        created, run_id = json.loads(base64.urlsafe_b64decode(cursor))
+        return float(created), str(run_id)
+    except (binascii.Error, ValueError, TypeError) as exc:
+        raise ProblemError(
+            422, Code.REQUEST_INVALID, "The cursor is not one of this service.", "Take it from the answer before."
+        ) from exc

@@ -1,0 +1,179 @@
+"""What requests hold and what answers hold, beside the documents that the command prints, too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from slurmscale.documents import Document, Error, LineDocument, Moment, TaskDocument
+from slurmscale.models import Run, when
+from slurmscale.report import overall_progress
+
+
+class Body(BaseModel):
+    """What all bodies of requests have in common: nothing that is not known is taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Page(Document):
+    """A part of a longer list."""
+
+    next_cursor: str | None = None
+    """The parameter `cursor` for the next part; none when this is the last one."""
+
+
+# -- who
+
+
+class Login(Body):
+    """A login with name and password, or with a token."""
+
+    username: Annotated[str, Field(max_length=64)] | None = None
+    password: Annotated[str, Field(max_length=1024)] | None = None
+    token: Annotated[str, Field(max_length=200)] | None = None
+    """A token in place of name and password."""
+    cookie: bool = False
+    """Put the session into a cookie for a page, and not into the answer."""
+
+
+class UserView(Document):
+    """Somebody who uses the service."""
+
+    id: str
+    name: str
+    role: str
+    """viewer, operator or admin."""
+    permissions: list[str]
+    """What may be done with this login or token."""
+    clusters: list[str] | None
+    """The clusters that it is limited to; none for all."""
+
+
+class LoginData(Document):
+    """What a login gives."""
+
+    token: str | None
+    """For the header `Authorization: Bearer`; none when it is in a cookie."""
+    expires_at: Moment
+    user: UserView
+
+
+class LoginAnswer(Document):
+    """The answer to a login."""
+
+    data: LoginData
+
+
+# -- runs
+
+
+class CountsView(Document):
+    """How the nodes of a run stand."""
+
+    total: int
+    active: int
+    success: int
+    failed: int
+
+
+class Links(Document):
+    """Where there is more about a run."""
+
+    self: str
+    tasks: str
+    events: str
+    cancel: str
+
+
+class RunView(Document):
+    """A run."""
+
+    id: str
+    operation: str
+    status: str
+    """pending, running, completed, failed, cancelled or interrupted."""
+    cluster: str
+    nodes: list[str]
+    counts: CountsView
+    progress: int
+    """Whole percent."""
+    created_at: Moment | None
+    started_at: Moment | None
+    completed_at: Moment | None
+    dry_run: bool
+    """Nothing is changed, only shown."""
+    retry_of: str | None
+    """The run that this one repeats."""
+    error: Error | None
+    links: Links
+
+    @classmethod
+    def of(cls, run: Run, base: str) -> RunView:
+        """Make it of a record.
+
+        Args:
+            run: The record.
+            base: Path under which the service is published.
+        """
+        own = f"{base}/api/slurm/runs/{run.id}"
+        return cls(**_columns_of(run), links=Links(
+            self=own, tasks=f"{own}/tasks", events=f"{base}/api/slurm/events?run={run.id}", cancel=f"{own}/cancel",
+        ))  # fmt: skip
+
+
+def _columns_of(run: Run) -> dict[str, Any]:
+    counts = run.counts
+    return {
+        "id": run.id,
+        "operation": run.operation.value,
+        "status": run.status.value,
+        "cluster": run.cluster,
+        "nodes": list(run.nodes),
+        "counts": CountsView(total=counts.total, active=counts.active, success=counts.success, failed=counts.failed),
+        "progress": overall_progress(counts.success, counts.active_progress, counts.total),
+        "created_at": when(run.created_at),
+        "started_at": when(run.started_at),
+        "completed_at": when(run.completed_at),
+        "dry_run": run.check,
+        "retry_of": run.retry_of,
+        "error": Error.of(run.error),
+    }
+
+
+class RunPage(Page):
+    """Runs, newest first."""
+
+    items: list[RunView]
+
+
+class TaskPage(Page):
+    """The nodes of runs."""
+
+    items: list[TaskDocument]
+
+
+class LogPage(Document):
+    """Lines of a log, oldest first."""
+
+    items: list[LineDocument]
+    last: int
+    """The parameter `after` for what follows."""
+
+
+# -- the service itself
+
+
+class Health(Document):
+    """Whether the service answers."""
+
+    status: str
+
+
+class Readiness(Document):
+    """Whether the service can do its work."""
+
+    ready: bool
+    database: bool
+    """The database answers, and has the tables of this version."""

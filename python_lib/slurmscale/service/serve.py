@@ -1,0 +1,99 @@
+"""Runs the application until the process is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from slurmscale.errors import RefusedError
+from slurmscale.scaling import Scaling
+from slurmscale.service.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmscale.service.settings import ServiceSettings
+    from slurmscale.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_CLOSING_SECONDS = 10
+_BACKLOG = 2048
+
+
+def serve(library: Settings, config: ServiceSettings, *, insecure: bool) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        library: Settings of the library.
+        config: Settings of the service.
+        insecure: Listen also on an address that other machines reach, without TLS and without a proxy that has it.
+
+    Raises:
+        RefusedError: The address is open to others, or in use, or another process serves this database.
+    """
+    if config.is_open and not (insecure or config.trusted_proxies):
+        raise RefusedError(
+            f"Other machines reach {config.host}, and passwords would cross the network as they are.",
+            "Put a proxy with TLS in front and name it in SLURMSCALE_TRUSTED_PROXIES, or say --insecure.",
+        )
+    with _listening(config) as listener, Scaling(library) as scaling, _alone(scaling):
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(scaling, config),
+                access_log=False,
+                log_config=None,
+                root_path=config.root_path,
+                server_header=False,
+                proxy_headers=bool(config.trusted_proxies),
+                forwarded_allow_ips=list(config.trusted_proxies),
+                timeout_graceful_shutdown=_CLOSING_SECONDS,
+                ws_max_size=4096,
+            )
+        )
+        # uvicorn raises the signals again when it has ended, and they would end this process before it has closed all
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        host, port = listener.getsockname()[:2]
+        log.info("serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}{config.root_path}/")
+        server.run(sockets=[listener])
+    log.info("stopped")
+
+
+@contextlib.contextmanager
+def _listening(config: ServiceSettings) -> Iterator[socket.socket]:
+    try:
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listener = socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
+    except OSError as exc:
+        raise RefusedError(
+            f"{config.host} port {config.port} cannot be listened on: {exc.strerror}.",
+            "Choose another address with --host and --port.",
+        ) from exc
+    with listener:
+        yield listener
+
+
+@contextlib.contextmanager
+def _alone(scaling: Scaling) -> Iterator[None]:
+    """Keep a second process off a database of SQLite."""
+    url = scaling.store.engine.url
+    if url.get_backend_name() != "sqlite" or not url.database:
+        yield
+        return
+    with os.fdopen(os.open(f"{url.database}-serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise RefusedError(
+                f"Another process serves the database {url.database}.",
+                "Stop it, or use PostgreSQL (SLURMSCALE_DATABASE_URL), which many processes may serve.",
+            ) from exc
+        yield

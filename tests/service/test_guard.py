@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+
+def test_every_answer_has_an_id_and_headers_that_browsers_keep_to(client):
+    for path in ("/healthz", "/nothing", "/api/auth/me"):
+        headers = client.get(path).headers
+        assert len(headers["x-request-id"]) == 16
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+        assert "strict-transport-security" in headers
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "", "localhost.evil.example", "[::2]"])
+def test_a_name_that_is_not_ones_own_is_refused(client, host):
+    answer = client.get("/healthz", headers={"Host": host})
+    assert (answer.status_code, answer.json()["code"]) == (400, "host-not-allowed")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8765", "127.0.0.1:1", "[::1]:8765"])
+def test_ones_own_names_are_taken_with_any_port(client, host):
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_refused_whether_it_tells_its_size_or_not(client):
+    large = b"[" + b" " * 1024 * 1024 + b"]"
+    headers = {"Content-Type": "application/json"}
+    answers = [
+        client.post("/api/auth/login", content=large, headers=headers),
+        client.post("/api/auth/login", content=iter([large[:1000], large[1000:]]), headers=headers),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(413, "request-too-large")] * 2
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_form_is_no_request(client, kind):
+    answer = client.post("/api/auth/login", content=b"{}", headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (415, "content-type-unsupported")
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/api/auth/login", 405)])
+def test_what_is_not_there_is_a_problem_too(client, method, path, status):
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem["instance"]) == (status, path)
+    assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_mistake_of_ours_tells_where_and_not_what(app, monkeypatch, as_role):
+    def fail(*_args, **_more):
+        raise ValueError("a secret")
+
+    monkeypatch.setattr(app.state.scaling, "status", fail)
+    answer = as_role().get("/api/slurm/scaling/status")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
+    assert "secret" not in answer.text
+
+
+def test_health_needs_no_login_and_tells_nothing_but_that(client):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"ready": True, "database": True}
+
+
+def test_no_page_loads_scripts_from_elsewhere(client):
+    assert client.get("/docs").status_code == 404
+    assert client.get("/redoc").status_code == 404
+    assert client.get("/openapi.json").json()["info"]["title"] == "slurmscale"
+
+
+def test_when_the_database_is_away_it_is_not_ready(client, scaling, monkeypatch):
+    from slurmscale.errors import StoreUnavailableError  # noqa: PLC0415 - of this test only
+
+    def fail():
+        raise StoreUnavailableError("It is away.")
+
+    monkeypatch.setattr(scaling.store, "check", fail)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
