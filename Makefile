@@ -53,7 +53,7 @@ bench: $(VENV)/.test ## Tests that compare with the clock, then measure; prints 
 	$(BIN)/pytest -m timing tests
 	$(BIN)/python tests/bench/run.py
 
-bench-large: $(VENV)/.test ## Measure with 60 hosts in containers (an hour, 12 GB of memory); adds to .bench/results.json
+bench-large: $(VENV)/.test ## Measure with 60 hosts in containers and 1,000 simulated ones (an hour, 12 GB of memory); adds to .bench/results.json
 	$(BIN)/python tests/bench/run.py --large
 
 docs: $(VENV)/.test ## Write the generated parts of the documentation anew

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +22,21 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACKS = Path(__file__).parent / "callback_plugins"
-TIMEOUT = 1800
+TIMEOUT = 3600
+_MEMORY_SECONDS = 1.0
 
 
 @dataclass
 class Cost:
-    """What a command cost: wall seconds, and CPU seconds of all processes that it started on this machine."""
+    """What a command cost: wall seconds; CPU seconds and the most memory of all processes that it started here.
+
+    rss_mb is the memory of the command's own process, pss_mb that of all at one moment, what they share counted once.
+    """
 
     seconds: float
     cpu: float
     rss_mb: float = 0.0
+    pss_mb: float = 0.0
 
 
 @contextlib.contextmanager
@@ -60,9 +66,38 @@ def cpu_seconds(group: Path) -> float:
     return int((group / "cpu.stat").read_text().split()[1]) / 1e6
 
 
+def memory_mb(group: Path) -> float:
+    """Return the memory of all processes in a control group now."""
+    used = 0
+    for pid in (group / "cgroup.procs").read_text().split():
+        # It may have ended meanwhile.
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            used += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return used / 1024
+
+
+@contextlib.contextmanager
+def memory_watched(group: Path) -> Iterator[list[float]]:
+    """Look at the memory of a control group now and then; the most stands in the result."""
+    most, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_MEMORY_SECONDS):
+            most[0] = max(most[0], memory_mb(group))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield most
+    finally:
+        ended.set()
+        thread.join()
+
+
 def run(command: Sequence[str], log: Path, **environment: str) -> Cost:
     """Run a command in a control group of its own; its output goes to a log that is shown only when it fails."""
-    with control_group() as group, log.open("w") as output:
+    with control_group() as group, log.open("w") as output, memory_watched(group) as most:
         enter = f'echo $$ > {group}/cgroup.procs; exec "$@"'
         begun = time.monotonic()
         process = subprocess.Popen(
@@ -70,7 +105,7 @@ def run(command: Sequence[str], log: Path, **environment: str) -> Cost:
             cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
         code, rss = _wait(process)
-        cost = Cost(time.monotonic() - begun, cpu_seconds(group), rss)
+        cost = Cost(time.monotonic() - begun, cpu_seconds(group), rss, most[0])
     if code:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{log.read_text()[-6000:]}")
     return cost

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # Each has main(argv), which measures and returns a dict of results.
 BENCHMARKS = {"scale": [], "apphub": [], "replay": [], "wrapper": []}
-LARGE: dict[str, list[str]] = {"scale": ["--large"]}
+LARGE: dict[str, list[str]] = {"scale": ["--large"], "simulated": []}
 
 
 def add(figures: dict[str, float], path: Path) -> dict[str, float]:

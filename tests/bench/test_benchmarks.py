@@ -48,6 +48,12 @@ def test_the_wrapper_is_compared_with_plain_ansible_and_ara():
     assert ratios["cpu_ratio_ara_to_plain"] > 1
 
 
+def test_simulated_nodes_are_right_and_cost_the_control_machine_alone():
+    cost = load("simulated").measure(3)
+    assert cost.cpu > 1
+    assert cost.pss_mb > 50
+
+
 def test_results_are_merged_with_those_of_others(tmp_path):
     run = load("run")
     path = tmp_path / ".bench" / "results.json"
