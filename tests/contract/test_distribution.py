@@ -136,6 +136,14 @@ def test_wheel_carries_the_ansible_content(tree: Tree, wheel: Path) -> None:
     assert not missing, missing
 
 
+def test_wheel_carries_the_page(tree: Tree, wheel: Path) -> None:
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    page = tree.root / "python_lib/slurmscale/service/page"
+    wanted = {str(path.relative_to(page.parents[2])) for path in tree.tracked() if path.is_relative_to(page)}
+    assert wanted
+    assert not sorted(wanted - packed)
+
+
 def test_wheel_tells_type_checkers_that_it_is_typed(wheel: Path) -> None:
     assert "slurmscale/py.typed" in zipfile.ZipFile(wheel).namelist()
 

@@ -77,6 +77,11 @@ def test_logs_are_read_in_parts_and_as_text(as_role, record_run, scaling):
     first = client.get(f"/api/slurm/tasks/{run.id}:n1/logs?limit=3").json()
     rest = client.get(f"/api/slurm/runs/{run.id}/log", params={"node": "n1", "after": first["last"]}).json()
     assert [line["text"] for line in (*first["items"], *rest["items"])] == [f"line {number}" for number in range(5)]
+    last = client.get(f"/api/slurm/tasks/{run.id}:n1/logs", params={"before": 2**53, "limit": 1}).json()["items"]
+    assert last == rest["items"][-1:]
+    q = last[0]["text"]
+    assert client.get(f"/api/slurm/tasks/{run.id}:n1/logs", params={"q": q}).json()["items"] == last
+    assert client.get(f"/api/slurm/tasks/{run.id}:n1/logs", params={"after": 2**63}).status_code == 422
     text = client.get(f"/api/slurm/runs/{run.id}/log.txt?node=n1")
     assert text.text == "".join(f"line {number}\n" for number in range(5))
     assert "attachment" in text.headers["content-disposition"]

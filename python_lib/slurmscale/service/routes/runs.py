@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -32,8 +33,28 @@ RunId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 TaskId = Annotated[str, Path(max_length=320, pattern=r"^[A-Za-z0-9-]+:[A-Za-z0-9._-]+$")]
 Node = Annotated[str | None, Query(max_length=255)]
 Limit = Annotated[int, Query(ge=1, le=200)]
-Lines = Annotated[int, Query(ge=1, le=5000)]
+LineId = Query(ge=0, le=2**53)
 _PART = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """Which part of a log is wanted.
+
+    Attributes:
+        after: Only lines with larger numbers.
+        before: Only lines with smaller numbers; the limit then keeps the newest of them.
+        limit: How many at most.
+        q: Only lines with this text in them.
+    """
+
+    after: Annotated[int, LineId] = 0
+    before: Annotated[int | None, LineId] = None
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500
+    q: Annotated[str, Query(max_length=200)] = ""
+
+
+Part = Annotated[LogPart, Depends()]
 
 
 @router.get("/scaling/status")
@@ -97,14 +118,16 @@ def run_log(
     run_id: RunId,
     principal: Reader,
     parts: Parts,
+    part: Part,
     node: Node = None,
-    after: Annotated[int, Query(ge=0)] = 0,
-    limit: Lines = 500,
 ) -> LogPage:
     """Show the log of a node, or what belongs to no node: the part of the controller."""
     found = _run(run_id, principal, parts)
     _require_node(found, node)
-    return _page(parts.scaling.store.log(found.id, node, after=after, limit=limit), after)
+    lines = parts.scaling.store.log(
+        found.id, node, after=part.after, before=part.before, limit=part.limit, containing=part.q
+    )
+    return _page(lines, part.after)
 
 
 @router.get("/runs/{run_id}/log.txt", response_class=PlainTextResponse)
@@ -139,12 +162,10 @@ def task(task_id: TaskId, principal: Reader, parts: Parts) -> TaskDocument:
 
 
 @router.get("/tasks/{task_id}/logs")
-def task_logs(
-    task_id: TaskId, principal: Reader, parts: Parts, after: Annotated[int, Query(ge=0)] = 0, limit: Lines = 500
-) -> LogPage:
+def task_logs(task_id: TaskId, principal: Reader, parts: Parts, part: Part) -> LogPage:
     """Show the log of a node of a run."""
     run_id, _, node = task_id.partition(":")
-    return run_log(run_id, principal, parts, node, after, limit)
+    return run_log(run_id, principal, parts, part, node)
 
 
 def _run(run_id: str, principal: Principal, parts: Service) -> Run:
