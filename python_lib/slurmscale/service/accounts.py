@@ -20,7 +20,7 @@ from slurmscale.service.permissions import Permission, Role
 from slurmscale.store.accounts import Token, Tokens, User, Users, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from slurmscale.store.engine import Database
 
@@ -197,9 +197,15 @@ class Accounts:
         if found is None:
             return None
         token, user = found
-        if not hmac.compare_digest(token.digest, _digest(text)) or token.expires_at < time.time() or user.disabled:
-            return None
-        return token, user
+        return found if hmac.compare_digest(token.digest, _digest(text)) and _valid(token, user) else None
+
+    def valid(self, token_ids: Collection[str]) -> list[tuple[Token, User]]:
+        """Return the records of those tokens that are still valid, each with its user."""
+        return [(token, user) for token, user in self.tokens.with_users(token_ids) if _valid(token, user)]
+
+
+def _valid(token: Token, user: User) -> bool:
+    return token.expires_at >= time.time() and not user.disabled
 
 
 def _keeping(user: User) -> str | None:

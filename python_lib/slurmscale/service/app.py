@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -14,14 +15,18 @@ from slurmscale.service.keys import derive, read_keys
 from slurmscale.service.problems import Problem
 from slurmscale.service.routes import auth, health, runs
 from slurmscale.service.settings import ServiceSettings
+from slurmscale.service.stream import sse, websocket
+from slurmscale.service.stream.stream import Stream
 from slurmscale.store.audit import AuditTrail
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from fastapi.routing import APIRoute
 
     from slurmscale.scaling import Scaling
 
-_ROUTERS = (health.router, auth.router, runs.router, page.router)
+_ROUTERS = (health.router, auth.router, runs.router, sse.router, websocket.router, page.router)
 _PROBLEM = {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Why it was not done."}
 
 
@@ -45,18 +50,26 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
         # their pages load scripts from elsewhere
         docs_url=None,
         redoc_url=None,
+        lifespan=_working,
         generate_unique_id_function=_operation_id,
         responses={"default": _PROBLEM},
     )
     app.state.scaling = scaling
     app.state.config = config
     app.state.accounts = accounts or Accounts(scaling.store)
+    app.state.stream = Stream(scaling, app.state.accounts, config.root_path)
     app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_middleware(Guard, config=config)
     return app
+
+
+@asynccontextmanager
+async def _working(app: FastAPI) -> AsyncIterator[None]:
+    async with app.state.stream.running():
+        yield
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -15,17 +15,22 @@ import uvicorn
 from slurmscale.errors import RefusedError
 from slurmscale.scaling import Scaling
 from slurmscale.service.app import create_app
+from slurmscale.service.stream.websocket import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastapi import FastAPI
+
     from slurmscale.service.settings import ServiceSettings
+    from slurmscale.service.stream.stream import Stream
     from slurmscale.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _CLOSING_SECONDS = 10
 _BACKLOG = 2048
+_SILENT_MILLISECONDS = 60_000
 
 
 def serve(library: Settings, config: ServiceSettings, *, insecure: bool) -> None:
@@ -45,19 +50,7 @@ def serve(library: Settings, config: ServiceSettings, *, insecure: bool) -> None
             "Put a proxy with TLS in front and name it in SLURMSCALE_TRUSTED_PROXIES, or say --insecure.",
         )
     with _listening(config) as listener, Scaling(library) as scaling, _alone(scaling):
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(scaling, config),
-                access_log=False,
-                log_config=None,
-                root_path=config.root_path,
-                server_header=False,
-                proxy_headers=bool(config.trusted_proxies),
-                forwarded_allow_ips=list(config.trusted_proxies),
-                timeout_graceful_shutdown=_CLOSING_SECONDS,
-                ws_max_size=4096,
-            )
-        )
+        server = Server(create_app(scaling, config), config)
         # uvicorn raises the signals again when it has ended, and they would end this process before it has closed all
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -65,6 +58,38 @@ def serve(library: Settings, config: ServiceSettings, *, insecure: bool) -> None
         log.info("serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}{config.root_path}/")
         server.run(sockets=[listener])
     log.info("stopped")
+
+
+class Server(uvicorn.Server):
+    """The server of an application.
+
+    Args:
+        app: The application.
+        config: Settings of the service.
+    """
+
+    def __init__(self, app: FastAPI, config: ServiceSettings) -> None:
+        self._stream: Stream = app.state.stream
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_config=None,
+                root_path=config.root_path,
+                server_header=False,
+                proxy_headers=bool(config.trusted_proxies),
+                forwarded_allow_ips=list(config.trusted_proxies),
+                timeout_graceful_shutdown=_CLOSING_SECONDS,
+                ws_max_size=MOST_BYTES,
+                # with hundreds of viewers it takes more memory and time than it saves
+                ws_per_message_deflate=False,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; those who watch are told first, else they would be waited for."""
+        self._stream.sessions.close()
+        await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
@@ -78,6 +103,8 @@ def _listening(config: ServiceSettings) -> Iterator[socket.socket]:
             "Choose another address with --host and --port.",
         ) from exc
     with listener:
+        # who takes nothing of what it is sent for so long is cut off, also when it lives
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_MILLISECONDS)
         yield listener
 
 

@@ -14,6 +14,8 @@ from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.store.tables import tokens, users
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection, RowMapping
 
     from slurmscale.store.engine import Database
@@ -166,16 +168,20 @@ class Tokens:
 
     def with_user(self, token_id: str) -> tuple[Token, User] | None:
         """Return a token with its user; None when there is no such token."""
-        query = select(tokens, users).join(users, users.c.id == tokens.c.user_id).where(tokens.c.id == token_id)
-        with self._database.explained("read"), self._database.engine.connect() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return None
+        return next(iter(self.with_users([token_id])), None)
+
+    def with_users(self, token_ids: Collection[str]) -> list[tuple[Token, User]]:
+        """Return those tokens that there are, each with its user."""
+        query = select(tokens, users).join(users, users.c.id == tokens.c.user_id).where(tokens.c.id.in_(token_ids))
         count = len(tokens.c)
-        return (
-            _token(dict(zip(tokens.c.keys(), row[:count], strict=True))),
-            _user(dict(zip(users.c.keys(), row[count:], strict=True))),
-        )
+        with self._database.explained("read"), self._database.engine.connect() as connection:
+            return [
+                (
+                    _token(dict(zip(tokens.c.keys(), row[:count], strict=True))),
+                    _user(dict(zip(users.c.keys(), row[count:], strict=True))),
+                )
+                for row in connection.execute(query)
+            ]
 
     def of_user(self, user_id: str | None = None) -> list[Token]:
         """Return the tokens of a user, or of all, newest first."""

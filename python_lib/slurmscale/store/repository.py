@@ -256,7 +256,8 @@ class Store(Database):
         newest = select(runs.c.id).order_by(runs.c.created_at.desc()).limit(1).scalar_subquery()
         wanted = runs.c.id.in_(list(run_ids)) | runs.c.status.in_(RUN_ACTIVE) | (runs.c.id == newest)
         with self.explained("read"), self.engine.connect() as connection:
-            return dict(connection.execute(select(runs.c.id, runs.c.revision).where(wanted)).tuples().all())
+            rows = connection.execute(select(runs.c.id, runs.c.revision).where(wanted)).all()
+        return {run_id: revision for run_id, revision in rows}  # noqa: C416 - rows are no pairs to dict()
 
     def runs(  # noqa: PLR0913 - filters, each by its name
         self,

@@ -1,0 +1,195 @@
+"""Reads what is watched, once for all who watch it, and wakes them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+from anyio import to_thread
+
+from slurmscale.errors import NotFoundError, SlurmscaleError
+from slurmscale.service.stream.feeds import Feed, LogFeed, Records, RunFeed, StatusFeed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable, Iterable
+    from contextlib import AbstractContextManager
+
+    from slurmscale.report import ScalingStatus
+
+_POLL = 2.0
+"""Seconds between two looks at the revisions, for changes of which no notice came."""
+_STATUS_AFTER = 5
+"""Looks after which the status is read in any case: tasks become stalled by the clock alone."""
+_RETRY = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class ChangingRecords(Records, Protocol):
+    """Records whose changes can be looked for."""
+
+    def revisions(self, run_ids: Iterable[str] = ()) -> dict[str, int]:
+        """Return the revisions of some runs, of those at work, and of the newest one."""
+
+
+class Hub:
+    """All that is watched through one service.
+
+    Args:
+        records: Where the runs are recorded.
+        status: Reads the scaling status of some clusters or of all.
+        listen: Lets a function be told of each run that has changed, from any thread, as long as it is entered.
+        base: Path under which the service is published.
+        poll: Seconds between two looks for changes of which no notice came.
+    """
+
+    def __init__(
+        self,
+        records: ChangingRecords,
+        status: Callable[[Collection[str] | None], ScalingStatus],
+        listen: Callable[[Callable[[str], None]], AbstractContextManager[object]],
+        base: str = "",
+        poll: float = _POLL,
+    ) -> None:
+        self._records = records
+        self._status = status
+        self._listen = listen
+        self._base = base
+        self._interval = poll
+        self._feeds: dict[Hashable, Feed] = {}
+        self._tasks: dict[Feed, asyncio.Task[None]] = {}
+        self._known: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Work until it is cancelled."""
+        loop = asyncio.get_running_loop()
+
+        def told(run_id: str) -> None:
+            # the loop is closed when the service has stopped before the one who tells
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._mark, run_id)
+
+        # listening first, then reading: nothing falls in between
+        with self._listen(told):
+            looks = 0
+            try:
+                while True:
+                    await asyncio.sleep(self._interval)
+                    looks += 1
+                    await self._look(always_status=looks % _STATUS_AFTER == 0)
+            finally:
+                for task in self._tasks.values():
+                    task.cancel()
+
+    # -- what can be watched
+
+    def run_feed(self, run_id: str) -> Feed:
+        """Return what is told of a run."""
+        return RunFeed(self._records, run_id, self._base)
+
+    def log_feed(self, name: str) -> Feed:
+        """Return what is told of a log: that of a task, or of a run what belongs to none of its nodes."""
+        run_id, _, node = name.partition(":")
+        return LogFeed(self._records, name, run_id, node or None)
+
+    def status_feed(self, clusters: frozenset[str] | None) -> Feed:
+        """Return what is told of the scaling status, of some clusters or of all."""
+        return StatusFeed(self._status, clusters)
+
+    # -- viewers
+
+    async def join(self, feed: Feed, wake: Callable[[Feed], None]) -> Feed:
+        """Let a viewer be woken when a feed has changed; returns when it has been read.
+
+        Returns:
+            The feed that all its viewers share.
+
+        Raises:
+            SlurmscaleError: It can't be read.
+        """
+        feed = self._feeds.setdefault(feed.key, feed)
+        feed.wake.add(wake)
+        if feed not in self._tasks:
+            self._tasks[feed] = asyncio.create_task(self._follow(feed))
+        task = self._tasks[feed]
+        loaded = asyncio.create_task(feed.loaded.wait())
+        try:
+            await asyncio.wait({task, loaded}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        except BaseException:
+            self.leave(feed, wake)
+            raise
+        finally:
+            loaded.cancel()
+        return feed
+
+    def leave(self, feed: Feed, wake: Callable[[Feed], None]) -> None:
+        """Wake a viewer no more; a feed without viewers is forgotten."""
+        feed.wake.discard(wake)
+        if feed.wake:
+            return
+        if self._feeds.get(feed.key) is feed:
+            del self._feeds[feed.key]
+        task = self._tasks.pop(feed, None)
+        if task is not None:
+            task.cancel()
+
+    async def _follow(self, feed: Feed) -> None:
+        """Read a feed whenever it may have changed."""
+        failed = False
+        while True:
+            feed.dirty.clear()
+            try:
+                changed = feed.take(await to_thread.run_sync(feed.read))
+            except SlurmscaleError as exc:
+                if not feed.loaded.is_set():
+                    raise
+                if isinstance(exc, NotFoundError):
+                    feed.lost = exc
+                    _wake_all(feed)
+                    return
+                if not failed:
+                    log.warning("What is watched can't be read; it is tried again.", error=exc.reason)
+                failed = True
+                await asyncio.sleep(_RETRY)
+                continue
+            failed = False
+            feed.loaded.set()
+            if changed:
+                _wake_all(feed)
+            await asyncio.sleep(feed.pause)
+            await feed.dirty.wait()
+
+    # -- changes
+
+    def _mark(self, run_id: str) -> None:
+        for feed in self._feeds.values():
+            if feed.run_id in (None, run_id):
+                feed.dirty.set()
+
+    async def _look(self, *, always_status: bool) -> None:
+        if not self._feeds:
+            self._known = {}
+            return
+        if always_status:
+            for feed in self._feeds.values():
+                if isinstance(feed, StatusFeed):
+                    feed.dirty.set()
+        watched = {feed.run_id for feed in self._feeds.values() if feed.run_id is not None}
+        try:
+            found = await to_thread.run_sync(self._records.revisions, watched)
+        except SlurmscaleError:
+            # whoever reads what is watched says so
+            return
+        for run_id in found.keys() | self._known.keys():
+            if found.get(run_id) != self._known.get(run_id):
+                self._mark(run_id)
+        self._known = found
+
+
+def _wake_all(feed: Feed) -> None:
+    for wake in tuple(feed.wake):
+        wake(feed)
