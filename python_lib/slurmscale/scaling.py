@@ -12,23 +12,25 @@ Example::
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError
 from slurmscale.inventory import registry as clusters
-from slurmscale.models import Cluster, Failure, LogLine, Run, RunOptions, Task
+from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
-from slurmscale.report import ScalingStatus, scaling_status
+from slurmscale.report import ScalingStatus, overall_progress, scaling_status
+from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runs.broadcast import Broadcaster, Subscription
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
-from slurmscale.runs.launch_builder import PreparedRun, Request, prepare_run, repeat
-from slurmscale.runs.recovery import recover
+from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
+from slurmscale.runs.recovery import CANCELLED, recover
+from slurmscale.runs.request import Request, recorded_request
 from slurmscale.runs.watched import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
@@ -61,12 +63,15 @@ class Scaling:
         self, config: settings.Settings | None = None, *, make_job: Callable[[Launch], Job] = AnsibleJob
     ) -> None:
         self.settings = config or settings.load()
-        self.store = Store(self.settings.url)
+        self.store = Store(self.settings.url, self.settings.lease_seconds)
         self.broadcaster = Broadcaster()
         self._data_dir = self.settings.data_dir.expanduser().absolute()
         self._make_job = make_job
+        self._lock = threading.Lock()
         self._handles: dict[str, RunHandle] = {}
-        recover(self.store, self._data_dir)
+        self._prepared: dict[str, PreparedRun] = {}
+        """Runs that were requested here and wait; their secrets are nowhere else."""
+        self.recover()
 
     def __enter__(self) -> Self:
         """Return itself; the database is closed when the block is left."""
@@ -120,6 +125,21 @@ class Scaling:
         Raises:
             RefusedError: The run is still active, all its nodes succeeded, or a secret has to be given again.
         """
+        return self.execute(self._record(self._repeated(run_id, options, nodes)).id)
+
+    def request_retry(
+        self,
+        run_id: str,
+        options: RunOptions | None = None,
+        nodes: Nodes = (),
+        *,
+        requested_by: str | None = None,
+    ) -> Run:
+        """Ask for a retry; parameters as in `retry` and `request`."""
+        repeated = self._repeated(run_id, options, nodes)
+        return self._record(dataclasses.replace(repeated, requested_by=requested_by, queued=True))
+
+    def _repeated(self, run_id: str, options: RunOptions | None, nodes: Nodes) -> Request:
         run = self.find_run(run_id)
         if run.status in RUN_ACTIVE:
             raise RefusedError(f"Run {run.id} is still at work. Cancel it first, or wait for it.")
@@ -130,7 +150,7 @@ class Scaling:
         again = failed if run.operation.definition.scope.takes_nodes else []
         specs, options = repeat(run, again, options or RunOptions(), given, self.settings)
         cluster = dataclasses.replace(self.find_cluster(run.inventory or run.cluster), name=run.cluster)
-        return self.run(run.operation, cluster, specs, options, retry_of=run.id)
+        return self._asked(run.operation, cluster, specs, options, run.id)
 
     def run(
         self,
@@ -150,29 +170,119 @@ class Scaling:
             options: Choices for this run.
             retry_of: The run that this one repeats.
         """
-        options = options or RunOptions()
-        recover(self.store, self._data_dir)
+        return self.execute(self._record(self._asked(operation, cluster, nodes, options, retry_of)).id)
+
+    def request(
+        self,
+        operation: Operation,
+        cluster: Cluster | str,
+        nodes: Nodes = (),
+        options: RunOptions | None = None,
+        *,
+        requested_by: str | None = None,
+    ) -> Run:
+        """Ask for an operation that an executor begins, as soon as it may; its nodes are claimed at once.
+
+        Secrets stay in the memory of this process. When it is lost, a run without secrets is taken up by another one.
+
+        Args:
+            operation: As in `run`, as are the following ones.
+            cluster: Where.
+            nodes: The nodes.
+            options: Choices for this run.
+            requested_by: The user who asks.
+
+        Returns:
+            The run; it waits.
+
+        Raises:
+            RefusedError: Nothing was changed; the text says why.
+            StoreError: Nothing was changed; the database can't be written.
+        """
+        asked = self._asked(operation, cluster, nodes, options)
+        return self._record(dataclasses.replace(asked, requested_by=requested_by, queued=True))
+
+    def _asked(
+        self,
+        operation: Operation,
+        cluster: Cluster | str,
+        nodes: Nodes,
+        options: RunOptions | None,
+        retry_of: str | None = None,
+    ) -> Request:
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
         needed = bool(nodes) or operation.definition.scope is Scope.NODES
-        request = Request(operation, cluster, clusters.node_specs(nodes) if needed else {}, options, retry_of)
-        prepared = prepare_run(self.settings, request)
-        self.store.delete_logs(time.time() - self.settings.log_days * _DAY)
-        return self._start(prepared)
+        specs = clusters.node_specs(nodes) if needed else {}
+        return Request(operation, cluster, specs, options or RunOptions(), retry_of)
 
-    def _start(self, prepared: PreparedRun) -> RunHandle:
-        run, redactor = prepared.run, prepared.redactor
-        timings = self.store.timings(timings_kind(run))
-        tracker = Tracker(run.nodes, timings, redactor, whole=run.operation.definition.whole)
-        ids = self.store.create_run(run)
+    def _record(self, request: Request) -> Run:
+        self.recover()
+        prepared = prepare_run(self.settings, request)
+        run = prepared.run
+        self.store.delete_logs(time.time() - self.settings.log_days * _DAY)
+        self.store.create_run(run)
+        with self._lock:
+            self._prepared[run.id] = prepared
+        return run
+
+    def execute(self, run_id: str) -> RunHandle:
+        """Begin a run that waits, or go on with one whose process was lost: on those nodes that are not finished.
+
+        Args:
+            run_id: The run.
+
+        Returns:
+            The run at work.
+
+        Raises:
+            NotFoundError: There is no such run.
+            RefusedError: It does not wait any more, or it can't be begun; then it has failed.
+            StoreError: The database can't be read or written.
+        """
+        run = self.store.run(run_id)
+        with self._lock:
+            prepared = self._prepared.get(run.id)
+        if prepared is None and run.request.get("secret", True):
+            raise RefusedError(
+                f"The process that run {run.id} was requested from is gone, and with it the run's secrets.",
+                "Request it again.",
+                code="credentials-needed",
+            )
         try:
-            job = self._make_job(prepared.launch)
-            run_dir = str(job.run_dir) if job.run_dir else None
-            self.store.record(run, status=RunStatus.RUNNING, started_at=time.time(), run_dir=run_dir)
-        except Exception as exc:
-            code = exc.code if isinstance(exc, SlurmscaleError) else Code.INTERNAL_ERROR
-            self.store.end_run(run, RunStatus.FAILED, Failure(code, redactor(f"The run could not be started: {exc}")))
+            run = self.store.take(run, processes.owner(), processes.worker_name())
+        except RefusedError:
+            self._forget_prepared(run.id)
             raise
-        writer = Writer(self.store, run, ids)
+        self._forget_prepared(run.id)
+        try:
+            return self._start(run, prepared)
+        except Exception as exc:
+            known = exc if isinstance(exc, SlurmscaleError) else None
+            reason = f"The run could not be started: {exc}"
+            redacted = prepared.redactor(reason) if prepared else reason
+            self.store.end_run(run, RunStatus.FAILED, Failure(known.code if known else Code.INTERNAL_ERROR, redacted))
+            raise
+
+    def _forget_prepared(self, run_id: str) -> None:
+        with self._lock:
+            self._prepared.pop(run_id, None)
+
+    def _start(self, run: Run, prepared: PreparedRun | None) -> RunHandle:
+        recorded = self.store.tasks(run.id)
+        if prepared is None:
+            left = [task.node for task in recorded if task.active]
+            prepared = prepare_run(self.settings, recorded_request(run, left))
+        redactor = prepared.redactor
+        tracker = Tracker(
+            run.nodes,
+            self.store.timings(timings_kind(run)),
+            redactor,
+            whole=run.operation.definition.whole,
+            recorded=recorded,
+        )
+        job = self._make_job(prepared.launch)
+        self.store.record(run, run_dir=str(job.run_dir) if job.run_dir else None)
+        writer = Writer(self.store, run, {task.node: task.id for task in recorded})
         handle = RunHandle(
             run,
             job,
@@ -182,9 +292,19 @@ class Scaling:
             writer,
             self._data_dir,
         )
-        self._handles = {key: known for key, known in self._handles.items() if not known.finished} | {run.id: handle}
+        with self._lock:
+            self._handles = {key: known for key, known in self._handles.items() if not known.finished}
+            self._handles[run.id] = handle
         handle.start()
         return handle
+
+    def recover(self) -> list[Run]:
+        """Bring in results that could not be recorded, and give up or hand over runs whose process is gone.
+
+        Returns:
+            The runs that were ended.
+        """
+        return recover(self.store, self._data_dir)
 
     def cancel(self, run_id: str, *, wait: float = _CANCEL_WAIT) -> Run:
         """Cancel a run, wherever it runs.
@@ -204,6 +324,13 @@ class Scaling:
         run_id = run.id
         if run.status not in RUN_ACTIVE:
             raise RefusedError(f"Run {run_id} has ended already: {run.status.value}.")
+        if run.status is RunStatus.PENDING and self.store.end_run(run, RunStatus.CANCELLED, CANCELLED):
+            # nobody has taken it up
+            self._forget_prepared(run_id)
+            run = self.store.run(run_id)
+            progress = overall_progress(run.counts.success, run.counts.active_progress, run.counts.total)
+            self.broadcaster.publish(Notice(run.id, run.status, progress, run.counts, error=run.error))
+            return run
         handle = self._handles.get(run_id)
         if handle is not None:
             handle.cancel()
@@ -212,7 +339,7 @@ class Scaling:
         deadline = time.monotonic() + wait
         while (run := self.store.run(run_id)).status in RUN_ACTIVE and time.monotonic() < deadline:
             time.sleep(0.2)
-            recover(self.store, self._data_dir)
+            self.recover()
         if run.status in RUN_ACTIVE and run.operation.definition.uncut:
             raise RefusedError(f"Run {run.id} has not ended: {run.operation.definition.risk}", "Wait for its end.")
         return run
@@ -224,8 +351,7 @@ class Scaling:
             NotFoundError: There is no such run.
         """
         run = self.find_run(run_id)
-        recovered = partial(recover, self.store, self._data_dir)
-        return self._handles.get(run.id) or WatchedRun(self.store, run, recovered)
+        return self._handles.get(run.id) or WatchedRun(self.store, run, self.recover)
 
     def prune(self, before: float) -> int:
         """Delete the records of runs that began before a time, in seconds since the epoch, and have ended.
@@ -254,7 +380,7 @@ class Scaling:
     def status(self, clusters: Collection[str] | None = None) -> ScalingStatus:
         """Return the scaling status over the set window, of some clusters or of all."""
         config = self.settings
-        recover(self.store, self._data_dir)
+        self.recover()
         return scaling_status(
             self.store,
             window=config.window_hours * 3600,

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     """Inventory to use when neither a cluster nor an inventory is named."""
     forks: int = Field(default=50, ge=1)
     """Nodes worked on at the same time."""
+    max_runs: int = Field(default=4, ge=1)
+    """Runs that a service has at work at the same time; the others wait."""
+    max_runs_per_cluster: int = Field(default=4, ge=1)
+    """Likewise of one cluster."""
+    lease_seconds: float = Field(default=60, ge=20, le=3600)
+    """Silence after which a run's process on another machine is taken for gone."""
     window_hours: float = Field(default=24, gt=0)
     """How far the scaling status looks back."""
     stalled_minutes: float = Field(default=10, gt=0)

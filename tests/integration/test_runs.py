@@ -378,8 +378,8 @@ def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(s
     assert not Path(run_dir).exists()
 
 
-def test_the_lease_of_a_run_at_work_is_renewed(scaling, inventory, monkeypatch):
-    monkeypatch.setattr("slurmscale.runs.handle._LEASE_RENEWAL", 0.1)
+def test_the_lease_of_a_run_at_work_is_renewed(scaling, inventory):
+    scaling.store.lease_seconds = 6
     handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4329)}))
     wait_for(lambda: processes_with(str(forever(4329))))
     with scaling.store.begin() as connection:

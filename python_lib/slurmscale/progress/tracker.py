@@ -31,6 +31,7 @@ from slurmscale.states import ACTIVE, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from slurmscale.models import Task
 
 _RECORDED = "scale_failure"
 """The fact in which the playbooks record why a node failed, to report it at the end."""
@@ -45,6 +46,8 @@ class Tracker:
         timings: Timings by task key from earlier runs of the same kind.
         redact: Masks the run's secrets in a reason.
         whole: The operation succeeds on all hosts or on none.
+        recorded: How the nodes stood when an earlier attempt at the run ended: what is finished stays, the others go on
+            from their progress.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Tracker:
         redact: Callable[[str], str] = str,
         *,
         whole: bool = False,
+        recorded: Iterable[Task] = (),
     ) -> None:
         self._redact = redact
         self._whole = whole
@@ -72,6 +76,8 @@ class Tracker:
         self._active_progress = 0
         self._success = 0
         self._failed = 0
+        for task in recorded:
+            self._go_on_from(task)
         self._handlers = {
             Kind.PLAY_START: self._on_play,
             Kind.TASK_START: self._on_task,
@@ -80,6 +86,19 @@ class Tracker:
             Kind.HEARTBEAT: self._on_beat,
             Kind.STATS: self._on_stats,
         }
+
+    def _go_on_from(self, task: Task) -> None:
+        node = self.nodes[task.node]
+        node.progress, node.updated_at, node.started_at = task.progress, task.updated_at, task.started_at
+        if task.active:
+            self._active_progress += task.progress
+            return
+        node.status, node.phase, node.step = task.status, task.phase, task.step
+        node.error, node.completed_at = task.error, task.completed_at
+        self._active -= 1
+        self._success += task.succeeded
+        self._failed += task.failed
+        del self._dirty[task.node]
 
     # -- what goes in
 
@@ -225,6 +244,9 @@ class Tracker:
         # what a rescue undid is no failure
         self.other_failures = {host: failure for host, failure in self.other_failures.items() if host in out}
         for node in self.nodes.values():
+            if node.status not in ACTIVE and not node.seen:
+                # an earlier attempt finished it
+                continue
             status, error = final_state(node, event.data, self.plan, self._passed_ends, self._run_failure())
             if self._whole and self.other_failures and status is TaskStatus.COMPLETED:
                 status, error, node.stopped = TaskStatus.FAILED, self._run_failure(), True
@@ -324,7 +346,7 @@ class Tracker:
     def _mark_started(self, node: NodeProgress, now: float) -> None:
         if node.status is TaskStatus.PENDING:
             node.status = TaskStatus.RUNNING
-            node.started_at = node.updated_at = now
+            node.started_at, node.updated_at = node.started_at or now, now
             self._dirty[node.name] = node
 
     def _mark_running_again(self, node: NodeProgress) -> None:

@@ -122,6 +122,11 @@ def owner() -> dict[str, Any]:
     }
 
 
+def worker_name() -> str:
+    """Name this process as people find it: its machine, and its number there."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
 def this_machine() -> str:
     """Name what a process id belongs to: the boot of a machine, and a namespace in it."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -13,7 +13,7 @@ from slurmscale.errors import Code, RefusedError, ResultNotRecordedError, RunLos
 from slurmscale.models import Failure, Task
 from slurmscale.progress.report_failures import failures_in
 from slurmscale.runner import processes
-from slurmscale.runs.recovery import keep_result
+from slurmscale.runs.recovery import CANCELLED, INTERRUPTED, give_up, keep_result
 from slurmscale.states import RunStatus
 from slurmscale.store.tables import error_columns, row_of_task
 
@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 
 _TICK = 0.5
 _CANCEL_POLL = 0.5
-_LEASE_RENEWAL = 10.0
+_RENEWALS = 6
+"""How often a lease is renewed before it would be over."""
+_GIVES_UP = 0.75
+"""The part of a lease after which a process that could not renew it stops, before another one may take over."""
 _PLAN_WAIT = 2.0
 _PLAY_WAIT = 0.3
-CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again to continue.")
 _NO_RESULT = Failure(Code.ANSIBLE_FAILED, "ansible-playbook ended without a result.")
+_NOT_RENEWED = "The database could not be reached for {:g} s, and another process may have taken the run over."
+_REACH = "Check the network between this machine and the database."
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +76,7 @@ class RunHandle:
         self._writer = writer
         self._data_dir = data_dir
         self._report: dict[str, Any] = {}
+        self._leaving = False
         self._ending = threading.Event()
         self._finished = threading.Event()
         self._failure: SlurmscaleError | None = None
@@ -108,6 +113,18 @@ class RunHandle:
                 "Wait for its end.",
             )
         self._job.stop(CANCELLED, force=force)
+
+    def leave(self) -> None:
+        """Stop the work on all nodes, and let another process go on with it where one may; returns when it is stopped.
+
+        Raises:
+            RefusedError: The run cannot be stopped now.
+        """
+        if self._is_uncut():
+            raise RefusedError(f"Run {self.id} cannot be left now: {self._run.operation.definition.risk}")
+        self._leaving = True
+        self._job.stop(INTERRUPTED)
+        self._finished.wait()
 
     def _is_uncut(self) -> bool:
         first, after = self._run.operation.definition.uncut or ("", "")
@@ -207,6 +224,9 @@ class RunHandle:
         self._ending.set()
         now = time.time()
         tracker = self.tracker
+        if self._leaving and not self._pipeline.has_stats:
+            self._leave(now)
+            return
         status, error = self._outcome(now)
         if self._report:
             self._keep_report()
@@ -225,6 +245,17 @@ class RunHandle:
             only_looks = not self._run.operation.definition.changes
             if tracker.changed_anything or only_looks or not tracker.plan.timings:
                 self._store.save_timings(kind, self.id, tracker.timings())
+
+    def _leave(self, now: float) -> None:
+        self._pipeline.flush(now)
+        try:
+            self._writer.close()
+            run = self._store.run(self.id)
+            if run.owner_id == self._run.owner_id:
+                give_up(self._store, run, f"{run.worker} was stopped")
+        except (RunLostError, StoreError) as exc:
+            # once its lease is over, any process does it
+            log.warning("the run could not be handed over", run=self.id, error=str(exc))
 
     def _keep_report(self) -> None:
         """Record the report before the run's end: who waits for the end wants to read it."""
@@ -264,12 +295,13 @@ class RunHandle:
 
     def _keep_lease(self) -> None:
         """Show others that this process lives, and see what they want: a cancel, or the run itself."""
-        renewed = time.monotonic()
+        lease = self._store.lease_seconds
+        renewed = _now()
         while not self._ending.wait(_CANCEL_POLL):
             try:
-                if time.monotonic() - renewed > _LEASE_RENEWAL:
+                if _now() - renewed > lease / _RENEWALS:
                     self._store.record(self._run)
-                    renewed = time.monotonic()
+                    renewed = _now()
                 if self._store.cancel_requested(self._run) and not self._is_uncut():
                     self.cancel()
                     return
@@ -278,7 +310,14 @@ class RunHandle:
                 return
             except StoreError:
                 # the writer tells of it, once
-                continue
+                if self._may_be_taken and _now() - renewed > lease * _GIVES_UP:
+                    self._stop_unless_ending(RunLostError(_NOT_RENEWED.format(lease * _GIVES_UP), _REACH))
+                    return
+
+    @property
+    def _may_be_taken(self) -> bool:
+        """Whether another machine takes the run over when it hears nothing of it."""
+        return self._run.queued and self._store.shared
 
     def _on_writer_failure(self, exc: SlurmscaleError) -> None:
         # from the writer's own thread, which may not wait for the end of the work
@@ -287,6 +326,11 @@ class RunHandle:
     def _stop_unless_ending(self, exc: SlurmscaleError) -> None:
         if not self._ending.is_set():
             self._job.stop(Failure(exc.code, exc.reason, exc.remedy))
+
+
+def _now() -> float:
+    """Return seconds that pass also while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def timings_kind(run: Run) -> str:

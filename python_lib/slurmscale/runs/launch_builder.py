@@ -16,8 +16,8 @@ from slurmscale.inventory import vault
 from slurmscale.inventory.ansible_inventory import CONTROLLER, Inventory
 from slurmscale.inventory.extra_vars import references, split_secrets, unsafe
 from slurmscale.inventory.names import check_credentials, check_host, check_variables, shown
-from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
-from slurmscale.operations import Operation, Scope
+from slurmscale.models import Counts, Credentials, NodeSpec, Run, RunOptions
+from slurmscale.operations import Scope
 from slurmscale.redaction import Redactor
 from slurmscale.runner import processes, project
 from slurmscale.runner.protocol import Launch
@@ -27,19 +27,10 @@ from slurmscale.states import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from slurmscale.runs.request import Request
+
 _LONGEST_RUN = 365 * 24 * 3600
 _CONTROL_MACHINE = "localhost"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody asked for."""
-
-    operation: Operation
-    cluster: Cluster
-    specs: Mapping[str, NodeSpec]
-    options: RunOptions
-    retry_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +207,9 @@ def _run(
         secret_names=tuple(secret_vars),
         logins=_logins(request),
         retry_of=request.retry_of,
+        queued=request.queued,
+        requested_by=request.requested_by,
+        request=request.recorded(),
         **processes.owner(),
     )
 

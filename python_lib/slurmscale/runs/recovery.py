@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from slurmscale.store.repository import Store
     from slurmscale.store.writer import Batch
 
+CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again to continue.")
 INTERRUPTED = Failure(
     Code.RUN_INTERRUPTED, "The run was interrupted: the process that ran it is gone.", "Run it again to continue."
 )
+_MOST_ATTEMPTS = 3
 
 log = structlog.get_logger(__name__)
 
 
 def recover(store: Store, data_dir: Path) -> list[Run]:
-    """Bring in results that could not be recorded, and end runs whose process is gone.
+    """Bring in results that could not be recorded, and give up or hand over runs whose process is gone.
 
     Args:
         store: The records.
@@ -39,22 +41,60 @@ def recover(store: Store, data_dir: Path) -> list[Run]:
         The runs that were ended.
     """
     record_kept_results(store, data_dir)
-    return end_abandoned_runs(store)
+    return _look_after_abandoned_runs(store)
 
 
-def end_abandoned_runs(store: Store) -> list[Run]:
-    """Mark runs without a process as interrupted, and end what is left of them on this machine."""
+def give_up(store: Store, run: Run, why: str, *, only_if_expired: bool = False) -> bool:
+    """Let another process go on with a run where one may, or end it as interrupted.
+
+    Args:
+        store: The records.
+        run: The run.
+        why: What became of its process, for whoever looks at the run.
+        only_if_expired: Leave it alone when its owner has shown itself.
+
+    Returns:
+        Whether it has ended.
+    """
+    if _may_go_on(run):
+        explanation = why if run.attempt else run.explanation
+        if store.hand_over(run, explanation, only_if_expired=only_if_expired):
+            log.warning("a run waits for another process", run=run.id, why=why)
+        return False
+    ended = (RunStatus.CANCELLED, CANCELLED) if run.cancel_requested else (RunStatus.INTERRUPTED, INTERRUPTED)
+    if not store.end_run(run, *ended, only_if_expired=only_if_expired):
+        return False
+    log.warning("a run was interrupted", run=run.id, nodes=len(run.nodes))
+    return True
+
+
+def _may_go_on(run: Run) -> bool:
+    return (
+        run.queued
+        and run.operation.definition.repeatable
+        and run.attempt < _MOST_ATTEMPTS
+        and not run.cancel_requested
+        and not run.request["secret"]
+    )
+
+
+def _look_after_abandoned_runs(store: Store) -> list[Run]:
+    """Give up the runs without a process, and end what is left of them on this machine."""
     machine = processes.this_machine()
     ended = []
     for run, expired in store.active_runs():
+        if not run.owner_id:
+            # it waits for a process
+            continue
         alive = processes.is_alive(run.owner_pid, run.owner_ticks) if run.owner_machine == machine else None
         # of a process that can't be seen, only its lease tells
         if alive or (alive is None and not expired):
             continue
         if run.owner_machine == machine:
             _end_remains(run, machine)
-        if store.end_run(run, RunStatus.INTERRUPTED, INTERRUPTED, only_if_expired=alive is None):
-            log.warning("a run was interrupted", run=run.id, nodes=len(run.nodes))
+        worker = run.worker or f"{run.owner_host}/{run.owner_pid}"
+        gone = f"{worker} was not heard of for {store.lease_seconds:g} s" if alive is None else f"{worker} is gone"
+        if give_up(store, run, gone, only_if_expired=alive is None):
             ended.append(run)
     # those that another machine ended
     for run in store.interrupted_runs(processes.owner()["owner_host"]):

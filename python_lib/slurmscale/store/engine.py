@@ -79,6 +79,11 @@ class Database:
         return literal_column(seconds, Float)
 
     @property
+    def shared(self) -> bool:
+        """Whether processes of other machines may use it too."""
+        return self.engine.dialect.name != "sqlite"
+
+    @property
     def shown_url(self) -> str:
         """The URL without its password."""
         return self.engine.url.render_as_string(hide_password=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError
+from slurmscale.errors import NotFoundError, OverlapError, RefusedError, RunLostError, StoreError
 from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, TaskChange, Timing
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.engine import Database
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     from slurmscale.operations import Operation
 
-LEASE_SECONDS = 60.0
-"""How long the owner of a run may stay silent before others take it for gone."""
 _LEARN_FROM = 5
 """Earlier runs whose timings count; older ones describe machines and roles of the past."""
 
@@ -61,9 +59,21 @@ _UPDATE_TASK = (
 class Store(Database):
     """All records; each method is one transaction.
 
+    Args:
+        url: See `Database`.
+        lease_seconds: How long the owner of a run may stay silent before others take it for gone.
+
     Raises:
         StoreError: From every method, when the database can't be read or written.
     """
+
+    def __init__(self, url: str, lease_seconds: float = 60.0) -> None:
+        super().__init__(url)
+        self.lease_seconds = lease_seconds
+
+    @property
+    def _lease(self) -> ColumnElement[float]:
+        return self.now + self.lease_seconds
 
     # -- runs
 
@@ -85,7 +95,7 @@ class Store(Database):
                 try:
                     with self.begin() as connection:
                         self.notices.add(connection, run.id)
-                        return _insert_run(connection, run, self.now + LEASE_SECONDS)
+                        return _insert_run(connection, run, self._lease)
                 except IntegrityError:
                     self._refuse_overlap(run)
             raise StoreError("The run could not be recorded: other runs kept claiming its nodes at the same moment.")
@@ -131,7 +141,7 @@ class Store(Database):
         lines: Sequence[Mapping[str, Any]],
         values: Mapping[str, Any],
     ) -> None:
-        own = {"updated_at": time.time(), **values, "lease_until": self.now + LEASE_SECONDS}
+        own = {"updated_at": time.time(), **values, "lease_until": self._lease}
         if changes or lines or values:
             # else its owner only shows that it lives
             own |= _NEXT
@@ -167,9 +177,7 @@ class Store(Database):
             Whether it was ended.
         """
         now = time.time()
-        own = [runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(RUN_ACTIVE)]
-        if only_if_expired:
-            own.append(runs.c.lease_until < self.now)
+        own = self._own(run, only_if_expired=only_if_expired)
         ended = {"completed_at": now, "updated_at": now, **error_columns(error)}
         with self.explained("write"), self.begin() as connection:
             revision = connection.execute(
@@ -187,6 +195,102 @@ class Store(Database):
             connection.execute(delete(claims).where(claims.c.run_id == run.id))
             self.notices.add(connection, run.id)
         return True
+
+    def take(self, run: Run, owner: Mapping[str, Any], worker: str) -> Run:
+        """Take up a run that waits; of all that try, one does.
+
+        Args:
+            run: The run, as it was read.
+            owner: The columns that describe the process.
+            worker: Its name.
+
+        Returns:
+            The run, with its new owner.
+
+        Raises:
+            RefusedError: It has ended, or another process has taken it.
+        """
+        attempt = run.attempt + 1
+        goes_on = f"{run.explanation}; {worker} continues, attempt {attempt}." if attempt > 1 else run.explanation
+        taken = (
+            update(runs)
+            .where(
+                runs.c.id == run.id,
+                runs.c.owner_id == run.owner_id,
+                runs.c.attempt == run.attempt,
+                runs.c.status == RunStatus.PENDING,
+            )
+            .values(
+                **owner,
+                **_NEXT,
+                status=RunStatus.RUNNING,
+                attempt=attempt,
+                worker=worker,
+                explanation=goes_on,
+                lease_until=self._lease,
+                started_at=func.coalesce(runs.c.started_at, time.time()),
+                updated_at=time.time(),
+            )
+            .returning(*runs.c)
+        )
+        with self.explained("write"), self.begin() as connection:
+            row = connection.execute(taken).mappings().first()
+            if row is None:
+                raise RefusedError(
+                    f"Run {run.id} does not wait any more: it has ended, or another process has taken it.",
+                    f"Look at it with slurmscale tasks {run.id}.",
+                )
+            self.notices.add(connection, run.id)
+        return run_of_row(row)
+
+    def hand_over(self, run: Run, explanation: str | None, *, only_if_expired: bool = False) -> bool:
+        """Let a run wait for another process: what is finished stays, and so does the progress of the other nodes.
+
+        Args:
+            run: The run; it is left alone when it has ended, or has another owner by now.
+            explanation: What became of its process.
+            only_if_expired: Leave it alone when its owner has shown itself.
+
+        Returns:
+            Whether it was handed over.
+        """
+        own = self._own(run, only_if_expired=only_if_expired)
+        now = time.time()
+        nobody = {"owner_id": "", "owner_machine": "", "owner_pid": 0, "owner_ticks": 0, "worker": None}
+        stopped = {"ansible_pid": None, "ansible_ticks": None, "run_dir": None, "lease_until": None}
+        with self.explained("write"), self.begin() as connection:
+            revision = connection.execute(
+                update(runs)
+                .where(*own)
+                .values(**nobody, **stopped, **_NEXT, status=RunStatus.PENDING, explanation=explanation, updated_at=now)
+                .returning(runs.c.revision)
+            ).scalar()
+            if revision is None:
+                return False
+            connection.execute(
+                update(tasks)
+                .where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))
+                .values(
+                    status=TaskStatus.PENDING, phase="", step="", updated_at=now, revision=revision,
+                    **error_columns(None),
+                )
+            )  # fmt: skip
+            self.notices.add(connection, run.id)
+        return True
+
+    def waiting_runs(self) -> list[Run]:
+        """Return the runs that wait for any process, oldest first."""
+        query = (
+            select(runs)
+            .where(runs.c.status == RunStatus.PENDING, runs.c.queued.is_(True), runs.c.owner_id == "")
+            .order_by(runs.c.created_at, runs.c.id)
+        )
+        with self.explained("read"), self.engine.connect() as connection:
+            return [run_of_row(row) for row in connection.execute(query).mappings()]
+
+    def _own(self, run: Run, *, only_if_expired: bool) -> list[ColumnElement[bool]]:
+        own = [runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(RUN_ACTIVE)]
+        return [*own, runs.c.lease_until < self.now] if only_if_expired else own
 
     def request_cancel(self, run_id: str) -> None:
         """Ask the process that owns a run to cancel it."""

@@ -1,0 +1,110 @@
+"""What somebody asked for, and the form in which it is recorded so that another process can take it up."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from slurmscale.inventory.extra_vars import split_secrets
+from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
+from slurmscale.operations import Scope
+from slurmscale.redaction import has_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from slurmscale.models import Run
+    from slurmscale.operations import Operation
+
+_CLUSTER, _OPTIONS, _SPECS = TypeAdapter(Cluster), TypeAdapter(RunOptions), TypeAdapter(list[NodeSpec])
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked for.
+
+    Attributes:
+        operation: What is to be done.
+        cluster: Where.
+        specs: The nodes that were named, by name.
+        options: Choices for the run.
+        retry_of: The run that is repeated.
+        requested_by: The user of a service who asks.
+        queued: Whether any process may take it up; see `Run`.
+    """
+
+    operation: Operation
+    cluster: Cluster
+    specs: Mapping[str, NodeSpec]
+    options: RunOptions
+    retry_of: str | None = None
+    requested_by: str | None = None
+    queued: bool = False
+
+    def without_secrets(self) -> Request:
+        """Return what may be written down of it."""
+        cluster, options = self.cluster, self.options
+        return dataclasses.replace(
+            self,
+            cluster=dataclasses.replace(
+                cluster,
+                credentials=_plain(cluster.credentials),
+                variables=split_secrets(cluster.variables)[0],
+                apphub_urls=tuple(url for url in cluster.apphub_urls if not has_secret("", url)),
+            ),
+            specs={
+                name: dataclasses.replace(spec, credentials=_plain(spec.credentials))
+                for name, spec in self.specs.items()
+            },
+            options=dataclasses.replace(
+                options,
+                credentials=_plain(options.credentials),
+                extra_vars=split_secrets(options.extra_vars)[0],
+                vault_password=None,
+            ),
+        )
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the form of `Run.request`; `secret` says that it is not all of it."""
+        plain = self.without_secrets()
+        return {
+            "cluster": _CLUSTER.dump_python(plain.cluster, mode="json", exclude_defaults=True),
+            "options": _OPTIONS.dump_python(plain.options, mode="json", exclude_defaults=True),
+            # one text: ten thousand names as a list take longer to read than all else of a run
+            "nodes": "\n".join(plain.specs),
+            "logins": _SPECS.dump_python(
+                [spec for name, spec in plain.specs.items() if spec != NodeSpec(name)],
+                mode="json", exclude_defaults=True,
+            ),
+            "secret": plain != self,
+        }  # fmt: skip
+
+
+def recorded_request(run: Run, left: Collection[str]) -> Request:
+    """Return what was asked for, as far as it is recorded and not done yet.
+
+    Args:
+        run: The run.
+        left: Its nodes that are not finished.
+    """
+    recorded = run.request
+    names = recorded["nodes"].split("\n") if recorded["nodes"] else []
+    if run.operation.definition.scope in (Scope.NODES, Scope.NODES_OR_ALL):
+        names = [name for name in run.nodes if name in set(left)]
+    logins = {spec.name: spec for spec in _SPECS.validate_python(recorded["logins"])}
+    return Request(
+        run.operation,
+        _CLUSTER.validate_python(recorded["cluster"]),
+        {name: logins.get(name) or NodeSpec(name) for name in names},
+        _OPTIONS.validate_python(recorded["options"]),
+        run.retry_of,
+        run.requested_by,
+        run.queued,
+    )
+
+
+def _plain(given: Credentials) -> Credentials:
+    return dataclasses.replace(given, password=None, become_password=None)

@@ -1,0 +1,347 @@
+"""Runs that are asked for first and carried out later, by this process or by another one."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from slurmscale.errors import OverlapError, RefusedError
+from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, RunOptions
+from slurmscale.operations import Operation
+from slurmscale.runs import executor as executors
+from slurmscale.runs.executor import LocalExecutor
+from slurmscale.scaling import Scaling
+from slurmscale.settings import Settings
+from slurmscale.states import RunStatus, TaskStatus
+
+LIMIT = 60
+# of a cluster without a file nothing has to be read
+LAB, OTHER = Cluster("lab", controller="10.0.0.1"), Cluster("other", controller="10.0.0.2")
+SECRET = "hunter22"  # noqa: S105 - made up, to be looked for
+
+
+class HeldJob:
+    """A job that works until it is let go or stopped, then says that all its nodes are done."""
+
+    def __init__(self, launch, started):
+        self.launch = launch
+        self.run_dir = self.pid = self.stopped = self.error = None
+        self.go_on = threading.Event()
+        self._started = started
+
+    @property
+    def nodes(self):
+        return self.launch.extra_vars["nodes"].split(",")
+
+    def start(self):
+        self._started.append(self)
+
+    def stream(self, tick):
+        for number, node in enumerate(self.nodes):
+            yield self._event(number + 1, "runner_on_start", host=node, task="work", task_uuid="t1")
+        while not self.go_on.wait(min(tick, 0.05)) and self.stopped is None:
+            yield None
+        if self.stopped is None:
+            yield self._event(99, "playbook_on_stats", dark={}, failures={}, ok=dict.fromkeys(self.nodes, 1))
+
+    def _event(self, counter, name, **data):
+        return {"event": name, "counter": counter, "stdout": "", "created": "2026-01-01T00:00:00", "event_data": data}
+
+    def plan_lines(self, wait=0.0):  # noqa: ARG002 - the interface's parameter
+        return []
+
+    def report(self):
+        return {}
+
+    def stop(self, reason, *, force=False):  # noqa: ARG002 - the interface's parameter
+        self.stopped = self.stopped or reason
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def jobs():
+    """The jobs that were begun, in order."""
+    return []
+
+
+@pytest.fixture
+def open_scaling(url, config, jobs):
+    """Opens the library on the database of the test, with jobs that are held."""
+    opened = []
+
+    def new(**changes):
+        changes = {"database_url": url, **changes}
+        scaling = Scaling(config.model_copy(update=changes), make_job=lambda launch: HeldJob(launch, jobs))
+        opened.append(scaling)
+        return scaling
+
+    yield new
+    for job in jobs:
+        job.go_on.set()
+    for scaling in opened:
+        for handle in list(scaling._handles.values()):
+            handle.wait(LIMIT)
+        scaling.close()
+
+
+@pytest.fixture
+def scaling(open_scaling):
+    return open_scaling()
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def lost(scaling, run_id):
+    """Make a run one whose process is gone."""
+    with scaling.store.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE runs SET owner_ticks = owner_ticks + 1 WHERE id = '{run_id}'")  # noqa: S608
+
+
+def test_a_request_claims_its_nodes_and_waits(scaling, jobs):
+    run = scaling.request(Operation.SCALE_UP, LAB, "n[1-2]", requested_by="ann")
+    assert (run.status, run.counts, run.attempt) == (RunStatus.PENDING, Counts(total=2, active=2), 0)
+    assert scaling.store.run(run.id).requested_by == "ann"
+    assert [task.status for task in scaling.tasks(run.id)] == [TaskStatus.PENDING] * 2
+    with pytest.raises(OverlapError) as refused:
+        scaling.request(Operation.CHECK, LAB, "n2")
+    assert refused.value.run_id == run.id
+    assert jobs == []
+    handle = scaling.execute(run.id)
+    jobs[0].go_on.set()
+    ended = handle.wait(LIMIT)
+    assert (ended.status, ended.attempt, ended.counts.success) == (RunStatus.COMPLETED, 1, 2)
+    assert ended.worker
+    with pytest.raises(RefusedError, match="does not wait"):
+        scaling.execute(run.id)
+
+
+def test_of_many_that_take_a_run_one_does(scaling, open_scaling, jobs):
+    run = scaling.request(Operation.SCALE_UP, LAB, "n1")
+    outcomes = []
+
+    def take(own):
+        try:
+            own.execute(run.id)
+            outcomes.append("taken")
+        except RefusedError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=take, args=[own]) for own in (scaling, *(open_scaling() for _ in range(3)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["refused", "refused", "refused", "taken"]
+    assert len(jobs) == 1
+    assert scaling.store.run(run.id).attempt == 1
+
+
+def test_what_was_asked_for_is_recorded_without_secrets_and_taken_up_by_another_process(scaling, open_scaling, jobs):
+    nodes = [NodeSpec("n1"), NodeSpec("n2", "10.0.0.8", Credentials(user="ann", port=2222))]
+    options = RunOptions(forks=7, timeout=500, extra_vars={"duration": 1}, verbosity=1)
+    run = scaling.request(Operation.SCALE_UP, LAB, nodes, options, requested_by="ann")
+    lost(scaling, run.id)
+    other = open_scaling()
+    waiting = other.store.run(run.id)
+    assert (waiting.status, waiting.explanation, other.store.waiting_runs()) == (RunStatus.PENDING, None, [waiting])
+    handle = other.execute(run.id)
+    launch = jobs[0].launch
+    assert (launch.forks, launch.timeout, launch.verbosity) == (7, 500, 1)
+    assert launch.extra_vars["duration"] == 1
+    assert launch.extra_vars["nodes"] == "n1,n2"
+    assert launch.added["_meta"]["hostvars"]["n2"]["ansible_host"] == {"__ansible_unsafe": "10.0.0.8"}
+    jobs[0].go_on.set()
+    assert handle.wait(LIMIT).status is RunStatus.COMPLETED
+    with pytest.raises(RefusedError):
+        scaling.execute(run.id)
+
+
+def test_secrets_stay_in_memory_and_with_them_the_run_ends_with_its_process(scaling, open_scaling, jobs):
+    nodes = [NodeSpec("n1", credentials=Credentials(password=SECRET))]
+    options = RunOptions(extra_vars={"munge_key": SECRET}, vault_password=SECRET)
+    runs = [
+        scaling.request(Operation.SCALE_UP, LAB, nodes),
+        scaling.request(Operation.SCALE_UP, LAB, "n2", RunOptions(credentials=Credentials(password=SECRET))),
+        scaling.request(Operation.SCALE_UP, LAB, "n3", options),
+    ]
+    assert [run.request["secret"] for run in runs] == [True] * 3
+    assert SECRET not in str([scaling.store.run(run.id) for run in runs])
+    with pytest.raises(RefusedError) as refused:
+        open_scaling().execute(runs[0].id)
+    assert refused.value.code == "credentials-needed"
+    scaling.execute(runs[0].id)
+    assert SECRET in str(jobs[0].launch.added)
+    for run in runs[1:]:
+        lost(scaling, run.id)
+    assert {run.id for run in open_scaling().runs() if run.status is RunStatus.INTERRUPTED} == {
+        run.id for run in runs[1:]
+    }
+
+
+def test_what_must_not_be_repeated_is_not_taken_up(scaling, project_dir):
+    (project_dir / "playbooks" / "upgrade_nodes.yml").write_text("[]")
+    run = scaling.request(Operation.UPGRADE, LAB, "n1", RunOptions(extra_vars={"slurm_version": "24.11.5-4"}))
+    lost(scaling, run.id)
+    assert [ended.id for ended in scaling.recover()] == [run.id]
+    assert scaling.store.run(run.id).status is RunStatus.INTERRUPTED
+
+
+def test_a_run_that_waits_is_cancelled_at_once(scaling, open_scaling):
+    run = scaling.request(Operation.SCALE_UP, LAB, "n1")
+    with scaling.subscribe(run.id) as notices:
+        ended = scaling.cancel(run.id)
+        assert notices.get(LIMIT).status is RunStatus.CANCELLED
+    assert (ended.status, ended.error_code, ended.counts.failed) == (RunStatus.CANCELLED, "run-cancelled", 1)
+    another = scaling.request(Operation.SCALE_UP, LAB, "n1")
+    assert open_scaling().cancel(another.id).status is RunStatus.CANCELLED
+    for cancelled in (run, another):
+        with pytest.raises(RefusedError, match="does not wait"):
+            scaling.execute(cancelled.id)
+    assert scaling._prepared == {}
+
+
+def test_a_retry_may_be_asked_for(scaling, jobs):
+    scaling.add_cluster(LAB)
+    run = scaling.request(Operation.SCALE_UP, LAB, "n[1-2]")
+    scaling.cancel(run.id)
+    again = scaling.request_retry(run.id, requested_by="ann")
+    assert (again.retry_of, again.requested_by, again.nodes, again.status) == (run.id, "ann", ("n1", "n2"), "pending")
+    scaling.execute(again.id)
+    assert jobs[0].nodes == ["n1", "n2"]
+
+
+# -- the executor
+
+
+@pytest.fixture
+def execute(monkeypatch):
+    """Makes executors that look often."""
+    monkeypatch.setattr(executors, "_LOOK_SECONDS", 0.1)
+    made = []
+
+    def new(scaling, *limits):
+        made.append(LocalExecutor(scaling, *limits))
+        return made[-1]
+
+    yield new
+    for one in made:
+        one.close()
+
+
+def status(scaling, run):
+    return scaling.store.run(run.id).status
+
+
+def test_runs_wait_for_room_in_their_order(scaling, jobs, execute):
+    executor = execute(scaling, 2)
+    runs = [scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2, 3, 4)]
+    for run in runs:
+        executor.submit(run.id)
+    wait_for(lambda: len(jobs) == 2)
+    assert [status(scaling, run) for run in runs] == ["running", "running", "pending", "pending"]
+    scaling.cancel(runs[2].id)
+    jobs[0].go_on.set()
+    wait_for(lambda: len(jobs) == 3)
+    jobs[1].go_on.set()
+    jobs[2].go_on.set()
+    wait_for(lambda: status(scaling, runs[3]) is RunStatus.COMPLETED)
+    assert sorted(node for job in jobs for node in job.nodes) == ["n1", "n2", "n4"]
+
+
+def test_one_cluster_does_not_keep_all_the_room(open_scaling, jobs, execute):
+    scaling = open_scaling(max_runs_per_cluster=1)
+    executor = execute(scaling, 2)
+    runs = [scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2)]
+    runs.append(scaling.request(Operation.SCALE_UP, OTHER, "m1"))
+    for run in runs:
+        executor.submit(run.id)
+    wait_for(lambda: len(jobs) == 2)
+    assert [status(scaling, run) for run in runs] == ["running", "pending", "running"]
+
+
+def test_runs_of_a_service_that_is_gone_are_taken_up_by_the_next(scaling, open_scaling, jobs, execute):
+    runs = [scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2)]
+    for run in runs:
+        lost(scaling, run.id)
+    execute(open_scaling())
+    wait_for(lambda: len(jobs) == 2)
+    for job in jobs:
+        job.go_on.set()
+    for run in runs:
+        wait_for(lambda run=run: status(scaling, run) is RunStatus.COMPLETED)
+
+
+def test_a_run_that_waits_for_long_is_not_taken_from_its_process(open_scaling, execute):
+    scaling = open_scaling(lease_seconds=3)
+    executor = execute(scaling, 1)
+    first, second = (scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2))
+    executor.submit(first.id)
+    executor.submit(second.id)
+    for _ in range(3):
+        with scaling.store.begin() as connection:
+            connection.exec_driver_sql("UPDATE runs SET lease_until = 1")
+        wait_for(lambda: not any(expired for _, expired in scaling.store.active_runs()))
+
+
+def test_close_waits_for_the_runs_at_work_and_hands_over_the_others(scaling, open_scaling, jobs, execute):
+    executor = execute(scaling, 1)
+    first, second = (scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2))
+    executor.submit(first.id)
+    executor.submit(second.id)
+    wait_for(lambda: jobs)
+    threading.Timer(0.3, jobs[0].go_on.set).start()
+    executor.close(LIMIT)
+    assert status(scaling, first) is RunStatus.COMPLETED
+    assert [run.id for run in scaling.store.waiting_runs()] == [second.id]
+    execute(open_scaling())
+    wait_for(lambda: len(jobs) == 2)
+
+
+def test_close_stops_what_takes_too_long_and_another_one_goes_on(scaling, open_scaling, jobs, execute):
+    executor = execute(scaling)
+    run = scaling.request(Operation.SCALE_UP, LAB, "n[1-2]")
+    executor.submit(run.id)
+    wait_for(lambda: scaling.tasks(run.id)[0].status is TaskStatus.RUNNING)
+    executor.close(0.1)
+    assert jobs[0].stopped
+    left = scaling.store.run(run.id)
+    assert (left.status, left.attempt, left.error) == (RunStatus.PENDING, 1, None)
+    assert "was stopped" in left.explanation
+    execute(open_scaling())
+    wait_for(lambda: len(jobs) == 2)
+    jobs[1].go_on.set()
+    wait_for(lambda: status(scaling, run) is RunStatus.COMPLETED)
+    ended = scaling.store.run(run.id)
+    assert (ended.attempt, ended.counts) == (2, Counts(2, 0, 2, 0, 0))
+    assert ended.explanation.endswith("continues, attempt 2.")
+
+
+def test_a_run_that_can_not_be_begun_fails_and_the_next_one_begins(scaling, jobs, execute, monkeypatch):
+    executor = execute(scaling, 1)
+    first, second = (scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2))
+    make_job = scaling._make_job
+
+    def refuse(launch):
+        if launch.extra_vars["nodes"] == "n1":
+            raise RefusedError("There is no room.", code="ansible-not-started")
+        return make_job(launch)
+
+    monkeypatch.setattr(scaling, "_make_job", refuse)
+    executor.submit(first.id)
+    executor.submit(second.id)
+    wait_for(lambda: jobs)
+    assert status(scaling, first) is RunStatus.FAILED
+    assert scaling.store.run(first.id).error_code == "ansible-not-started"
+
+
+def test_the_settings_of_the_executor_have_limits():
+    assert (Settings().max_runs, Settings().max_runs_per_cluster, Settings().lease_seconds) == (4, 4, 60)
