@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 from pydantic import SecretStr
 from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, ResultNotRecordedError, StoreError
 from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
@@ -400,6 +401,31 @@ def test_what_a_run_left_that_another_machine_ended_is_removed_by_the_next_start
         scaling.store.end_run(run, RunStatus.INTERRUPTED, INTERRUPTED)
     with Scaling(config):
         assert not run_dir.exists()
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_what_root_runs_for_a_run_that_was_killed_is_ended_with_the_inventorys_passwords_or_told(
+    config, inventory, tmp_path, monkeypatch, left
+):
+    with Scaling(config) as scaling:
+        given = {"inventory": inventory, "forks": 2, "run_dir": str(processes.make_run_dir())}
+        dead = processes.owner() | {"owner_pid": 0}
+        counts = Counts(1, 1)
+        run = Run("r1", "lab", Operation.CHECK, RunStatus.PENDING, ("n1",), counts, time.time(), **given, **dead)
+        scaling.store.create_run(run)
+        scaling.store.record(run, run_dir=run.run_dir)
+
+    def stop_on_nodes(control, as_root):
+        assert control == Path(run.run_dir, "cp")
+        as_root(f"touch {tmp_path}/done")
+        return left
+
+    monkeypatch.setattr(processes, "stop_on_nodes", stop_on_nodes)
+    monkeypatch.setattr("slurmscale.runner.ansible._BECOME_TIMEOUT", LIMIT)
+    with structlog.testing.capture_logs() as told, Scaling(config) as scaling:
+        assert scaling.store.run("r1").status is RunStatus.INTERRUPTED
+    assert (tmp_path / "done").exists()
+    assert [line["nodes"] for line in told if "may still be at work" in line["event"]] == (["n1"] if left else [])
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ KILL_WORK = AT_WORK.replace("pgrep --list-full", "pkill -KILL")
 # Everything but what a machine writes by itself and what belongs to an installed package.
 FILES = r"""
 find / /dev/shm \( -path /proc -o -path /sys -o -path /dev -o -path /run/systemd -o -path /run/user -o -path /run/log
- -o -path /var/log -o -path /var/cache -o -path /var/spool -o -path '/var/lib/[adr]*' -o -path '*/systemd-private-*'
+ -o -path /var/log -o -path /var/cache -o -path /var/spool -o -path '/var/lib/[adru]*' -o -path '*/systemd-private-*'
  -o -path /etc/slurm/slurmscale-backup -o -name __pycache__ \) -prune -o -print""".replace("\n", "")
 HALF_DONE = {
     "rocky3": "rpm --query --all --queryformat '%{NAME}.%{ARCH}\n' slurm* munge* | sort | uniq --repeated",

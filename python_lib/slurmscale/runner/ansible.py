@@ -25,7 +25,7 @@ from slurmscale.runner import processes
 from slurmscale.runner.secret_socket import SecretSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from slurmscale.runner.protocol import Launch
 
@@ -39,6 +39,45 @@ _READING = 0.005
 """Seconds for which events are left to gather, and for which they are then read."""
 _BECOME_TIMEOUT = 10.0
 """Seconds in which all nodes must have ended what runs as root on them."""
+
+
+def run_as_root(  # noqa: PLR0913, PLR0917 - what ansible needs to know
+    program: str,
+    run_dir: Path,
+    nodes: str | None,
+    inventory: Iterable[str],
+    vault_password_file: str | None,
+    environment: Mapping[str, str],
+    forks: int,
+) -> None:
+    """Run a command as root on the nodes of a run and on its controllers, with the passwords that Ansible finds.
+
+    Args:
+        program: The command.
+        run_dir: The run's private directory.
+        nodes: Names of nodes with commas between them; all hosts when there are none.
+        inventory: Where the hosts stand.
+        vault_password_file: A file or program with the vault's password.
+        environment: What the run added to the environment.
+        forks: Hosts at the same time.
+    """
+    hosts = f"slurm_controllers,{nodes},!localhost" if nodes else "all:!localhost"
+    command = ["ansible", hosts, "-m", "ansible.builtin.raw", "-a", program, "--forks", str(forks)]
+    for source in inventory:
+        command += ["-i", source]
+    if vault_password_file:
+        command += ["--vault-password-file", vault_password_file]
+    own = {
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(run_dir / "cp"),
+        "ANSIBLE_LOCAL_TEMP": str(run_dir / "tmp"),
+        "TMPDIR": str(run_dir / "tmp"),
+        "ANSIBLE_TIMEOUT": "5",
+    }
+    try:
+        subprocess.run(command, env=os.environ | environment | own, stdin=subprocess.DEVNULL, capture_output=True,
+                       check=False, timeout=_BECOME_TIMEOUT, start_new_session=True)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        processes.stop_processes(None, run_dir, force=True)
 
 
 class AnsibleJob:
@@ -148,24 +187,7 @@ class AnsibleJob:
         """Run a command on the nodes as root, over the open connections and with the passwords that Ansible has."""
         launch = self._launch
         nodes = launch.extra_vars.get("nodes")
-        hosts = f"slurm_controllers,{nodes}" if nodes else "all:!localhost"
-        command = ["ansible", hosts, "-m", "ansible.builtin.raw", "-a", program, "--forks", str(launch.forks)]
-        for source in self._sources():
-            command += ["-i", source]
-        if vault := self._vault():
-            command += ["--vault-password-file", vault]
-        environment = os.environ | launch.environment
-        environment |= {
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
-            "ANSIBLE_LOCAL_TEMP": str(self._temporary),
-            "TMPDIR": str(self._temporary),
-            "ANSIBLE_TIMEOUT": "5",
-        }
-        try:
-            subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                           timeout=_BECOME_TIMEOUT, start_new_session=True)  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            processes.stop_processes(None, self.run_dir, force=True)
+        run_as_root(program, self.run_dir, nodes, self._sources(), self._vault(), launch.environment, launch.forks)
 
     def _work(self) -> None:
         try:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RunLostError, StoreError
+from slurmscale.inventory.hostlist import fold
 from slurmscale.models import Failure
 from slurmscale.runner import processes
+from slurmscale.runner.ansible import run_as_root
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
@@ -110,8 +115,20 @@ def _end_remains(run: Run, machine: str) -> None:
     run_dir = Path(run.run_dir)
     known = run.owner_machine == machine and processes.is_alive(run.ansible_pid, run.ansible_ticks)
     processes.stop_processes(run.ansible_pid if known else None, run_dir)
-    processes.stop_on_nodes(run_dir / "cp")
+    if processes.stop_on_nodes(run_dir / "cp", partial(_end_as_root, run, run_dir)):
+        log.warning(
+            "on nodes whose sudo refused, what root runs there may still be at work", run=run.id, nodes=fold(run.nodes)
+        )
     processes.remove_run_dir(run_dir)
+
+
+def _end_as_root(run: Run, run_dir: Path, program: str) -> None:
+    """Run a command on the nodes as root, with the inventory's passwords; those given to the run are lost with it."""
+    if run.inventory:
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+        environment = settings.blanked_environment() | {"PATH": path}
+        vault = run.logins.get("vault_password_file")
+        run_as_root(program, run_dir, ",".join(run.nodes), [run.inventory], vault, environment, run.forks)
 
 
 def keep_result(run: Run, batch: Batch, data_dir: Path) -> Path | None:
