@@ -35,7 +35,16 @@ class ActionModule(ActionBase):
             return result
         host = str(variables["inventory_hostname"])
         answer = "" if result.get("unreachable") else self._ask(variables)
-        failure = contact.contact_failure(result, host, answer, become=self._connection.become is not None)
+        address = str(variables.get("ansible_host") or host)
+        port = str(variables.get("ansible_port") or 22)
+        failure = contact.contact_failure(
+            result,
+            host,
+            answer,
+            become=self._connection.become is not None,
+            address=address,
+            fingerprints=lambda: contact.fingerprints(address, port),
+        )
         # Said as a failure: an unreachable host would leave the run without a word in the report.
         result.pop("unreachable", None)
         return result | {"failed": True, "failure": failure, "msg": failure["reason"]}

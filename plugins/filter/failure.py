@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact import host_key_failure, refuses_host_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +47,8 @@ def failure(result: Mapping[str, Any], task: str = "") -> dict[str, str]:
     if reported:
         return {"code": reported["code"], "reason": reported["reason"], "remedy": reported.get("remedy") or ""}
     said = " ".join(str(result.get("msg") or result.get("stderr") or "").split()) or "no message"
+    if refuses_host_key(said):
+        return host_key_failure(said, "The host").as_dict()
     if result.get("unreachable"):
         found = Failure(Code.HOST_UNREACHABLE, said, "Check that it is up, its address, user and key, then run again.")
     else:

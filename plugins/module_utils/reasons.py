@@ -27,6 +27,11 @@ class Code(str, enum.Enum):
     TASK_FAILED = "task-failed", "A task of Ansible failed for a reason that has no code of its own."
     HOST_UNREACHABLE = "host-unreachable", "Ansible cannot log in to the host, or lost the connection to it."
 
+    HOST_KEY_UNKNOWN = (
+        "host-key-unknown",
+        "ssh on the control machine does not know the key of the host, or another one.",
+    )
+
     # What was asked for.
     REQUEST_INVALID = "request-invalid", "The call names no nodes, unknown nodes, or an option that does not exist."
 
@@ -48,6 +53,7 @@ class Code(str, enum.Enum):
     PORT_UNREACHABLE = "port-unreachable", "A host cannot connect to a port of another one."
     NODE_DEFINITION_INVALID = "node-definition-invalid", "The hardware cannot meet what is stated of the node."
     REGISTRATION_UNSUITABLE = "registration-unsuitable", "The cluster cannot take the node as a static or dynamic one."
+    NODE_PROGRAM_MISSING = "node-program-missing", "A program that slurm.conf names for nodes is not on the machine."
     MUNGE_IN_USE = "munge-in-use", "munge runs on the host with another key, for something that is not this cluster."
     MUNGE_NOT_STARTED = "munge-not-started", "munge does not run with the key of the cluster."
     SLURMD_NOT_STARTED = "slurmd-not-started", "slurmd does not run, or ended at once."
@@ -113,6 +119,7 @@ class Code(str, enum.Enum):
     MUNGE_KEY_DIFFERS = "munge-key-differs", "The munge key is not the controller's."
     MUNGE_CREDENTIAL_REFUSED = "munge-credential-refused", "Two hosts do not decode each other's munge credentials."
     SLURMD_OPTIONS_DIFFER = "slurmd-options-differ", "slurmd has other options than the cluster needs."
+    CONFIGURATION_STRAY = "configuration-stray", "A node has a slurm.conf of its own although it gets the controller's."
     CONFIGURATION_DIFFERS = "configuration-differs", "Configuration files of a node are not the controller's."
     CONFIGURATION_EDITED = "configuration-edited", "slurm.conf was edited after slurmctld read it."
     SLURM_UPDATE_REFUSED = "slurm-update-refused", "slurmctld did not change the state of a node as asked."
@@ -142,6 +149,7 @@ class Code(str, enum.Enum):
     NODE_ADDRESS_UNKNOWN = "node-address-unknown", "slurmctld would drop nodes whose address it can't resolve."
     NODE_IS_CONTROLLER = "node-is-controller", "The node would be the controller itself."
     NODE_WITHOUT_PARTITION = "node-without-partition", "A partition is missing, or none would take the node."
+    NODE_WITHOUT_SWITCH = "node-without-switch", "topology.conf has no switch or block for the node."
     NODE_SET_TAKEN = "node-set-taken", "slurm.conf uses the name of the NodeSet that slurmscale needs."
     SLURM_COMMAND_MISSING = "slurm-command-missing", "A command of Slurm is not installed."
     SLURM_COMMAND_FAILED = "slurm-command-failed", "A command of Slurm took too long or returned an error."

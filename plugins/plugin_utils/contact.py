@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import PYTHON, version_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # What a shell returns for a command that it does not find.
 NOT_FOUND = 127
@@ -38,7 +39,65 @@ def question(pythons: Iterable[str] = PYTHONS) -> str:
     )
 
 
-def contact_failure(result: Mapping[str, Any], host: str, answer: str = "", *, become: bool = False) -> dict[str, str]:
+def fingerprints(address: str, port: str = "22") -> list[str]:
+    """Ask a host for its keys and return their fingerprints, none when it is silent; anybody in between may answer."""
+    # No address is an option: neither begins with a dash.
+    if address.startswith("-") or not port.isdigit():
+        return []
+    try:
+        keys = subprocess.run(
+            ["ssh-keyscan", "-T", "5", "-p", port, address],
+            capture_output=True, text=True, timeout=20, check=False,
+        ).stdout  # fmt: skip
+        shown = subprocess.run(
+            ["ssh-keygen", "-lf", "-"],
+            input=keys, capture_output=True, text=True, timeout=20, check=False,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    found = [line.split() for line in shown.splitlines()]
+    return [f"{line[1]} {line[-1]}" for line in found if len(line) > 2]  # noqa: PLR2004 - bits, hash, name, kind
+
+
+def refuses_host_key(said: str) -> bool:
+    """Say whether ssh, or Ansible where it gives ssh a password, refused the key of the host."""
+    words = ("Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "fingerprint to your known_hosts")
+    return any(one in said for one in words)
+
+
+def host_key_failure(said: str, host: str, address: str = "", fingerprints: Iterable[str] = ()) -> Failure:
+    """Return the failure of a host whose key ssh does not know.
+
+    Args:
+        said: What ssh said.
+        host: How the host is called.
+        address: How ssh addresses it.
+        fingerprints: Those of the keys that the host shows.
+    """
+    address = address or host
+    changed = "HAS CHANGED" in said
+    shown = "; ".join(fingerprints)
+    known = "knows another key of it" if changed else "does not know its key"
+    shows = f" It shows {shown}." if shown else ""
+    forget = f"ssh-keygen -R {shlex.quote(address)}; " if changed else ""
+    return Failure(
+        Code.HOST_KEY_UNKNOWN,
+        f"{host} can't be reached: ssh on the control machine {known}.{shows}",
+        "Compare that with the host's own, on its console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. When it is"
+        " the same, let ssh know it, as the user that runs Ansible:"
+        f" {forget}ssh-keyscan {shlex.quote(address)} >> ~/.ssh/known_hosts",
+    )
+
+
+def contact_failure(
+    result: Mapping[str, Any],
+    host: str,
+    answer: str = "",
+    *,
+    become: bool = False,
+    address: str = "",
+    fingerprints: Callable[[], Iterable[str]] = tuple,
+) -> dict[str, str]:
     """Return why the module could not run.
 
     Args:
@@ -46,6 +105,8 @@ def contact_failure(result: Mapping[str, Any], host: str, answer: str = "", *, b
         host: How the host is called or addressed.
         answer: What the host printed when it was asked the question; empty when it was not asked.
         become: Whether Ansible is to become another user there.
+        address: How ssh addresses it.
+        fingerprints: Asks the host for the fingerprints of its keys.
 
     Returns:
         The keys code, reason and remedy.
@@ -53,6 +114,8 @@ def contact_failure(result: Mapping[str, Any], host: str, answer: str = "", *, b
     if result.get("failure"):
         return dict(result["failure"])
     said = " ".join(str(result.get("msg") or "no answer").split())
+    if refuses_host_key(said):
+        return host_key_failure(said, host, address, fingerprints()).as_dict()
     if result.get("unreachable"):
         return Failure(
             Code.HOST_UNREACHABLE,
