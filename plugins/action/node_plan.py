@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
             joining=variables.get("ansible_play_hosts") or (),
             steps=options["steps"],
             checks=options["checks"],
+            apphub_failure=local.get("scale_apphub_missing"),
         )
         failures = [
             Failure(Code(found["code"]), found["reason"], found["remedy"])

@@ -52,6 +52,7 @@ def plan(
     joining: Iterable[str] = (),
     steps: Iterable[str] = (),
     checks: Iterable[str] = CHECKS,
+    apphub_failure: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Plan one node.
 
@@ -67,6 +68,7 @@ def plan(
         joining: Names of all nodes of the run.
         steps: Which steps the roles need.
         checks: Which of CHECKS are made.
+        apphub_failure: Why there is no AppHub, which stops a node that needs a step.
 
     Returns:
         ready; findings, one per check (check, code, ok, needed, found, reason, remedy); definition or None; and the
@@ -82,8 +84,11 @@ def plan(
         findings += (defined or {}).get("findings") or ()
     if "packages" in wanted:
         findings += _packages(request, node, catalog, packages)
-    ready = all(finding["ok"] for finding in (*common, *findings))
     needed = set(steps)
+    if apphub_failure and needed:
+        what = "an AppHub, as there is something to do on the node"
+        findings.append({"check": "AppHub", "ok": False, "needed": what, "found": "none", **apphub_failure})
+    ready = all(finding["ok"] for finding in (*common, *findings))
     return {
         "ready": ready,
         "findings": findings,

@@ -62,3 +62,10 @@ def test_dynamic_nodes_of_the_run_count() -> None:
     dynamic = Request("n7", "24.11", registration="dynamic", dynamic=True)
     assert node_plan.plan(dynamic, facts(), cluster, joining=["n7"])["ready"]
     assert not node_plan.plan(dynamic, facts(), cluster, joining=["n7", "n8"])["ready"]
+
+
+def test_without_an_apphub_a_node_goes_on_that_needs_nothing() -> None:
+    lacking = {"code": "apphub-unreachable", "reason": "No AppHub can be used.", "remedy": "Start it."}
+    assert node_plan.plan(REQUEST, facts(), CLUSTER, apphub_failure=lacking)["ready"]
+    plan = node_plan.plan(REQUEST, facts(), CLUSTER, steps=["packages"], apphub_failure=lacking)
+    assert (plan["ready"], plan["steps"], plan["findings"][-1]["reason"]) == (False, [], "No AppHub can be used.")
