@@ -47,6 +47,9 @@ _value:
 """
 
 
+LINE_FEED = "\n"
+
+
 def scale_report(
     nodes: Sequence[str],
     hostvars: Mapping[str, Any],
@@ -89,11 +92,25 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
             row["result"],
             f"{row['seconds']:.0f} s" if row["seconds"] else "-",
             row["code"] or "-",
-            " ".join(f"{row['reason']} {row['remedy']}".split()),
+            " ".join(f"{row['reason'].partition(LINE_FEED)[0]} {row['remedy']}".split()),
         )
         for row in rows
     ]
-    return "\n".join([*columns([header, *cells]), "", _count([row["result"] for row in rows])])
+    return "\n".join([*columns([header, *cells]), *_details(rows), "", _count([row["result"] for row in rows])])
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the further lines of reasons, such as those of a journal, once for all nodes that have the same."""
+    nodes: dict[str, list[str]] = {}
+    for row in rows:
+        further = row["reason"].partition(LINE_FEED)[2].rstrip()
+        if further:
+            nodes.setdefault(further, []).append(row["node"])
+    return [
+        line
+        for further, names in nodes.items()
+        for line in ("", ", ".join(names) + ":", *(f"  {one}" for one in further.splitlines()))
+    ]
 
 
 def _count(results: Sequence[str]) -> str:

@@ -120,7 +120,7 @@ def _outcome(  # noqa: PLR0917 - passed on
     reason = reported.get("reason") or found["message"]
     journal = (facts.get("scale_journal") or {}).get("stdout")
     if journal:
-        reason += f" The last lines of slurmd's journal: {journal}"
+        reason += f"\nThe last lines of slurmd's journal:\n{journal}"
     code, remedy = reported.get("code") or Code.NODE_NOT_VERIFIED.value, reported.get("remedy") or ""
     failure = {"code": code, "reason": reason, "remedy": remedy}
     return {**result, "scale_proof": None, "scale_failure": failure, "scale_unverified": True}

@@ -200,7 +200,7 @@ def test_the_table_has_a_row_for_every_node_also_for_one_that_was_lost() -> None
             "scale_ended": 40.4,
         },
         "n08": {"scale_proof": {"message": "job 13 ran"}, "scale_changed": False},
-        "n09": {"scale_failure": {"code": "task-failed", "reason": "no\nway.", "remedy": "Try again."}},
+        "n09": {"scale_failure": {"code": "task-failed", "reason": "no way.", "remedy": "Try again."}},
         "n10": {},
     }
     report = scale_report(["n07", "n08", "n09", "n10"], hostvars)
@@ -226,3 +226,25 @@ def test_the_table_of_a_removal_counts_what_left_and_what_was_kept() -> None:
     report = scale_report(["n1", "n2", "n3"], facts)
     assert [row["result"] for row in report["rows"]] == ["removed", "kept", "unchanged"]
     assert report["table"].endswith("1 of 3 nodes are removed, 1 kept, 0 failed.")
+
+
+def test_a_reason_is_one_line_in_the_table_and_its_further_lines_stand_below_once() -> None:
+    log = {
+        "code": "slurmd-not-started",
+        "reason": "slurmd does not start.\nIts journal:\nfatal: x\n",
+        "remedy": "Look.",
+    }
+    alone = {"code": "task-failed", "reason": "No.", "remedy": ""}
+    facts = {
+        "n1": {"scale_failure": log},
+        "n2": {"scale_failure": alone},
+        "n3": {"scale_failure": log},
+        "localhost": {},
+    }
+    lines = scale_report(["n1", "n2", "n3"], facts)["table"].splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[1:4]] == [
+        "slurmd does not start. Look.",
+        "No.",
+        "slurmd does not start. Look.",
+    ]
+    assert lines[4:8] == ["", "n1, n3:", "  Its journal:", "  fatal: x"]

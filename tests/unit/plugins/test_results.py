@@ -52,7 +52,7 @@ def test_a_registration_is_a_change_of_the_nodes_that_were_registered() -> None:
 def test_a_node_that_is_not_verified_has_a_reason(controller: dict[str, Any], reason: str) -> None:
     assert outcome(NODE, controller)["scale_unverified"]
     failure = outcome({**NODE, "scale_journal": {"stdout": "bind failed"}}, controller)["scale_failure"]
-    assert failure["reason"] == f"{reason} The last lines of slurmd's journal: bind failed"
+    assert failure["reason"] == f"{reason}\nThe last lines of slurmd's journal:\nbind failed"
     assert failure["code"] in {"node-not-verified", "task-failed"}
 
 
