@@ -123,9 +123,10 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
     if facts.get("repair_failure") or not node:
         return
     yield from checks.service(node, "munge")
-    yield from checks.service(node, "slurmctld")
-    active = ((node.get("services") or {}).get("slurmctld") or {}).get("active") == "active"
-    if active and not cluster.get("answering"):
+    # The cluster's facts know the unit also where it is not called slurmctld.
+    daemon = cluster.get("daemon") or (node.get("services") or {}).get("slurmctld") or {}
+    yield from checks.service({"services": {"slurmctld": daemon}}, "slurmctld")
+    if daemon.get("active") == "active" and not cluster.get("answering"):
         said = " ".join(str(cluster.get("message")).split())
         remedy = "See journalctl -u slurmctld; a running slurmctld is not restarted."
         yield checks.finding(Code.CONTROLLER_NOT_ANSWERING, "slurmctld", "an answer", said, remedy)
@@ -168,6 +169,7 @@ def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[d
     yield from checks.options(node, facts.get("slurmd_outdated") or [], facts.get("slurmd_options") or "")
     if node.get("slurmd_args"):
         yield from checks.configuration(node, cluster, facts.get("repair_conf_dir") or "/etc/slurm")
+    yield from checks.stray(node, cluster)
     yield from checks.steps(node, controller.get("repair_jobs"))
     yield from checks.limits(node, cluster, _limits(facts))
 

@@ -50,6 +50,10 @@ options:
     description: Whether the cluster runs with C(SlurmdParameters=config_overrides) and thus believes any statement.
     type: bool
     default: false
+  switch:
+    description: The switch or block of topology.conf to which the node is attached.
+    type: str
+    default: ""
 """
 EXAMPLES = r"""
 - name: Show what would be registered
@@ -59,8 +63,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    The keys definition, with name, params (parameters of slurm.conf) and gres_lines (lines of gres.conf), and findings,
-    a list of one check with check, code, ok, needed, found, reason and remedy.
+    The keys definition, with name, params (parameters of slurm.conf), gres_lines (lines of gres.conf) and, where it is
+    stated, switch; and findings, a list of one check with check, code, ok, needed, found, reason and remedy.
   type: dict
 """
 
@@ -90,6 +94,7 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     features: Sequence[str] = (),
     memory_margin: float = 2,
     overrides: bool = False,  # noqa: FBT001, FBT002 - the same
+    switch: str = "",
 ) -> dict[str, Any]:
     """Return the definition of one node and what is wrong with it."""
     if not hardware:
@@ -110,6 +115,8 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     params.update(wanted)
     lines = [_gres_line(name, gres) for gres in hardware.get("gres") or [] if gres.get("files")]
     definition = {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
+    if switch:
+        definition["switch"] = switch
     return {"definition": definition, "findings": [_finding(lacking)]}
 
 

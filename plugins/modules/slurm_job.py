@@ -48,6 +48,13 @@ options:
     description: Minutes that Slurm lets the job run.
     type: int
     default: 2
+  test_only:
+    description:
+      - Submits nothing, and fails when a rule of the cluster, such as C(DisableRootJobs), an account, a QOS or a
+        partition that the user may not use, would refuse the jobs.
+      - O(nodes) may be empty.
+    type: bool
+    default: false
   accept_busy:
     description: A node on which somebody's job runs is verified by it, and gets no job that would have to wait.
     type: bool
@@ -61,7 +68,8 @@ options:
     type: float
     default: 0.5
   conf:
-    description: A slurm.conf in place of Slurm's default one.
+    description: >-
+      The cluster's slurm.conf. By default the one that the slurmctld of this host was started with, else Slurm's own.
     type: path
 attributes:
   check_mode:
@@ -130,7 +138,13 @@ failed_nodes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import Options, outcome, verify_nodes
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import (
+    Options,
+    outcome,
+    policy_failure,
+    verify_nodes,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
@@ -144,6 +158,7 @@ ARGUMENTS = {
     "account": {"type": "str"},
     "qos": {"type": "str"},
     "time_limit": {"type": "int", "default": 2},
+    "test_only": {"type": "bool", "default": False},
     "accept_busy": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 120},
     "interval": {"type": "float", "default": 0.5},
@@ -155,12 +170,18 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
+    wanted["conf"] = use_installation(wanted["conf"]).stated_conf
     try:
         names = [name for item in wanted["nodes"] for name in hostlist.expand(item, wanted["conf"])]
-        if module.check_mode:
+        if module.check_mode and not wanted["test_only"]:
             jobs = {name: outcome("no job is submitted in check mode") for name in names}
             module.exit_json(changed=False, skipped=True, jobs=jobs, failed_nodes=[])
         options = Options(**{name: wanted[name] for name in Options._fields})
+        if wanted["test_only"]:
+            refused = policy_failure(options)
+            if refused:
+                fail(module, refused)
+            module.exit_json(changed=False, jobs={}, failed_nodes=[])
         jobs = verify_nodes(names, options, per_node=wanted["per_node"])
     except SlurmCommandError as error:
         remedy = "The controller must answer before nodes can be verified: systemctl status slurmctld"

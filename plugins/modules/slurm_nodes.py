@@ -24,9 +24,8 @@ author:
   - slurmscale contributors
 options:
   conf:
-    description: The controller's slurm.conf.
+    description: The controller's slurm.conf. By default the one that slurmctld was started with.
     type: path
-    default: /etc/slurm/slurm.conf
   nodes:
     description: The nodes to add, to update or to remove.
     type: list
@@ -49,6 +48,11 @@ options:
           - Without this option its lines stay as they are.
         type: list
         elements: str
+      switch:
+        description:
+          - The switch or block of C(topology.conf) to which a node is added that stands in none.
+          - Needed for a new node where C(TopologyPlugin) is tree or block, unless it stands in that file already.
+        type: str
   state:
     description: Whether slurmctld shall know the nodes. Nodes that run jobs are not removed but refused.
     type: str
@@ -70,9 +74,8 @@ options:
     choices: [auto, reconfigure, restart]
     default: auto
   service:
-    description: The unit of slurmctld, without C(.service).
+    description: The unit of slurmctld, without C(.service). By default that of the slurmctld that runs, else slurmctld.
     type: str
-    default: slurmctld
   timeout:
     description: Seconds within which slurmctld has to answer again.
     type: int
@@ -87,6 +90,14 @@ options:
       - One that is a node already stays one.
     type: bool
     default: false
+  renew_addresses:
+    description:
+      - Nodes whose machine may have another address than slurmctld remembers, such as one that was installed anew. Of
+        those that it knows, and of all O(nodes) that do not answer it, slurmctld resolves the address again.
+      - When slurmctld reads its configuration anyway, it does so by itself.
+    type: list
+    elements: str
+    default: []
   skip_refused:
     description:
       - Leaves out nodes that are refused, such as two with one name or one whose parameters Slurm does not take, and
@@ -161,6 +172,11 @@ refused:
   returned: success
   type: dict
   sample: {"node09": {"code": "node-address-shared", "reason": "node09 and node08 are one machine.", "remedy": "…"}}
+renewed:
+  description: Names of nodes whose addresses slurmctld was made to resolve again.
+  returned: success
+  type: list
+  elements: str
 kept:
   description: Names that were left alone because they are defined by others, each with where and what differs.
   returned: success
@@ -200,6 +216,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_t
     ApplyError,
     InterruptedBySignal,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 
@@ -207,17 +224,19 @@ NODE = {
     "name": {"type": "str", "required": True},
     "params": {"type": "dict", "default": {}},
     "gres_lines": {"type": "list", "elements": "str"},
+    "switch": {"type": "str"},
 }
 ARGUMENTS = {
-    "conf": {"type": "path", "default": "/etc/slurm/slurm.conf"},
+    "conf": {"type": "path"},
     "nodes": {"type": "list", "elements": "dict", "required": True, "options": NODE},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "partitions": {"type": "list", "elements": "str", "default": []},
     "apply": {"type": "str", "choices": ["auto", "reconfigure", "restart"], "default": "auto"},
-    "service": {"type": "str", "default": "slurmctld"},
+    "service": {"type": "str"},
     "timeout": {"type": "int", "default": 60},
     "lock_timeout": {"type": "int", "default": 300},
     "allow_controller": {"type": "bool", "default": False},
+    "renew_addresses": {"type": "list", "elements": "str", "default": []},
     "skip_refused": {"type": "bool", "default": False},
 }
 
@@ -225,8 +244,10 @@ ARGUMENTS = {
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    installation = use_installation(module.params["conf"], module.params["service"])
+    options = Options(**dict(module.params, conf=installation.conf, service=installation.service))
     try:
-        result = run(Options(**module.params), check_mode=module.check_mode)
+        result = run(options, check_mode=module.check_mode)
     except ApplyError as problem:
         fail(module, problem.failure, restored=problem.restored)
     except InterruptedBySignal as stopped:
@@ -236,7 +257,7 @@ def main() -> None:
         fail(module, problem.failure)
     except OSError as problem:
         reason = f"Nothing was changed, as a file can't be read or written: {problem}."
-        remedy = f"Correct that, then run again: df -h {os.path.dirname(module.params['conf'])}"
+        remedy = f"Correct that, then run again: df -h {os.path.dirname(options.conf)}"
         fail(module, Failure(Code.CONFIGURATION_NOT_WRITTEN, reason, remedy))
     for warning in result.pop("warnings"):
         module.warn(warning)

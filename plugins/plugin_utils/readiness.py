@@ -316,6 +316,22 @@ def disks(node: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
             )
 
 
+def programs(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Finding]:
+    """Say whether the machine has the programs that the cluster's configuration names for its nodes."""
+    # What a node that works lacks, its administrator has decided.
+    for name, path in (cluster.get("node_programs") or {}).items() if not node.get("state") else ():
+        found = (node.get("files") or {}).get(path)
+        if found:
+            yield finding(
+                name,
+                Code.NODE_PROGRAM_MISSING,
+                bool(found.get("exists")),
+                f"{path}, as the cluster's configuration says",
+                path if found.get("exists") else "no such file",
+                "Put it there first: without it Slurm drains the node, or its jobs fail.",
+            )
+
+
 def apphub(node: Mapping[str, Any]) -> Iterator[Finding]:
     """Say whether the node itself reaches AppHub."""
     urls = (node.get("network") or {}).get("urls") or {}
@@ -439,6 +455,7 @@ def assess(
         *accounts(node, cluster),
         *account_ids(node, cluster),
         *disks(node, limits),
+        *programs(node, cluster),
         *apphub(node),
         *controller_from_node(node, cluster),
         *node_from_controller(node, reach or {}),

@@ -19,6 +19,8 @@ Finding = dict[str, Any]
 KEY = "/etc/munge/munge.key"
 # A step of which the controller knows no job may still be starting or cleaning up.
 STEP_GRACE = 60
+# Where Slurm's commands look for slurm.conf before they ask slurmd.
+STRAY_FILES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf")
 _HELD = frozenset(("DRAIN", "DRAINING", "DRAINED"))
 _INVALID = frozenset(("INVAL", "INVALID_REG"))
 # How Slurm's own reasons begin when a node has less than is configured for it.
@@ -179,6 +181,25 @@ def configuration(node: Mapping[str, Any], cluster: Mapping[str, Any], directory
         found = f"{', '.join(sorted(old))} in {directory} differ"
         needed = "the controller's files"
         yield finding(Code.CONFIGURATION_DIFFERS, "configuration", needed, found, remedy, step, files=sorted(old))
+
+
+def stray(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find a slurm.conf on a configless node, which the commands there take in place of the controller's."""
+    ours = ((cluster.get("files") or {}).get("slurm.conf") or {}).get("sha256")
+    for path in STRAY_FILES if cluster.get("configless") else ():
+        found = node["files"].get(path) or {}
+        # The link that leads to what slurmd has fetched tells the same.
+        if found.get("exists") and found.get("sha256") != ours:
+            remedy = "fix renames it to slurm.conf.stray."
+            yield finding(
+                Code.CONFIGURATION_STRAY,
+                "slurm.conf of its own",
+                "none, as slurmd gets its configuration from the controller",
+                f"{path} differs from the controller's",
+                remedy,
+                "stray-conf",
+                stray=path,
+            )
 
 
 def steps(node: Mapping[str, Any], jobs: Iterable[str] | None) -> Iterator[Finding]:

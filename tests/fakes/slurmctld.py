@@ -77,6 +77,7 @@ class FakeSlurmctld:
         self.slow = 0.0
         self.refuse_updates = False
         self.refuse_jobs = ""
+        self.disable_root_jobs = False
         self.start_jobs = True
         self.refuse_requeue = ""
         self.on_cancel: Callable[[], object] = lambda: None
@@ -231,6 +232,7 @@ class FakeSlurmctld:
             same = self.loaded == self._text()
             return (
                 f"SLURM_VERSION = {self.version}\nSlurmctldParameters = enable_configless\n"
+                f"DisableRootJobs = {'yes' if self.disable_root_jobs else 'no'}\n"
                 f"HASH_VAL = {'Match' if same else 'Different Ours=0x1 Slurmctld=0x2'}"
             )
         if argv[-1] == "partition":
@@ -252,6 +254,8 @@ class FakeSlurmctld:
         for name in wanted["NodeName"].split(","):
             node = self.nodes[name]
             flags = [flag for flag in node["State"].split("+") if flag != "DRAIN"]
+            if "State" not in wanted:
+                continue
             if wanted["State"] == "DOWN":
                 node.update(State="DOWN*+DRAIN", Reason=wanted["Reason"])
                 self.on_down()
@@ -288,6 +292,8 @@ class FakeSlurmctld:
     def _sbatch(self, argv: list[str]) -> commands.CommandResult:
         if self.refuse_jobs:
             return self._answer(argv, 1, error=f"sbatch: error: Batch job submission failed: {self.refuse_jobs}")
+        if "--test-only" in argv:
+            return self._answer(argv)
         nodes = next(argument[11:] for argument in argv if argument.startswith("--nodelist="))
         job_id = str(100 + len(self.called("sbatch")))
         if self.start_jobs:

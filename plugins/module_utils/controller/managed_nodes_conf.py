@@ -17,6 +17,8 @@ NODE_FILE = "slurmscale-nodes.conf"
 NODE_SET = "slurmscale"
 #: Before 23.11 slurmctld needs a node line to start; one in state FUTURE is no node to anybody else.
 PLACEHOLDER = "slurmscale-placeholder"
+#: Stands in a slurm.conf that setup_controller wrote.
+MANAGED_CONF = "# Written by slurmscale for a managed cluster."
 GRES_FILE = "gres.conf"
 
 HEADER = (
@@ -25,6 +27,8 @@ HEADER = (
 )
 GRES_BEGIN = "# BEGIN slurmscale: Gres of the nodes that it manages"
 GRES_END = "# END slurmscale"
+# The kinds that were appended to the administrator's GresTypes, for when the nodes are gone.
+_APPENDED_TYPES = "# Appended to GresTypes: "
 _SYNONYMS = {"feature": "features", "procs": "cpus"}
 _GRES_NODE = re.compile(r"\bNodeName\s*=\s*(\S+)", re.IGNORECASE)
 _GRES_NAME = re.compile(r"(?:^|\s)Name\s*=\s*(\S+)", re.IGNORECASE)
@@ -102,10 +106,17 @@ def node_line(name: str, params: Dict[str, str]) -> str:
     return f"NodeName={name} {' '.join(pairs)}"
 
 
-def render(nodes: Nodes, gres_types: Iterable[str], fold: Callable[[List[str]], str]) -> str:
+def appended_types(text: str) -> str:
+    """Return what was appended to the administrator's GresTypes, as a text of slurmscale-nodes.conf tells it."""
+    found = re.search(f"(?m)^{_APPENDED_TYPES}(.*)$", text)
+    return found.group(1) if found else ""
+
+
+def render(nodes: Nodes, gres_types: Iterable[str], fold: Callable[[List[str]], str], appended: str = "") -> str:
     """Return the text of slurmscale-nodes.conf."""
     names = sorted(nodes, key=natural)
-    lines = ["GresTypes=" + ",".join(sorted(gres_types))] if gres_types else []
+    lines = [_APPENDED_TYPES + appended] if appended else []
+    lines += ["GresTypes=" + ",".join(sorted(gres_types))] if gres_types else []
     lines += [node_line(name, nodes[name]) for name in names]
     if not names:
         lines.append(f"NodeName={PLACEHOLDER} State=FUTURE")
@@ -141,11 +152,13 @@ def bind_gres(name: str, lines: Iterable[str]) -> List[str]:
 def render_gres(text: str, lines: Dict[str, List[str]]) -> Optional[str]:
     """Return gres.conf with our block holding these lines; None when nothing at all would be left in it."""
     before, _old, after = _split_block(text)
+    if text.endswith(GRES_END):
+        before = before[: -len("\n")]
     block = [line for name in sorted(lines, key=natural) for line in lines[name]]
     if block:
-        if before and not before.endswith("\n"):
-            before += "\n"
-        before += "\n".join([GRES_BEGIN, *block, GRES_END]) + "\n"
+        # A text that had no end gets none, so that it is as before when the block has gone.
+        first, last = ("\n", "") if before and not before.endswith("\n") else ("", "\n")
+        before += first + "\n".join([GRES_BEGIN, *block, GRES_END]) + last
     whole = before + after
     return whole if whole.strip() else None
 

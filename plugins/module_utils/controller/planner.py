@@ -11,6 +11,7 @@ import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import managed_nodes_conf
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import Topology
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     Edit,
@@ -22,12 +23,23 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file imp
     insert_after_name,
     nodes_of,
     partitions_of,
+    remove_after_name,
+    remove_from_value,
+    remove_line,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.parsers import split_list
 
 _NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$")
 _KEY = re.compile(r"^[A-Za-z][A-Za-z0-9]*$")
 _BAD_VALUE = re.compile(r"[\n\r\"#\\]")
+# What lines of NodeName=DEFAULT say of all nodes rather than of their hardware, so that it holds for ours as well.
+# RealMemory is stated for every node that was measured.
+_FOR_ALL_NODES = frozenset(
+    (
+        *("bcastaddr", "corespeccount", "cpuspeclist", "features", "memspeclimit", "port", "realmemory", "reason"),
+        *("state", "weight"),
+    )
+)
 _RESERVED = frozenset(("default", "all", managed_nodes_conf.NODE_SET, managed_nodes_conf.PLACEHOLDER))
 
 
@@ -36,11 +48,19 @@ class RefusedError(FailureError):
 
 
 class NodeRequest(NamedTuple):
-    """A node as it should be. `gres_lines` None leaves its lines in gres.conf as they are."""
+    """A node as it should be.
+
+    Attributes:
+        name: Its name.
+        params: Parameters of its line.
+        gres_lines: Its lines of gres.conf; None leaves them as they are.
+        switch: The switch or block of topology.conf to which it is attached; empty when it is not stated.
+    """
 
     name: str
     params: Dict[str, str]
     gres_lines: Optional[List[str]]
+    switch: str = ""
 
 
 class HostLists(NamedTuple):
@@ -120,7 +140,7 @@ def read_requests(nodes: List[Dict[str, Any]]) -> List[NodeRequest]:
             if named != name:
                 reason = f"node {name}: its gres_lines name the node {named}."
                 raise RefusedError(Code.NODE_REQUEST_INVALID, reason)
-        requests[name] = NodeRequest(name, params, lines)
+        requests[name] = NodeRequest(name, params, lines, node.get("switch") or "")
     return list(requests.values())
 
 
@@ -132,10 +152,16 @@ class Planner:
         gres_text: Text of gres.conf, None when there is none.
         known: Nodes that slurmctld knows, from `commands.show_nodes`.
         hosts: For lists of hosts.
+        topology: topology.conf; None when there is none or slurmctld does not use it.
     """
 
     def __init__(
-        self, config: SlurmConfig, gres_text: Optional[str], known: Dict[str, Dict[str, Any]], hosts: HostLists
+        self,
+        config: SlurmConfig,
+        gres_text: Optional[str],
+        known: Dict[str, Dict[str, Any]],
+        hosts: HostLists,
+        topology: Optional[SlurmConfig] = None,
     ) -> None:
         self.config = config
         self.gres_text = gres_text
@@ -146,6 +172,7 @@ class Planner:
         self.lines = nodes_of(config, hosts.expand)
         self.old = managed_nodes_conf.read_nodes(config, self.path, hosts.expand)
         self.old_gres = managed_nodes_conf.read_gres(gres_text or "")
+        self.topology = Topology(topology, hosts.expand) if topology else None
 
     def add(self, requests: List[NodeRequest], partitions: List[str]) -> Plan:
         """Plan state=present.
@@ -160,7 +187,9 @@ class Planner:
             if foreign:
                 kept[request.name] = foreign
                 continue
-            nodes[request.name] = managed_nodes_conf.merge_params(self.old.get(request.name, {}), request.params)
+            old = self.old.get(request.name)
+            merged = managed_nodes_conf.merge_params(old or {}, request.params)
+            nodes[request.name] = merged if merged == old else self._against_defaults(request.name, merged)
             if request.gres_lines is not None:
                 gres[request.name] = request.gres_lines
         added = [name for name in nodes if name not in self.old]
@@ -176,6 +205,8 @@ class Planner:
             raise RefusedError(Code.NODE_ADDRESS_SHARED, f"{shared}.", "Give each its own, or its own Port.")
         ours = [request.name for request in requests if request.name not in kept]
         edits = self._partition_edits(nodes, ours, added + updated, partitions)
+        if self.topology:
+            edits += self.topology.attach([one for one in requests if one.name in ours], added)
         return self._plan(nodes, gres, edits, (added, updated, []), kept)
 
     def remove(self, names: List[str]) -> Plan:
@@ -195,7 +226,43 @@ class Planner:
         nodes = {name: params for name, params in self.old.items() if name not in names}
         gres = {name: lines for name, lines in self.old_gres.items() if name not in names}
         removed = [name for name in self.old if name in names]
-        return self._plan(nodes, gres, [], ([], [], removed), {})
+        topology = self.topology.detach(removed) if self.topology else []
+        edited = None if nodes or not self.included else self._without_us()
+        if edited is None:
+            return self._plan(nodes, gres, topology, ([], [], removed), {})
+        changes: Dict[str, Tuple[Optional[str], Optional[str]]] = {}
+        for path, text in edited.items():
+            self._change(changes, path, self.config.files[path], text)
+        self._change(changes, self.path, self.config.files.get(self.path), None)
+        self._change_gres(changes, {})
+        self._change_topology(changes, topology)
+        return Plan(changes, [], [], sorted(removed, key=managed_nodes_conf.natural), {}, nodes)
+
+    def _without_us(self) -> Optional[Dict[str, str]]:
+        """Return the files without all that was added for our nodes; None where slurm.conf needs it.
+
+        It does when setup_controller wrote it, when there is no other node, and when other lines name our NodeSet.
+        """
+        conf, include = self.config.path, "Include " + managed_nodes_conf.NODE_FILE
+        lines = [one for one in self.config.statements if one.path != self.path]
+        nodes = [one for one in lines if one.kind == "nodename" and one.name.upper() != "DEFAULT"]
+        if managed_nodes_conf.MANAGED_CONF in self.config.files[conf] or not nodes:
+            return None
+        edits = [edit for one in partitions_of(self.config).values() for edit in self._partition_edits_back(one)]
+        types = self._appended_types()
+        theirs = [one for one in lines if "grestypes" in one.pairs][-1:]
+        edits += [edit for one in theirs if types for edit in remove_from_value(one, "GresTypes", types)]
+        edited = dict(self.config.files, **apply_edits(self.config.files, edits))
+        edited[conf] = remove_line(edited[conf], include)
+        del edited[self.path]
+        left = SlurmConfig.load(conf, lambda path: edited.get(path, self.config.files[path]))
+        named = [
+            pair
+            for one in left.statements
+            for pair in one.pairs.values()
+            if managed_nodes_conf.NODE_SET in split_list(pair.value)
+        ]
+        return None if self.path in left.files or named else edited
 
     def _foreign(self, request: NodeRequest) -> Optional[ForeignNode]:
         """Return what others have defined a node as; None when it is ours or new."""
@@ -249,8 +316,20 @@ class Planner:
         statement = partition["statement"]
         if statement.get("Nodes"):
             return append_to_value(statement, "Nodes", managed_nodes_conf.NODE_SET)
-        inherited = partition["nodes"] + "," if partition["nodes"] else ""
-        return insert_after_name(self.config, statement, f"Nodes={inherited}{managed_nodes_conf.NODE_SET}")
+        return insert_after_name(self.config, statement, self._inherited(partition["nodes"]))
+
+    @staticmethod
+    def _inherited(nodes: str) -> str:
+        """Return the Nodes= of a partition that had none of its own: our NodeSet first, as a sign of that."""
+        return "Nodes=" + ",".join([managed_nodes_conf.NODE_SET, *filter(None, [nodes])])
+
+    def _partition_edits_back(self, partition: Dict[str, Any]) -> List[Edit]:
+        """Return the edit that undoes _partition_edit, if any."""
+        statement, ours = partition["statement"], managed_nodes_conf.NODE_SET
+        nodes = statement.get("Nodes")
+        if nodes == ours or nodes.startswith(ours + ","):
+            return remove_after_name(self.config, statement, "Nodes=" + nodes)
+        return remove_from_value(statement, "Nodes", ours) if nodes else []
 
     def _takes(self, expression: str, name: str, nodes: managed_nodes_conf.Nodes) -> bool:
         """Say whether a partition's Nodes= takes a node of ours."""
@@ -269,16 +348,19 @@ class Planner:
                 return True
         return False
 
-    def _gres_types(self, nodes: managed_nodes_conf.Nodes, gres: Dict[str, List[str]]) -> Tuple[Set[str], List[Edit]]:
-        """Return the GresTypes for our file, or the edit of the administrator's line where there is one."""
+    def _gres_types(
+        self, nodes: managed_nodes_conf.Nodes, gres: Dict[str, List[str]]
+    ) -> Tuple[Set[str], str, List[Edit]]:
+        """Return the GresTypes for our file, or what the administrator's line lacks and its edit where there is one."""
         needed: Set[str] = set()
         for name, params in nodes.items():
             needed |= managed_nodes_conf.gres_types_of(params, gres.get(name, []))
         theirs = [line for line in self.config.settings("GresTypes") if line.path != self.path]
         if not theirs:
-            return needed, []
+            return needed, "", []
         missing = sorted(needed - set(split_list(theirs[-1].get("GresTypes"))))
-        return set(), [append_to_value(theirs[-1], "GresTypes", ",".join(missing))] if missing else []
+        appended = ",".join(missing)
+        return set(), appended, [append_to_value(theirs[-1], "GresTypes", appended)] if missing else []
 
     def _plan(
         self,
@@ -298,19 +380,73 @@ class Planner:
                     "Rename that one.",
                 )
         if any(names) or edits:
-            types, gres_edits = self._gres_types(nodes, gres)
-            text = managed_nodes_conf.render(nodes, types, self.hosts.fold)
+            types, appended, gres_edits = self._gres_types(nodes, gres)
+            appended = ",".join(filter(None, [self._appended_types(), appended]))
+            text = managed_nodes_conf.render(nodes, types, self.hosts.fold, appended)
             self._change(changes, self.path, self.config.files.get(self.path), text)
-            gres = {name: lines for name, lines in gres.items() if name in nodes}
-            gres_path = os.path.join(os.path.dirname(self.config.path), managed_nodes_conf.GRES_FILE)
-            self._change(changes, gres_path, self.gres_text, managed_nodes_conf.render_gres(self.gres_text or "", gres))
-            edited = apply_edits(self.config.files, edits + gres_edits)
+            self._change_gres(changes, {name: lines for name, lines in gres.items() if name in nodes})
+            in_topology = [one for one in edits if self.topology and one.path in self.topology.files]
+            self._change_topology(changes, in_topology)
+            edited = apply_edits(self.config.files, [one for one in edits if one not in in_topology] + gres_edits)
             if not self.included:
                 main = edited.get(self.config.path, self.config.files[self.config.path])
                 edited[self.config.path] = append_line(main, "Include " + managed_nodes_conf.NODE_FILE)
             for path, changed in edited.items():
                 self._change(changes, path, self.config.files[path], changed)
         return Plan(changes, *(sorted(some, key=managed_nodes_conf.natural) for some in names), kept, nodes)
+
+    def _appended_types(self) -> str:
+        return managed_nodes_conf.appended_types(self.config.files.get(self.path, ""))
+
+    def _against_defaults(self, name: str, params: Dict[str, str]) -> Dict[str, str]:
+        """State what lines of NodeName=DEFAULT would otherwise say of a node whose hardware is stated.
+
+        Raises:
+            RefusedError: Nothing can be stated against it.
+        """
+        stated = {managed_nodes_conf.canonical(key): value for key, value in params.items()}
+        if "cpus" not in stated:
+            return params
+        # What Slurm takes where nothing is stated.
+        usual = {
+            "boards": ("Boards", "1"),
+            "sockets": ("Sockets", stated.get("cpus", "1")),
+            "corespersocket": ("CoresPerSocket", "1"),
+            "threadspercore": ("ThreadsPerCore", "1"),
+            "tmpdisk": ("TmpDisk", "0"),
+        }
+        against: Dict[str, str] = {}
+        for key, (spelling, value) in self._defaults().items():
+            if key in stated or key in _FOR_ALL_NODES:
+                continue
+            if key not in usual:
+                raise RefusedError(
+                    Code.NODE_DEFINITION_INVALID,
+                    f"node {name} would get {spelling}={value} from a line NodeName=DEFAULT of slurm.conf.",
+                    f"State {spelling} in slurmd_parameters of the node, or take it out of that line.",
+                )
+            against[usual[key][0]] = usual[key][1]
+        return {**params, **against}
+
+    def _defaults(self) -> Dict[str, Tuple[str, str]]:
+        """Return what lines of NodeName=DEFAULT say where our file is included: key -> its spelling and value."""
+        defaults: Dict[str, Tuple[str, str]] = {}
+        for statement in self.config.of_kind("NodeName"):
+            if statement.path == self.path:
+                break
+            if statement.name.upper() == "DEFAULT":
+                params = statement.params.items()
+                defaults.update({managed_nodes_conf.canonical(key): (key, value) for key, value in params})
+        return defaults
+
+    def _change_topology(self, changes: Dict[str, Any], edits: List[Edit]) -> None:
+        if self.topology:
+            for path, text in apply_edits(self.topology.files, edits).items():
+                self._change(changes, path, self.topology.files[path], text)
+
+    def _change_gres(self, changes: Dict[str, Any], gres: Dict[str, List[str]]) -> None:
+        path = os.path.join(os.path.dirname(self.config.path), managed_nodes_conf.GRES_FILE)
+        self._change(changes, path, self.gres_text, managed_nodes_conf.render_gres(self.gres_text or "", gres))
 
     @staticmethod
     def _change(changes: Dict[str, Any], path: str, before: Optional[str], after: Optional[str]) -> None:

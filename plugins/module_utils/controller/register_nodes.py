@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import local_addresses
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK, FileSet, lock
@@ -35,7 +35,8 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     NodeChange,
     SlurmctldError,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import TOPOLOGY_FILE, uses_file
+from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
 
@@ -47,6 +48,8 @@ _OF_A_NODE = frozenset(
     (
         Code.NODE_ADDRESS_SHARED,
         Code.NODE_WITHOUT_PARTITION,
+        Code.NODE_WITHOUT_SWITCH,
+        Code.NODE_DEFINITION_INVALID,
         Code.NODE_NOT_MANAGED,
         Code.NODE_IS_CONTROLLER,
         Code.CONFIGURATION_REFUSED,
@@ -67,6 +70,7 @@ class Options(NamedTuple):
     lock_timeout: int
     allow_controller: bool = False
     skip_refused: bool = False
+    renew_addresses: Sequence[str] = ()
 
 
 def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
@@ -133,6 +137,7 @@ class _Registration:
         self.files = FileSet(options.conf)
         self.controller = Controller(options.conf, options.service, options.timeout)
         self.recovered = ""
+        self.renewed: List[str] = []
 
     def run(self) -> Dict[str, Any]:
         self._recover_interrupted()
@@ -140,12 +145,13 @@ class _Registration:
         config = SlurmConfig.load(self.options.conf)
         try:
             prepared = self._prepare(config, state)
-        except RefusedError as problem:
+        except FailureError as problem:
             if not self.options.skip_refused or problem.failure.code not in _OF_A_NODE:
                 raise
             prepared = self._prepare_others(config, state)
         plan, change, method = prepared
         if method is None:
+            self._renew_addresses(state)
             return self._result(plan, state, set(state.nodes), "none")
         if self.check_mode:
             after = (set(state.nodes) | change.added) - change.removed
@@ -181,7 +187,7 @@ class _Registration:
             self.requests = [*accepted, request]
             try:
                 self._prepare(config, state)
-            except RefusedError as problem:
+            except FailureError as problem:
                 if problem.failure.code not in _OF_A_NODE:
                     raise
                 self.refused[request.name] = problem.failure
@@ -213,10 +219,15 @@ class _Registration:
         gres_text: Optional[str] = None
         with contextlib.suppress(FileNotFoundError):
             gres_text = read_text(os.path.join(os.path.dirname(conf), GRES_FILE))
-        planner = Planner(config, gres_text, state.nodes, hosts)
+        planner = Planner(config, gres_text, state.nodes, hosts, self._topology(config))
         if self.options.state == "absent":
             return planner.remove([request.name for request in self.requests])
         return planner.add(self.requests, self.options.partitions)
+
+    def _topology(self, config: SlurmConfig) -> Optional[SlurmConfig]:
+        path = os.path.join(os.path.dirname(self.options.conf), TOPOLOGY_FILE)
+        used = uses_file(config.value("TopologyPlugin")) and os.path.isfile(path)
+        return SlurmConfig.load(path) if used else None
 
     def _node_change(self, plan: Plan, state: ClusterState) -> NodeChange:
         """Return which nodes slurmctld has to know afterwards, and which no more."""
@@ -315,6 +326,33 @@ class _Registration:
                 "Correct the name service or /etc/hosts, or remove these nodes, too, then run again.",
             )
 
+    def _renew_addresses(self, state: ClusterState) -> None:
+        """Let slurmctld resolve again the addresses of nodes whose machine may have another one than it remembers.
+
+        It does so for all when it reads its configuration; a NodeAddr that is updated to the same name is not resolved.
+        """
+        silent = {
+            one.name for one in self.requests if "NOT_RESPONDING" in state.nodes.get(one.name, {}).get("state", ())
+        }
+        self.renewed = [
+            name
+            for name in sorted(silent | set(self.options.renew_addresses))
+            # A dynamic node tells its address itself.
+            if self.options.state == "present"
+            and state.nodes.get(name, {}).get("addr")
+            and not state.nodes[name]["dynamic"]
+        ]
+        if self.renewed and state.edited:
+            names = hostlist.fold(self.renewed, self.options.conf)
+            self.controller.warnings.append(
+                f"slurmctld keeps the addresses of {names}: slurm.conf was edited, and resolving them again would make"
+                " the edits active. Do it yourself: scontrol reconfigure"
+            )
+            self.renewed = []
+        if self.renewed and not self.check_mode:
+            method = ApplyMethod("reconfigure", push=False, guarded=False)
+            self.controller.apply(method, state, NodeChange(set(), set()))
+
     def _check_candidate(self, plan: Plan, config: SlurmConfig) -> None:
         """Let Slurm's own parsers read the changed files. Versions up to 26.05 have no better test."""
         with self.files.candidate(plan.changes, list(config.files)) as candidate:
@@ -347,13 +385,14 @@ class _Registration:
         if len(state.controllers) > 1 and action != "none":
             warnings.append(f"there are {len(state.controllers)} controllers: each needs these files.")
         return {
-            "changed": action != "none",
+            "changed": action != "none" or bool(self.renewed),
             "action": action,
             "backup": backup,
             "added": plan.added,
             "updated": plan.updated,
             "removed": plan.removed,
             "refused": {name: failure.as_dict() for name, failure in sorted(self.refused.items())},
+            "renewed": self.renewed,
             "kept": {name: foreign.message for name, foreign in plan.kept.items()},
             "nodes_before": sorted(state.nodes),
             "nodes_after": sorted(after),

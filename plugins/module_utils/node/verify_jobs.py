@@ -288,6 +288,40 @@ class JobRun:
             )
 
 
+def policy_failure(options: Options) -> Optional[Failure]:
+    """Say which rule of the cluster would refuse jobs that verify nodes, before there are nodes; None when none would.
+
+    Args:
+        options: What the jobs would be like.
+
+    Raises:
+        SlurmCommandError: The controller gives no answer.
+    """
+    remedy = (
+        'State who may submit jobs, and where, by scale_job, e.g. -e \'{"scale_job": {"user": "ops",'
+        ' "account": "ops", "partition": "batch"}}\'.'
+    )
+    root = options.user in (None, "", "root", "0")
+    if root and commands.show_config(conf=options.conf).get("DisableRootJobs", "").lower() in ("yes", "1"):
+        reason = "The cluster allows root no jobs (DisableRootJobs), and the test job would be root's."
+        return Failure(Code.JOB_NOT_SUBMITTED, reason, remedy)
+    stated = (
+        ("partition", options.partition),
+        ("uid", options.user),
+        ("account", options.account),
+        ("qos", options.qos),
+    )
+    arguments = [f"--{key}={value}" for key, value in stated if value]
+    if not options.partition:
+        partitions = commands.show_partitions(conf=options.conf)
+        usable = sorted((not one["default"], name) for name, one in partitions.items() if one["state"] == "UP")
+        arguments += [f"--partition={usable[0][1]}"] if usable else []
+    said = jobs.refusal([*arguments, f"--time={options.time_limit}"], options.conf)
+    return (
+        Failure(Code.JOB_NOT_SUBMITTED, f"The cluster would not accept the test job: {said}", remedy) if said else None
+    )
+
+
 def verify_nodes(names: List[str], options: Options, *, per_node: bool) -> Dict[str, Dict[str, Any]]:
     """Verify nodes by jobs.
 

@@ -20,6 +20,8 @@ _INCLUDE = re.compile(r"^\s*include\s+(\S+)\s*$", re.IGNORECASE)
 _COMMENT = re.compile(r"(?<!\\)#.*")
 # Only a line feed ends a line for Slurm, unlike for str.splitlines.
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_SEPARATOR = " "
+_WITHOUT_END = "# Before slurmscale added the next line, this file had no line feed at its end."
 _CONTINUES = re.compile(r"(?<!\\)(?:\\\\)*\\\s*$")
 
 
@@ -191,11 +193,12 @@ class NodeLine(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """Characters to put into a file at an offset of its present text."""
+    """Characters to put into a file at an offset of its present text, in place of some of it."""
 
     path: str
     offset: int
     addition: str
+    removed: int = 0
 
 
 def nodes_of(config: SlurmConfig, expand: Callable[[str], List[str]]) -> Dict[str, NodeLine]:
@@ -241,17 +244,49 @@ def apply_edits(files: Dict[str, str], edits: List[Edit]) -> Dict[str, str]:
     edited: Dict[str, str] = {}
     for edit in sorted(edits, key=lambda one: one.offset, reverse=True):
         text = edited.get(edit.path, files[edit.path])
-        edited[edit.path] = text[: edit.offset] + edit.addition + text[edit.offset :]
+        edited[edit.path] = text[: edit.offset] + edit.addition + text[edit.offset + edit.removed :]
     return edited
 
 
+def remove_from_value(statement: Statement, key: str, item: str) -> List[Edit]:
+    """Take an item that was appended to a comma-separated value out of it; nothing where it doesn't stand there."""
+    pair, length = statement.pairs[key.lower()], len(item) + 1
+    if pair.value == item:
+        return [Edit(statement.path, pair.end - len(item), "", len(item))]
+    if pair.value.endswith("," + item):
+        return [Edit(statement.path, pair.end - length, "", length)]
+    position = pair.value.find(f",{item},")
+    # A value that goes on in the next line has gaps, before which offsets can't be counted.
+    if position < 0 or pair.end - pair.start != len(pair.value):
+        return []
+    return [Edit(statement.path, pair.start + position, "", length)]
+
+
+def remove_after_name(config: SlurmConfig, statement: Statement, addition: str) -> List[Edit]:
+    """Take ` Key=Value` out that insert_after_name has put there; nothing where it doesn't stand there."""
+    edit = insert_after_name(config, statement, addition)
+    there = config.files[edit.path][edit.offset :].startswith(edit.addition)
+    return [edit._replace(addition="", removed=len(edit.addition))] if there else []
+
+
 def append_line(text: str, line: str) -> str:
-    """Add a line at the end, whatever the end looks like."""
+    """Add a line at the end, whatever the end looks like, so that remove_line finds out how it looked."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    if text and not text.endswith("\n"):
-        text += newline
-    # An empty line ends a last line that was left continued.
     last = _COMMENT.sub("", text.rstrip("\r\n").rpartition("\n")[2])
-    if _CONTINUES.search(last):
-        text += newline
-    return text + line + newline
+    # A line with a blank ends a last line that was left continued.
+    between = _SEPARATOR + newline if _CONTINUES.search(last) else ""
+    if text and not text.endswith("\n"):
+        # Slurm reads beyond the end of an Include that ends a file without a line feed, so the line can't do without.
+        between = newline + between + _WITHOUT_END + newline
+    return text + between + line + newline
+
+
+def remove_line(text: str, line: str) -> str:
+    """Take out a line that append_line has added, and what it has added with it."""
+    newline = r"\r?\n"
+    with_it = rf"(?:{_SEPARATOR}{newline})?({re.escape(_WITHOUT_END)}{newline})?"
+    found = re.search(rf"(?m)^{with_it}{re.escape(line)}(?:{newline}|\Z)", text)
+    if not found:
+        return text
+    before = text[: found.start()]
+    return (re.sub(newline + r"\Z", "", before) if found.group(1) else before) + text[found.end() :]

@@ -17,6 +17,10 @@ FAILURES = frozenset(
         *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
     )
 )
+# What sbatch says of rules; of nodes and resources, which may be missing at the moment, it says other things.
+_FORBIDS = re.compile(
+    r"permission denied|invalid (account|qos|partition|user)|not permitted|violates|expired|disabled", re.IGNORECASE
+)
 _QUEUE_FIELDS = "--Format=JobID:|,State:|,Reason:|,exit_code:|,NodeList:|"
 
 
@@ -186,12 +190,29 @@ def submit(arguments: List[str], command: str, conf: Optional[str] = None) -> st
     Raises:
         SlurmCommandError: Slurm refused the job; the message holds what it said.
     """
+    if conf:
+        # sbatch hands its environment on, and the node has its configuration elsewhere.
+        command = "unset SLURM_CONF; " + command
     fixed = ["--parsable", "--chdir=/", "--output=/dev/null", "--error=/dev/null", "--no-requeue"]
     result = commands.run(["sbatch", *fixed, *arguments, "--wrap=" + command], conf=conf)
     found = re.match(r"^(\d+)", result.stdout.strip())
     if result.rc != 0 or not found:
         raise commands.SlurmCommandError(result.message)
     return found.group(1)
+
+
+def refusal(arguments: List[str], conf: Optional[str] = None) -> str:
+    """Ask whether a batch job may be submitted, without submitting it.
+
+    Args:
+        arguments: Options of sbatch.
+        conf: A slurm.conf in place of Slurm's default.
+
+    Returns:
+        What Slurm said when a rule for users, accounts, QOS or partitions forbids it, else nothing.
+    """
+    result = commands.run(["sbatch", "--test-only", "--chdir=/", *arguments, "--wrap=true"], conf=conf)
+    return result.message if result.rc != 0 and _FORBIDS.search(result.message) else ""
 
 
 def cancel(ids: List[str], conf: Optional[str] = None) -> None:

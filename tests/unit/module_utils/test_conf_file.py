@@ -127,15 +127,16 @@ def test_an_empty_value_is_filled() -> None:
     ("text", "whole"),
     [
         ("A=1\n", "A=1\nInclude x\n"),
-        ("A=1", "A=1\nInclude x\n"),
+        ("A=1", "A=1\n# Before slurmscale added the next line, this file had no line feed at its end.\nInclude x\n"),
         ("A=1\r\n", "A=1\r\nInclude x\r\n"),
-        ("A=1 \\\n", "A=1 \\\n\nInclude x\n"),
+        ("A=1 \\\n", "A=1 \\\n \nInclude x\n"),
         ("# no continuation \\\n", "# no continuation \\\nInclude x\n"),
         ("", "Include x\n"),
     ],
 )
 def test_a_line_is_added_after_any_end(text: str, whole: str) -> None:
     assert conf.append_line(text, "Include x") == whole
+    assert conf.remove_line(whole, "Include x") == text
 
 
 def test_an_escaped_hash_is_no_comment() -> None:

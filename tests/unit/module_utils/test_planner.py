@@ -16,11 +16,13 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner 
     RefusedError,
     read_requests,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import TopologyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig
 
 CONF = "/etc/slurm/slurm.conf"
 NODES = "/etc/slurm/slurmscale-nodes.conf"
 GRES = "/etc/slurm/gres.conf"
+TOPOLOGY = "/etc/slurm/topology.conf"
 BASE = "ClusterName=t\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
 
 
@@ -32,17 +34,21 @@ def expand(text: str) -> list:
 HOSTS = HostLists(expand, ",".join)
 
 
-def planner(conf: str = BASE, nodes: str = "", gres: str | None = None, known: dict | None = None) -> Planner:
-    files = {CONF: conf + ("Include slurmscale-nodes.conf\n" if nodes else ""), NODES: nodes}
-    return Planner(SlurmConfig.load(CONF, files.__getitem__), gres, known or {}, HOSTS)
+def planner(
+    conf: str = BASE, nodes: str = "", gres: str | None = None, known: dict | None = None, topology: str = ""
+) -> Planner:
+    files = {CONF: conf + ("Include slurmscale-nodes.conf\n" if nodes else ""), NODES: nodes, TOPOLOGY: topology}
+    read = files.__getitem__
+    switches = SlurmConfig.load(TOPOLOGY, read) if topology else None
+    return Planner(SlurmConfig.load(CONF, read), gres, known or {}, HOSTS, switches)
 
 
 def add(plan: Planner, *nodes: dict, partitions: list | None = None) -> Plan:
     return plan.add(read_requests(list(nodes)), partitions or [])
 
 
-def node(name: str, gres_lines: list | None = None, **params: object) -> dict:
-    return {"name": name, "params": params, "gres_lines": gres_lines}
+def node(name: str, gres_lines: list | None = None, switch: str = "", **params: object) -> dict:
+    return {"name": name, "params": params, "gres_lines": gres_lines, "switch": switch}
 
 
 def after(plan: Plan, path: str) -> str:
@@ -148,7 +154,7 @@ def test_a_partition_that_takes_the_node_already_is_left_alone(partition: str) -
         ("PartitionName=p State=UP", "PartitionName=p Nodes=slurmscale State=UP"),
         (
             "PartitionName=DEFAULT Nodes=n1\nPartitionName=p State=UP",
-            "PartitionName=DEFAULT Nodes=n1\nPartitionName=p Nodes=n1,slurmscale State=UP",
+            "PartitionName=DEFAULT Nodes=n1\nPartitionName=p Nodes=slurmscale,n1 State=UP",
         ),
     ],
 )
@@ -220,7 +226,7 @@ def test_gres_lines_go_into_a_block_and_their_type_into_our_file() -> None:
     wish = node("n2", ["Name=gpu File=/dev/nvidia0"], Gres="gpu:1")
     plan = add(planner(gres="# mine\nName=other File=/x"), wish)
     assert after(plan, GRES) == (
-        f"# mine\nName=other File=/x\n{GRES_BEGIN}\nNodeName=n2 Name=gpu File=/dev/nvidia0\n{GRES_END}\n"
+        f"# mine\nName=other File=/x\n{GRES_BEGIN}\nNodeName=n2 Name=gpu File=/dev/nvidia0\n{GRES_END}"
     )
     assert "GresTypes=gpu\n" in after(plan, NODES)
 
@@ -228,7 +234,7 @@ def test_gres_lines_go_into_a_block_and_their_type_into_our_file() -> None:
 def test_an_administrators_grestypes_line_gets_what_lacks() -> None:
     plan = add(planner(BASE + "GresTypes=mps,\\\nnic # x\n"), node("n2", Gres="gpu:a100:2(S:0-1),nic:1"))
     assert "GresTypes=mps,\\\nnic,gpu # x\n" in after(plan, CONF)
-    assert "GresTypes" not in after(plan, NODES)
+    assert "GresTypes=" not in after(plan, NODES)
 
 
 def test_gres_lines_of_other_nodes_stay_and_those_of_removed_ones_go() -> None:
@@ -248,8 +254,9 @@ def test_gres_lines_change_only_when_given() -> None:
 
 
 def test_the_last_node_leaves_a_placeholder_that_the_next_one_replaces() -> None:
-    text = text_of(add(planner(), node("n2")))
-    plan = planner(nodes=text).remove(["n2"])
+    conf = "PartitionName=main Nodes=ALL\n"
+    text = text_of(add(planner(conf), node("n2")))
+    plan = planner(conf, nodes=text).remove(["n2"])
     assert plan.removed == ["n2"]
     assert "NodeName=slurmscale-placeholder State=FUTURE\n" in after(plan, NODES)
     assert "NodeSet=slurmscale Nodes=slurmscale-placeholder\n" in after(plan, NODES)
@@ -266,3 +273,110 @@ def test_removing_what_is_not_there_changes_nothing() -> None:
 def test_an_administrators_node_is_not_removed() -> None:
     with pytest.raises(RefusedError, match=r"n1 is defined in /etc/slurm/slurm.conf line 2.*Remove it there"):
         planner().remove(["n1"])
+
+
+BEFORE = [
+    BASE,
+    BASE.rstrip("\n"),
+    BASE.replace("\n", "\r\n"),
+    BASE + "# the end\n\n\n",
+    BASE + "SlurmctldDebug=info \\\n",
+    BASE + "SlurmctldDebug=info \\",
+    "NodeName=n1 CPUs=2\nPartitionName=p Nodes=n1 # why\n",
+    'NodeName=n1 CPUs=2\npartitionname="p" nodes="n1" State=UP\n',
+    "NodeName=n1 CPUs=2\nPartitionName=p \\\n  Nodes=n1,\\\nn9 State=UP\n",
+    "NodeName=n1 CPUs=2\nPartitionName=p State=UP\n",
+    "NodeName=n1 CPUs=2\nPartitionName=DEFAULT Nodes=n1\nPartitionName=p State=UP\n",
+    BASE + "GresTypes=fpga,nic # all\n",
+    BASE + "GresTypes=\n",
+]
+
+
+@pytest.mark.parametrize("conf", BEFORE)
+@pytest.mark.parametrize("gres", [None, "Name=gpu File=/dev/a\n", "Name=gpu File=/dev/a"])
+def test_when_the_last_managed_node_leaves_every_file_is_as_before(conf: str, gres: str | None) -> None:
+    partitions = [] if "=ALL" in conf else ["p"]
+    plan = add(planner(conf, gres=gres), node("n2", ["Name=gpu"]), partitions=partitions)
+    files = {path: text for path, (_old, text) in plan.changes.items()}
+    loaded = SlurmConfig.load(CONF, lambda path: files[path])
+    gone = Planner(loaded, files[GRES], {}, HOSTS).remove(["n2"])
+    assert gone.removed == ["n2"]
+    assert after(gone, CONF) == conf
+    assert (after(gone, NODES), after(gone, GRES)) == (None, gres)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        "# Written by slurmscale for a managed cluster. More.\n" + BASE,
+        "PartitionName=main Nodes=ALL\n",
+        BASE + "NodeSet=more Nodes=slurmscale,n1\n",
+        BASE + "include  slurmscale-nodes.conf\n",
+    ],
+)
+def test_what_slurm_conf_still_needs_stays(conf: str) -> None:
+    text = text_of(add(planner(), node("n2")))
+    plan = planner(conf, nodes=text).remove(["n2"])
+    assert set(plan.changes) == {NODES}
+    assert "placeholder" in after(plan, NODES)
+
+
+def test_lines_that_somebody_added_behind_ours_stay() -> None:
+    text = text_of(add(planner(), node("n2")))
+    files = {
+        CONF: BASE + "Include slurmscale-nodes.conf\n# later\nPartitionName=q Nodes=n1,slurmscale,n9\n",
+        NODES: text,
+    }
+    plan = Planner(SlurmConfig.load(CONF, files.__getitem__), None, {}, HOSTS).remove(["n2"])
+    assert after(plan, CONF) == BASE + "# later\nPartitionName=q Nodes=n1,n9\n"
+
+
+def test_what_is_left_of_us_goes_also_when_no_node_is_named() -> None:
+    nodes = HEADER + "NodeName=slurmscale-placeholder State=FUTURE\nNodeSet=slurmscale Nodes=slurmscale-placeholder\n"
+    plan = planner(nodes=nodes).remove([])
+    assert after(plan, CONF) == BASE
+    assert planner().remove([]).changes == {}
+
+
+SWITCHES = (
+    "switchname=leaf1 \\\n  nodes=n1 # rack 1\nSwitchName=leaf2 Nodes=n[7-9]\nSwitchName=top Switches=leaf[1-2]\n"
+)
+
+
+def test_a_new_node_is_attached_to_its_switch_and_taken_out_again() -> None:
+    nodes = [node("n2", switch="leaf1"), node("n3", switch="leaf1"), node("n8"), node("n4", switch="leaf2")]
+    plan = add(planner(topology=SWITCHES), *nodes)
+    attached = SWITCHES.replace("nodes=n1", "nodes=n1,n2,n3").replace("n[7-9]", "n[7-9],n4")
+    assert after(plan, TOPOLOGY) == attached
+    again = planner(nodes=after(plan, NODES), topology=attached)
+    assert add(again, *nodes).changes == {}
+    assert after(again.remove(["n2", "n4"]), TOPOLOGY) == SWITCHES.replace("nodes=n1", "nodes=n1,n3")
+    assert after(again.remove(["n2", "n3", "n4", "n8"]), TOPOLOGY) == SWITCHES
+
+
+@pytest.mark.parametrize("switch", ["", "leaf3", "top"])
+def test_a_new_node_without_a_switch_is_refused_with_those_that_there_are(switch: str) -> None:
+    with pytest.raises(TopologyError, match=r"node n2 does not stand in topology.conf.*leaf1, leaf2"):
+        add(planner(topology=SWITCHES), node("n2", switch=switch))
+
+
+def test_a_block_takes_a_node_as_well() -> None:
+    plan = add(planner(topology="BlockName=b1 Nodes=n1\nBlockSizes=2\n"), node("n2", switch="b1"))
+    assert after(plan, TOPOLOGY) == "BlockName=b1 Nodes=n1,n2\nBlockSizes=2\n"
+
+
+DEFAULT = "NodeName=DEFAULT CPUs=64 Boards=2 TmpDisk=9 Weight=7 RealMemory=5\nnodename=default threadspercore=2\n"
+
+
+def test_what_default_lines_say_of_hardware_is_stated_and_policies_hold() -> None:
+    plan = add(planner(DEFAULT + BASE), node("n2", CPUs=4, RealMemory=9))
+    line = "NodeName=n2 CPUs=4 RealMemory=9 Boards=1 TmpDisk=0 ThreadsPerCore=1 State=UNKNOWN\n"
+    assert line in after(plan, NODES)
+    assert add(planner(DEFAULT + BASE, nodes=after(plan, NODES)), node("n2", CPUs=4, RealMemory=9)).changes == {}
+
+
+def test_a_default_that_nothing_can_be_stated_against_refuses_the_node() -> None:
+    default = "NodeName=DEFAULT Gres=gpu:4\n"
+    with pytest.raises(RefusedError, match=r"would get Gres=gpu:4 from a line NodeName=DEFAULT"):
+        add(planner(default + BASE), node("n2", CPUs=4))
+    assert "Gres=gpu:1" in after(add(planner(default + BASE), node("n2", Gres="gpu:1")), NODES)

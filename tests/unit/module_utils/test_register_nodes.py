@@ -54,6 +54,22 @@ def test_a_second_run_touches_nothing(slurm: FakeSlurmctld) -> None:
     assert (slurm.files(), slurm.loads) == (files, loads)
 
 
+def test_slurmctld_resolves_the_addresses_of_machines_that_are_new_or_silent_again(slurm: FakeSlurmctld) -> None:
+    slurm.version = "24.11.5"
+    assert slurm.register("n2", "n3", renew_addresses=["n2"])["renewed"] == []
+    slurm.nodes["n3"]["State"] = "IDLE+NOT_RESPONDING"
+    checked = slurm.register("n2", "n3", renew_addresses=["n2", "n9"], check_mode=True)
+    assert (checked["renewed"], slurm.loads) == (["n2", "n3"], 1)
+    result = slurm.register("n2", "n3", renew_addresses=["n2", "n9"])
+    assert (result["changed"], result["action"], result["renewed"]) == (True, "none", ["n2", "n3"])
+    assert slurm.loads == 2
+    slurm.conf.write_text(slurm.conf.read_text() + "# edited\n")
+    slurm.nodes["n3"]["State"] = "IDLE+NOT_RESPONDING"
+    result = slurm.register("n2", "n3")
+    assert (result["renewed"], slurm.loads) == ([], 2)
+    assert "was edited" in result["warnings"][0]
+
+
 def test_files_that_are_right_but_not_loaded_are_applied(slurm: FakeSlurmctld) -> None:
     slurm.version = "24.11.5"
     slurm.register("n2")

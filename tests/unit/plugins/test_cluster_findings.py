@@ -338,3 +338,20 @@ def test_what_is_wrong_with_the_controller_is_found(
 ) -> None:
     problems = found(controller=controller, known=known)
     assert problems[f"ctl1 {check}"]["fix"] == fix
+
+
+def test_a_slurm_conf_that_a_configless_node_has_besides_is_found() -> None:
+    own = {**machine()["files"], "/etc/slurm/slurm.conf": file("old", "0644", "root")}
+    problems = found(machine(files=own))
+    assert problems["n07 slurm.conf of its own"]["fix"] == ["stray-conf"]
+    assert problems["n07 slurm.conf of its own"]["stray"] == "/etc/slurm/slurm.conf"
+    same = {**own, "/etc/slurm/slurm.conf": file("c1", "0644", "root")}
+    assert found(machine(files=same)) == {}
+
+
+def test_the_unit_of_the_controller_may_be_called_otherwise() -> None:
+    running = {**SERVICE, "unit": "hpc-controller"}
+    services = {"munge": SERVICE, "slurmctld": {"load": "not-found"}}
+    assert found(controller=machine(services=services), known=cluster(daemon=running)) == {}
+    down = {**running, "active": "inactive"}
+    assert found(controller=machine(services=services), known=cluster(daemon=down))["ctl1 service slurmctld"]["fix"]

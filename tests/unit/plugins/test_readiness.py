@@ -229,6 +229,8 @@ def test_who_has_the_numbers_of_an_account_that_is_to_be_made_is_told(
     assert {entry["code"]: entry["found"] for entry in entries if not entry["ok"]} == found
 
 
+KEY_UNKNOWN = "Failed to connect: No ED25519 host key is known for 10.0.0.7.\r\nHost key verification failed."
+KEY_CHANGED = "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\r\nHost key verification failed."
 ANSWER = "uid=1000\r\nsudo=/usr/bin/sudo\r\npython=3.9.18\r\n"
 
 
@@ -236,6 +238,14 @@ ANSWER = "uid=1000\r\nsudo=/usr/bin/sudo\r\npython=3.9.18\r\n"
     ("result", "answer", "become", "code", "reason"),
     [
         ({"unreachable": True, "msg": "Connection refused"}, "", False, "host-unreachable", "n7 can't be reached"),
+        (
+            {"unreachable": True, "msg": KEY_UNKNOWN},
+            "",
+            False,
+            "host-key-unknown",
+            "does not know its key. It shows SHA",
+        ),
+        ({"unreachable": True, "msg": KEY_CHANGED}, "", False, "host-key-unknown", "knows another key of it"),
         ({"rc": 1}, ANSWER.replace("3.9.18", "3.6.8"), True, "python-too-old", "Python 3.6 is too old"),
         ({"rc": 1}, "uid=0\nsudo=\npython=3.6.8\n", False, "python-too-old", "Python 3.6 is too old"),
         ({"rc": 1}, "uid=0\nsudo=\npython=\n", False, "python-missing", "Python is missing on n7"),
@@ -249,8 +259,11 @@ ANSWER = "uid=1000\r\nsudo=/usr/bin/sudo\r\npython=3.9.18\r\n"
 def test_why_the_first_module_did_not_run_is_told(
     result: dict[str, Any], answer: str, *, become: bool, code: str, reason: str
 ) -> None:
-    failure = contact_failure(result, "n7", answer, become=become)
+    failure = contact_failure(
+        result, "n7", answer, become=become, address="10.0.0.7", fingerprints=lambda: ["SHA256:x (ED25519)"]
+    )
     assert failure["code"] == code
+    assert ("10.0.0.7 >> ~/.ssh/known_hosts" in failure["remedy"]) == (code == "host-key-unknown")
     assert reason in failure["reason"]
 
 
@@ -292,3 +305,12 @@ def test_what_concerns_all_machines_makes_none_of_them_ready() -> None:
     common = [{"check": "controller", "ok": False, "needed": "an answer", "found": "none", **failure}]
     report = readiness_report(["n07"], hostvars, common)
     assert {key: report["nodes"]["n07"][key] for key in failure} == failure
+
+
+def test_a_program_that_slurm_conf_names_for_nodes_must_be_there() -> None:
+    known = {**CLUSTER, "node_programs": {"Prolog[0]": "/opt/site/prolog", "TaskProlog": "/opt/site/task"}}
+    node = {**machine(), "files": {"/opt/site/prolog": {"exists": False}, "/opt/site/task": {"exists": True}}}
+    wrong = [entry for entry in readiness(node, known) if not entry["ok"]]
+    assert [(entry["code"], entry["check"]) for entry in wrong] == [("node-program-missing", "Prolog[0]")]
+    assert "/opt/site/prolog" in wrong[0]["reason"]
+    assert all(entry["ok"] for entry in readiness({**node, "state": "IDLE"}, known))

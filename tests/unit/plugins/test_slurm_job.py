@@ -265,3 +265,29 @@ def test_node_without_partition_fails_alone(verify: Runner, slurm: FakeSlurmctld
     assert result["failed_nodes"] == ["n1"]
     assert "in no partition that is UP" in result["jobs"]["n1"]["message"]
     assert result["jobs"]["n1"]["failure"]["code"] == "partition-unavailable"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("", ""),
+        ("allocation failure: Requested node configuration is not available", ""),
+        ("allocation failure: Invalid account or account/partition combination specified", "Invalid account or"),
+        ("allocation failure: User's group not permitted to use this partition", "not permitted"),
+    ],
+)
+def test_rules_are_asked_for_without_a_job(verify: Runner, slurm: FakeSlurmctld, said: str, reason: str) -> None:
+    slurm.refuse_jobs = said
+    result = verify(nodes=[], test_only=True, account="ops", check=True)
+    assert slurm.called("sbatch")[0][1:] == [
+        "--test-only", "--chdir=/", "--account=ops", "--partition=main", "--time=2", "--wrap=true",
+    ]  # fmt: skip
+    assert bool(result.get("failed")) == bool(reason)
+    assert reason in (result["failure"]["reason"] if reason else "")
+    assert not slurm.jobs
+
+
+def test_root_is_asked_for_by_the_configuration(verify: Runner, slurm: FakeSlurmctld) -> None:
+    slurm.disable_root_jobs = True
+    assert "DisableRootJobs" in verify(nodes=[], test_only=True)["failure"]["reason"]
+    assert "failed" not in verify(nodes=[], test_only=True, user="ops")
