@@ -21,13 +21,12 @@ options:
   conf:
     description:
       - The cluster's slurm.conf.
-      - By default what slurmctld was started with, else V(/etc/slurm/slurm.conf), else
-        V(/etc/slurm-llnl/slurm.conf).
+      - By default what slurmctld was started with, by C(-f) or by C(SLURM_CONF), else C(etc/slurm.conf) beside its
+        program's directory, V(/etc/slurm/slurm.conf), or V(/etc/slurm-llnl/slurm.conf).
     type: path
   service:
-    description: The unit of slurmctld, without C(.service).
+    description: The unit of slurmctld, without C(.service). By default that of the slurmctld that runs, else slurmctld.
     type: str
-    default: slurmctld
   munge_key:
     description: The key whose fingerprint is returned.
     type: path
@@ -124,6 +123,11 @@ cluster:
     conf_file:
       description: The slurm.conf.
       type: str
+    environment:
+      description: >-
+        Variables with which Slurm's commands work on this host - PATH and, where slurm.conf was found, SLURM_CONF.
+      type: dict
+      sample: {"PATH": "/opt/slurm/bin:/usr/bin:/bin", "SLURM_CONF": "/opt/slurm/etc/slurm.conf"}
     conf_dir:
       description: Its directory, with links followed.
       type: str
@@ -144,6 +148,12 @@ cluster:
     config:
       description: Settings that other steps decide on, with the names of C(scontrol show config).
       type: dict
+    node_programs:
+      description: >-
+        Programs and plugins that nodes must have where the configuration says, by what names them - Prolog, Epilog,
+        TaskProlog, TaskEpilog, HealthCheckProgram and what plugstack.conf requires.
+      type: dict
+      sample: {"TaskProlog": "/opt/site/task_prolog"}
     nodes:
       description:
         - The nodes by name. C(defined_in) is the file and line of the node, empty for a dynamic node; C(managed) tells
@@ -190,6 +200,7 @@ cluster:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import MUNGE_KEY, describe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.credentials import decode
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.remains import remove_remains
@@ -200,7 +211,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "conf": {"type": "path"},
-            "service": {"type": "str", "default": "slurmctld"},
+            "service": {"type": "str"},
             "munge_key": {"type": "path", "default": MUNGE_KEY, "no_log": False},
             "credentials": {"type": "dict", "no_log": True},
             "control_time": {"type": "float"},
@@ -217,7 +228,8 @@ def main() -> None:
     if options["resolve"] is not None or options["connect"] is not None:
         module.exit_json(changed=False, network=NetworkProbe(options["resolve"], options["connect"]).result())
     removed = [] if module.check_mode else remove_remains()
-    cluster = describe(options["conf"], options["service"], options["munge_key"], options["timeout"])
+    installation = use_installation(options["conf"], options["service"])
+    cluster = describe(installation, options["munge_key"], options["timeout"])
     module.exit_json(changed=False, removed=removed, cluster=dict(cluster, control_time=options["control_time"]))
 
 

@@ -17,9 +17,8 @@ author:
   - The slurmscale authors
 options:
   conf:
-    description: The controller's slurm.conf.
+    description: The controller's slurm.conf. By default the one that slurmctld was started with.
     type: path
-    default: /etc/slurm/slurm.conf
   timeout:
     description: Seconds to wait for each answer of slurmctld.
     type: int
@@ -69,6 +68,7 @@ edited:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.shared_conf_files import collect
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
@@ -78,12 +78,12 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "conf": {"type": "path", "default": "/etc/slurm/slurm.conf"},
+            "conf": {"type": "path"},
             "timeout": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
     )
-    conf, timeout = module.params["conf"], module.params["timeout"]
+    conf, timeout = use_installation(module.params["conf"]).conf, module.params["timeout"]
     try:
         files = collect(conf)
         nodes = sorted(commands.show_nodes(timeout, conf))

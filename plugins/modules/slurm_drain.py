@@ -80,7 +80,8 @@ options:
     type: float
     default: 2
   conf:
-    description: A slurm.conf in place of Slurm's default one.
+    description: >-
+      The cluster's slurm.conf. By default the one that the slurmctld of this host was started with, else Slurm's own.
     type: path
 attributes:
   check_mode:
@@ -170,6 +171,7 @@ failed_nodes:
 from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.state_waiter import (
     Decide,
     Evict,
@@ -261,6 +263,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
+    wanted["conf"] = use_installation(wanted["conf"]).stated_conf
     for option in ("nodes", "dead", "resume_down"):
         # Ansible makes a text of a truth value, which would name a node that does not exist.
         if {"True", "False"} & set(wanted[option]):

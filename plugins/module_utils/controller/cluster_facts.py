@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import grp
 import hashlib
 import ipaddress
@@ -13,7 +14,7 @@ import re
 import socket
 import stat
 import time
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import NODE_FILE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import (
@@ -28,10 +29,12 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file imp
     Statement,
     nodes_of,
     partitions_of,
+    read_text,
 )
 
-#: Where slurm.conf is looked for; Debian before 11 and Ubuntu before 22.04 use the second.
-CONF_FILES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf")
+if TYPE_CHECKING:
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import Installation
+
 MUNGE_KEY = "/etc/munge/munge.key"
 #: Settings that other steps decide on. Those of the database's password are left out on purpose.
 CONFIG_KEYS = (
@@ -39,19 +42,20 @@ CONFIG_KEYS = (
     "JobAcctGatherType", "LaunchParameters", "MaxNodeCount", "MpiDefault", "MessageTimeout", "PluginDir",
     "PlugStackConfig", "PrologFlags", "ProctrackType", "ReturnToService", "SchedulerType", "SelectType",
     "SelectTypeParameters", "SlurmUser", "SlurmctldParameters", "SlurmctldPort", "SlurmctldTimeout",
-    "SlurmdParameters", "SlurmdPidFile", "SlurmdPort", "SlurmdSpoolDir", "SlurmdTimeout", "SlurmdUser",
+    "SlurmdLogFile", "SlurmdParameters", "SlurmdPidFile", "SlurmdPort", "SlurmdSpoolDir", "SlurmdTimeout", "SlurmdUser",
     "SrunPortRange", "StateSaveLocation", "SwitchType", "TaskPlugin", "TopologyPlugin", "TreeWidth",
     "UnkillableStepTimeout",
 )  # fmt: skip
+_PROGRAM = re.compile(r"^(Prolog|Epilog|TaskProlog|TaskEpilog|HealthCheckProgram)(\[\d+\])?$")
 _CONF_NAME = re.compile(r"^[\w.-]+\.(conf|yaml)$")
 # These hold passwords, and nodes never need them.
 _PRIVATE = frozenset(("slurmdbd.conf",))
 
 
-def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) -> Dict[str, Any]:
+def describe(installation: Installation, munge_key: str, timeout: float) -> Dict[str, Any]:
     """Return the description of the cluster whose controller this host is; nothing is changed."""
-    daemon = describe_daemon(service)
-    conf = conf or _conf_of(daemon["args"]) or next(filter(os.path.exists, CONF_FILES), CONF_FILES[0])
+    daemon = describe_daemon(installation.service)
+    conf = installation.conf
     asked = _ask(conf, timeout)
     defined = _defined(conf) if asked["nodes"] else {}
     for name, node in asked["nodes"].items():
@@ -69,12 +73,14 @@ def describe(conf: Optional[str], service: str, munge_key: str, timeout: float) 
         "name": settings.get("ClusterName", ""),
         "cluster_name": settings.get("ClusterName", ""),
         "conf_file": conf,
+        "environment": installation.environment,
         "conf_dir": os.path.dirname(os.path.realpath(conf)),
         "configless": "enable_configless" in settings.get("SlurmctldParameters", "").lower(),
         "port": _port(settings, "SlurmctldPort", 6817),
         "slurmd_port": _port(settings, "SlurmdPort", 6818),
         "controllers": _with_addresses(asked["controllers"], asked["hosts"]),
         "config": {key: settings[key] for key in CONFIG_KEYS if key in settings},
+        "node_programs": {**_programs(settings), **_plugins(os.path.dirname(conf), settings)},
         "nodes": asked["nodes"],
         "partitions": asked["partitions"],
         "reservations": asked["reservations"],
@@ -124,7 +130,7 @@ def _reservations(timeout: float, conf: str) -> Dict[str, Dict[str, Any]]:
 def _defined(conf: str) -> Dict[str, Statement]:
     """Return the line that defines each node; none for dynamic nodes."""
     try:
-        lines = nodes_of(SlurmConfig.load(conf), hostlist.expand)
+        lines = nodes_of(SlurmConfig.load(conf), lambda text: hostlist.expand(text, conf))
     except (SlurmConfigError, commands.SlurmCommandError, OSError):
         return {}
     return {name: line.statement for name, line in lines.items()}
@@ -182,11 +188,30 @@ def _failure(conf: str, daemon: Dict[str, Any], asked: Dict[str, Any]) -> Option
     )
 
 
-def _conf_of(args: List[str]) -> Optional[str]:
-    """Return the file that slurmctld was started with by -f."""
-    if "-f" in args[1:-1]:
-        return args[args.index("-f") + 1]
-    return None
+def _programs(settings: Dict[str, str]) -> Dict[str, str]:
+    """Return the programs that slurmd runs on nodes, by the parameter that names them; of a pattern its directory."""
+    named = {key: value for key, value in settings.items() if _PROGRAM.match(key) and value.startswith("/")}
+    return {key: os.path.dirname(path) if set("*?[") & set(path) else path for key, path in named.items()}
+
+
+def _plugins(directory: str, settings: Dict[str, str]) -> Dict[str, str]:
+    """Return the plugins that plugstack.conf calls required, without which jobs fail, with their path."""
+    found: Dict[str, str] = {}
+    waiting = [settings.get("PlugStackConfig") or os.path.join(directory, "plugstack.conf")]
+    seen = set(waiting)
+    while waiting:
+        try:
+            lines = read_text(waiting.pop()).splitlines()
+        except OSError:
+            continue
+        for kind, path in re.findall(r"(?m)^\s*(required|include)\s+(/\S+)", "\n".join(lines)):
+            if kind == "required":
+                found[f"plugin {os.path.basename(path)}"] = path
+            else:
+                more = sorted(set(glob.glob(path)) - seen)
+                waiting += more
+                seen |= set(more)
+    return found
 
 
 def _port(settings: Dict[str, str], key: str, default: int) -> int:

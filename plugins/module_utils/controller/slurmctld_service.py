@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
@@ -51,7 +51,7 @@ def find_process(name: str) -> int:
     found = [
         (process_start(pid) or 0, pid)
         for pid in pids
-        if _first_line(f"/proc/{pid}/comm") == name and _namespace(pid) == _namespace("self")
+        if _text(f"/proc/{pid}/comm").strip() == name and _namespace(pid) == _namespace("self")
     ]
     return min(found)[1] if found else 0
 
@@ -64,28 +64,56 @@ def _namespace(pid: Any) -> str:
         return ""
 
 
+def unit_of(pid: int) -> str:
+    """Name the unit whose main process this is, without `.service`; empty when there is none."""
+    found = re.findall(r"([^/\s]+)\.service(?=/|\s|$)", _text(f"/proc/{pid}/cgroup"))
+    name = found[-1] if found else ""
+    # A process that was started by hand in a container may stand below a unit of its host.
+    return name if name and unit_properties(name).get("MainPID") == str(pid) else ""
+
+
+def process_variable(pid: int, name: str) -> str:
+    """Return a variable of the environment in which a process was started; empty when it has none."""
+    variables = (one.partition("=") for one in _text(f"/proc/{pid}/environ").split("\0"))
+    return next((value for key, _separator, value in variables if key == name), "")
+
+
+def process_program(pid: int) -> str:
+    """Return the path of the program of a process; empty when it can't be told."""
+    try:
+        # An upgrade has replaced it.
+        return re.sub(r" \(deleted\)$", "", os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return ""
+
+
 def process_args(pid: int) -> List[str]:
     """Return the command line of a process; empty when there is none."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return stream.read().decode("utf-8", "replace").rstrip("\0").split("\0") if pid else []
-    except OSError:
-        return []
+    text = _text(f"/proc/{pid}/cmdline") if pid else ""
+    return text.rstrip("\0").split("\0") if text else []
 
 
 def start_mode(argv: Sequence[str]) -> Tuple[bool, bool]:
-    """Tell (-D given, --systemd given) from a command line of slurmctld, with options bundled as in -Dsvv."""
-    foreground = False
-    skip = False
-    for arg in argv[1:]:
-        if skip or arg.startswith("--") or not arg.startswith("-"):
-            skip = False
+    """Tell (-D given, --systemd given) from a command line of slurmctld."""
+    return any(letter == "D" for letter, _value in _options(argv)), "--systemd" in argv
+
+
+def option_value(argv: Sequence[str], wanted: str) -> str:
+    """Return the value of an option with one letter in a command line of slurmctld; the last one wins."""
+    return ([value for letter, value in _options(argv) if letter == wanted] or [""])[-1]
+
+
+def _options(argv: Sequence[str]) -> Iterator[Tuple[str, str]]:
+    """Yield the options with one letter and their values, also of those that are bundled as in -Dsvv."""
+    rest = iter(argv[1:])
+    for arg in rest:
+        if arg.startswith("--") or not arg.startswith("-"):
             continue
-        valued = re.search(f"[{_VALUED}]", arg)
-        flags = arg[1 : valued.start()] if valued else arg[1:]
-        foreground = foreground or "D" in flags
-        skip = bool(valued and valued.end() == len(arg))
-    return foreground, "--systemd" in argv
+        for index, letter in enumerate(arg[1:], 2):
+            if letter in _VALUED:
+                yield letter, arg[index:] or next(rest, "")
+                break
+            yield letter, ""
 
 
 def process_start(pid: int) -> Optional[float]:
@@ -110,9 +138,9 @@ def journal_lines(service: str, lines: int = 12, since: Optional[float] = None) 
     return result.stdout.strip() if result.rc == 0 else ""
 
 
-def _first_line(path: str) -> str:
+def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.readline().strip()
+        with open(path, "rb") as stream:
+            return stream.read().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import describe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import Installation
 
 Host = tuple[pathlib.Path, Callable[[str, str], None]]
 DATA = pathlib.Path(__file__).parents[1] / "data"
@@ -55,7 +56,8 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Host:
 
 
 def describe_host(tmp_path: pathlib.Path) -> dict:
-    return describe(str(tmp_path / "etc/slurm.conf"), "slurmctld", str(tmp_path / "munge.key"), 5)
+    installation = Installation("slurmctld", str(tmp_path / "etc/slurm.conf"), "")
+    return describe(installation, str(tmp_path / "munge.key"), 5)
 
 
 @pytest.mark.parametrize("generation", ["22.05", "24.11"])
@@ -171,3 +173,27 @@ def test_the_controller_itself_is_known_by_all_its_addresses(host: Host, monkeyp
     assert describe_host(tmp_path)["controllers"] == [
         {"host": "ctl", "mode": "primary", "up": True, "addresses": ["10.1.2.3", "10.9.2.3"]}
     ]
+
+
+def test_the_programs_that_nodes_must_have_are_told(host: Host) -> None:
+    tmp_path, program = host
+    (tmp_path / "etc/plugstack.conf").write_text(
+        "# all\nrequired /opt/spank/a.so x=1\noptional /opt/b.so\nrequired c.so\n"
+        f"include {tmp_path}/etc/more.d/*.conf\n"
+    )
+    (tmp_path / "etc/more.d").mkdir()
+    (tmp_path / "etc/more.d/d.conf").write_text("  required  /opt/spank/d.so\n")
+    program(
+        "scontrol",
+        """case "$*" in
+        ping) echo "Slurmctld(primary) at c1 is UP";;
+        "show config") printf '%s\\n' 'SlurmUser = root(0)' 'Prolog[0] = /etc/site/prolog.d/*' 'Epilog = rel' \\
+            'TaskProlog = /opt/task';;
+        esac""",
+    )
+    assert describe_host(tmp_path)["node_programs"] == {
+        "Prolog[0]": "/etc/site/prolog.d",
+        "TaskProlog": "/opt/task",
+        "plugin a.so": "/opt/spank/a.so",
+        "plugin d.so": "/opt/spank/d.so",
+    }

@@ -31,3 +31,10 @@ def test_the_process_of_this_test_is_known_by_its_start_and_args() -> None:
     assert slurmctld_service.process_args(os.getpid()) == command_line.rstrip("\0").split("\0")
     assert slurmctld_service.process_start(0) is None
     assert slurmctld_service.process_args(0) == []
+
+
+def test_the_value_of_an_option_is_found_however_it_is_written() -> None:
+    for line in ("-D -f /a/b.conf", "-Df /a/b.conf", "-f/a/b.conf", "-Dvf/a/b.conf", "-f /old -f /a/b.conf -L f"):
+        assert slurmctld_service.option_value(["slurmctld", *line.split()], "f") == "/a/b.conf"
+    for line in ("", "-D", "-L f", "--f x"):
+        assert slurmctld_service.option_value(["slurmctld", *line.split()], "f") == ""

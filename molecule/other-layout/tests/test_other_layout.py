@@ -1,0 +1,94 @@
+"""Every playbook works with slurm.conf, programs and unit of the slurmctld that runs, and with its user on nodes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from testing import SLURM, lab_host, unwrap
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from testinfra.host import Host
+
+    Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+NODES = ("rocky1", "ubuntu1")
+SLURM_AT = "SLURM_CONF=/opt/slurm/etc/slurm.conf /opt/slurm/bin/"
+
+
+def states(ctl1: Host) -> dict[str, str]:
+    """Return the state of each node."""
+    lines = ctl1.check_output(SLURM_AT + "sinfo --noheader --Node --format '%%N %%T'").splitlines()
+    return dict(line.split() for line in lines)
+
+
+@pytest.fixture(autouse=True)
+def nothing_at_the_usual_places(ctl1: Host) -> None:
+    assert not ctl1.file("/etc/slurm").exists
+    assert not ctl1.exists("scontrol")
+
+
+def test_nodes_joined(ctl1: Host) -> None:
+    assert states(ctl1) == {"rocky1": "idle", "ubuntu1": "idle"}
+    assert "Include slurmscale-nodes.conf" in ctl1.file("/opt/slurm/etc/slurm.conf").content_string
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_node_has_the_user_of_the_controller_and_logs_where_it_is_stated(node: str) -> None:
+    host = lab_host(node)
+    assert host.check_output("id --user hpc; getent group hpc-services | cut -d: -f3").split() == ["4711", "4712"]
+    assert "slurmd started" in host.file(f"/var/log/hpc/slurmd-{node}.log").content_string
+    assert host.file(f"/var/spool/hpc/{node}/cred_state").exists
+
+
+def test_verify_runs_a_job_on_each_node(playbook: Playbook) -> None:
+    done = playbook("verify_nodes")
+    assert done.returncode == 0, done.stdout
+    assert unwrap(done.stdout).count("COMPLETED") >= len(NODES)
+
+
+def test_repair_finds_nothing_wrong(playbook: Playbook) -> None:
+    done = playbook("repair_cluster", "-e", "action=check")
+    assert done.returncode == 0, done.stdout
+
+
+def test_repair_tests_each_partition_with_a_job(playbook: Playbook) -> None:
+    done = playbook("repair_cluster", "-e", "action=test")
+    assert done.returncode == 0, done.stdout
+    assert re.search(rf"rocky1, \d+ CPUs, root, slurm\S* {SLURM}", done.stdout)
+
+
+def test_repair_starts_the_unit_of_the_controller(ctl1: Host, playbook: Playbook) -> None:
+    ctl1.check_output("systemctl stop hpc-controller")
+    done = playbook("repair_cluster", "-e", "action=fix")
+    assert done.returncode == 0, done.stdout
+    assert ctl1.service("hpc-controller").is_running
+
+
+def test_upgrade_drains_resumes_and_verifies(ctl1: Host, playbook: Playbook) -> None:
+    # As a run leaves it that was interrupted.
+    ctl1.check_output(SLURM_AT + "scontrol update NodeName=ubuntu1 State=DRAIN Reason='slurmscale: upgrade'")
+    version = lab_host("ubuntu1").check_output("dpkg-query -W -f '${Version}' slurmd")
+    done = playbook("upgrade_nodes", "-e", "nodes=ubuntu1", "-e", f"slurm_version={version}")
+    assert done.returncode == 0, done.stdout
+    assert states(ctl1)["ubuntu1"] == "idle"
+
+
+def test_the_key_is_rotated(ctl1: Host, playbook: Playbook) -> None:
+    key = ctl1.check_output("sha256sum /etc/munge/munge.key")
+    done = playbook("rotate_munge_key")
+    assert done.returncode == 0, done.stdout
+    assert ctl1.check_output("sha256sum /etc/munge/munge.key") != key
+
+
+def test_scale_down_removes_a_node(ctl1: Host, playbook: Playbook) -> None:
+    done = playbook("scale_down", "-e", "nodes=ubuntu1", "-e", "confirm=true", "-e", "uninstall=true")
+    assert done.returncode == 0, done.stdout
+    assert states(ctl1) == {"rocky1": "idle"}
+    assert not lab_host("ubuntu1").file("/var/log/hpc").exists
+    assert not lab_host("ubuntu1").file("/var/spool/hpc").exists
+    assert not lab_host("ubuntu1").user("hpc").exists
