@@ -15,7 +15,7 @@ from slurmscale.cli import apphub_check as apphub
 from slurmscale.cli import options as common
 from slurmscale.cli import run_commands as work
 from slurmscale.cli.live_display import RunView
-from slurmscale.errors import RefusedError
+from slurmscale.errors import RefusedError, ResultNotRecordedError
 from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.models import Counts, Failure, NodeSpec, Notice, TaskChange
 from slurmscale.runner.fake import FakeJob
@@ -69,6 +69,16 @@ def test_all_nodes_done_is_0(command):
     assert done.exit_code == 0, done.output
     assert "a completed" in done.output
     assert "2 of 2 nodes done" in done.output
+
+
+def test_a_result_that_nothing_took_is_3(command, monkeypatch):
+    def lost(*_, **__):
+        raise ResultNotRecordedError("Run r1 has ended, and its result is not known.", "Run it again.")
+
+    monkeypatch.setattr(work, "follow", lost)
+    done = command.up("a,b", "--json")
+    assert done.exit_code == 3
+    assert "its result is not known" in done.stderr
 
 
 def test_a_failed_node_is_1_and_its_reason_and_the_next_steps_are_shown(command):
