@@ -123,7 +123,7 @@ class Code(str, enum.Enum):
     CONFIGURATION_DIFFERS = "configuration-differs", "Configuration files of a node are not the controller's."
     CONFIGURATION_EDITED = "configuration-edited", "slurm.conf was edited after slurmctld read it."
     SLURM_UPDATE_REFUSED = "slurm-update-refused", "slurmctld did not change the state of a node as asked."
-    JOB_NOT_SUBMITTED = "job-not-submitted", "slurmctld did not accept the job that verifies a node."
+    JOB_NOT_SUBMITTED = "job-not-submitted", "slurmctld did not accept a job."
     JOB_FAILED = "job-failed", "The job that verifies a node failed."
     JOB_TIMED_OUT = "job-timed-out", "The job that verifies a node did not end in time and was cancelled."
     JOB_LOST = "job-lost", "Nobody knows how the job that verifies a node ended."
@@ -131,6 +131,12 @@ class Code(str, enum.Enum):
     STEP_LEFT_OVER = "step-left-over", "A slurmstepd of a job that the controller does not know runs on the node."
     CLUSTER_FAULTY = "cluster-faulty", "A check or repair of the cluster found, or left, something that is wrong."
     PARTITION_WITHOUT_JOBS = "partition-without-jobs", "A partition did not run its test job."
+
+    # Jobs of users.
+    JOB_USER_UNSUITABLE = "job-user-unsuitable", "No user is configured for jobs, or one who has more rights than that."
+    JOB_SCRIPT_REFUSED = "job-script-refused", "A job script has an option that is not allowed in it."
+    JOB_NOT_CANCELLED = "job-not-cancelled", "slurmctld did not cancel a job."
+    JOB_OUTPUT_MISSING = "job-output-missing", "The output of a job is not where it should be, or cannot be read."
 
     # The controller's configuration, while nodes are registered or removed.
     CONTROLLER_BUSY = "controller-busy", "Another run changes the configuration of this controller."

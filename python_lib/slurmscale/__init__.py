@@ -19,7 +19,20 @@ from slurmscale.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from slurmscale.models import Cluster, Credentials, Failure, LogLine, NodeSpec, Notice, Run, RunOptions, Task
+from slurmscale.models import (
+    Cluster,
+    Credentials,
+    Failure,
+    JobOutput,
+    JobSpec,
+    LogLine,
+    NodeSpec,
+    Notice,
+    Run,
+    RunOptions,
+    SlurmJob,
+    Task,
+)
 from slurmscale.operations import Operation
 from slurmscale.report import ScalingStatus
 from slurmscale.runs.handle import RunHandle
@@ -33,6 +46,8 @@ __all__ = [
     "ClusterError",
     "Credentials",
     "Failure",
+    "JobOutput",
+    "JobSpec",
     "LogLine",
     "NodeSpec",
     "NodesError",
@@ -51,6 +66,7 @@ __all__ = [
     "RunnerError",
     "Scaling",
     "ScalingStatus",
+    "SlurmJob",
     "SlurmscaleError",
     "StoreError",
     "StoreUnavailableError",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, TypeAdapter, WithJsonSchema
 
-from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, Task, TaskChange, when
+from slurmscale.models import Cluster, Failure, JobOutput, LogLine, Notice, Run, SlurmJob, Task, TaskChange, when
 from slurmscale.report import ScalingStatus, overall_progress
 
 if TYPE_CHECKING:
@@ -234,6 +234,61 @@ class EventDocument(Document):
         )  # fmt: skip
 
 
+class JobDocument(Document):
+    """A job on a cluster, as Slurm described it last."""
+
+    id: str
+    """Ours; CLUSTER:JOBID for a job that was not submitted from here."""
+    cluster: str
+    job_id: str
+    """Slurm's."""
+    name: str
+    user: str
+    partition: str
+    state: str
+    """As Slurm says it, such as PENDING or COMPLETED."""
+    reason: str
+    exit_code: str
+    """code:signal."""
+    nodes: str
+    batch_host: str
+    output: str
+    """Path of its output, on that node."""
+    ended: bool
+    """Whether nothing more is to be learned of it."""
+    lost: bool
+    """It left the queue, and no accounting tells how it ended: the state is the last one seen."""
+    note: str
+    """The same as a sentence."""
+    submitted_at: Moment | None
+    seen_at: Moment | None
+    """When Slurm described it last."""
+
+    @classmethod
+    def of(cls, job: SlurmJob) -> JobDocument:
+        """Make it of a record."""
+        plain = {name: getattr(job, name) for name in cls.model_fields}
+        return cls(**plain | {name: when(plain[name] or None) for name in ("submitted_at", "seen_at")})
+
+
+class JobOutputDocument(Document):
+    """The end of what a job wrote."""
+
+    job: JobDocument
+    host: str
+    """Where the file was read."""
+    path: str
+    text: str
+    size: int
+    """Size of the file in bytes; more than the text has when only its end was read."""
+
+    @classmethod
+    def of(cls, output: JobOutput) -> JobOutputDocument:
+        """Make it of what was read."""
+        plain = {name: getattr(output, name) for name in ("host", "path", "text", "size")}
+        return cls(**plain, job=JobDocument.of(output.job))
+
+
 class CheckDocument(Document):
     """One check of `slurmscale doctor`."""
 
@@ -251,6 +306,9 @@ SCHEMAS: dict[str, Any] = {
     "doctor": list[CheckDocument],
     "error": Refusal,
     "event": EventDocument,
+    "job": JobDocument,
+    "job-output": JobOutputDocument,
+    "jobs": list[JobDocument],
     "log": list[LineDocument],
     "result": ResultDocument,
     "run": RunDocument,

@@ -331,6 +331,29 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job that is to be submitted; what is empty is left to Slurm, or to the lines `#SBATCH` of the script.
+
+    Attributes:
+        script: Text of its script, beginning with `#!`.
+        name: Its name.
+        partition: Where it runs.
+        nodes: Number of nodes, or from and to, such as 2-4.
+        time: Limit of its run time, such as 30 (minutes) or 1-12:00:00.
+        chdir: Directory in which it runs.
+        output: File for its output, on the node.
+    """
+
+    script: str = field(repr=False)
+    name: str = ""
+    partition: str = ""
+    nodes: str = ""
+    time: str = ""
+    chdir: str = ""
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SlurmJob:
     """A job on a cluster, as Slurm described it when it was asked last.
 
@@ -338,6 +361,7 @@ class SlurmJob:
         id: Ours; `CLUSTER:JOBID` for a job that was not submitted from here.
         cluster: Name of the cluster.
         job_id: Slurm's.
+        inventory: Path of the cluster's inventory, by which one without a name is found again.
         name: Name of the job.
         user: The user it belongs to, on the cluster.
         partition: Where it is or was.
@@ -356,6 +380,7 @@ class SlurmJob:
     id: str
     cluster: str
     job_id: str
+    inventory: str | None = None
     name: str = ""
     user: str = ""
     partition: str = ""
@@ -374,3 +399,31 @@ class SlurmJob:
     def ended(self) -> bool:
         """Whether nothing more is to be learned of it."""
         return self.lost or self.state in JOB_ENDED
+
+    @property
+    def note(self) -> str:
+        """What `state` does not say, as a sentence; empty when it says all."""
+        return (
+            "It left the queue, and no accounting tells how it ended; the state is the last one seen."
+            if self.lost
+            else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """What a job wrote.
+
+    Attributes:
+        job: The job.
+        host: Where the file was read.
+        path: The file.
+        text: Its end, as far as it was asked for.
+        size: Its size in bytes; more than the text has when only the end was read.
+    """
+
+    job: SlurmJob
+    host: str
+    path: str
+    text: str
+    size: int

@@ -49,6 +49,7 @@ class Result(StrEnum):
     REPAIR = "repair"
     APPHUB = "apphub"
     PLAN = "plan"
+    JOBS = "jobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Definition:
         whole: It succeeds on all hosts or on none.
         risk: What a cancel may leave behind, told before it begins.
         uncut: Names of two plays: from the first up to the second it can't be cancelled.
+        recorded: It is a run, with a record, tasks and logs; what is not is asked for by a module of its own.
     """
 
     playbook: str
@@ -117,6 +119,7 @@ class Definition:
     whole: bool = False
     risk: str = ""
     uncut: tuple[str, str] | None = None
+    recorded: bool = True
 
 
 class Operation(StrEnum):
@@ -134,6 +137,10 @@ class Operation(StrEnum):
     PUBLISH_APPHUB = "publish-apphub"
     CHECK_APPHUB = "check-apphub"
     SETUP_CONTROLLER = "setup-controller"
+    SUBMIT_JOB = "submit-job"
+    QUERY_JOBS = "query-jobs"
+    CANCEL_JOB = "cancel-job"
+    READ_JOB_OUTPUT = "read-job-output"
 
     @property
     def definition(self) -> Definition:
@@ -184,6 +191,26 @@ def _repair(action: str, summary: str, phases: tuple[str, ...], *, changes: bool
         options=(_REPAIR_TIMEOUT,),
         variables={"action": action},
         risk=risk,
+    )
+
+
+_JOB_IDS = r"\d{1,12}(,\d{1,12})*"
+
+
+def _job(action: str, summary: str, permission: str, options: tuple[Option, ...], *, changes: bool) -> Definition:
+    return Definition(
+        "run_jobs.yml",
+        summary,
+        Scope.CONTROLLER,
+        "slurm-job",
+        permission,
+        ("checking",),
+        changes=changes,
+        repeatable=not changes,
+        result=Result.JOBS,
+        options=options,
+        variables={"action": action},
+        recorded=False,
     )
 
 
@@ -331,6 +358,73 @@ DEFINITIONS: dict[Operation, Definition] = {
             Option("slurm_version", "Version to install.", str, _VERSION),
         ),
         risk=f"The controller is left half set up, and running it again goes on there. {_PACKAGES}",
+    ),
+    Operation.SUBMIT_JOB: _job(
+        "submit",
+        "Submit a job, as the ordinary user that job_user names.",
+        "slurm:jobs:submit",
+        (
+            Option("job_script", "Text of its script.", str, r"[^\x00]{1,1048576}", "--script"),
+            Option("job_name", "Its name.", str, r"[A-Za-z0-9_][\w.:+-]{0,127}", "--name"),
+            Option("job_partition", "Partition (default: Slurm's).", str, r"[\w.-]+(,[\w.-]+)*", "--partition"),
+            Option(
+                "job_nodes",
+                "Number of nodes, or from and to, e.g. 2-4 (default: Slurm's).",
+                str,
+                r"[1-9]\d{0,5}(-[1-9]\d{0,5})?",
+                "--nodes",
+            ),
+            Option(
+                "job_time",
+                "Limit of its run time, e.g. 30 (minutes) or 1-12:00:00 (default: the partition's).",
+                str,
+                r"\d{1,6}(:\d{1,2}){0,2}|\d{1,4}-\d{1,2}(:\d{1,2}){0,2}",
+                "--time",
+            ),
+            Option(
+                "job_chdir",
+                "Directory in which it runs (default: the user's home directory).",
+                str,
+                r"/[^\x00-\x1f]{0,4095}",
+                "--chdir",
+            ),
+            Option(
+                "job_output",
+                "File for its output, on the node (default: slurm-%j.out in that directory).",
+                str,
+                r"[^\x00-\x1f]{1,4096}",
+                "--output",
+            ),
+        ),
+        changes=True,
+    ),
+    Operation.QUERY_JOBS: _job(
+        "query",
+        "Tell how jobs stand; changes nothing.",
+        "slurm:jobs:read",
+        (
+            Option("job_ids", "Slurm's ids, separated by commas.", str, _JOB_IDS),
+            Option("job_since", "When the first of them was submitted, in seconds since 1970.", int, r"\d{1,12}"),
+        ),
+        changes=False,
+    ),
+    Operation.CANCEL_JOB: _job(
+        "cancel",
+        "Cancel a job.",
+        "slurm:jobs:cancel",
+        (Option("job_ids", "Slurm's id.", str, _JOB_IDS),),
+        changes=True,
+    ),
+    Operation.READ_JOB_OUTPUT: _job(
+        "read",
+        "Read the end of the output of a job; changes nothing.",
+        "slurm:jobs:read",
+        (
+            Option("job_path", "The file.", str, r"/[^\x00-\x1f]{0,4095}"),
+            Option("job_host", "The node on which its script ran.", str, r"[A-Za-z0-9._-]{1,255}"),
+            Option("job_limit", "Bytes to read at most.", int, r"[1-9]\d{0,8}"),
+        ),
+        changes=False,
     ),
 }
 

@@ -20,6 +20,8 @@ from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError
 from slurmscale.inventory import registry as clusters
 from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, RunOptions, Task
+from slurmscale.jobs import Jobs
+from slurmscale.models import Cluster, Failure, LogLine, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, overall_progress, scaling_status
@@ -64,6 +66,8 @@ class Scaling:
     ) -> None:
         self.settings = config or settings.load()
         self.store = Store(self.settings.url, self.settings.lease_seconds)
+        self.store = Store(self.settings.url)
+        self.jobs = Jobs(self.settings, self.store, self.find_cluster, make_job)
         self.broadcaster = Broadcaster()
         self._data_dir = self.settings.data_dir.expanduser().absolute()
         self._make_job = make_job
@@ -210,6 +214,10 @@ class Scaling:
         options: RunOptions | None,
         retry_of: str | None = None,
     ) -> Request:
+        if not operation.definition.recorded:
+            raise RefusedError(f"{operation.value} is no run.", "Use Scaling.jobs.")
+        options = options or RunOptions()
+        recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
         needed = bool(nodes) or operation.definition.scope is Scope.NODES
         specs = clusters.node_specs(nodes) if needed else {}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import parsers, versions
@@ -43,6 +43,7 @@ def run(
     timeout: float = 30,
     conf: Optional[str] = None,
     stdin: Optional[str] = None,
+    environment: Optional[Mapping[str, str]] = None,
 ) -> CommandResult:
     """Run a command without a shell and never longer than `timeout` seconds.
 
@@ -51,8 +52,10 @@ def run(
         timeout: Seconds after which it is killed and rc is 124.
         conf: A slurm.conf for Slurm's commands to use in place of their default.
         stdin: Text for its standard input.
+        environment: All of its environment but the path, where a job inherits it; this process's own when None.
     """
-    env = dict(os.environ, LC_ALL="C", SLURM_TIME_FORMAT="standard")
+    own = dict(os.environ, LC_ALL="C", SLURM_TIME_FORMAT="standard")
+    env = own if environment is None else {"PATH": own.get("PATH", "/usr/bin:/bin"), **environment}
     # Debian's root reaches sbin by default, an ssh session of other systems may not.
     env["PATH"] = env.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin"
     if conf:

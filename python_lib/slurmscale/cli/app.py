@@ -19,6 +19,7 @@ import slurmscale
 from slurmscale.cli import (
     cluster_commands,
     doctor,
+    job_commands,
     output,
     query_commands,
     record_command,
@@ -65,6 +66,7 @@ for module in (query_commands, record_command, doctor, service_commands):
     module.register(app)
 app.add_typer(apphub_app, name="apphub")
 app.add_typer(cluster_commands.app, name="cluster")
+app.add_typer(job_commands.app, name="job")
 
 
 def main() -> None:

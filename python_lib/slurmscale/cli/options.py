@@ -7,14 +7,15 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 import yaml
 
 from slurmscale.errors import RefusedError
 from slurmscale.inventory.names import check_host, check_variables, shown
-from slurmscale.models import Credentials, NodeSpec
+from slurmscale.models import Credentials, NodeSpec, RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _LARGEST_FILE = 10_000_000
 _EXTRA_VARS_REMEDY = "Write KEY=VALUE, a mapping in JSON, or @FILE with a mapping in YAML or JSON."
@@ -98,3 +99,26 @@ def _address(text: str) -> tuple[str, int | None]:
     if found is None or not found[1]:
         raise RefusedError(f"--host: {shown(text)} is no address.", _HOST_REMEDY)
     return found[1], int(found[2]) if found[2] else None
+
+
+def run_options(given: Mapping[str, Any]) -> RunOptions:
+    """Read the options that all commands have which run a playbook; asks for passwords."""
+    return RunOptions(
+        forks=given.get("forks"),
+        check=bool(given.get("check")),
+        timeout=given["timeout"],
+        extra_vars=extra_vars(given["extra_vars"]),
+        credentials=Credentials(
+            user=given["user"],
+            private_key_file=given["private_key"],
+            password=_ask("Login password", given["ask_pass"]),
+            become_password=_ask("Password of sudo", given["ask_become_pass"]),
+        ),
+        vault_password=_ask("Vault password", given["ask_vault_pass"]),
+        vault_password_file=given["vault_password_file"],
+        verbosity=given["verbose"],
+    )
+
+
+def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's value
+    return typer.prompt(what, hide_input=True, err=True) if wanted else None

@@ -13,6 +13,7 @@ import typer
 
 from slurmscale import settings
 from slurmscale.errors import SlurmscaleError
+from slurmscale.store.jobs import JobRecords
 from slurmscale.store.repository import Store
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
     with _store() as store:
         runs = store.runs(limit=_RECENT) if store else []
     return [(run.id, f"{run.operation.value} {run.status.value}") for run in runs if run.id.startswith(incomplete)]
+
+
+def complete_job(incomplete: str) -> list[tuple[str, str]]:
+    """Return the newest jobs that begin so, each with what it is."""
+    with _store() as store:
+        jobs = JobRecords(store).newest(_RECENT) if store else []
+    return [(job.id, f"{job.name} {job.state}") for job in jobs if job.id.startswith(incomplete)]
 
 
 def complete_nodes(incomplete: str) -> list[str]:
@@ -94,6 +102,14 @@ RunOption = Annotated[
 ]
 
 
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job: our id or its beginning, Slurm's, or CLUSTER:JOBID.", autocompletion=complete_job
+    ),
+]
+
+
 def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
     """Return a parameter as a function of typer would have it."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -123,13 +139,13 @@ NODES_OPTION = _option(
     autocompletion=complete_nodes,
 )  # fmt: skip
 RUN = parameter("run", RunArgument, inspect.Parameter.empty)
+JOB = parameter("job", JobArgument, inspect.Parameter.empty)
 TARGET = (parameter("cluster", ClusterOption), parameter("inventory", InventoryOption))
 HOST = _option("host", list[str] | None, "--host", help="NODE=ADDRESS[:PORT] of a node that is in no inventory;"
                " repeatable.")  # fmt: skip
 CHECK = _switch("check", "--check", "-C", help="Only show what would be changed.")
-WORK = (
+LOGIN = (
     parameter("extra_vars", ExtraVarsOption),
-    _option("forks", int | None, "--forks", "-f", min=1, max=10_000, help="Nodes worked on at the same time."),
     _option("user", str | None, "--user", "-u", help="Login name where nothing else names one."),
     _option("private_key", str | None, "--private-key", help="Private key file where nothing else names one."),
     _switch("ask_pass", "--ask-pass", "-k", help="Ask for the login password."),
@@ -138,8 +154,13 @@ WORK = (
     _option("vault_password_file", str | None, "--vault-password-file", help="File or program that gives it."),
     _option("timeout", float | None, "--timeout", min=1, help="Cancel after so many seconds."),
     _option("verbose", int, "--verbose", "-v", default=0, count=True, help="More details in the nodes' logs."),
-    _switch("detach", "--detach", "-d", help="Start it, print its id, and don't show it; see `slurmscale attach`."),
     parameter("json", JsonOption, default=False),
+)
+"""What every command has that runs a playbook."""
+WORK = (
+    *LOGIN,
+    _option("forks", int | None, "--forks", "-f", min=1, max=10_000, help="Nodes worked on at the same time."),
+    _switch("detach", "--detach", "-d", help="Start it, print its id, and don't show it; see `slurmscale attach`."),
     _switch("follow", "--follow", help="With --json: print what happens as JSON, a line per event."),
     _switch("yes", "--yes", "-y", help="Don't ask for confirmation."),
 )

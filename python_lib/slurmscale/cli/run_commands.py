@@ -19,7 +19,6 @@ from slurmscale.cli.follow import follow
 from slurmscale.documents import EventDocument, ResultDocument, RunDocument
 from slurmscale.errors import RefusedError, ResultNotRecordedError, SlurmscaleError
 from slurmscale.inventory.hostlist import expand, fold
-from slurmscale.models import Credentials, RunOptions
 from slurmscale.operations import Operation, Scope
 from slurmscale.scaling import Scaling
 from slurmscale.states import RUN_ACTIVE, RunStatus
@@ -191,7 +190,7 @@ def _repair(given: dict[str, Any]) -> None:
 
 def _work(operations: list[Operation], given: dict[str, Any]) -> None:
     """Run operations one after the other, in a process that can leave the terminal."""
-    options = _options(given)
+    options = common.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
     own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
     text = given.get("nodes")
@@ -233,35 +232,13 @@ def _in_turn(
 
 
 def _retry(given: dict[str, Any]) -> None:
-    options = _options(given)
+    options = common.run_options(given)
 
     def work(leave: Callable[[], None]) -> int:
         with output.without_a_reader(), Scaling() as scaling:
             return _follow(scaling, scaling.retry(given["run"], options), given, leave)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
-
-
-def _options(given: dict[str, Any]) -> RunOptions:
-    return RunOptions(
-        forks=given["forks"],
-        check=bool(given.get("check")),
-        timeout=given["timeout"],
-        extra_vars=common.extra_vars(given["extra_vars"]),
-        credentials=Credentials(
-            user=given["user"],
-            private_key_file=given["private_key"],
-            password=_ask("Login password", given["ask_pass"]),
-            become_password=_ask("Password of sudo", given["ask_become_pass"]),
-        ),
-        vault_password=_ask("Vault password", given["ask_vault_pass"]),
-        vault_password_file=given["vault_password_file"],
-        verbosity=given["verbose"],
-    )
-
-
-def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's value
-    return typer.prompt(what, hide_input=True, err=True) if wanted else None
 
 
 def _follow(

@@ -178,6 +178,7 @@ jobs = Table(
     Column("id", String(64), primary_key=True),
     Column("cluster", String(255), nullable=False),
     Column("job_id", String(64), nullable=False),
+    Column("inventory", Text),
     Column("name", Text, nullable=False),
     Column("user", String(255), nullable=False),
     Column("partition", Text, nullable=False),

@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("cluster", sa.String(length=255), nullable=False),
         sa.Column("job_id", sa.String(length=64), nullable=False),
         sa.Column("user", sa.String(length=255), nullable=False),
+        sa.Column("inventory", sa.Text()),
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("exit_code", sa.String(length=32), nullable=False),
         sa.Column("batch_host", sa.String(length=255), nullable=False),

@@ -1,0 +1,263 @@
+"""Jobs on clusters: what the playbook is given, what is remembered of its answers, and how jobs are named."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from slurmscale.cli import job_commands
+from slurmscale.cli.app import app as command_line
+from slurmscale.documents import SCHEMAS
+from slurmscale.errors import NotFoundError, RefusedError
+from slurmscale.inventory import ansible_inventory
+from slurmscale.inventory.ansible_inventory import Inventory
+from slurmscale.inventory.extra_vars import unsafe
+from slurmscale.models import Cluster, JobSpec, RunOptions
+from slurmscale.operations import Operation
+from slurmscale.runner.fake import FakeJob
+from slurmscale.scaling import Scaling
+from slurmscale.settings import Settings
+from typer.testing import CliRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmscale.runner.protocol import Launch
+
+ROOT = Path(__file__).resolve().parents[3]
+RUNNING = {
+    "job_id": "7", "state": "RUNNING", "reason": "None", "exit_code": "0:0", "nodes": "n1", "user": "alice",
+    "partition": "main", "batch_host": "n1", "name": "train", "output": "/srv/alice/slurm-7.out",
+}  # fmt: skip
+REFUSED = {"code": "job-not-submitted", "reason": "Slurm did not take it: token-1234567890.", "remedy": "Change it."}
+
+
+class Answering:
+    """A cluster whose playbook answers as it is told, and keeps what it was given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.launches: list[Launch] = []
+        self.report: dict[str, Any] = {}
+        self.events: list[dict[str, Any]] = []
+        self.inventory = folder / "hosts.yml"
+        self.inventory.touch()
+        self.settings = Settings(data_dir=folder / "data", project_dir=ROOT)
+        self.scaling = Scaling(self.settings, make_job=self.job)
+        self.scaling.add_cluster(Cluster("lab", str(self.inventory), variables={"job_user": "alice"}))
+
+    def job(self, launch: Launch) -> FakeJob:
+        self.launches.append(launch)
+        job = FakeJob(self.events)
+        job.report = lambda: self.report  # type: ignore[method-assign] # a replay has none
+        return job
+
+    def says(self, *jobs: dict[str, Any], accounting: str = "", job_id: str = "", **more: Any) -> None:
+        self.report = {"jobs": {job["job_id"]: job for job in jobs}, "accounting": accounting, "job_id": job_id, **more}
+
+    def variables(self) -> dict[str, Any]:
+        return self.launches[-1].extra_vars
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
+    # ansible-inventory takes a second
+    known = Inventory({"slurm_controllers": ["ctl"], "slurm_nodes": ["n1"]}, {"ctl": {}, "n1": {}})
+    monkeypatch.setattr(ansible_inventory, "read", lambda *_: known)
+    lab = Answering(tmp_path)
+    yield lab
+    lab.scaling.close()
+
+
+@pytest.fixture
+def job(lab: Answering) -> str:
+    """Return our id of a job that was submitted."""
+    lab.says(RUNNING, job_id="7")
+    return lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\ntrue\n", name="train")).id
+
+
+def test_a_submitted_job_is_remembered_as_slurm_describes_it(lab: Answering) -> None:
+    lab.says(RUNNING, job_id="7")
+    spec = JobSpec("#!/bin/sh\n{{ x }}\n", name="train", nodes="2-4", time="1-12:00:00", chdir="/a b", output="o.%j")
+    job = lab.scaling.jobs.submit("lab", spec)
+    wanted = {"job_script": spec.script, "job_name": "train", "job_nodes": "2-4", "job_time": "1-12:00:00",
+              "job_chdir": "/a b", "job_output": "o.%j"}  # fmt: skip
+    assert lab.variables() == {**unsafe(wanted), "action": "submit"}
+    assert lab.launches[-1].playbook.name == "run_jobs.yml"
+    assert lab.launches[-1].added["all"]["vars"] == unsafe({"job_user": "alice"})
+    assert (job.job_id, job.state, job.user, job.ended) == ("7", "RUNNING", "alice", False)
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", job.id)
+    assert lab.scaling.jobs.newest() == [job]
+    assert lab.scaling.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "a b"), ("name", "-x"), ("partition", "a b"), ("partition", "--uid=0"), ("nodes", "0"),
+        ("nodes", "-1"), ("time", "soon"), ("chdir", "relative"), ("chdir", "/a\nb"), ("output", "a\nb"),
+        ("script", "a" * 1_048_577),
+    ],
+)  # fmt: skip
+def test_options_have_a_form(field: str, value: str, lab: Answering) -> None:
+    spec = JobSpec(**{"script": "#!/bin/sh\n", field: value})
+    with pytest.raises(RefusedError, match=f"job_{field}"):
+        lab.scaling.jobs.submit("lab", spec)
+    assert lab.launches == []
+
+
+def test_why_slurm_refused_a_job_is_told_without_secrets_and_nothing_is_remembered(lab: Answering) -> None:
+    lab.events = [
+        {"event": "runner_on_failed", "event_data": {"host": "ctl", "task": "Submit", "res": {"failure": REFUSED}}}
+    ]
+    options = RunOptions(extra_vars={"api_token": "token-1234567890"})
+    with pytest.raises(RefusedError, match="did not take it") as refused:
+        lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"), options)
+    assert refused.value.code == "job-not-submitted"
+    assert "1234567890" not in str(refused.value)
+    assert lab.scaling.jobs.newest() == []
+
+
+def test_one_query_serves_all_jobs_of_a_cluster_that_have_not_ended(lab: Answering, job: str) -> None:
+    lab.says({**RUNNING, "job_id": "8", "state": "COMPLETED"}, job_id="8")
+    lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"))
+    lab.says({**RUNNING, "job_id": "9", "state": "PENDING"}, job_id="9")
+    other = lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n")).id
+    asked = len(lab.launches)
+    lab.says({**RUNNING, "state": "FAILED", "exit_code": "3:0"}, {**RUNNING, "job_id": "9"})
+    found = lab.scaling.jobs.refresh("lab")
+    assert len(lab.launches) == asked + 1
+    assert set(lab.variables()["job_ids"]["__ansible_unsafe"].split(",")) == {"7", "9"}
+    assert abs(time.time() - 3600 - lab.variables()["job_since"]) < 300
+    assert {one.id: (one.state, one.exit_code) for one in found} == {job: ("FAILED", "3:0"), other: ("RUNNING", "0:0")}
+    lab.scaling.jobs.refresh("lab")
+    assert lab.variables()["job_ids"] == unsafe("9")
+
+
+def test_no_question_is_asked_when_all_have_ended(lab: Answering, job: str) -> None:
+    lab.says({**RUNNING, "state": "COMPLETED"})
+    assert lab.scaling.jobs.show(job).ended
+    asked = len(lab.launches)
+    assert lab.scaling.jobs.refresh("lab") == []
+    assert lab.scaling.jobs.show(job).state == "COMPLETED"
+    assert len(lab.launches) == asked
+
+
+def test_without_accounting_the_last_state_is_kept_and_said_to_be_that(lab: Answering, job: str) -> None:
+    lab.says(accounting="none")
+    found = lab.scaling.jobs.show(job)
+    assert (found.state, found.lost, found.ended) == ("RUNNING", True, True)
+    assert "no accounting" in found.note
+    assert lab.scaling.jobs.refresh("lab") == []
+
+
+def test_an_accounting_that_is_silent_or_late_proves_nothing(lab: Answering, job: str) -> None:
+    for accounting in ("failed", "kept"):
+        lab.says(accounting=accounting)
+        assert not lab.scaling.jobs.show(job).ended
+    lab.says({"job_id": "7", "state": "TIMEOUT", "reason": "", "exit_code": "0:15", "nodes": "n1", "user": "",
+              "partition": "", "batch_host": "", "name": "", "output": ""}, accounting="kept")  # fmt: skip
+    found = lab.scaling.jobs.show(job)
+    assert (found.state, found.exit_code, found.reason, found.output) == (
+        "TIMEOUT", "0:15", "", "/srv/alice/slurm-7.out",
+    )  # fmt: skip
+
+
+def test_a_job_is_named_by_our_id_slurms_or_the_cluster_and_slurms(lab: Answering, job: str) -> None:
+    jobs = lab.scaling.jobs
+    for text in (job, job[:17], job[-6:], "7", "lab:7"):
+        if not text.isdigit() or text == "7":
+            assert jobs.find(text).id == job, text
+    lab.scaling.add_cluster(Cluster("far", str(lab.inventory)))
+    jobs.submit("far", JobSpec("#!/bin/sh\n"))
+    with pytest.raises(NotFoundError, match=r"far:7, lab:7\. Write one"):
+        jobs.find("7")
+    assert jobs.find("far:7").cluster == "far"
+    for text in ("8", "x", "nowhere:x", ":7"):
+        with pytest.raises(NotFoundError):
+            jobs.find(text)
+
+
+def test_a_job_of_somebody_else_is_found_by_the_cluster_and_its_id(lab: Answering) -> None:
+    lab.says({**RUNNING, "job_id": "99"})
+    job = lab.scaling.jobs.show("lab:99")
+    assert (job.id, job.name, job.state) == ("lab:99", "train", "RUNNING")
+    assert lab.scaling.jobs.newest() == []
+    lab.says(accounting="none")
+    with pytest.raises(NotFoundError, match="knows no job 98"):
+        lab.scaling.jobs.show("lab:98")
+
+
+def test_a_cancel_tells_what_follows_and_is_refused_for_what_has_ended(lab: Answering, job: str) -> None:
+    lab.says({**RUNNING, "state": "CANCELLED", "exit_code": "0:15"})
+    with pytest.raises(RefusedError, match="ended already: CANCELLED"):
+        # it ended before the cancel was asked for
+        lab.scaling.jobs.cancel(job)
+    assert lab.variables()["action"] == "query"
+    lab.says({**RUNNING, "job_id": "8", "state": "COMPLETING"}, job_id="8")
+    other = lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"))
+    assert lab.scaling.jobs.cancel(other.id).state == "COMPLETING"
+    assert (lab.variables()["action"], lab.variables()["job_ids"]) == ("cancel", unsafe("8"))
+
+
+def test_an_output_is_read_where_the_job_ran(lab: Answering, job: str) -> None:
+    lab.report = {"found": True, "text": "hello\n", "size": 6, "host": "n1", "problem": ""}
+    output = lab.scaling.jobs.output(job, limit=100)
+    assert (output.text, output.host, output.path, output.size) == ("hello\n", "n1", "/srv/alice/slurm-7.out", 6)
+    assert lab.variables() == {
+        "action": "read", "job_limit": 100, **unsafe({"job_host": "n1", "job_path": "/srv/alice/slurm-7.out"}),
+    }  # fmt: skip
+    lab.report = {"found": False, "text": "", "size": 0, "host": "ctl", "problem": "No such file"}
+    with pytest.raises(RefusedError, match="No such file") as refused:
+        lab.scaling.jobs.output(job)
+    assert refused.value.code == "job-output-missing"
+
+
+def test_a_job_is_no_run(lab: Answering) -> None:
+    with pytest.raises(RefusedError, match="no run"):
+        lab.scaling.run(Operation.SUBMIT_JOB, "lab")
+
+
+def test_the_command(lab: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(job_commands, "Scaling", lambda: Scaling(lab.settings, make_job=lab.job))
+    runner = CliRunner()
+
+    def job(*arguments: str, **more: Any) -> Any:
+        return runner.invoke(command_line, ["job", *arguments], **more)
+
+    lab.says({**RUNNING, "state": "PENDING", "reason": "Resources"}, job_id="7")
+    done = job("submit", "--command", "srun hostname", "--cluster", "lab", "--nodes", "2")
+    our_id = done.stdout.strip()
+    assert "Job 7 on cluster lab: PENDING (Resources)" in done.stderr
+    assert lab.variables()["job_script"] == unsafe("#!/bin/sh\nsrun hostname\n")
+    assert job("submit", "-", "--cluster", "lab", input="#!/bin/sh\n").exit_code == 0
+    (tmp_path / "script").write_bytes(b"#!/bin/sh\n\xff")
+    for wrong in (
+        ("submit", "--cluster", "lab"), ("submit", "x", "--command", "y", "--cluster", "lab"),
+        ("submit", "/nowhere", "--cluster", "lab"), ("submit", str(tmp_path / "script"), "--cluster", "lab"),
+    ):  # fmt: skip
+        assert isinstance(job(*wrong).exception, RefusedError)
+    lab.says({**RUNNING, "state": "COMPLETED"})
+    shown = json.loads(job("show", our_id, "--json").stdout)
+    assert set(shown) == set(SCHEMAS["job"].model_fields)
+    assert (shown["state"], shown["ended"], shown["submitted_at"][-6:]) == ("COMPLETED", True, "+00:00")
+    assert "state: COMPLETED" in job("show", our_id[-6:] if not our_id[-6:].isdigit() else our_id).stdout
+    lab.says(accounting="none")
+    assert [one["lost"] for one in json.loads(job("list", "--json").stdout)] == [True, False]
+    lab.report = {"found": True, "text": "a\x1b[2J\nb\n", "size": 9, "host": "n1", "problem": ""}
+    assert job("output", our_id, "--limit", "4").stdout == "a\nb\n"
+
+
+def test_a_list_tells_what_it_knows_when_a_cluster_is_silent(
+    lab: Answering, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_commands, "Scaling", lambda: Scaling(lab.settings, make_job=lab.job))
+    lab.report = {}
+    done = CliRunner().invoke(command_line, ["job", "list"])
+    assert job in done.stdout
+    assert "lab gave no answer" in done.stderr
+    lab.says(accounting="none")
+    assert "RUNNING when last seen" in CliRunner().invoke(command_line, ["job", "list"]).stdout
