@@ -165,7 +165,10 @@ def failure_of(event: Event) -> Failure:
     A task of the collection says it as data, `res.failure`; of others the first of the places is taken where modules
     put their reason.
     """
-    reported = reported_failure(event.res.get("failure"))
+    # of a loop the first that failed
+    results = [item for item in event.res.get("results") or () if isinstance(item, dict) and item.get("failed")]
+    found = (reported_failure(res.get("failure")) for res in (event.res, *results))
+    reported = next(filter(None, found), None)
     if reported is not None:
         return reported
     text = failure_text(event.res)

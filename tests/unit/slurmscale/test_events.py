@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from slurmscale.progress.events import parse
+from slurmscale.models import Failure
+from slurmscale.progress.events import failure_of, parse
 
 
 def text(name: str, res: dict[str, Any], said: str = "") -> str:
@@ -38,3 +39,16 @@ def test_ansibles_own_text_stays() -> None:
 @pytest.mark.parametrize("name", ["runner_on_start", "runner_on_skipped"])
 def test_what_is_no_result_stays_silent(name: str) -> None:
     assert text(name, {}) == ""
+
+
+def test_a_loop_failed_for_the_reason_of_its_first_item_that_failed() -> None:
+    why = {
+        "code": "slurm-version-unsuitable",
+        "reason": "27.05 is newer than the controller.",
+        "remedy": "State another.",
+    }
+    items = [{"failed": False, "failure": {}}, {"failed": True, "failure": why}, {"failed": True, "msg": "another"}]
+    event = parse({"event": "runner_on_failed", "event_data": {"host": "n1", "res": {"results": items, "msg": "x"}}})
+    assert failure_of(event) == Failure(**why)
+    event.res["failure"] = {"code": "own", "reason": "Its own."}
+    assert failure_of(event) == Failure("own", "Its own.")
