@@ -22,6 +22,7 @@ from slurmscale.errors import (
 from slurmscale.models import (
     Cluster,
     Credentials,
+    Discovery,
     Failure,
     JobOutput,
     JobSpec,
@@ -45,6 +46,7 @@ __all__ = [
     "Cluster",
     "ClusterError",
     "Credentials",
+    "Discovery",
     "Failure",
     "JobOutput",
     "JobSpec",

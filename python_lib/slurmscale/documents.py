@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, TypeAdapter, WithJsonSchema
 
-from slurmscale.models import Cluster, Failure, JobOutput, LogLine, Notice, Run, SlurmJob, Task, TaskChange, when
+from slurmscale.models import (
+    Cluster,
+    Discovery,
+    Failure,
+    JobOutput,
+    LogLine,
+    Notice,
+    Run,
+    SlurmJob,
+    Task,
+    TaskChange,
+    when,
+)
 from slurmscale.report import ScalingStatus, overall_progress
 
 if TYPE_CHECKING:
@@ -174,20 +186,74 @@ class LineDocument(Document):
 
 
 class ClusterDocument(Document):
-    """A known cluster, without credentials."""
+    """A known cluster, without what is secret."""
 
     name: str
+    cluster_type: str
+    """managed, or external for one that somebody else set up."""
     inventory: str | None
     controller: str | None
+    login: dict[str, Any]
+    """user, port and private_key_file, where the inventory does not say them."""
     apphub_urls: list[str]
     variables: dict[str, Any]
+    config: dict[str, Any]
+    """max_nodes, reuse_existing_config, reuse_existing_munge, reuse_existing_database, discovered_at and
+    original_cluster_name of an external cluster."""
+    health: str
+    """healthy or unhealthy, as its last look told; empty when nobody looked."""
+    seen_at: Moment | None
+    """When it answered last."""
     created_at: Moment | None
+
+    @classmethod
+    def fields_of(cls, cluster: Cluster) -> dict[str, Any]:
+        """Return its fields, made of a record."""
+        names = ("name", "cluster_type", "inventory", "controller", "variables", "config", "health")
+        plain = {name: getattr(cluster, name) for name in names}
+        login = {name: getattr(cluster.credentials, name) for name in ("user", "port", "private_key_file")}
+        times = {name: when(getattr(cluster, name)) for name in ("seen_at", "created_at")}
+        return plain | times | {"login": login, "apphub_urls": list(cluster.apphub_urls)}
 
     @classmethod
     def of(cls, cluster: Cluster) -> ClusterDocument:
         """Make it of a record."""
-        plain = {name: getattr(cluster, name) for name in ("name", "inventory", "controller", "variables")}
-        return cls(**plain, apphub_urls=list(cluster.apphub_urls), created_at=when(cluster.created_at))
+        return ClusterDocument(**cls.fields_of(cluster))
+
+
+class ClusterInfoDocument(ClusterDocument):
+    """A known cluster with what it told of itself when it answered last, and its newest runs."""
+
+    info: dict[str, Any] | None
+    """cluster_name, version, conf_file, configless, port, slurm_user, controllers, partitions, nodes, states,
+    accounting, auth and munge_key; null when nobody looked."""
+    recent_runs: list[str]
+
+    @classmethod
+    def of_cluster(cls, cluster: Cluster, runs: list[Run]) -> ClusterInfoDocument:
+        """Make it of records."""
+        recent = [f"{run.id} {run.status.value}" for run in runs]
+        return cls(**cls.fields_of(cluster), info=cluster.info, recent_runs=recent)
+
+
+class DiscoveryDocument(Document):
+    """What a look at a cluster found, stage by stage."""
+
+    success: bool
+    stage: str
+    """The last one that was tried: resolve, tcp, hostkey, auth, sudo or slurm."""
+    stages: list[dict[str, Any]]
+    """Of each that was tried stage, ok, found and error."""
+    fingerprint: str
+    """Of the host key that is trusted, or else of the first one that the controller shows."""
+    info: dict[str, Any] | None
+    error: Error | None
+
+    @classmethod
+    def of(cls, found: Discovery) -> DiscoveryDocument:
+        """Make it of what was found."""
+        plain = {name: getattr(found, name) for name in ("success", "stage", "fingerprint", "info")}
+        return cls(**plain, stages=list(found.stages), error=Error.of(found.error))
 
 
 class NodeChange(Document):
@@ -302,6 +368,8 @@ class CheckDocument(Document):
 
 SCHEMAS: dict[str, Any] = {
     "cluster": ClusterDocument,
+    "cluster-info": ClusterInfoDocument,
+    "cluster-test": DiscoveryDocument,
     "clusters": list[ClusterDocument],
     "doctor": list[CheckDocument],
     "error": Refusal,

@@ -29,6 +29,7 @@ class Code(StrEnum):
 
     TASK_FAILED = "task-failed"
     HOST_UNREACHABLE = "host-unreachable"
+    HOST_KEY_UNKNOWN = "host-key-unknown"
     NODES_FAILED = "nodes-failed"
     NODE_NOT_IN_PLAYBOOK = "node-not-in-playbook"
     NODE_NOT_READY = "node-not-ready"

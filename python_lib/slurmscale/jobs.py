@@ -16,7 +16,7 @@ from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.models import JobOutput, RunOptions, SlurmJob
 from slurmscale.operations import Operation
 from slurmscale.runs.answers import answer
-from slurmscale.runs.launch_builder import Request
+from slurmscale.runs.request import Request
 from slurmscale.store.jobs import JobRecords
 from slurmscale.text import clean
 

@@ -94,7 +94,16 @@ class Cluster:
         controller: Address of the controller when there is no inventory.
         apphub_urls: AppHub addresses when there is no inventory.
         variables: Further Ansible variables for all hosts; secrets are refused here.
-        credentials: Login for nodes that have none of their own; kept in memory only.
+        credentials: Login for nodes that have none of their own; passwords are kept in memory only.
+        cluster_type: managed, or external for one that somebody else set up.
+        config: What was chosen when it was connected: `max_nodes`, the most nodes that it may have, and
+            `reuse_existing_config`, `reuse_existing_munge`, `reuse_existing_database`, which are true: a cluster is
+            used as it is. Also `discovered_at` and `original_cluster_name`, Slurm's own name of it.
+        host_keys: The controller's ssh keys that somebody confirmed, as lines of a known_hosts file; no others are
+            accepted then.
+        health: healthy or unhealthy, as its last look told; empty when nobody looked.
+        seen_at: When it answered last, in seconds since the epoch.
+        info: What it told then: version, controllers, partitions, nodes.
         created_at: Seconds since the epoch.
     """
 
@@ -104,7 +113,36 @@ class Cluster:
     apphub_urls: tuple[str, ...] = ()
     variables: dict[str, Any] = field(default_factory=dict)
     credentials: Credentials = field(default=Credentials(), repr=False)
+    cluster_type: str = "managed"
+    config: dict[str, Any] = field(default_factory=dict)
+    host_keys: tuple[str, ...] = ()
+    health: str = ""
+    seen_at: float | None = None
+    info: dict[str, Any] | None = field(default=None, repr=False)
     created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What a look at a cluster found.
+
+    Attributes:
+        success: Whether all stages passed.
+        stage: The last one that was tried: resolve, tcp, hostkey, auth, sudo or slurm.
+        stages: Of each that was tried `stage`, `ok`, `found` and `error`.
+        fingerprint: Of the host key that is trusted, or else of the first one that the controller shows.
+        host_keys: The keys that are trusted, as lines of a known_hosts file.
+        info: What the cluster is; None unless all stages passed.
+        error: Why the last stage failed.
+    """
+
+    success: bool
+    stage: str
+    stages: tuple[dict[str, Any], ...] = ()
+    fingerprint: str = ""
+    host_keys: tuple[str, ...] = ()
+    info: dict[str, Any] | None = None
+    error: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

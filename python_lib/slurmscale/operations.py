@@ -50,6 +50,7 @@ class Result(StrEnum):
     APPHUB = "apphub"
     PLAN = "plan"
     JOBS = "jobs"
+    CLUSTER = "cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class Operation(StrEnum):
     PUBLISH_APPHUB = "publish-apphub"
     CHECK_APPHUB = "check-apphub"
     SETUP_CONTROLLER = "setup-controller"
+    DISCOVER_CLUSTER = "discover-cluster"
     SUBMIT_JOB = "submit-job"
     QUERY_JOBS = "query-jobs"
     CANCEL_JOB = "cancel-job"
@@ -358,6 +360,26 @@ DEFINITIONS: dict[Operation, Definition] = {
             Option("slurm_version", "Version to install.", str, _VERSION),
         ),
         risk=f"The controller is left half set up, and running it again goes on there. {_PACKAGES}",
+    ),
+    Operation.DISCOVER_CLUSTER: Definition(
+        "discover_cluster.yml",
+        "Find out whether a cluster can be worked with, and what it is; changes nothing.",
+        Scope.CONTROLLER,
+        "slurm-cluster",
+        "slurm:clusters:write",
+        ("checking",),
+        changes=False,
+        result=Result.CLUSTER,
+        options=(
+            Option(
+                "discover_fingerprint",
+                "Fingerprint of the controller's ssh key, as somebody compared it.",
+                str,
+                r"SHA256:[A-Za-z0-9+/]{43}",
+                "--fingerprint",
+            ),
+        ),
+        recorded=False,
     ),
     Operation.SUBMIT_JOB: _job(
         "submit",

@@ -17,11 +17,11 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from slurmscale import settings
+from slurmscale.discovery import Clusters
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError
 from slurmscale.inventory import registry as clusters
-from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, RunOptions, Task
 from slurmscale.jobs import Jobs
-from slurmscale.models import Cluster, Failure, LogLine, Run, RunOptions, Task
+from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, overall_progress, scaling_status
@@ -66,7 +66,7 @@ class Scaling:
     ) -> None:
         self.settings = config or settings.load()
         self.store = Store(self.settings.url, self.settings.lease_seconds)
-        self.store = Store(self.settings.url)
+        self.clusters = Clusters(self.settings, self.store, make_job)
         self.jobs = Jobs(self.settings, self.store, self.find_cluster, make_job)
         self.broadcaster = Broadcaster()
         self._data_dir = self.settings.data_dir.expanduser().absolute()
@@ -215,7 +215,7 @@ class Scaling:
         retry_of: str | None = None,
     ) -> Request:
         if not operation.definition.recorded:
-            raise RefusedError(f"{operation.value} is no run.", "Use Scaling.jobs.")
+            raise RefusedError(f"{operation.value} is no run.", "Use Scaling.jobs or Scaling.clusters.")
         options = options or RunOptions()
         recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster

@@ -1,18 +1,25 @@
-"""Commands that keep clusters: cluster add, list, show, remove."""
+"""Commands for clusters: cluster add, test, connect, refresh, list, info, forget."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+import sys
+from typing import Annotated, Any
 
 import typer
 
 from slurmscale.cli import options as common
 from slurmscale.cli import output, parameters
-from slurmscale.documents import ClusterDocument
-from slurmscale.models import Cluster
+from slurmscale.documents import ClusterDocument, ClusterInfoDocument, DiscoveryDocument
+from slurmscale.errors import Code, RefusedError
+from slurmscale.models import Cluster, Credentials, Discovery, RunOptions, when
+from slurmscale.operations import Operation
 from slurmscale.scaling import Scaling
+from slurmscale.text import clean
 
-app = typer.Typer(help="Keep clusters by name. No secret is kept with them.", no_args_is_help=True)
+_UNNAMED = "unnamed"
+
+app = typer.Typer(help="Look at clusters, and keep them by name. No secret is kept with them.", no_args_is_help=True)
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the cluster.", autocompletion=parameters.complete_cluster)
 ]
@@ -49,24 +56,190 @@ def list_(json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an opt
     if json:
         output.echo_json([ClusterDocument.of(cluster).as_json() for cluster in found])
         return
-    rows = [(one.name, one.inventory or "", one.controller or "", " ".join(one.apphub_urls)) for one in found]
-    output.print_table(("name", "inventory", "controller", "apphub"), rows, cut=3)
+    rows = [
+        (
+            one.name, one.cluster_type, one.health, output.iso(when(one.seen_at)),
+            one.inventory or one.controller or "", " ".join(one.apphub_urls),
+        )
+        for one in found
+    ]  # fmt: skip
+    output.print_table(("name", "type", "health", "seen", "inventory or controller", "apphub"), rows, cut=2)
 
 
-@app.command(epilog=output.epilog(("slurmscale cluster show lab",)))
-def show(name: NameArgument) -> None:
-    """Show what is kept of a cluster, and its newest runs."""
+@app.command(epilog=output.epilog(("slurmscale cluster info lab", "slurmscale cluster info lab --json")))
+def info(name: NameArgument, json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an option
+    """Show what is kept of a cluster: what it told when it answered last, and its newest runs. Asks no cluster."""
     with Scaling() as scaling:
         cluster = scaling.store.cluster(name)
-        runs = scaling.store.runs(cluster=name, limit=5)
-    output.echo_json(
-        ClusterDocument.of(cluster).as_json() | {"recent_runs": [f"{run.id} {run.status.value}" for run in runs]}
+        document = ClusterInfoDocument.of_cluster(cluster, scaling.store.runs(cluster=name, limit=5))
+    if json:
+        output.echo_json(document.as_json())
+        return
+    known = document.as_json()
+    known |= {name: output.iso(when(getattr(cluster, name))) for name in ("seen_at", "created_at")}
+    for key in ("name", "cluster_type", "health", "seen_at", "inventory", "controller", "apphub_urls", "created_at"):
+        _show(key, known[key])
+    for key, value in known["config"].items():
+        _show(key, value)
+    _show_info(cluster.info)
+    _show("recent_runs", known["recent_runs"])
+
+
+def _show(name: str, value: Any) -> None:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if value not in (None, "", []):
+        typer.echo(output.fitted(f"{name.replace('_', ' ')}: {clean(text)}", sys.stdout))
+
+
+def _show_info(info: dict[str, Any] | None) -> None:
+    if info is None:
+        return
+    for name in ("cluster_name", "version", "conf_file", "configless", "slurm_user", "accounting", "auth"):
+        _show(name, info[name])
+    _show(
+        "controllers", [f"{one['host']} ({one['mode']}{'' if one['up'] else ', down'})" for one in info["controllers"]]
     )
+    _show("partitions", [f"{name} ({one['nodes']})" for name, one in info["partitions"].items()])
+    _show("nodes", [f"{count} {state}" for state, count in info["states"].items()])
 
 
-@app.command(epilog=output.epilog(("slurmscale cluster remove lab",)))
-def remove(name: NameArgument) -> None:
+@app.command(epilog=output.epilog(("slurmscale cluster forget lab",)))
+def forget(name: NameArgument) -> None:
     """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
     with Scaling() as scaling:
-        scaling.store.remove_cluster(name)
+        scaling.clusters.forget(name)
     typer.echo(f"{name}: forgotten")
+
+
+def _test(given: dict[str, Any]) -> None:
+    options = common.run_options(given)
+    with Scaling() as scaling:
+        cluster = _described(given) or scaling.find_cluster(given["name"] or given["inventory"])
+        found = scaling.clusters.test(cluster, options, fingerprint=given["discover_fingerprint"] or "")
+    _print(found, json=given["json"])
+    raise typer.Exit(0 if found.success else 1)
+
+
+def _connect(given: dict[str, Any]) -> None:
+    options = common.run_options(given)
+    cluster = _described(given)
+    if cluster is None and given["inventory"] is None:
+        raise RefusedError(
+            "A cluster is connected by its controller or an inventory.", "Give --controller or --inventory."
+        )
+    cluster = cluster or Cluster(given["name"], given["inventory"])
+    cluster = dataclasses.replace(cluster, variables=common.extra_vars(given["extra_vars"]))
+    config = {name: given[name] for name in ("max_nodes", "reuse_existing_config", "reuse_existing_munge",
+                                             "reuse_existing_database")}  # fmt: skip
+    with Scaling() as scaling:
+        found = _confirmed(scaling, cluster, options, given)
+        if given["json"] and not found.success:
+            _print(found, json=True)
+            raise typer.Exit(1)
+        connected = scaling.clusters.connect(cluster, found, **config)
+    if given["json"]:
+        output.echo_json(ClusterDocument.of(connected).as_json())
+    else:
+        typer.echo(f"{connected.name}: connected")
+
+
+def _confirmed(scaling: Scaling, cluster: Cluster, options: RunOptions, given: dict[str, Any]) -> Discovery:
+    """Test a cluster, and again when somebody at the terminal confirms its host key."""
+    found = scaling.clusters.test(cluster, options, fingerprint=given["discover_fingerprint"] or "")
+    if not given["json"]:
+        _print(found, json=False)
+    unknown = found.error is not None and found.error.code == Code.HOST_KEY_UNKNOWN and found.fingerprint
+    if not unknown or not sys.stdin.isatty():
+        return found
+    if not typer.confirm(f"Is {found.fingerprint} the host key of the controller?", err=True):
+        raise RefusedError("The host key was not confirmed; nothing was remembered.")
+    found = scaling.clusters.test(cluster, options, fingerprint=found.fingerprint)
+    if not given["json"]:
+        _print(found, json=False)
+    return found
+
+
+def _refresh(given: dict[str, Any]) -> None:
+    options = common.run_options(given)
+    with Scaling() as scaling:
+        found = scaling.clusters.refresh(given["name"], options)
+    _print(found, json=given["json"])
+    raise typer.Exit(0 if found.success else 1)
+
+
+def _described(given: dict[str, Any]) -> Cluster | None:
+    """Return the cluster that the options describe by its controller; None when they don't."""
+    if not given["controller"]:
+        return None
+    if given["inventory"]:
+        raise RefusedError("--controller and --inventory exclude each other.", "Give one of them.")
+    login = Credentials(user=given["user"], port=given["port"], private_key_file=given["private_key"])
+    return Cluster(
+        given["name"] or _UNNAMED, controller=given["controller"], apphub_urls=tuple(given.get("apphub") or ()),
+        credentials=login,
+    )  # fmt: skip
+
+
+def _print(found: Discovery, *, json: bool) -> None:
+    if json:
+        output.echo_json(DiscoveryDocument.of(found).as_json())
+        return
+    rows = [(one["stage"], "ok" if one["ok"] else "failed", str(one["found"])) for one in found.stages]
+    output.print_table(("stage", "result", "found"), rows)
+    if found.error:
+        typer.echo(output.fitted(clean(found.error.reason), sys.stderr), err=True)
+        typer.echo(output.fitted(clean(found.error.remedy), sys.stderr), err=True)
+    _show_info(found.info)
+
+
+def _register() -> None:
+    discover = Operation.DISCOVER_CLUSTER.definition
+    any_name = Annotated[str | None, typer.Argument(
+        metavar="NAME", help="A known cluster.", autocompletion=parameters.complete_cluster,
+    )]  # fmt: skip
+    address = Annotated[
+        str | None, typer.Option("--controller", help="Address of the controller, without an inventory.")
+    ]
+    port = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Port of its sshd (default: 22).")]
+    apphub = Annotated[list[str] | None, typer.Option("--apphub", help="AppHub address; repeatable.")]
+    most = Annotated[int | None, typer.Option("--max-nodes", min=1, help="Most nodes that it may have.")]
+    where = [
+        parameters.parameter("controller", address), parameters.parameter("port", port),
+        parameters.parameter("inventory", parameters.InventoryOption), *parameters.own_options(discover),
+    ]  # fmt: skip
+    reuse = [
+        parameters.parameter(
+            f"reuse_existing_{what}",
+            Annotated[bool, typer.Option(f"--reuse-{what}/--no-reuse-{what}", help=f"Use its {text} as it is.")],
+            default=True,
+        )
+        for what, text in (("config", "slurm.conf"), ("munge", "munge key"), ("database", "accounting database"))
+    ]
+    name = parameters.parameter("name", NameArgument, parameters.REQUIRED)
+    stages = "The stages: resolve, tcp, hostkey, auth, sudo, slurm; each with what to do when it fails."
+    key = "The host key is shown to be compared, and no other one is accepted later."
+    commands = (
+        (
+            "test", _test, [parameters.parameter("name", any_name), *where, *parameters.LOGIN],
+            f"Find out whether a cluster can be worked with, and what it is; changes nothing.\n\n{stages}",
+            ("slurmscale cluster test lab", "slurmscale cluster test --controller ctl1.example.org --user admin"),
+        ),
+        (
+            "connect", _connect,
+            [name, *where, parameters.parameter("apphub", apphub), parameters.parameter("max_nodes", most), *reuse,
+             *parameters.LOGIN],
+            f"Test a cluster that somebody else set up, and remember it; nothing is changed on it.\n\n{stages} {key}",
+            ("slurmscale cluster connect hpc --controller ctl1.example.org --user admin --max-nodes 100",),
+        ),
+        (
+            "refresh", _refresh, [name, *parameters.LOGIN],
+            "Look at a known cluster again: its health, version, partitions and nodes; changes nothing on it.",
+            ("slurmscale cluster refresh hpc --json",),
+        ),
+    )  # fmt: skip
+    for command, function, wanted, summary, examples in commands:
+        made = parameters.command(function, wanted, summary)
+        app.command(command, epilog=output.epilog(examples))(made)
+
+
+_register()

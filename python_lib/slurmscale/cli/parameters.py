@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from slurmscale.operations import Definition
 
+REQUIRED = inspect.Parameter.empty
+"""Default of a parameter that must be given."""
 _RECENT = 20
 """Runs that are offered when a command line is completed."""
 
@@ -123,7 +125,7 @@ def _switch(name: str, *flags: str, help: str) -> inspect.Parameter:  # noqa: A0
     return _option(name, bool, *flags, default=False, help=help)
 
 
-NODES = parameter("nodes", NodesArgument, inspect.Parameter.empty)
+NODES = parameter("nodes", NodesArgument, REQUIRED)
 NODES_OR_ALL = parameter(
     "nodes",
     Annotated[
@@ -138,8 +140,8 @@ NODES_OPTION = _option(
     "nodes", str | None, "--nodes", "-n", help="Nodes in Slurm's syntax; the group slurm_nodes when left out.",
     autocompletion=complete_nodes,
 )  # fmt: skip
-RUN = parameter("run", RunArgument, inspect.Parameter.empty)
-JOB = parameter("job", JobArgument, inspect.Parameter.empty)
+RUN = parameter("run", RunArgument, REQUIRED)
+JOB = parameter("job", JobArgument, REQUIRED)
 TARGET = (parameter("cluster", ClusterOption), parameter("inventory", InventoryOption))
 HOST = _option("host", list[str] | None, "--host", help="NODE=ADDRESS[:PORT] of a node that is in no inventory;"
                " repeatable.")  # fmt: skip

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmscale.runner.protocol import Job, Launch
-    from slurmscale.runs.launch_builder import Request
+    from slurmscale.runs.request import Request
     from slurmscale.settings import Settings
 
 _TICK = 1.0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
+import shlex
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmscale import settings
@@ -17,7 +20,7 @@ from slurmscale.inventory.ansible_inventory import CONTROLLER, Inventory
 from slurmscale.inventory.extra_vars import references, split_secrets, unsafe
 from slurmscale.inventory.names import check_credentials, check_host, check_variables, shown
 from slurmscale.models import Counts, Credentials, NodeSpec, Run, RunOptions
-from slurmscale.operations import Scope
+from slurmscale.operations import Operation, Scope
 from slurmscale.redaction import Redactor
 from slurmscale.runner import processes, project
 from slurmscale.runner.protocol import Launch
@@ -27,10 +30,13 @@ from slurmscale.states import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from slurmscale.models import Cluster
     from slurmscale.runs.request import Request
 
 _LONGEST_RUN = 365 * 24 * 3600
 _CONTROL_MACHINE = "localhost"
+_OF_MANAGED = {Operation.SETUP_CONTROLLER: "configuration", Operation.ROTATE_MUNGE_KEY: "munge key"}
+"""What is done to managed clusters only, by what it would replace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,9 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         playbook=playbook,
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
-        added=inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars),
+        added=_trusting(
+            config, cluster, inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars)
+        ),
         extra_vars=unsafe(plain_vars) | references(secret_vars) | _fixed_vars(request, run),
         forks=run.forks,
         check=options.check,
@@ -94,6 +102,23 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         # many clusters may be looked at from here at the same time
         run = dataclasses.replace(run, claims=inventories.machines(run.nodes, known, launch.added))
     return PreparedRun(run, launch, _redactor(known, launch, secret_vars))
+
+
+def _trusting(config: settings.Settings, cluster: Cluster, added: dict[str, Any]) -> dict[str, Any]:
+    """Let a controller be reached only when it shows a host key that was confirmed for its cluster."""
+    if cluster.inventory or not cluster.host_keys:
+        return added
+    folder = config.data_dir.expanduser().absolute() / "known_hosts"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / cluster.name
+    # whole at every moment: another run may be reading it
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        file.write("".join(f"{line}\n" for line in cluster.host_keys))
+    Path(file.name).replace(path)
+    known = shlex.join(["-o", f"UserKnownHostsFile={path}", "-o", "GlobalKnownHostsFile=/dev/null"])
+    variables = {"ansible_host_key_checking": True, "ansible_ssh_common_args": f"{known} -o StrictHostKeyChecking=yes"}
+    added["_meta"]["hostvars"][CONTROLLER] |= unsafe(variables)
+    return added
 
 
 def _validate(config: settings.Settings, request: Request) -> None:
@@ -121,7 +146,19 @@ def _validate(config: settings.Settings, request: Request) -> None:
 
 def _validate_operation(request: Request) -> None:
     """Refuse what the operation does not take."""
-    definition, options = request.operation.definition, request.options
+    definition, options, cluster = request.operation.definition, request.options, request.cluster
+    if cluster.cluster_type == "external" and request.operation in _OF_MANAGED:
+        raise RefusedError(
+            f"{cluster.name} is an external cluster: its {_OF_MANAGED[request.operation]} is used as it is.",
+            f"To have it changed from here, make it a managed one: slurmscale cluster add {cluster.name}",
+        )
+    nodes = {*(cluster.info or {}).get("nodes", ()), *request.specs}
+    limit = cluster.config.get("max_nodes")
+    if limit and request.operation is Operation.SCALE_UP and len(nodes) > limit:
+        raise NodesError(
+            f"Cluster {cluster.name} would have {len(nodes)} nodes, and may have {limit}.",
+            "Add fewer, or connect it again with a higher limit (--max-nodes).",
+        )
     for option in definition.options:
         problem = option.problem(options.extra_vars[option.name]) if option.name in options.extra_vars else None
         if problem:

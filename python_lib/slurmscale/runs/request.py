@@ -53,6 +53,8 @@ class Request:
                 cluster,
                 credentials=_plain(cluster.credentials),
                 variables=split_secrets(cluster.variables)[0],
+                # what it told last may be thousands of nodes
+                info=None,
                 apphub_urls=tuple(url for url in cluster.apphub_urls if not has_secret("", url)),
             ),
             specs={

@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, SlurmJob, Task, TaskChange
+from slurmscale.models import Cluster, Counts, Credentials, Failure, LogLine, Run, SlurmJob, Task, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus, TaskStatus
 
@@ -53,6 +53,13 @@ clusters = Table(
     Column("controller", String(255)),
     Column("apphub_urls", JSON, nullable=False),
     Column("variables", JSON, nullable=False),
+    Column("login", JSON, nullable=False),
+    Column("cluster_type", String(16), nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("host_keys", JSON, nullable=False),
+    Column("health", String(16), nullable=False),
+    Column("seen_at", Float),
+    Column("info", JSON),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
 )
@@ -344,14 +351,17 @@ def row_of_log_line(line: LogLine, run_id: str) -> dict[str, Any]:
 
 def cluster_of_row(row: RowMapping) -> Cluster:
     """Make a cluster of its row."""
-    values = {name: value for name, value in row.items() if name != "updated_at"}
-    return Cluster(**values | {"apphub_urls": tuple(row["apphub_urls"])})
+    values = {name: value for name, value in row.items() if name not in {"updated_at", "login"}}
+    lists = {name: tuple(row[name]) for name in ("apphub_urls", "host_keys")}
+    return Cluster(**values | lists | {"credentials": Credentials(**row["login"])})
 
 
 def row_of_cluster(cluster: Cluster) -> dict[str, Any]:
-    """Make the columns of a cluster that its user states, but for the name and what is secret."""
+    """Make the columns of a cluster, but for its name, what is secret, and when it was added."""
     row = _fields(cluster, leave_out={"name", "credentials", "created_at"})
-    return row | {"apphub_urls": list(cluster.apphub_urls)}
+    lists = {name: list(row[name]) for name in ("apphub_urls", "host_keys")}
+    login = {name: getattr(cluster.credentials, name) for name in ("user", "port", "private_key_file")}
+    return row | lists | {"login": login}
 
 
 def job_of_row(row: RowMapping) -> SlurmJob:

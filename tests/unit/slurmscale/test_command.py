@@ -141,7 +141,7 @@ def test_what_is_refused_is_2_and_says_what_to_do(command, monkeypatch, capsys):
         ["log", "a"],
         ["tasks"],
         ["cancel", "no-such-run"],
-        ["cluster", "show", "lab"],
+        ["cluster", "info", "lab"],
         ["up", "a", "-i", str(command.inventory), "-e", "no equals sign"],
         ["up"],
         ["up", "a", "-i", "x", "-c", "y"],
@@ -240,10 +240,10 @@ def test_clusters_are_kept_by_name(command):
     assert command("up", "a,b").exit_code == 0, "the only cluster needs no name"
     assert json.loads(command("cluster", "list", "--json").stdout)[0]["variables"] == {"x": "1"}
     assert "lab" in command("cluster", "list").output
-    shown = json.loads(command("cluster", "show", "lab").stdout)
+    shown = json.loads(command("cluster", "info", "lab", "--json").stdout)
     assert "credentials" not in shown
     assert "completed" in shown["recent_runs"][0]
-    assert command("cluster", "remove", "lab").exit_code == 0
+    assert command("cluster", "forget", "lab").exit_code == 0
     assert json.loads(command("cluster", "list", "--json").stdout) == []
 
 

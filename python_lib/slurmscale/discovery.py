@@ -1,0 +1,163 @@
+"""Looks at clusters, remembers what they are, and forgets them; nothing is changed on a cluster by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+from slurmscale.errors import ClusterError, RefusedError
+from slurmscale.inventory import registry
+from slurmscale.models import Discovery, Failure, RunOptions, when
+from slurmscale.operations import Operation
+from slurmscale.runs.answers import answer
+from slurmscale.runs.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmscale.models import Cluster
+    from slurmscale.runner.protocol import Job, Launch
+    from slurmscale.settings import Settings
+    from slurmscale.store.repository import Store
+
+_LIMIT = 60.0
+"""Seconds for a look."""
+REUSED = {
+    "reuse_existing_config": ("slurm.conf", "slurmscale setup-controller makes a controller of a bare machine."),
+    "reuse_existing_munge": ("munge key", "Add it as a managed cluster, then: slurmscale rotate-key"),
+    "reuse_existing_database": ("accounting database", "slurmscale does not set up slurmdbd."),
+}
+"""What of an external cluster is used as it is, with what to do instead where that is not wanted."""
+
+
+class Clusters:
+    """The clusters that others set up.
+
+    Args:
+        config: Settings.
+        store: Where they are remembered.
+        make_job: Makes the job that runs a playbook.
+    """
+
+    def __init__(self, config: Settings, store: Store, make_job: Callable[[Launch], Job]) -> None:
+        self._config = config
+        self._store = store
+        self._make_job = make_job
+
+    def test(self, cluster: Cluster, options: RunOptions | None = None, *, fingerprint: str = "") -> Discovery:
+        """Find out, stage by stage, whether a cluster can be worked with, and what it is.
+
+        Args:
+            cluster: The cluster; it need not be a known one.
+            options: Login and variables, as for a run.
+            fingerprint: Of the controller's ssh key, as somebody compared it; no other key is accepted then.
+
+        Returns:
+            What was found; a stage that failed is an answer, too.
+
+        Raises:
+            RefusedError: The question can't be asked, for what was given has no meaning.
+        """
+        options = options or RunOptions()
+        wanted = {"discover_fingerprint": fingerprint} if fingerprint else {}
+        options = dataclasses.replace(
+            options, extra_vars=options.extra_vars | wanted, timeout=options.timeout or _LIMIT
+        )
+        request = Request(Operation.DISCOVER_CLUSTER, cluster, {}, options)
+        return _discovery(answer(self._config, request, self._make_job))
+
+    def connect(self, cluster: Cluster, found: Discovery, **config: Any) -> Cluster:
+        """Remember an external cluster that was tested.
+
+        Args:
+            cluster: The cluster, with how to log in; passwords are not kept.
+            found: What the test found.
+            **config: `max_nodes`, and the options of `REUSED`, which must be true.
+
+        Returns:
+            The cluster as it is remembered.
+
+        Raises:
+            RefusedError: The test failed, the name is taken, or something can't be had as it is wanted.
+        """
+        if not found.success or found.info is None:
+            why = found.error or Failure("cluster-unusable", "The cluster was not tested.")
+            raise ClusterError(why.reason, why.remedy, code=why.code)
+        if any(one.name == cluster.name for one in self._store.clusters()):
+            raise ClusterError(
+                f"There is a cluster {cluster.name} already.", "Choose another name, or forget it first."
+            )
+        for name, (what, instead) in REUSED.items():
+            if not config.setdefault(name, True):
+                raise ClusterError(
+                    f"The {what} of an external cluster is used as it is: {name} can't be false.", instead
+                )
+        nodes, limit = len(found.info["nodes"]), config.setdefault("max_nodes", None)
+        if limit is not None and limit < nodes:
+            raise ClusterError(f"The cluster has {nodes} nodes, more than {limit}.", "Give a higher limit, or none.")
+        config |= {
+            "discovered_at": _iso(time.time()),
+            "original_cluster_name": found.info["cluster_name"],
+        }
+        # an inventory says itself how its hosts are reached
+        keys = () if cluster.inventory else found.host_keys
+        external = dataclasses.replace(cluster, cluster_type="external", config=config, host_keys=keys)
+        registry.add(self._store, _seen(external, found))
+        return self._store.cluster(cluster.name)
+
+    def refresh(self, name: str, options: RunOptions | None = None) -> Discovery:
+        """Look at a known cluster again, and remember what it is and whether it is healthy.
+
+        Args:
+            name: The cluster.
+            options: Login and variables, as for a run.
+
+        Raises:
+            NotFoundError: There is no such cluster.
+            RefusedError: The question could not be asked; the cluster counts as unhealthy.
+        """
+        cluster = self._store.cluster(name)
+        try:
+            found = self.test(cluster, options)
+        except RefusedError:
+            self._store.save_cluster(dataclasses.replace(cluster, health="unhealthy"))
+            raise
+        self._store.save_cluster(_seen(cluster, found))
+        return found
+
+    def forget(self, name: str) -> None:
+        """Forget a cluster; nothing is changed on it, and the records of its runs stay.
+
+        Raises:
+            NotFoundError: There is no such cluster.
+            RefusedError: A run is at work on it.
+        """
+        active = [run.id for run in self._store.runs(limit=1, cluster=name, active=True)]
+        if active:
+            raise RefusedError(f"Run {active[0]} is at work on cluster {name}.", "Wait for its end, or cancel it.")
+        self._store.remove_cluster(name)
+
+
+def _iso(epoch: float) -> str:
+    moment = when(epoch)
+    return moment.isoformat(timespec="seconds") if moment else ""
+
+
+def _seen(cluster: Cluster, found: Discovery) -> Cluster:
+    if not found.success:
+        return dataclasses.replace(cluster, health="unhealthy")
+    return dataclasses.replace(cluster, health="healthy", seen_at=time.time(), info=found.info)
+
+
+def _discovery(report: dict[str, Any]) -> Discovery:
+    error = report["error"]
+    return Discovery(
+        success=report["success"],
+        stage=report["stage"],
+        stages=tuple(report["stages"]),
+        fingerprint=report["fingerprint"],
+        host_keys=tuple(report["host_keys"]),
+        info=report["info"],
+        error=Failure(**error) if error else None,
+    )
