@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Of Ansible itself, or of whoever calls the playbook.
 FOREIGN = {"ansible_python_interpreter", "ansible_remote_tmp"}
-# An option of roles that one play resolves for all of them.
-SLURM_NAME = "slurmd_node_name"
+# Options of roles that one play resolves for all of them.
+RESOLVED = {"slurmd_node_name", "preflight_controller", "munge_controller", "slurmd_controller"}
 
 
 def header(playbook: Path) -> str:
@@ -93,7 +93,7 @@ def test_variables_of_playbooks_have_a_prefix(tree: Tree, any_playbook: Path) ->
             wrong += [name for name in task.get("vars") or {} if not name.startswith(prefixes)]
         else:
             given.append(task.get("vars") or {})
-        wrong += [name for name in names if not name.startswith(own) and name != SLURM_NAME]
+        wrong += [name for name in names if not name.startswith(own) and name not in RESOLVED]
     wrong += [name for names in given for name in names if not name.startswith(own) and name not in FOREIGN]
     assert not wrong, wrong
 
