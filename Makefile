@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export CONTAINERS_CONF := $(CURDIR)/molecule/lab/containers.conf
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-long test-cores lint unit molecule bench bench-large docs constraints clean
+.PHONY: help demo demo-down test test-long test-cores lint unit molecule bench bench-large docs screenshots constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -58,6 +58,9 @@ bench-large: $(VENV)/.test ## Measure with 60 hosts in containers and 1,000 simu
 
 docs: $(VENV)/.test ## Write the generated parts of the documentation anew
 	$(BIN)/python docs/generate.py
+
+screenshots: $(VENV)/.test ## Take the pictures of the page for docs/images, and the others for .cache/screenshots
+	cd tests && ../$(BIN)/python -m browser.screenshots
 
 # Needs uv (pip install uv). One file for all supported versions of Python.
 constraints: ## Write constraints.txt anew, with the newest versions that pyproject.toml allows

@@ -3,6 +3,7 @@
 
 import { address } from "./api.js";
 
+const EVENTS = ["status", "snapshot", "scaling-progress", "log", "cluster", "job", "end", "ping"];
 const SILENT = 40_000;
 const STALE = 15_000;
 const LONGEST = 30_000;
@@ -16,6 +17,7 @@ export class Live {
     this._ended = ended;
     this._watches = new Map();
     this._listeners = new Set();
+    this._sources = new Map();
     this._failures = 0;
     addEventListener("online", () => this.state !== "off" && this.retry());
     addEventListener("offline", () => this.state !== "off" && this._lost());
@@ -50,10 +52,12 @@ export class Live {
     const key = `${kind}:${id}`;
     this._watches.set(key, { kind, id, after, listener });
     this._sendWatch(key);
-    if (this._source) this._openSource();
+    if (this._sources.size) this._addSource(key);
     return () => {
       this._watches.delete(key);
       this._send({ unwatch: { [kind]: id } });
+      this._sources.get(key)?.close();
+      this._sources.delete(key);
     };
   }
 
@@ -65,7 +69,7 @@ export class Live {
 
   _open() {
     // two sockets in a row that never opened: a proxy may break them
-    if (this._failures > 0 && this._failures % 3 === 2) this._openSource();
+    if (this._failures > 0 && this._failures % 3 === 2) this._openSources();
     else this._openSocket();
   }
 
@@ -77,7 +81,7 @@ export class Live {
     socket.onopen = () => {
       if (socket !== this._socket) return;
       for (const key of this._watches.keys()) this._sendWatch(key);
-      this._alive();
+      this._expect();
     };
     socket.onclose = ({ code }) => {
       if (socket !== this._socket) return;
@@ -88,19 +92,25 @@ export class Live {
     };
   }
 
-  _openSource() {
-    this._source?.close();
+  // A stream for the status and one for each watch; all end with the one of the status.
+  _openSources() {
+    this._addSource("status");
+    for (const key of this._watches.keys()) this._addSource(key);
+  }
+
+  _addSource(key) {
     const url = address("api/slurm/events");
-    for (const { kind, id, after } of this._watches.values()) {
-      if (kind !== "run") continue;
-      url.searchParams.set("run", id);
-      if (after) url.searchParams.set("after", after);
-    }
-    const source = (this._source = new EventSource(url));
-    const receive = (event) => this._receive({ event: event.type, id: event.lastEventId, data: JSON.parse(event.data) });
-    for (const name of ["status", "snapshot", "scaling-progress", "cluster", "job", "end", "ping"]) source.addEventListener(name, receive);
-    source.onopen = () => this._alive();
-    source.onerror = () => source === this._source && this._lost();
+    const { kind, id, after } = this._watches.get(key) ?? {};
+    if (kind) url.search = new URLSearchParams({ [kind]: id, ...(after && { after }) });
+    const source = new EventSource(url);
+    this._sources.set(key, source);
+    const receive = ({ type, lastEventId, data }) => {
+      if (type === "end") source.close();
+      this._receive({ event: type, id: lastEventId, data: JSON.parse(data) });
+    };
+    for (const name of EVENTS) source.addEventListener(name, receive);
+    source.onerror = () => key === "status" && this._sources.get(key) === source && this._lost();
+    this._expect();
   }
 
   _send(message) {
@@ -126,14 +136,19 @@ export class Live {
     for (const listener of this._listeners) listener(event, data);
   }
 
+  // It is live once something came, and no more when nothing comes for a while.
   _alive() {
     this._failures = 0;
     this.since = Date.now();
-    clearTimeout(this._silence);
     clearTimeout(this._staleTimer);
     this._staleTimer = null;
-    this._silence = setTimeout(() => this._lost(), SILENT);
+    this._expect();
     this._set("live");
+  }
+
+  _expect() {
+    clearTimeout(this._silence);
+    this._silence = setTimeout(() => this._lost(), SILENT);
   }
 
   _lost() {
@@ -148,10 +163,11 @@ export class Live {
   }
 
   _drop() {
-    const [socket, source] = [this._socket, this._source];
-    this._socket = this._source = null;
+    const [socket, sources] = [this._socket, this._sources];
+    this._socket = null;
+    this._sources = new Map();
     socket?.close();
-    source?.close();
+    for (const source of sources.values()) source.close();
     clearTimeout(this._timer);
     clearTimeout(this._silence);
     if (this.state === "off") clearTimeout(this._staleTimer);

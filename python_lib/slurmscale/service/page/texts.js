@@ -45,7 +45,7 @@ export function moment(iso) {
   if (!iso) return "";
   const time = new Date(iso);
   const today = time.toDateString() === new Date().toDateString();
-  return new Intl.DateTimeFormat(language, today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" }).format(time);
+  return new Intl.DateTimeFormat(language, { timeStyle: "short", hourCycle: "h23", ...(!today && { dateStyle: "medium" }) }).format(time);
 }
 
 export function duration(seconds) {

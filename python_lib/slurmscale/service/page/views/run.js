@@ -10,9 +10,6 @@ import { Log } from "./log.js";
 const ORDER = { failed: 0, stalled: 1, active: 2, stopped: 3, waiting: 4, success: 5 };
 const LETTERS = { failed: "F", stalled: "S", active: "R", stopped: "X", waiting: "P", success: "C" };
 
-// Failed ones first, and before the others those that are about to fail.
-const rank = ([state, task]) => ORDER[state] * 2 - (task.error ? 1 : 0);
-
 export default class RunPage extends View {
   constructor(app, parts) {
     super(app, parts);
@@ -33,7 +30,9 @@ export default class RunPage extends View {
     this.update();
   }
 
+  // A node with an error has failed, also while the run goes on with it to report it.
   stateOf(task) {
+    if (task.error) return "failed";
     return this.stalled.has(task.task_id) ? "stalled" : kind(task.status);
   }
 
@@ -44,7 +43,7 @@ export default class RunPage extends View {
   }
 
   page({ run, tasks }) {
-    const sorted = [...tasks.values()].map((task) => [this.stateOf(task), task]).sort((a, b) => rank(a) - rank(b));
+    const sorted = [...tasks.values()].map((task) => [this.stateOf(task), task]).sort((a, b) => ORDER[a[0]] - ORDER[b[0]]);
     return html`${this.header(run)}${this.why(run)}
       ${sorted.length ? html`${this.map([...tasks.values()])}${this.table(sorted)}` : empty(t("no_tasks"))}`;
   }
