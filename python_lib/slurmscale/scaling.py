@@ -249,7 +249,8 @@ class Scaling:
         """
         run = self.store.run(run_id)
         with self._lock:
-            prepared = self._prepared.get(run.id)
+            # of a later attempt less is left to be done than was prepared
+            prepared = None if run.attempt else self._prepared.get(run.id)
         if prepared is None and run.request.get("secret", True):
             raise RefusedError(
                 f"The process that run {run.id} was requested from is gone, and with it the run's secrets.",

@@ -6,14 +6,16 @@ import threading
 import time
 
 import pytest
-from slurmscale.errors import OverlapError, RefusedError
-from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, RunOptions
+from slurmscale.errors import OverlapError, RefusedError, StoreUnavailableError
+from slurmscale.models import Cluster, Counts, Credentials, Failure, NodeSpec, RunOptions, TaskChange
 from slurmscale.operations import Operation
+from slurmscale.runner import processes
 from slurmscale.runs import executor as executors
 from slurmscale.runs.executor import LocalExecutor
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus, TaskStatus
+from slurmscale.store.tables import row_of_change
 
 LIMIT = 60
 # of a cluster without a file nothing has to be read
@@ -217,6 +219,82 @@ def test_a_retry_may_be_asked_for(scaling, jobs):
     assert (again.retry_of, again.requested_by, again.nodes, again.status) == (run.id, "ann", ("n1", "n2"), "pending")
     scaling.execute(again.id)
     assert jobs[0].nodes == ["n1", "n2"]
+
+
+# -- lost processes
+
+
+def test_the_third_attempt_is_the_last(scaling, jobs):
+    run = scaling.request(Operation.SCALE_UP, LAB, "n1")
+    for attempt in (1, 2, 3):
+        handle = scaling.execute(run.id)
+        wait_for(lambda: scaling.tasks(run.id)[0].status is TaskStatus.RUNNING)
+        lost(scaling, run.id)
+        assert len(scaling.recover()) == (attempt == 3)
+        assert handle.wait(LIMIT).attempt == attempt
+        assert jobs[-1].stopped.code == "run-lost"
+    ended = scaling.store.run(run.id)
+    assert (ended.status, ended.error_code) == (RunStatus.INTERRUPTED, "run-interrupted")
+    assert "continues, attempt 3." in ended.explanation
+
+
+def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(scaling, open_scaling):
+    run = scaling.request(Operation.SCALE_UP, LAB, "n1")
+    taken = scaling.store.take(run, processes.owner(), "other/1")
+    scaling.store.request_cancel(run.id)
+    lost(scaling, run.id)
+    open_scaling()
+    ended = scaling.store.run(run.id)
+    assert (ended.status, ended.error_code, taken.attempt) == (RunStatus.CANCELLED, "run-cancelled", 1)
+
+
+def test_progress_stays_when_a_run_is_handed_over(scaling, jobs):
+    run = scaling.request(Operation.SCALE_UP, LAB, "n[1-3]")
+    taken = scaling.store.take(run, processes.owner(), "other/1")
+    ids = {task.node: task.id for task in scaling.tasks(run.id)}
+    failure = Failure("task-failed", "It failed.")
+    states = {
+        "n1": TaskChange("n1", TaskStatus.RUNNING, 40, "packages", "install", failure, 5.0, 4.0),
+        "n2": TaskChange("n2", TaskStatus.COMPLETED, 100, "", "done", None, 5.0, 4.0, 5.0),
+        "n3": TaskChange("n3", TaskStatus.FAILED, 30, "packages", "install", failure, 5.0, 4.0, 5.0),
+    }
+    rows = [{"b_id": ids[node], **row_of_change(change)} for node, change in states.items()]
+    scaling.store.record(taken, rows, active=1, success=1, failed=1, active_progress=40)
+    finished = scaling.tasks(run.id)[1:]
+    assert scaling.store.hand_over(taken, "other/1 is gone")
+    waiting = scaling.tasks(run.id)[0]
+    assert (waiting.status, waiting.progress, waiting.error, waiting.started_at) == ("pending", 40, None, 4.0)
+    assert scaling.store.run(run.id).counts == Counts(3, 1, 1, 1, 40)
+    handle = scaling.execute(run.id)
+    wait_for(lambda: scaling.tasks(run.id)[0].status is TaskStatus.RUNNING)
+    assert jobs[0].nodes == ["n1"]
+    assert scaling.tasks(run.id)[0].progress >= 40
+    jobs[0].go_on.set()
+    ended = handle.wait(LIMIT)
+    assert ended.counts == Counts(3, 0, 2, 1, 0)
+    assert ended.error_message == "1 of 3 nodes failed: n3"
+    assert scaling.tasks(run.id)[1:] == finished
+    assert scaling.tasks(run.id)[0].started_at == 4.0
+
+
+def test_a_process_that_may_be_taken_for_gone_stops_by_itself(open_scaling, url, jobs, monkeypatch):
+    scaling = open_scaling(lease_seconds=2)
+    handle = scaling.execute(scaling.request(Operation.SCALE_UP, LAB, "n1").id)
+    wait_for(lambda: scaling.tasks(handle.id)[0].status is TaskStatus.RUNNING)
+    asked = []
+
+    def away(*_, **__):
+        asked.append(time.monotonic())
+        raise StoreUnavailableError("It does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scaling.store, "record", away)
+        patch.setattr(scaling.store, "cancel_requested", away)
+        wait_for(lambda: jobs[0].stopped or (asked and asked[-1] - asked[0] > 3))
+    # SQLite is on this machine only, where a living process is seen
+    assert bool(jobs[0].stopped) == url.startswith("postgresql")
+    jobs[0].go_on.set()
+    handle.wait(LIMIT)
 
 
 # -- the executor

@@ -1,0 +1,221 @@
+"""A run whose process is lost is continued by another one, with real processes on local hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from slurmscale.runs import executor as executors
+from slurmscale.runs.executor import LocalExecutor
+from slurmscale.scaling import Scaling
+from slurmscale.states import RUN_ACTIVE, RunStatus, TaskStatus
+
+PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
+LIMIT = 120
+PLAYBOOK = """
+- name: Prepare
+  hosts: "{{{{ nodes }}}}"
+  gather_facts: false
+  environment: &own {{TMPDIR: "{{{{ playbook_dir }}}}"}}
+  tasks:
+    - name: look
+      ansible.builtin.command: "{{{{ 'false' if inventory_hostname == 'n3' else 'true' }}}}"
+- name: Work
+  hosts: "{{{{ nodes }}}}"
+  gather_facts: false
+  environment: *own
+  tasks:
+    - name: wait
+      ansible.builtin.shell: test -e {go} || sleep {forever}
+    - name: leave a mark
+      ansible.builtin.shell: echo {{{{ inventory_hostname }}}} >> {marks}
+- name: Report the result of each node
+  hosts: "{{{{ nodes }}}}"
+  gather_facts: false
+  tasks:
+    - name: finished
+      ai_infra.slurm.node_result:
+"""
+VICTIM = """
+import sys, time
+sys.path.insert(0, {library!r})
+from pathlib import Path
+from slurmscale.operations import Operation
+from slurmscale.runner import processes
+from slurmscale.runs.executor import LocalExecutor
+from slurmscale.scaling import Scaling
+from slurmscale.settings import Settings
+if {machine!r}:
+    processes.this_machine = lambda: {machine!r}
+config = Settings(data_dir=Path({data_dir!r}), project_dir=Path({project_dir!r}), database_url={url!r})
+scaling = Scaling(config.model_copy(update={{"lease_seconds": {lease}}}))
+run = scaling.request(Operation.SCALE_UP, {inventory!r}, "n[1-3]", requested_by="ann")
+LocalExecutor(scaling).submit(run.id)
+print(run.id, flush=True)
+time.sleep(600)
+"""
+
+
+def wait_for(condition, seconds=LIMIT):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def lives(process):
+    """Say whether a process is there and more than a line that its parent has not read yet."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def processes_with(mark):
+    return [
+        process for process in psutil.process_iter(["cmdline"])
+        if any(mark in part for part in process.info["cmdline"] or ())
+    ]  # fmt: skip
+
+
+class Takeover:
+    """A process that works on a run, and another one that may go on with it."""
+
+    def __init__(self, config, url, inventory, tmp_path):
+        self.config = config.model_copy(update={"database_url": url})
+        self._inventory = inventory
+        self._tmp_path = tmp_path
+        self.forever = str(os.getpid() * 10_000 + 4400)
+        self.go, self.marks = tmp_path / "go", tmp_path / "marks"
+        playbook = PLAYBOOK.format(go=self.go, marks=self.marks, forever=self.forever)
+        (config.project_dir / "playbooks" / "scale_up.yml").write_text(playbook)
+        self.victim = None
+        self.seen = {}
+
+    def begin(self, lease, machine=""):
+        """Let the first process begin, until its nodes are at work; returns the run's id."""
+        script = self._tmp_path / "victim.py"
+        script.write_text(
+            textwrap.dedent(VICTIM).format(
+                library=str(PYTHON_LIB), machine=machine, lease=lease, url=self.config.database_url,
+                data_dir=str(self.config.data_dir), project_dir=str(self.config.project_dir), inventory=self._inventory,
+            )
+        )  # fmt: skip
+        self.victim = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+        run_id = self.victim.stdout.readline().strip()
+        wait_for(lambda: len(processes_with(self.forever)) >= 2)
+        return run_id
+
+    def tree(self):
+        """Return the first process and all that it started."""
+        main = psutil.Process(self.victim.pid)
+        return [main, *main.children(recursive=True)]
+
+    def end(self):
+        """End what is left of the first process."""
+        for process in [*self.tree(), *processes_with(self.forever)] if self.victim.poll() is None else []:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.victim.wait()
+        self.victim.stdout.close()
+
+    def go_on(self, run_id, lease):
+        """Let another process take the run over; returns it at its end, with what was seen of its progress."""
+        config = self.config.model_copy(update={"lease_seconds": lease})
+        with Scaling(config) as scaling:
+            executor = LocalExecutor(scaling)
+            try:
+                wait_for(lambda: self._look(scaling, run_id).status not in RUN_ACTIVE)
+            finally:
+                executor.close()
+            return scaling.store.run(run_id), {task.node: task for task in scaling.tasks(run_id)}
+
+    def _look(self, scaling, run_id):
+        for task in scaling.tasks(run_id):
+            self.seen.setdefault(task.node, []).append(task.progress)
+        return scaling.store.run(run_id)
+
+
+@pytest.fixture
+def takeover(config, url, inventory, tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "_LOOK_SECONDS", 0.2)
+    takeover = Takeover(config, url, inventory, tmp_path)
+    yield takeover
+    takeover.end()
+
+
+def before(takeover, run_id):
+    """Return the run and its tasks as the first process left them."""
+    with Scaling(takeover.config) as scaling:
+        wait_for(lambda: {task.node: task.status for task in scaling.tasks(run_id)}["n3"] is TaskStatus.FAILED)
+        return scaling.store.run(run_id), {task.node: task for task in scaling.tasks(run_id)}
+
+
+def check_the_end(takeover, run, tasks, first, old):
+    assert (run.id, run.status, run.attempt, run.requested_by) == (first.id, RunStatus.FAILED, 2, "ann")
+    assert (run.counts.success, run.counts.failed, run.counts.active) == (2, 1, 0)
+    assert run.error_message == "1 of 3 nodes failed: n3"
+    assert run.started_at == first.started_at
+    assert tasks["n3"] == old["n3"]
+    assert [tasks[node].started_at for node in ("n1", "n2")] == [old[node].started_at for node in ("n1", "n2")]
+    assert sorted(takeover.marks.read_text().split()) == ["n1", "n2"]
+    for node, values in takeover.seen.items():
+        assert [old[node].progress, *values] == sorted([old[node].progress, *values])
+    assert processes_with(takeover.forever) == []
+    assert processes_with(first.run_dir) == []
+
+
+def test_after_kill_9_of_a_process_another_one_goes_on_with_what_is_not_finished(takeover):
+    run_id = takeover.begin(lease=60)
+    first, old = before(takeover, run_id)
+    takeover.victim.send_signal(signal.SIGKILL)
+    takeover.victim.wait()
+    takeover.go.touch()
+    run, tasks = takeover.go_on(run_id, lease=60)
+    check_the_end(takeover, run, tasks, first, old)
+    assert run.explanation == f"{first.worker} is gone; {run.worker} continues, attempt 2."
+    assert not Path(first.run_dir).exists()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_machine_that_slept_for_too_long_stops_its_ansible_when_it_wakes(takeover):
+    run_id = takeover.begin(lease=6, machine="elsewhere")
+    first, old = before(takeover, run_id)
+    frozen = takeover.tree()
+    for process in frozen:
+        process.suspend()
+    asleep = {process.pid for process in frozen}
+
+    def others():
+        return [process for process in processes_with(takeover.forever) if process.pid not in asleep]
+
+    def wake():
+        wait_for(others)
+        for process in frozen:
+            process.resume()
+        # the one that slept stops, the other one works on
+        wait_for(lambda: not any(lives(process) for process in frozen[1:]))
+        assert others()
+        takeover.go.touch()
+        for process in others():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+
+    waker = threading.Thread(target=wake)
+    waker.start()
+    run, tasks = takeover.go_on(run_id, lease=6)
+    waker.join()
+    assert run.explanation.startswith(f"{first.worker} was not heard of for 6 s; ")
+    assert (run.attempt, run.counts.active) == (2, 0)
+    assert tasks["n3"] == old["n3"]
+    assert not takeover.marks.exists()
