@@ -16,6 +16,7 @@ if [ "${1:-lab}" = test ]; then
     need createrepo_c createrepo-c
     need dnf 'dnf dnf-plugins-core'
     need gpg gnupg
+    need promtool prometheus
     need rpmbuild rpm
     need shellcheck shellcheck
     need chromium 'chromium fonts-dejavu-core'
@@ -37,6 +38,11 @@ export DEBIAN_FRONTEND=noninteractive
 if [ ! -e /etc/postgresql-common/createcluster.conf ] && [ "${1:-lab}" = test ]; then
     mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
+fi
+# Likewise a Prometheus, unless somebody has set one up.
+if [ ! -e /etc/prometheus ] && [ ! -e /etc/systemd/system/prometheus.service ] && [ "${1:-lab}" = test ]; then
+    mkdir -p /etc/systemd/system
+    ln -s /dev/null /etc/systemd/system/prometheus.service
 fi
 apt-get -qq update
 # shellcheck disable=SC2086 # a list of words

@@ -91,12 +91,12 @@ def record_run(scaling):
     """Return a function that records a run, which nobody works on."""
     made = []
 
-    def make(run_id=None, *, cluster="lab", nodes=("n1", "n2"), **values):
+    def make(run_id=None, *, cluster="lab", nodes=("n1", "n2"), operation=Operation.SCALE_UP, **values):
         number = len(made)
         run = Run(
             id=run_id or f"20260101-0000{number:02}-abc{number:03}",
             cluster=cluster,
-            operation=Operation.SCALE_UP,
+            operation=operation,
             status=RunStatus.PENDING,
             nodes=tuple(nodes),
             counts=Counts(total=len(nodes), active=len(nodes)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 import slurmscale
-from slurmscale.service import page, problems
+from slurmscale.service import metrics, page, problems
 from slurmscale.service.accounts import Accounts
 from slurmscale.service.guard import Guard
 from slurmscale.service.keys import derive, read_keys
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from slurmscale.scaling import Scaling
 
-_ROUTERS = (health.router, auth.router, runs.router, sse.router, websocket.router, page.router)
+_ROUTERS = (health.router, auth.router, runs.router, sse.router, websocket.router, metrics.router, page.router)
 _PROBLEM = {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Why it was not done."}
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from slurmscale.errors import NotFoundError, OverlapError, RefusedError, RunLostError, StoreError
 from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, TaskChange, Timing
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
+from slurmscale.store.counters import count_ended_run, count_ended_tasks, count_unfinished_tasks
 from slurmscale.store.engine import Database
 from slurmscale.store.tables import (
     CHANGING_COLUMNS,
@@ -157,7 +158,9 @@ class Store(Database):
                 raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
             if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
                 connection.execute(delete(claims).where(claims.c.run_id == run.id))
+                count_ended_run(connection, run, RunStatus(values["status"]))
             if changes:
+                count_ended_tasks(connection, run, changes)
                 connection.execute(_UPDATE_TASK, [{**change, "b_revision": revision} for change in changes])
             if lines:
                 connection.execute(insert(log_lines), list(lines))
@@ -185,6 +188,8 @@ class Store(Database):
             ).scalar()
             if revision is None:
                 return False
+            count_ended_run(connection, run, status)
+            count_unfinished_tasks(connection, run, now)
             connection.execute(
                 update(tasks)
                 .where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))

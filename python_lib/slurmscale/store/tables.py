@@ -265,6 +265,16 @@ idempotency_keys = Table(
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
 
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("cluster", String(255), primary_key=True),
+    Column("operation", String(64), primary_key=True),
+    Column("detail", String(32), primary_key=True),
+    Column("value", Float, nullable=False),
+)
+
 COUNTS = tuple(Counts.__dataclass_fields__)
 """Columns of runs that hold the counts of its tasks."""
 

@@ -1,0 +1,183 @@
+"""What is counted for ever, and what stands at the moment: figures for those who watch over many runs.
+
+Counters change in the transaction that ends a node or a run, whichever process it is of. They outlive restarts and
+deleted runs, and are the same whoever reads them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import func, select, text
+
+from slurmscale.states import ACTIVE, RUN_ACTIVE, SUCCEEDED, RunStatus, TaskStatus
+from slurmscale.store.tables import ACTIVE_SQL, audit, clusters, counters, runs, tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from slurmscale.models import Run
+    from slurmscale.store.engine import Database
+
+DURATIONS = (10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
+"""Upper ends of the ranges in which the durations of nodes are counted, in seconds."""
+MORE = "+Inf"
+
+_ADD = text(
+    "INSERT INTO counters (name, cluster, operation, detail, value)"
+    " VALUES (:name, :cluster, :operation, :detail, :value)"
+    " ON CONFLICT (name, cluster, operation, detail) DO UPDATE SET value = counters.value + excluded.value"
+)
+
+
+class CounterName(StrEnum):
+    """What is counted."""
+
+    NODES_DONE = "nodes_done"
+    NODES_FAILED = "nodes_failed"
+    NODE_SECONDS = "node_seconds"
+    """How long nodes took, all together."""
+    NODE_DURATION = "node_duration"
+    """Nodes by how long they took; the detail is the upper end of the range."""
+    RUNS = "runs"
+    """Runs that have ended; the detail is how."""
+
+
+class CounterKey(NamedTuple):
+    """What a counter counts."""
+
+    name: CounterName
+    cluster: str
+    operation: str
+    detail: str = ""
+
+
+class Group(NamedTuple):
+    """A cluster and an operation."""
+
+    cluster: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How things stand.
+
+    Attributes:
+        clusters: The known clusters, and those with runs at work.
+        active: Nodes that are worked on or wait, by cluster and operation.
+        stalled: Those of them without a sign of life.
+        waiting: Runs that no process has taken up yet.
+        waiting_seconds: How long the oldest of them has waited.
+        failed_logins: All there have been.
+        external: The health of the external clusters: healthy, unhealthy, or empty when nobody looked.
+    """
+
+    clusters: frozenset[str]
+    active: dict[Group, int]
+    stalled: dict[Group, int]
+    waiting: int
+    waiting_seconds: float
+    failed_logins: int
+    external: dict[str, str]
+
+
+# -- counting, inside the transaction that ends something
+
+
+def count_ended_tasks(connection: Connection, run: Run, changes: Iterable[Mapping[str, Any]]) -> None:
+    """Count the nodes that a batch is about to end.
+
+    Args:
+        connection: A transaction in which the run is locked, and its tasks are not written yet.
+        run: The run.
+        changes: Rows of tasks as they will be, each with its id in `b_id`.
+    """
+    ended = {change["b_id"]: change for change in changes if change["status"] not in ACTIVE}
+    if not ended or not _is_counted(run):
+        return
+    still = select(tasks.c.id).where(tasks.c.id.in_(ended), tasks.c.status.in_(ACTIVE))
+    now = [ended[number] for number in connection.scalars(still)]
+    _add(connection, run, [(row["status"], row["started_at"], row["completed_at"]) for row in now])
+
+
+def count_unfinished_tasks(connection: Connection, run: Run, now: float) -> None:
+    """Count the nodes of a run that are about to fail because it is ended from outside; arguments as above."""
+    if not _is_counted(run):
+        return
+    unfinished = select(tasks.c.started_at).where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))
+    _add(connection, run, [(TaskStatus.FAILED, started, now) for started in connection.scalars(unfinished)])
+
+
+def count_ended_run(connection: Connection, run: Run, status: RunStatus) -> None:
+    """Count a run that ends."""
+    key = CounterKey(CounterName.RUNS, run.cluster, run.operation.value, status.value)
+    connection.execute(_ADD, [{**key._asdict(), "value": 1.0}])
+
+
+def _is_counted(run: Run) -> bool:
+    # one that only looks fails when a node is not ready, which is what it is for
+    return run.operation.definition.changes and not run.check
+
+
+def _add(connection: Connection, run: Run, ended: Sequence[tuple[str, float | None, float | None]]) -> None:
+    added: Counter[CounterKey] = Counter()
+    cluster, operation = run.cluster, run.operation.value
+    for status, started, completed in ended:
+        name = CounterName.NODES_DONE if status in SUCCEEDED else CounterName.NODES_FAILED
+        added[CounterKey(name, cluster, operation)] += 1
+        if started is not None and completed is not None:
+            seconds = max(0.0, completed - started)
+            detail = next((f"{end:g}" for end in DURATIONS if seconds <= end), MORE)
+            added[CounterKey(CounterName.NODE_DURATION, cluster, operation, detail)] += 1
+            added[CounterKey(CounterName.NODE_SECONDS, cluster, operation)] += seconds  # type: ignore[assignment] # a float
+    # in one order, so that two runs that end nodes at the same moment never wait for each other
+    if added:
+        connection.execute(_ADD, [{**key._asdict(), "value": float(added[key])} for key in sorted(added)])
+
+
+# -- reading
+
+
+def read_counters(database: Database) -> dict[CounterKey, float]:
+    """Return all counters."""
+    with database.explained("read"), database.engine.connect() as connection:
+        rows = connection.execute(select(counters)).all()
+    return {CounterKey(CounterName(row.name), row.cluster, row.operation, row.detail): row.value for row in rows}
+
+
+def read_moment(database: Database, stalled_after: float) -> Moment:
+    """Return how things stand.
+
+    Args:
+        database: The database.
+        stalled_after: Seconds without a sign of life after which a node counts as stalled.
+    """
+    now = time.time()
+    at_work = select(runs.c.cluster, runs.c.operation, func.sum(runs.c.active)).where(runs.c.status.in_(RUN_ACTIVE))
+    silent = (
+        select(runs.c.cluster, runs.c.operation, func.count())
+        .select_from(tasks.join(runs, tasks.c.run_id == runs.c.id))
+        .where(
+            text(f"tasks.{ACTIVE_SQL}"), tasks.c.status != TaskStatus.PENDING, tasks.c.updated_at < now - stalled_after
+        )
+    )
+    waiting = select(func.count(), func.min(runs.c.created_at)).where(runs.c.status == RunStatus.PENDING)
+    failed = select(func.count()).where(audit.c.action == "login", audit.c.status == "failed")
+    external = select(clusters.c.name, clusters.c.health).where(clusters.c.cluster_type == "external")
+    by_group = (runs.c.cluster, runs.c.operation)
+    with database.explained("read"), database.engine.connect() as connection:
+        active = {Group(*row[:2]): int(row[2]) for row in connection.execute(at_work.group_by(*by_group))}
+        stalled = {Group(*row[:2]): int(row[2]) for row in connection.execute(silent.group_by(*by_group))}
+        known = frozenset(connection.scalars(select(clusters.c.name))) | {group.cluster for group in active}
+        count, oldest = connection.execute(waiting).one()
+        health = {row.name: row.health for row in connection.execute(external)}
+        failures = connection.execute(failed).scalar() or 0
+    seconds = max(0.0, now - oldest) if oldest is not None else 0.0
+    return Moment(known, active, stalled, count, seconds, failures, health)
