@@ -27,7 +27,6 @@ class Code(str, enum.Enum):
     TASK_FAILED = "task-failed", "A task of Ansible failed for a reason that has no code of its own."
     HOST_UNREACHABLE = "host-unreachable", "Ansible cannot log in to the host, or lost the connection to it."
     HOST_KEY_DIFFERS = "host-key-differs", "The host shows another ssh key than the one that is known or confirmed."
-
     HOST_KEY_UNKNOWN = (
         "host-key-unknown",
         "ssh on the control machine does not know the key of the host, or another one.",

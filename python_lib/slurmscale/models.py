@@ -158,6 +158,7 @@ class RunOptions:
         vault_password: Password of Ansible Vault; reaches Ansible through memory only.
         vault_password_file: Path of a file or program that gives the vault's password.
         verbosity: Number of v's for Ansible.
+        diff: Log what changes in files, without what is secret in them.
     """
 
     forks: int | None = None
@@ -168,6 +169,7 @@ class RunOptions:
     vault_password: str | None = field(default=None, repr=False)
     vault_password_file: str | None = None
     verbosity: int = 0
+    diff: bool = False
 
 
 @dataclass(frozen=True, slots=True)

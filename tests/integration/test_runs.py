@@ -673,3 +673,19 @@ def test_a_run_that_failed_elsewhere_is_not_called_completed(scaling, inventory,
     assert run.error_message == "ctl1: the controller is upset"
     assert "broken" in run.error_remedy
     assert "the controller is upset" in "\n".join(line.text for line in scaling.log())
+
+
+def test_what_changes_in_files_is_logged_on_request(scaling, inventory, project_dir, tmp_path):
+    playbook(project_dir, f"""
+- hosts: n1
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy: {{dest: {tmp_path}/made, content: "new {{{{ api_token }}}}"}}
+""")  # fmt: skip
+    for diff in (True, False):
+        (tmp_path / "made").write_text("old line\n")
+        options = RunOptions(extra_vars={"api_token": "token-1234567890"}, diff=diff)
+        run = scaling.scale_up(str(inventory), "n1", options).wait(60)
+        text = "\n".join(line.text for line in scaling.log("n1", run.id))
+        assert ("-old line" in text, "+new ********" in text) == (diff, diff)
+        assert "1234567890" not in text

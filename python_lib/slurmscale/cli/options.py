@@ -117,6 +117,7 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
         vault_password=_ask("Vault password", given["ask_vault_pass"]),
         vault_password_file=given["vault_password_file"],
         verbosity=given["verbose"],
+        diff=bool(given.get("diff")),
     )
 
 

@@ -161,6 +161,7 @@ LOGIN = (
 """What every command has that runs a playbook."""
 WORK = (
     *LOGIN,
+    _switch("diff", "--diff", "-D", help="Log what changes in files; see `slurmscale log`."),
     _option("forks", int | None, "--forks", "-f", min=1, max=10_000, help="Nodes worked on at the same time."),
     _switch("detach", "--detach", "-d", help="Start it, print its id, and don't show it; see `slurmscale attach`."),
     _switch("follow", "--follow", help="With --json: print what happens as JSON, a line per event."),

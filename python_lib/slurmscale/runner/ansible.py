@@ -208,7 +208,7 @@ class AnsibleJob:
 
     def _arguments(self) -> dict[str, Any]:
         launch = self._launch
-        arguments = ["--check"] if launch.check else []
+        arguments = [*(["--check"] if launch.check else []), *(["--diff"] if launch.diff else [])]
         if vault := self._vault():
             arguments += ["--vault-password-file", shlex.quote(vault)]
         return {

@@ -26,6 +26,7 @@ class Launch:
         check: Ansible's check mode.
         timeout: Seconds after which the run is stopped.
         verbosity: Number of v's.
+        diff: Ansible prints what changes in files.
         vault_password: Handed over through memory.
         vault_password_file: File or program that gives the vault's password.
         report: The playbook writes a report on the nodes into a file, to be named by the variable `report`.
@@ -40,6 +41,7 @@ class Launch:
     check: bool = False
     timeout: float | None = None
     verbosity: int = 0
+    diff: bool = False
     vault_password: str | None = field(default=None, repr=False)
     vault_password_file: str | None = None
     report: bool = False

@@ -94,6 +94,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         check=options.check,
         timeout=options.timeout,
         verbosity=options.verbosity,
+        diff=options.diff,
         vault_password=vault_password,
         vault_password_file=options.vault_password_file,
         report=request.operation.reports and "report" not in options.extra_vars,
