@@ -321,7 +321,8 @@ def run(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    # What apt makes there when it is killed goes with what the module itself leaves then.
+    os.environ.update(DEBIAN_FRONTEND="noninteractive", TMPDIR=module.tmpdir)
     try:
         module.exit_json(**run(module.params, check_mode=module.check_mode))
     except FailureError as error:

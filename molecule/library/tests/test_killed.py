@@ -41,11 +41,13 @@ LIMIT = 300
 # Modules and what they have started; nothing else on these machines is called so.
 AT_WORK = "pgrep --list-full '^(python|platform-python|apt|dpkg|dnf|rpm|sudo)'"
 KILL_WORK = AT_WORK.replace("pgrep --list-full", "pkill -KILL")
-# Everything but what a machine writes by itself and what belongs to an installed package.
+# Everything but what a machine writes by itself, what belongs to an installed package, and what rpm and dnf leave when
+# they are killed themselves: parts of files that rpm had not renamed yet, and a file for the output of scriptlets.
 FILES = r"""
 find / /dev/shm \( -path /proc -o -path /sys -o -path /dev -o -path /run/systemd -o -path /run/user -o -path /run/log
  -o -path /var/log -o -path /var/cache -o -path /var/spool -o -path '/var/lib/[adru]*' -o -path '*/systemd-private-*'
- -o -path /etc/slurm/slurmscale-backup -o -name __pycache__ \) -prune -o -print""".replace("\n", "")
+ -o -path /etc/slurm/slurmscale-backup -o -name '*;????????' -o -path '/tmp/tmp????????'
+ -o -name __pycache__ \) -prune -o -print""".replace("\n", "")
 HALF_DONE = {
     "rocky3": "rpm --query --all --queryformat '%{NAME}.%{ARCH}\n' slurm* munge* | sort | uniq --repeated",
     "ubuntu3": "dpkg --audit; apt-get check --quiet --quiet",

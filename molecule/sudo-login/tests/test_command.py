@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LIMIT = 120
 # Modules and what they have started; nothing else on these machines is called so.
 AT_WORK = "pgrep --list-full '^(python|apt|dpkg|dnf|sudo|sleep)'"
+# Seconds in which all must have ended; what is not ended goes on for longer.
+ENDED = 20
 # What Debian's packages ask whether they may start their service, made slow.
 APT = "/etc/apt/apt.conf.d/99slow"
 
@@ -107,9 +109,9 @@ def test_passwords_are_asked_for(start_as_nobody: Callable[..., dict[str, Any]],
 
 @pytest.fixture
 def slow_package() -> Iterator[None]:
-    """Let the installation on ubuntu1 take a minute, of which something runs as root all the time."""
+    """Let the installation on ubuntu1 take a minute and a half, of which something runs as root all the time."""
     host = lab_host("ubuntu1")
-    host.check_output("printf %s > %s", 'DPkg::Pre-Invoke { "sleep 60"; };', APT)
+    host.check_output("printf %s > %s", 'DPkg::Pre-Invoke { "sleep 90"; };', APT)
     yield
     host.check_output("rm %s", APT)
 
@@ -143,9 +145,26 @@ def test_a_cancel_ends_what_root_does_on_the_nodes(
             output, _ = up.communicate(timeout=30)
         finally:
             up.kill()
-    assert up.returncode == 130, output
+    wait_for(lambda: not at_work(), f"nothing is at work on the nodes: {at_work()}", ENDED)
     assert "may still be at work" not in output
-    wait_for(lambda: not at_work(), f"nothing is at work on the nodes: {at_work()}", 3)
+    assert up.returncode == 130, output
+
+
+@pytest.mark.usefixtures("slow_package")
+def test_what_root_does_for_a_run_that_was_killed_is_ended_by_the_next_start(
+    start_as_nobody: Callable[..., dict[str, Any]], as_nobody: AsNobody
+) -> None:
+    given = start_as_nobody("slurmscale", "up", "rocky1,ubuntu1", "-i", "inventory/hosts.yml")
+    with subprocess.Popen(**given, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as up:
+        try:
+            wait_for(installing, "packages are installed", LIMIT)
+        finally:
+            up.kill()
+    assert at_work()
+    status = as_nobody("slurmscale", "status")
+    assert status.returncode == 0, status.stdout
+    assert "may still be at work" not in status.stdout
+    wait_for(lambda: not at_work(), f"nothing is at work on the nodes: {at_work()}", ENDED)
 
 
 def test_what_was_cancelled_is_finished(as_nobody: AsNobody, ctl1: Host) -> None:

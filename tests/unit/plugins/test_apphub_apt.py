@@ -6,12 +6,18 @@ The real apt is in test_apphub_publish.py.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 URL = "http://hub:8081"
 INST = "Inst munge [1] (2 hub [amd64])\nInst slurmd (24.11.5-4 hub [amd64])\nConf munge (2 hub [amd64])\n"
@@ -50,6 +56,19 @@ def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDpkg:
     monkeypatch.setattr(slurm_commands, "run", fake.run)
     monkeypatch.setattr(apphub_apt, "POLICY", str(tmp_path / "policy-rc.d"))
     return fake
+
+
+def test_apt_makes_its_temporary_files_in_a_directory_of_the_module(
+    dpkg: FakeDpkg, run_module: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", "")
+    monkeypatch.setenv("DEBIAN_FRONTEND", "")
+    dpkg.installed = "not-installed munge\n"
+    result = run_module(
+        apphub_apt, url=URL, exclusive=["munge*"], packages=["munge"], preferences=str(tmp_path / "version.pref")
+    )
+    assert result["installed"] == ["munge", "slurmd"]
+    assert re.fullmatch(r"ansible-moduletmp-[\d.]+-\w{8}", Path(os.environ["TMPDIR"]).name)
 
 
 def test_nothing_is_done_where_nothing_was_cut_off(dpkg: FakeDpkg) -> None:
