@@ -90,6 +90,10 @@ class Code(str, enum.Enum):
     REQUEST_TOO_LARGE = "request-too-large", "The body of a request is larger than the service takes."
     CONTENT_TYPE_UNSUPPORTED = "content-type-unsupported", "The body of a request is not JSON."
     TOO_MANY_REQUESTS = "too-many-requests", "There were too many requests or failed logins in a short time."
+    IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused", "An Idempotency-Key was used for two different requests."
+    REQUEST_AT_WORK = "request-at-work", "The first request with this Idempotency-Key has not been answered yet."
+    TASK_IS_PART_OF_RUN = "task-is-part-of-run", "One node of many cannot be stopped alone; the run can."
+    PLAN_DIFFERS = "plan-differs", "The plan that is named is not one of this cluster and these nodes."
 
     # A node, its jobs and its state in Slurm.
     NODE_RUNS_JOBS = "node-runs-jobs", "Jobs are on the node, or whether any are can't be told."

@@ -41,6 +41,7 @@ class Code(StrEnum):
     ANSIBLE_FAILED = "ansible-failed"
     INTERNAL_ERROR = "internal-error"
     REQUEST_INVALID = "request-invalid"
+    CLUSTER_UNUSABLE = "cluster-unusable"
     NOT_FOUND = "not-found"
     NOT_SIGNED_IN = "not-signed-in"
     PERMISSION_MISSING = "permission-missing"
@@ -50,6 +51,10 @@ class Code(StrEnum):
     REQUEST_TOO_LARGE = "request-too-large"
     CONTENT_TYPE_UNSUPPORTED = "content-type-unsupported"
     TOO_MANY_REQUESTS = "too-many-requests"
+    IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused"
+    REQUEST_AT_WORK = "request-at-work"
+    TASK_IS_PART_OF_RUN = "task-is-part-of-run"
+    PLAN_DIFFERS = "plan-differs"
 
 
 class SlurmscaleError(Exception):

@@ -137,17 +137,18 @@ class Scaling:
         options: RunOptions | None = None,
         nodes: Nodes = (),
         *,
+        only: Collection[str] = (),
         requested_by: str | None = None,
     ) -> Run:
-        """Ask for a retry; parameters as in `retry` and `request`."""
-        repeated = self._repeated(run_id, options, nodes)
+        """Ask for a retry, of `only` some failed nodes if any are named; parameters as in `retry` and `request`."""
+        repeated = self._repeated(run_id, options, nodes, only)
         return self._record(dataclasses.replace(repeated, requested_by=requested_by, queued=True))
 
-    def _repeated(self, run_id: str, options: RunOptions | None, nodes: Nodes) -> Request:
+    def _repeated(self, run_id: str, options: RunOptions | None, nodes: Nodes, only: Collection[str] = ()) -> Request:
         run = self.find_run(run_id)
         if run.status in RUN_ACTIVE:
             raise RefusedError(f"Run {run.id} is still at work. Cancel it first, or wait for it.")
-        failed = [task.node for task in self.store.tasks(run.id, status=FAILED)]
+        failed = [task.node for task in self.store.tasks(run.id, status=FAILED) if not only or task.node in only]
         if not failed and (run.status is RunStatus.COMPLETED or run.operation.definition.scope is Scope.NODES):
             raise RefusedError(f"All nodes of run {run.id} are done, there is nothing to do again.")
         given = clusters.node_specs(nodes) if nodes else {}

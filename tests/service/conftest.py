@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import pytest
 from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
-from slurmscale.models import Counts, Run
+from slurmscale.models import Cluster, Counts, Run
 from slurmscale.operations import Operation
+from slurmscale.progress.outcome import NODE_RESULT
 from slurmscale.runner.fake import FakeJob
 from slurmscale.runner.processes import owner
 from slurmscale.scaling import Scaling
@@ -31,11 +33,67 @@ def empty_database(tmp_path_factory):
     return path
 
 
+class GatedJob(FakeJob):
+    """A replay that waits for a gate, which a stop opens."""
+
+    def __init__(self, events, gate):
+        super().__init__(events)
+        self._gate = gate
+
+    def stop(self, reason, *, force=False):
+        super().stop(reason, force=force)
+        self._gate.set()
+
+
+class Launches(list):
+    """What playbooks would have been started with; each is replayed as a play that ends well, but for `bad` nodes."""
+
+    def __init__(self):
+        super().__init__()
+        self.bad = set()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def job(self, launch):
+        self.append(launch)
+        return GatedJob(self._events(launch.extra_vars.get("nodes", "").split(",")), self.gate)
+
+    def _events(self, nodes):
+        task = {
+            "play": "Make", "play_uuid": "p", "task": "work", "task_uuid": "t", "task_action": NODE_RESULT,
+            "resolved_action": NODE_RESULT,
+        }  # fmt: skip
+        results = [
+            ("runner_on_failed" if node in self.bad else "runner_on_ok", {"host": node, "res": {"msg": "It is bad."}})
+            for node in nodes
+        ]
+        raw = [
+            ("playbook_on_start", {}),
+            ("playbook_on_play_start", {"play": "Make", "name": "Make", "play_uuid": "p"}),
+            ("playbook_on_task_start", {**task, "name": "work"}),
+            *((kind, task | data) for kind, data in results),
+            ("playbook_on_stats", {"ok": dict.fromkeys(nodes, 1), "failures": dict.fromkeys(self.bad & set(nodes), 1)}),
+        ]
+        for counter, (kind, data) in enumerate(raw, 1):
+            assert self.gate.wait(60)
+            yield {
+                "event": kind, "event_data": data, "counter": counter, "uuid": str(counter),
+                "created": "2026-01-01T00:00:00+00:00", "stdout": f"{kind} {data.get('host', '')}",
+            }  # fmt: skip
+
+
 @pytest.fixture
-def scaling(tmp_path, empty_database):
+def launches():
+    launches = Launches()
+    yield launches
+    launches.gate.set()
+
+
+@pytest.fixture
+def scaling(tmp_path, empty_database, launches):
     (tmp_path / "data").mkdir(mode=0o700)
     shutil.copy(empty_database, tmp_path / "data" / "slurmscale.db")
-    with Scaling(Settings(data_dir=tmp_path / "data"), make_job=lambda _launch: FakeJob([])) as scaling:
+    with Scaling(Settings(data_dir=tmp_path / "data"), make_job=launches.job) as scaling:
         yield scaling
 
 
@@ -47,7 +105,13 @@ def accounts(scaling):
 
 @pytest.fixture
 def config():
-    return ServiceSettings()
+    return ServiceSettings(allowed_networks=("192.0.2.0/24",), stop_seconds=30)
+
+
+@pytest.fixture
+def lab(scaling):
+    """A cluster without an inventory."""
+    scaling.add_cluster(Cluster("lab", controller="192.0.2.1", apphub_urls=("https://apphub.example",)))
 
 
 @pytest.fixture
@@ -76,10 +140,11 @@ def token(accounts):
 
 
 @pytest.fixture
-def as_role(app, token):
+def as_role(app, client, token):
     """Return a function that gives a client of a user of a role."""
 
     def make(role="viewer", **limits):
+        assert client  # with it, the application is up
         headers = {"Authorization": f"Bearer {token(role, **limits)}"}
         return TestClient(app, base_url="https://localhost", headers=headers, raise_server_exceptions=False)
 

@@ -136,16 +136,28 @@ def requires(permission: Permission) -> Callable[..., Principal]:
     def checked(request: Request, principal: SignedIn) -> Principal:
         if principal.may(permission):
             return principal
-        record(request, principal, status="denied", details={"permission": permission.value})
-        raise ProblemError(
-            403,
-            Code.PERMISSION_MISSING,
-            f"This needs the permission {permission.value}, which {principal.name} does not have.",
-            "Ask an administrator of the service.",
-        )
+        raise deny(request, principal, f"the permission {permission.value}", permission=permission.value)
 
     checked.permission = permission  # type: ignore[attr-defined] # for the list of routes and their permissions
     return checked
+
+
+def deny(request: Request, principal: Principal, what: str, **details: str) -> ProblemError:
+    """Write into the audit trail that something was denied, and return the problem to raise.
+
+    Args:
+        request: The request.
+        principal: Who makes it.
+        what: What he would need, as a part of a sentence.
+        details: The same for programs.
+    """
+    record(request, principal, status="denied", details=details)
+    return ProblemError(
+        403,
+        Code.PERMISSION_MISSING,
+        f"This needs {what}, which {principal.name} does not have.",
+        "Ask an administrator of the service.",
+    )
 
 
 def record(request: Request, principal: Principal | None, status: str, action: str | None = None, **more: Any) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
 from fastapi import FastAPI
 
 import slurmscale
+from slurmscale import settings
+from slurmscale.runs.executor import LocalExecutor
 from slurmscale.service import metrics, page, problems
 from slurmscale.service.accounts import Accounts
 from slurmscale.service.guard import Guard
 from slurmscale.service.keys import derive, read_keys
 from slurmscale.service.problems import Problem
-from slurmscale.service.routes import auth, health, runs
+from slurmscale.service.repeats import Repeats
+from slurmscale.service.routes import auth, commands, health, runs
+from slurmscale.service.run_audit import RunAudit
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.service.stream import sse, websocket
 from slurmscale.service.stream.stream import Stream
@@ -26,7 +31,16 @@ if TYPE_CHECKING:
 
     from slurmscale.scaling import Scaling
 
-_ROUTERS = (health.router, auth.router, runs.router, sse.router, websocket.router, metrics.router, page.router)
+_ROUTERS = (
+    health.router,
+    auth.router,
+    runs.router,
+    commands.router,
+    sse.router,
+    websocket.router,
+    metrics.router,
+    page.router,
+)
 _PROBLEM = {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Why it was not done."}
 
 
@@ -41,7 +55,7 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
     Raises:
         RefusedError: The secret keys can't be read.
     """
-    config = config or ServiceSettings()
+    config = config or settings.read(ServiceSettings)
     keys = read_keys(config.secret_key_file, scaling.settings.data_dir.expanduser().absolute())
     app = FastAPI(
         title="slurmscale",
@@ -50,7 +64,7 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
         # their pages load scripts from elsewhere
         docs_url=None,
         redoc_url=None,
-        lifespan=_working,
+        lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
         responses={"default": _PROBLEM},
     )
@@ -59,6 +73,7 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
     app.state.accounts = accounts or Accounts(scaling.store)
     app.state.stream = Stream(scaling, app.state.accounts, config.root_path)
     app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
+    app.state.repeats = Repeats(scaling.store, keys)
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)
@@ -67,9 +82,16 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
 
 
 @asynccontextmanager
-async def _working(app: FastAPI) -> AsyncIterator[None]:
-    async with app.state.stream.running():
-        yield
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Begin runs while the application is up; when it stops, wait for those at work."""
+    state = app.state
+    async with state.stream.running():
+        with RunAudit(state.scaling, state.audit):
+            state.executor = await anyio.to_thread.run_sync(LocalExecutor, state.scaling)
+            try:
+                yield
+            finally:
+                await anyio.to_thread.run_sync(state.executor.close, state.config.stop_seconds)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from slurmscale.documents import Document, Error, LineDocument, Moment, TaskDocument
 from slurmscale.models import Run, when
+from slurmscale.operations import Operation
 from slurmscale.report import overall_progress
 
 
@@ -102,6 +103,16 @@ class RunView(Document):
     created_at: Moment | None
     started_at: Moment | None
     completed_at: Moment | None
+    requested_by: str | None
+    """The user of the service who asked for it."""
+    attempt: int
+    """How often a process has taken up its work; 0 while it waits for the first one."""
+    worker: str | None
+    """The process at work on it."""
+    explanation: str | None
+    """What became of earlier attempts."""
+    revision: int
+    """One higher with each change."""
     dry_run: bool
     """Nothing is changed, only shown."""
     retry_of: str | None
@@ -136,10 +147,35 @@ def _columns_of(run: Run) -> dict[str, Any]:
         "created_at": when(run.created_at),
         "started_at": when(run.started_at),
         "completed_at": when(run.completed_at),
-        "dry_run": run.check,
+        "requested_by": run.requested_by,
+        "attempt": run.attempt,
+        "worker": run.worker,
+        "explanation": run.explanation,
+        "revision": run.revision,
+        "dry_run": run.check or run.operation is Operation.PLAN,
         "retry_of": run.retry_of,
         "error": Error.of(run.error),
     }
+
+
+class RunAnswer(Document):
+    """What became of a request for a run."""
+
+    success: bool | None
+    """Whether all its nodes succeeded; none while it is at work."""
+    logs: list[str]
+    """The end of its log, when it was waited for."""
+    error: str | None
+    """Why it failed, as a sentence."""
+    run: RunView
+
+
+class NodeAnswer(Document):
+    """What became of one node of a request."""
+
+    success: bool | None
+    logs: list[str]
+    error: str | None
 
 
 class RunPage(Page):
@@ -152,6 +188,8 @@ class TaskPage(Page):
     """The nodes of runs."""
 
     items: list[TaskDocument]
+    revision: int
+    """The parameter `after` for what changes from now on."""
 
 
 class LogPage(Document):

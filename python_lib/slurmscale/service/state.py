@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 if TYPE_CHECKING:
+    from slurmscale.runs.executor import LocalExecutor
     from slurmscale.scaling import Scaling
     from slurmscale.service.accounts import Accounts
     from slurmscale.service.settings import ServiceSettings
@@ -23,6 +24,7 @@ class Service:
         config: Settings of the service.
         accounts: Users and tokens.
         audit: The audit trail.
+        executor: Begins the runs that are requested.
         base: Path under which a proxy publishes the service.
     """
 
@@ -30,6 +32,7 @@ class Service:
     config: ServiceSettings
     accounts: Accounts
     audit: AuditTrail
+    executor: LocalExecutor
     base: str
 
 
@@ -37,7 +40,7 @@ def service_of(request: Request) -> Service:
     """Return the parts of the application that a request came to."""
     state = request.app.state
     base = request.scope.get("root_path", "")
-    return Service(state.scaling, state.config, state.accounts, state.audit, base)
+    return Service(state.scaling, state.config, state.accounts, state.audit, state.executor, base)
 
 
 Parts = Annotated[Service, Depends(service_of)]

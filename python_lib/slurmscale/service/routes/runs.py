@@ -105,12 +105,27 @@ def run(run_id: RunId, principal: Reader, parts: Parts) -> RunView:
 
 @router.get("/runs/{run_id}/tasks")
 def run_tasks(
-    run_id: RunId, principal: Reader, parts: Parts, status: Annotated[TaskStatus | None, Query()] = None
+    run_id: RunId,
+    principal: Reader,
+    parts: Parts,
+    status: TaskStatus | None = None,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
 ) -> TaskPage:
-    """List the nodes of a run."""
+    """List the nodes of a run, or those that changed after a revision."""
+    _run(run_id, principal, parts)
+    found, changed = parts.scaling.store.run_changes(run_id, after)
+    wanted = [task for task in changed if status in (None, task.status)]
+    return TaskPage(items=[TaskDocument.of(task) for task in wanted], revision=found.revision)
+
+
+@router.get("/runs/{run_id}/plan")
+def run_plan(run_id: RunId, principal: Reader, parts: Parts) -> dict[str, Any]:
+    """Show what a run reports besides its nodes: the plan of a plan, the readiness of a check."""
     found = _run(run_id, principal, parts)
-    tasks = parts.scaling.store.tasks(found.id, status=None if status is None else [status])
-    return TaskPage(items=[TaskDocument.of(task) for task in tasks])
+    report = parts.scaling.store.report(found.id)
+    if report is None:
+        raise NotFoundError(f"Run {found.id} has no plan.", "A plan is there when its run has ended.")
+    return report
 
 
 @router.get("/runs/{run_id}/log")

@@ -1,0 +1,316 @@
+"""What requests ask for, checked before the library sees it: names, addresses and options, and nothing else.
+
+No path, no inventory, no free variable and no template comes from a request. A machine that is in no inventory has to
+lie in an allowed network, for it is offered the login of the cluster.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from slurmscale.errors import NodesError, RefusedError
+from slurmscale.inventory.hostlist import expand
+from slurmscale.inventory.names import check_node
+from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
+from slurmscale.service.schemas import Body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slurmscale.service.settings import ServiceSettings
+
+MOST_NODES = 1000
+_NODE_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+_HOST_PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$"
+
+NodeName = Annotated[str, Field(pattern=_NODE_PATTERN)]
+Host = Annotated[str, Field(pattern=_HOST_PATTERN)]
+UserName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
+ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Password = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Words = Annotated[list[Word], Field(max_length=64)]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+[0-9A-Za-z.+~-]{0,40}$")]
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Seconds = Annotated[int, Field(ge=1, le=7 * 86_400)]
+Hostlist = Annotated[str, Field(min_length=1, max_length=100_000)]
+OsType = Annotated[str, Field(max_length=64)]
+
+
+class Login(Body):
+    """How to log in to a machine; what is left out is that of the cluster."""
+
+    port: Port | None = None
+    user: UserName | None = None
+    password: Password | None = None
+    become_password: Password | None = None
+
+    def credentials(self) -> Credentials:
+        """Return the library's form."""
+        return Credentials(self.user, self.password, None, self.become_password, self.port)
+
+
+class Machine(Login):
+    """A machine with its address."""
+
+    host: Host
+    name: NodeName | None = None
+    """Its name in Slurm; the address when that is a name."""
+
+
+class Options(Body):
+    """Choices for making nodes."""
+
+    forks: Annotated[int, Field(ge=1, le=200)] | None = None
+    timeout: Seconds | None = None
+    partitions: Words | None = None
+    features: Words | None = None
+    memory_margin: Annotated[float, Field(ge=0, le=50)] | None = None
+    slurm_version: Version | None = None
+    dynamic: bool | None = None
+    take_over: bool | None = None
+    scale_timeout: Seconds | None = None
+
+    def variables(self) -> dict[str, Any]:
+        """Return the variables of the playbook."""
+        values = {
+            "slurmctld_reconfigure_partitions": self.partitions,
+            "slurmd_features": self.features,
+            "slurmd_memory_margin": self.memory_margin,
+            "slurm_version": self.slurm_version,
+            "slurm_node_registration": None if self.dynamic is None else "dynamic" if self.dynamic else "static",
+            "take_over": self.take_over,
+            "scale_timeout": self.scale_timeout,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class RemovalOptions(Body):
+    """Choices for removing nodes."""
+
+    forks: Annotated[int, Field(ge=1, le=200)] | None = None
+    timeout: Seconds | None = None
+    jobs: Literal["wait", "requeue", "cancel"] | None = None
+    drain_timeout: Seconds | None = None
+    keep_drained: bool | None = None
+    force: bool | None = None
+    uninstall: bool | None = None
+
+    def variables(self) -> dict[str, Any]:
+        """Return the variables of the playbook."""
+        names = ("jobs", "drain_timeout", "keep_drained", "force", "uninstall")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+Nodes = Hostlist | Annotated[list[NodeName | Machine], Field(min_length=1, max_length=MOST_NODES)]
+
+
+class Target(Body):
+    """The nodes of a cluster."""
+
+    cluster: ClusterName | None = None
+    """The only one when left out."""
+    nodes: Nodes
+    """A list such as node[07-12], names, or machines."""
+
+
+class ScaleUp(Target):
+    """Nodes that are to be made."""
+
+    options: Options = Options()
+    dry_run: bool = False
+    """Only show what would be done."""
+    plan_id: RunId | None = None
+    """A plan that was looked at: it must be of this cluster and these nodes."""
+
+
+class ScaleDown(Target):
+    """Nodes that are to be removed."""
+
+    options: RemovalOptions = RemovalOptions()
+    dry_run: bool = False
+
+
+class Check(Target):
+    """Nodes that are to be looked at."""
+
+    take_over: bool | None = None
+
+
+class Plan(Target):
+    """What is to be planned."""
+
+    operation: Literal["scale-up", "scale-down"] = "scale-up"
+    options: Options = Options()
+
+
+class Install(Body):
+    """A node that is to be made; `os_type` is read and never decides."""
+
+    cluster: ClusterName | None = None
+    node_name: NodeName
+    os_type: OsType | None = None
+
+
+class NodeOfBatch(Body):
+    """A node of several that are to be made."""
+
+    node_name: NodeName
+    os_type: OsType | None = None
+
+
+class BatchInstall(Body):
+    """Nodes that are to be made."""
+
+    cluster: ClusterName | None = None
+    nodes: Annotated[list[NodeOfBatch], Field(min_length=1, max_length=MOST_NODES)]
+
+
+class Ssh(Body):
+    """How to reach a machine."""
+
+    host: Host
+    port: Port = 22
+    user: UserName | None = None
+    password: Password | None = None
+    become_password: Password | None = None
+
+
+class NewNode(Body):
+    """A machine that is to become a node."""
+
+    ssh: Ssh
+    name: NodeName | None = None
+    role: Literal["compute"] = "compute"
+
+
+class InitNodes(Body):
+    """Machines that are to become nodes."""
+
+    cluster: ClusterName | None = None
+    nodes: Annotated[list[NewNode], Field(min_length=1, max_length=MOST_NODES)]
+    repo_url: Annotated[str | None, Field(alias="repoURL", max_length=2000)] = None
+    """Must be an AppHub of the cluster, which has the last word."""
+
+
+class Retry(Body):
+    """What is given anew for a run that is repeated."""
+
+    nodes: Annotated[list[NodeName], Field(max_length=MOST_NODES)] | None = None
+    """Only these of the nodes that failed."""
+    credentials: Login = Login()
+
+
+def node_specs(nodes: str | Sequence[str | Machine], config: ServiceSettings) -> list[NodeSpec]:
+    """Return the nodes of a request.
+
+    Args:
+        nodes: As they were asked for.
+        config: Settings, which name the allowed networks.
+
+    Raises:
+        NodesError: A name or an address is not allowed, or there are too many.
+    """
+    items = expand(nodes) if isinstance(nodes, str) else nodes
+    if len(items) > MOST_NODES:
+        raise NodesError(f"{len(items):,} nodes are more than {MOST_NODES:,}.", "Work on fewer nodes at a time.")
+    found: dict[str, NodeSpec] = {}
+    for item in items:
+        spec = NodeSpec(check_node(item)) if isinstance(item, str) else _machine(item, config)
+        if spec.name in found:
+            raise NodesError(f"Node {spec.name} is named twice.", "Name it once.")
+        found[spec.name] = spec
+    return list(found.values())
+
+
+def check_places(specs: Iterable[NodeSpec], cluster: Cluster, config: ServiceSettings) -> None:
+    """Refuse nodes of a cluster without an inventory that lie where the service must not offer a login.
+
+    Raises:
+        NodesError: One does.
+    """
+    for spec in specs if cluster.inventory is None else ():
+        check_reachable(spec.host or spec.name, config)
+
+
+def machine_of(node: NewNode) -> Machine:
+    """Return a machine in the form of scale-up."""
+    return Machine(name=node.name, **node.ssh.model_dump())
+
+
+def run_options(options: Options | RemovalOptions, *, dry_run: bool = False) -> RunOptions:
+    """Return the library's form of choices."""
+    return RunOptions(forks=options.forks, check=dry_run, timeout=options.timeout, extra_vars=options.variables())
+
+
+def _machine(item: Machine, config: ServiceSettings) -> NodeSpec:
+    name = item.name or item.host
+    if item.name is None and _is_address(item.host):
+        raise NodesError(f"{item.host} has no name.", "Give the node's name in Slurm as name.")
+    name = check_node(name)
+    try:
+        check_reachable(item.host, config)
+    except NodesError:
+        if item.host != name:
+            raise
+        # the inventory says where it is; when it does not, the library refuses it
+        return NodeSpec(name, None, item.credentials())
+    return NodeSpec(name, item.host, item.credentials())
+
+
+def check_reachable(host: str, config: ServiceSettings) -> None:
+    """Refuse an address to which the service must not offer a login.
+
+    Raises:
+        NodesError: It is the service's own, or lies in no allowed network.
+    """
+    networks = [ipaddress.ip_network(one, strict=False) for one in config.allowed_networks]
+    for address in _addresses(host):
+        special = address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+        if special or not any(address in network for network in networks if network.version == address.version):
+            raise NodesError(
+                f"{host} is in none of the networks in which nodes may be given by their address.",
+                "Add the node to the cluster's inventory, or its network to SLURMSCALE_ALLOWED_NETWORKS.",
+            )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _addresses(host: str) -> Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    if _is_address(host):
+        return [_plain(ipaddress.ip_address(host))]
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise NodesError(f"{host} cannot be resolved.", "Correct the name, or give the address.") from exc
+    return [_plain(ipaddress.ip_address(str(one[4][0]).partition("%")[0])) for one in found]
+
+
+def _plain(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def check_repository(url: str | None, known: Iterable[str]) -> None:
+    """Refuse an address of packages that is none of the cluster's AppHubs.
+
+    Raises:
+        RefusedError: It is none of them.
+    """
+    if url is not None and not any(url == one or url.startswith(f"{one.rstrip('/')}/") for one in known):
+        raise RefusedError(
+            "The repoURL is no AppHub of the cluster.", "Leave it away: the cluster's own AppHubs are used."
+        )
