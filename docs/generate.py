@@ -170,6 +170,23 @@ def read_command() -> str | None:
     return answer.stdout.strip() + "\n"
 
 
+def read_openapi() -> str:
+    """Return the service's own description of its API."""
+    code = "import json; from slurmscale.service.app import describe; print(json.dumps(describe(), indent=1))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "python_lib")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if answer.returncode:
+        reason = (answer.stderr.strip() or "no message").splitlines()[-1]
+        sys.exit(f"The description of the API can't be read: {reason}")
+    return answer.stdout
+
+
 def read_reasons() -> list[dict[str, str]]:
     """Return every reason code with its meaning."""
     spec = importlib.util.spec_from_file_location("reasons", ROOT / "plugins/module_utils/reasons.py")
@@ -216,6 +233,7 @@ def pages() -> dict[Path, str]:
     for role in roles:
         path = ROOT / "roles" / role["name"] / "README.md"
         wanted[path] = readme(role, path, templates)
+    wanted[REFERENCE / "openapi.json"] = read_openapi()
     command = read_command()
     if command:
         wanted[REFERENCE / "command.md"] = command

@@ -93,6 +93,7 @@ class Code(str, enum.Enum):
     IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused", "An Idempotency-Key was used for two different requests."
     REQUEST_AT_WORK = "request-at-work", "The first request with this Idempotency-Key has not been answered yet."
     TASK_IS_PART_OF_RUN = "task-is-part-of-run", "One node of many cannot be stopped alone; the run can."
+    AUDIT_CHANGED = "audit-changed", "A row of the audit trail was changed, or one is missing."
     PLAN_DIFFERS = "plan-differs", "The plan that is named is not one of this cluster and these nodes."
 
     # A node, its jobs and its state in Slurm.

@@ -105,6 +105,10 @@ def test_users_and_tokens_are_listed_changed_and_removed(slurmscale):
     assert (last.code, "Nobody would be left" in last.err) == (2, True)
     assert "Nobody would be left" in slurmscale("user", "remove", "anna").err
     assert slurmscale("token", "revoke", listed["id"]).code == 0
+    rows = json.loads(slurmscale("audit", "--json").out)
+    assert [row["action"] for row in rows] == ["token-revoke", "token-create", "user-add"]
+    assert "token-revoke" in slurmscale("audit", "--action", "token-revoke").out
+    assert slurmscale("audit", "verify").out == "Nothing was changed.\n"
     assert json.loads(slurmscale("token", "list", "--json").out) == []
     assert [user["role"] for user in json.loads(slurmscale("user", "list", "--json").out)] == ["admin"]
 

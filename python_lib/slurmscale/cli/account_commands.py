@@ -31,7 +31,8 @@ PasswordStdinOption = Annotated[bool, typer.Option("--password-stdin", help="Rea
 
 
 @contextlib.contextmanager
-def _administration() -> Iterator[Administration]:
+def administration() -> Iterator[Administration]:
+    """Open the users and the audit trail of the service."""
     with extra.service():
         from slurmscale.service.administration import Administration  # noqa: PLC0415 - it may not be installed
     with Scaling() as scaling:
@@ -61,7 +62,7 @@ def add_user(
 ) -> None:
     """Make a user; the first administrator is made this way."""
     password = None if no_password else _password(password_stdin)
-    with _administration() as service:
+    with administration() as service:
         made = service.accounts.add_user(user, role, password=password, clusters=cluster or None)
         service.record("user-add", f"user/{made.name}", role=made.role, clusters=cluster)
     typer.echo(f"{made.name}: added as {made.role}")
@@ -70,7 +71,7 @@ def add_user(
 @user_app.command("list", epilog=output.epilog(("slurmscale user list --json",)))
 def list_users(json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an option
     """List the users."""
-    with _administration() as service:
+    with administration() as service:
         found = service.accounts.users.all()
     if json:
         output.echo_json([_user_document(user) for user in found])
@@ -99,7 +100,7 @@ def change_user(
         values["clusters"] = None
     if not values:
         raise RefusedError("Nothing is to be changed.", "Give --role, --cluster, --all-clusters, --off or --on.")
-    with _administration() as service:
+    with administration() as service:
         found = service.accounts.find_user(user)
         service.accounts.change_user(found, **values)
         service.record("user-change", f"user/{found.name}", **values)
@@ -109,7 +110,7 @@ def change_user(
 @user_app.command("password", epilog=output.epilog(("slurmscale user password anna",)))
 def set_password(user: UserArgument, password_stdin: PasswordStdinOption = False) -> None:  # noqa: FBT002 - an option
     """Give a user a new password; who signed in with the old one has to sign in again."""
-    with _administration() as service:
+    with administration() as service:
         found = service.accounts.find_user(user)
         service.accounts.change_user(found, password=_password(password_stdin))
         service.record("user-password", f"user/{found.name}")
@@ -119,7 +120,7 @@ def set_password(user: UserArgument, password_stdin: PasswordStdinOption = False
 @user_app.command("remove", epilog=output.epilog(("slurmscale user remove anna",)))
 def remove_user(user: UserArgument) -> None:
     """Delete a user and its tokens."""
-    with _administration() as service:
+    with administration() as service:
         found = service.accounts.find_user(user)
         service.accounts.remove_user(found)
         service.record("user-remove", f"user/{found.name}")
@@ -143,7 +144,7 @@ def create_token(
     cluster: ClustersOption = None,
 ) -> None:
     """Make a token, and print it this once."""
-    with _administration() as service:
+    with administration() as service:
         found = service.accounts.find_user(user)
         text, token = service.accounts.new_token(
             found, name, days or service.config.token_days, permissions=permission or None, clusters=cluster or None
@@ -159,7 +160,7 @@ def list_tokens(
     json: parameters.JsonOption = False,  # noqa: FBT002 - an option
 ) -> None:
     """List tokens and logins; the tokens themselves are not kept."""
-    with _administration() as service:
+    with administration() as service:
         owner = service.accounts.find_user(user).id if user else None
         names = {one.id: one.name for one in service.accounts.users.all()}
         found = service.accounts.tokens.of_user(owner)
@@ -177,7 +178,7 @@ def list_tokens(
 @token_app.command(epilog=output.epilog(("slurmscale token revoke 0a1b2c3d4e5f",)))
 def revoke(token: Annotated[str, typer.Argument(metavar="TOKEN", help="Id of the token, its first part.")]) -> None:
     """Revoke a token or a login: it is not valid any more."""
-    with _administration() as service:
+    with administration() as service:
         if not service.accounts.tokens.remove(token):
             raise NotFoundError("There is no such token.", "See: slurmscale token list")
         service.record("token-revoke", f"token/{token}")

@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import account_commands, extra, output
+from slurmscale.cli import account_commands, audit_command, extra, output
 
 
 def serve(
@@ -43,3 +43,4 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=output.epilog(("slurmscale serve", "slurmscale serve --port 9000")))(serve)
     app.add_typer(account_commands.user_app, name="user")
     app.add_typer(account_commands.token_app, name="token")
+    app.add_typer(audit_command.audit_app, name="audit")

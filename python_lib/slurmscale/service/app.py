@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -17,7 +17,8 @@ from slurmscale.service.guard import Guard
 from slurmscale.service.keys import derive, read_keys
 from slurmscale.service.problems import Problem
 from slurmscale.service.repeats import Repeats
-from slurmscale.service.routes import auth, commands, health, runs
+from slurmscale.service.routes import accounts as account_routes
+from slurmscale.service.routes import audit, auth, clusters, commands, health, runs
 from slurmscale.service.run_audit import RunAudit
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.service.stream import sse, websocket
@@ -36,6 +37,9 @@ _ROUTERS = (
     auth.router,
     runs.router,
     commands.router,
+    clusters.router,
+    account_routes.router,
+    audit.router,
     sse.router,
     websocket.router,
     metrics.router,
@@ -57,6 +61,24 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
     """
     config = config or settings.read(ServiceSettings)
     keys = read_keys(config.secret_key_file, scaling.settings.data_dir.expanduser().absolute())
+    app = _routed()
+    app.state.scaling = scaling
+    app.state.config = config
+    app.state.accounts = accounts or Accounts(scaling.store)
+    app.state.stream = Stream(scaling, app.state.accounts, config.root_path)
+    app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
+    app.state.repeats = Repeats(scaling.store, keys)
+    problems.install(app)
+    app.add_middleware(Guard, config=config)
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """Return the description of the API in OpenAPI's form."""
+    return _routed().openapi()
+
+
+def _routed() -> FastAPI:
     app = FastAPI(
         title="slurmscale",
         summary="Scales Slurm clusters and shows how far each node is.",
@@ -68,16 +90,8 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
         generate_unique_id_function=_operation_id,
         responses={"default": _PROBLEM},
     )
-    app.state.scaling = scaling
-    app.state.config = config
-    app.state.accounts = accounts or Accounts(scaling.store)
-    app.state.stream = Stream(scaling, app.state.accounts, config.root_path)
-    app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
-    app.state.repeats = Repeats(scaling.store, keys)
-    problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_middleware(Guard, config=config)
     return app
 
 

@@ -10,6 +10,12 @@ from slurmscale.documents import Document, Error, LineDocument, Moment, TaskDocu
 from slurmscale.models import Run, when
 from slurmscale.operations import Operation
 from slurmscale.report import overall_progress
+from slurmscale.service.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
+
+NewPassword = Annotated[str, Field(min_length=12, max_length=1024)]
+ClusterNames = Annotated[
+    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]], Field(max_length=1000)
+]
 
 
 class Body(BaseModel):
@@ -198,6 +204,162 @@ class LogPage(Document):
     items: list[LineDocument]
     last: int
     """The parameter `after` for what follows."""
+
+
+# -- users, tokens, the audit trail
+
+
+class UserAccount(Document):
+    """A user, as administrators see it."""
+
+    id: str
+    name: str
+    role: str
+    clusters: list[str] | None
+    """The clusters that it is limited to; none for all."""
+    disabled: bool
+    password_set: bool
+    created_at: Moment | None
+
+
+class UserList(Document):
+    """All users."""
+
+    items: list[UserAccount]
+
+
+class NewUser(Body):
+    """A user to be made."""
+
+    name: Annotated[str, Field(max_length=64)]
+    role: Role
+    password: NewPassword | None = None
+    """Without one it has tokens only."""
+    clusters: ClusterNames | None = None
+
+
+class UserChange(Body):
+    """What is to be changed of a user; what is left out stays."""
+
+    role: Role | None = None
+    password: NewPassword | None = None
+    clusters: ClusterNames | None = None
+    """null for all."""
+    disabled: bool | None = None
+
+
+class TokenView(Document):
+    """A token, or a login, without what is secret of it."""
+
+    id: str
+    user: str
+    kind: str
+    """`token`, or `session` of a login."""
+    name: str
+    permissions: list[str] | None
+    """What it is limited to; none for all that its user may do."""
+    clusters: list[str] | None
+    created_at: Moment | None
+    expires_at: Moment | None
+    last_used_at: Moment | None
+
+
+class MadeToken(TokenView):
+    """A token that was just made."""
+
+    token: str
+    """It is not shown again."""
+
+
+class TokenList(Document):
+    """Tokens and logins."""
+
+    items: list[TokenView]
+
+
+class NewToken(Body):
+    """A token to be made."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """What it is for."""
+    days: Annotated[float, Field(gt=0, le=3650)] | None = None
+    permissions: Annotated[list[Permission], Field(max_length=100)] | None = None
+    """What it is limited to."""
+    clusters: ClusterNames | None = None
+    user: Annotated[str, Field(max_length=64)] | None = None
+    """Whose it is; one's own when left out."""
+
+
+class AuditView(Document):
+    """A row of the audit trail."""
+
+    id: str
+    timestamp: Moment | None
+    user_id: str | None
+    user_name: str | None
+    token_id: str | None
+    source: str
+    """Address of the caller; `command` for the command line."""
+    action: str
+    resource: str
+    cluster: str | None
+    nodes: list[str]
+    status: str
+    """success, failed or denied."""
+    run_id: str | None
+    request_id: str | None
+    details: dict[str, Any]
+
+
+class AuditPage(Page):
+    """A part of the audit trail, newest first."""
+
+    items: list[AuditView]
+
+
+# -- clusters
+
+
+class ClusterView(Document):
+    """A known cluster, without logins and variables."""
+
+    id: str
+    name: str
+    cluster_type: str
+    """managed, or external for one that somebody else set up."""
+    health: str
+    """healthy or unhealthy, as its last look told; empty when nobody looked."""
+    seen_at: Moment | None
+    """When it answered last."""
+    controller: str | None
+    has_inventory: bool
+    """It is described by an inventory on the service's machine."""
+    apphub_urls: list[str]
+    created_at: Moment | None
+
+
+class ClusterList(Document):
+    """The known clusters."""
+
+    items: list[ClusterView]
+
+
+class ClusterInfo(ClusterView):
+    """A known cluster with what it told of itself when it answered last, and its newest runs."""
+
+    info: dict[str, Any] | None
+    recent_runs: list[RunView]
+
+
+class NewCluster(Body):
+    """A cluster to be remembered, described by addresses."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    controller: Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
+    apphub_urls: Annotated[
+        list[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$", max_length=500)]],
+        Field(max_length=10),
+    ] = []
 
 
 # -- the service itself

@@ -1,0 +1,156 @@
+"""Users and tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from slurmscale.errors import Code, NotFoundError, RefusedError
+from slurmscale.models import when
+from slurmscale.service.access import Principal, SignedIn, deny, record, requires
+from slurmscale.service.permissions import PERMISSIONS, Permission
+from slurmscale.service.problems import ProblemError
+from slurmscale.service.repeats import RepeatableRoute
+from slurmscale.service.schemas import (
+    MadeToken,
+    NewToken,
+    NewUser,
+    TokenList,
+    TokenView,
+    UserAccount,
+    UserChange,
+    UserList,
+)
+from slurmscale.service.state import Parts, Service
+from slurmscale.store.accounts import Token, User
+
+router = APIRouter(prefix="/api", tags=["accounts"], route_class=RepeatableRoute)
+
+Admin = Annotated[Principal, Depends(requires(Permission.USERS_ADMIN))]
+AccountId = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
+
+
+@router.get("/tokens")
+def tokens(principal: SignedIn, parts: Parts) -> TokenList:
+    """List one's own tokens and logins; those of all with the permission users:admin."""
+    owner = None if principal.may(Permission.USERS_ADMIN) else principal.user_id
+    names = {user.id: user.name for user in parts.accounts.users.all()}
+    found = parts.accounts.tokens.of_user(owner)
+    return TokenList(items=[_token_view(token, names.get(token.user_id, "")) for token in found])
+
+
+@router.post("/tokens", status_code=201)
+def create_token(body: NewToken, principal: SignedIn, request: Request, parts: Parts) -> MadeToken:
+    """Make a token that may do no more than the one it is made with; it is shown this once."""
+    if body.user is not None and body.user != principal.name and not principal.may(Permission.USERS_ADMIN):
+        raise deny(request, principal, f"the permission {Permission.USERS_ADMIN.value}", user=body.user)
+    user = _user(parts, principal.user_id) if body.user is None else parts.accounts.find_user(body.user)
+    text, token = parts.accounts.new_token(
+        user,
+        body.name,
+        body.days or parts.config.token_days,
+        permissions=_limited(principal, body.permissions),
+        clusters=_bound(principal, body.clusters),
+    )
+    record(request, principal, "success", details={"token": token.id, "user": user.name})
+    return MadeToken(**_token_view(token, user.name).model_dump(), token=text)
+
+
+@router.delete("/tokens/{token_id}", status_code=204)
+def revoke_token(token_id: AccountId, principal: SignedIn, request: Request, parts: Parts) -> None:
+    """Revoke a token or end a login: one's own, or anybody's with the permission users:admin."""
+    only = {} if principal.may(Permission.USERS_ADMIN) else {"user_id": principal.user_id}
+    if not parts.accounts.tokens.remove(token_id, **only):
+        raise NotFoundError("There is no such token.")
+    record(request, principal, "success")
+
+
+@router.get("/users")
+def users(_principal: Admin, parts: Parts) -> UserList:
+    """List the users."""
+    return UserList(items=[_user_view(user) for user in parts.accounts.users.all()])
+
+
+@router.post("/users", status_code=201)
+def create_user(body: NewUser, principal: Admin, request: Request, parts: Parts) -> UserAccount:
+    """Make a user."""
+    made = parts.accounts.add_user(body.name, body.role, password=body.password, clusters=body.clusters)
+    record(request, principal, "success", details={"user": made.name, "role": made.role})
+    return _user_view(made)
+
+
+@router.patch("/users/{user_id}")
+def change_user(user_id: AccountId, body: UserChange, principal: Admin, request: Request, parts: Parts) -> UserAccount:
+    """Change the role, the clusters, the password or the state of a user."""
+    found = _user(parts, user_id)
+    values = body.model_dump(exclude_unset=True)
+    if not values:
+        raise ProblemError(422, Code.REQUEST_INVALID, "Nothing is to be changed.", "Name what is.")
+    if any(values[name] is None for name in ("role", "disabled", "password") if name in values):
+        raise ProblemError(422, Code.REQUEST_INVALID, "Only clusters may be null: all of them.", "Leave it away.")
+    parts.accounts.change_user(found, **values)
+    shown = {name: value for name, value in values.items() if name != "password"}
+    record(request, principal, "success", details={"user": found.name, "changed": sorted(values), **shown})
+    return _user_view(_user(parts, user_id))
+
+
+@router.delete("/users/{user_id}", status_code=204)
+def remove_user(user_id: AccountId, principal: Admin, request: Request, parts: Parts) -> None:
+    """Delete a user and its tokens."""
+    found = _user(parts, user_id)
+    parts.accounts.remove_user(found)
+    record(request, principal, "success", details={"user": found.name})
+
+
+def _user(parts: Service, user_id: str) -> User:
+    found = parts.accounts.users.get(user_id)
+    if found is None:
+        raise NotFoundError("There is no such user.")
+    return found
+
+
+def _limited(principal: Principal, wanted: list[Permission] | None) -> list[str] | None:
+    """Return what a new token is limited to: never more than what its maker may do at the moment."""
+    if wanted is None:
+        whole = principal.permissions == PERMISSIONS[principal.role]
+        return None if whole else sorted(principal.permissions)
+    missing = [one.value for one in wanted if not principal.may(one)]
+    if missing:
+        raise RefusedError(f"{principal.name} does not have the permission {missing[0]}.", "Leave it away.")
+    return sorted(wanted)
+
+
+def _bound(principal: Principal, wanted: list[str] | None) -> list[str] | None:
+    if wanted is None:
+        return None if principal.clusters is None else sorted(principal.clusters)
+    missing = [one for one in wanted if not principal.sees(one)]
+    if missing:
+        raise RefusedError(f"{principal.name} is not for the cluster {missing[0]}.", "Leave it away.")
+    return wanted
+
+
+def _user_view(user: User) -> UserAccount:
+    return UserAccount(
+        id=user.id,
+        name=user.name,
+        role=user.role,
+        clusters=None if user.clusters is None else list(user.clusters),
+        disabled=user.disabled,
+        password_set=user.password_hash is not None,
+        created_at=when(user.created_at),
+    )
+
+
+def _token_view(token: Token, user: str) -> TokenView:
+    return TokenView(
+        id=token.id,
+        user=user,
+        kind=token.kind,
+        name=token.name,
+        permissions=None if token.permissions is None else list(token.permissions),
+        clusters=None if token.clusters is None else list(token.clusters),
+        created_at=when(token.created_at),
+        expires_at=when(token.expires_at),
+        last_used_at=when(token.last_used_at),
+    )

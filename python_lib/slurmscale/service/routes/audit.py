@@ -1,0 +1,45 @@
+"""The audit trail, for those who may read it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from slurmscale.models import when
+from slurmscale.service.access import Principal, requires
+from slurmscale.service.permissions import Permission
+from slurmscale.service.schemas import AuditPage, AuditView
+from slurmscale.service.state import Parts
+from slurmscale.store.audit import AuditEntry
+
+router = APIRouter(prefix="/api", tags=["audit"])
+
+Auditor = Annotated[Principal, Depends(requires(Permission.AUDIT_READ))]
+Text = Annotated[str | None, Query(max_length=255)]
+
+
+@router.get("/audit")
+def audit(
+    _principal: Auditor,
+    parts: Parts,
+    user: Text = None,
+    action: Text = None,
+    status: Text = None,
+    run: Text = None,
+    since: Annotated[float | None, Query(ge=0)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+) -> AuditPage:
+    """List what was asked for, by whom, and the result; newest first."""
+    found = parts.audit.entries(
+        limit=limit + 1, before=cursor, since=since, user=user, action=action, status=status, run_id=run
+    )
+    more = str(found[limit - 1].id) if len(found) > limit else None
+    return AuditPage(items=[_view(entry) for entry in found[:limit]], next_cursor=more)
+
+
+def _view(entry: AuditEntry) -> AuditView:
+    plain = {name: getattr(entry, name) for name in AuditView.model_fields if name not in ("id", "timestamp", "nodes")}
+    nodes = entry.nodes.split(",") if entry.nodes else []
+    return AuditView(**plain, id=str(entry.id), timestamp=when(entry.timestamp), nodes=nodes)

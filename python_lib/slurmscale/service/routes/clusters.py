@@ -1,0 +1,95 @@
+"""The clusters that are known."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+
+from slurmscale.errors import NotFoundError, OverlapError, RefusedError
+from slurmscale.inventory import registry
+from slurmscale.models import Cluster, when
+from slurmscale.service.access import Principal, record, requires
+from slurmscale.service.permissions import Permission
+from slurmscale.service.repeats import RepeatableRoute
+from slurmscale.service.schemas import ClusterInfo, ClusterList, ClusterView, NewCluster, RunView
+from slurmscale.service.state import Parts, Service
+
+router = APIRouter(prefix="/api/slurm/clusters", tags=["clusters"], route_class=RepeatableRoute)
+
+Reader = Annotated[Principal, Depends(requires(Permission.READ))]
+Writer = Annotated[Principal, Depends(requires(Permission.CLUSTERS_WRITE))]
+ClusterId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+IfNoneMatch = Annotated[str | None, Header(max_length=200)]
+_RECENT = 5
+
+
+@router.get("", responses={304: {"description": "It is as it was."}}, response_model=ClusterList)
+def clusters(principal: Reader, parts: Parts, if_none_match: IfNoneMatch = None) -> Response:
+    """List the clusters."""
+    found = [one for one in parts.scaling.store.clusters() if principal.sees(one.name)]
+    return _tagged(ClusterList(items=[_view(cluster) for cluster in found]), if_none_match)
+
+
+@router.get("/{cluster_id}/info", responses={304: {"description": "It is as it was."}}, response_model=ClusterInfo)
+def cluster_info(cluster_id: ClusterId, principal: Reader, parts: Parts, if_none_match: IfNoneMatch = None) -> Response:
+    """Show a cluster and its newest runs."""
+    found = _cluster(cluster_id, principal, parts)
+    runs = parts.scaling.store.runs(cluster=found.name, limit=_RECENT)
+    info = ClusterInfo(
+        **_view(found).model_dump(), info=found.info, recent_runs=[RunView.of(run, parts.base) for run in runs]
+    )
+    return _tagged(info, if_none_match)
+
+
+@router.post("", status_code=201)
+def add_cluster(body: NewCluster, principal: Writer, request: Request, response: Response, parts: Parts) -> ClusterView:
+    """Remember a cluster that is described by the address of its controller; nothing is changed on it."""
+    if any(one.name == body.name for one in parts.scaling.store.clusters()):
+        raise RefusedError(f"There is a cluster {body.name} already.", "Choose another name.")
+    registry.add(
+        parts.scaling.store, Cluster(body.name, controller=body.controller, apphub_urls=tuple(body.apphub_urls))
+    )
+    record(request, principal, "success", cluster=body.name, details={"controller": body.controller})
+    response.headers["Location"] = f"{parts.base}/api/slurm/clusters/{body.name}/info"
+    return _view(parts.scaling.store.cluster(body.name))
+
+
+@router.delete("/{cluster_id}", status_code=204)
+def forget_cluster(cluster_id: ClusterId, principal: Writer, request: Request, parts: Parts) -> None:
+    """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
+    found = _cluster(cluster_id, principal, parts)
+    for run in parts.scaling.store.runs(cluster=found.name, active=True, limit=1):
+        raise OverlapError(run.id, run.nodes)
+    parts.scaling.store.remove_cluster(found.name)
+    record(request, principal, "success", cluster=found.name)
+
+
+def _cluster(name: str, principal: Principal, parts: Service) -> Cluster:
+    if not principal.sees(name):
+        raise NotFoundError(f"There is no cluster {name}.")
+    return parts.scaling.store.cluster(name)
+
+
+def _view(cluster: Cluster) -> ClusterView:
+    return ClusterView(
+        id=cluster.name,
+        name=cluster.name,
+        cluster_type=cluster.cluster_type,
+        health=cluster.health,
+        seen_at=when(cluster.seen_at),
+        controller=cluster.controller,
+        has_inventory=cluster.inventory is not None,
+        apphub_urls=list(cluster.apphub_urls),
+        created_at=when(cluster.created_at),
+    )
+
+
+def _tagged(document: ClusterList | ClusterInfo, known: str | None) -> Response:
+    content = document.model_dump_json()
+    tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if known is not None and tag in known:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type="application/json")
