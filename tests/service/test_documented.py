@@ -1,0 +1,92 @@
+"""What docs/how-to/service.md and the files beside it say holds, with curl and a real server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from slurmscale.models import Cluster
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DEPLOY = DOCS.parent / "deploy"
+LIMIT = 60
+
+
+@pytest.fixture
+def url(app):
+    """The address of a real server."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + LIMIT
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(LIMIT)
+
+
+def blocks(kind):
+    return re.findall(rf"(?ms)^```{kind}\n(.*?)^```", (DOCS / "how-to/service.md").read_text())
+
+
+def test_the_calls_that_are_shown_do_what_is_said(url, scaling, token, tmp_path):
+    inventory = tmp_path / "hosts"
+    inventory.write_text("[slurm_controllers]\nctl1\n[slurm_nodes]\nnode[07:12] ansible_host=192.0.2.7\n")
+    scaling.add_cluster(Cluster("lab", inventory=str(inventory)))
+    (script,) = blocks("sh")
+    script = script.replace("TOKEN=slsc_...", f"TOKEN={token('operator')}").replace("http://127.0.0.1:8765", url)
+    calls, follow = script.split("# Follow it.")
+    done = subprocess.run(
+        ["bash", "-euc", calls.replace("curl ", "curl --fail-with-body ")], capture_output=True, text=True,
+        timeout=2 * LIMIT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = re.findall(r'"/api/slurm/runs/([0-9a-f-]+)"', done.stdout)[-1]
+    head = "\n".join(script.splitlines()[:2])
+    shown = subprocess.run(
+        ["bash", "-uc", f"{head}\n{follow.replace('RUN', run).replace('curl ', 'curl -m 10 ')}"], capture_output=True,
+        text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert "event: snapshot" in shown.stdout
+
+
+def test_every_setting_that_is_named_is_one():
+    from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - of this test only
+
+    named = set(re.findall(r"SLURMSCALE_([A-Z_]+)`", (DOCS / "how-to/service.md").read_text()))
+    assert {name.lower() for name in named} <= set(ServiceSettings.model_fields)
+
+
+def test_systemd_takes_the_unit(tmp_path):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd here")
+    unit = tmp_path / "slurmscale.service"
+    unit.write_text(
+        (DEPLOY / "systemd/slurmscale.service").read_text().replace("/opt/slurmscale/bin/slurmscale", "/bin/true")
+    )
+    done = subprocess.run(
+        [program, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert "slurmscale.service" not in done.stderr, done.stderr
+
+
+def test_nginx_takes_its_example(tmp_path):
+    program = shutil.which("nginx")
+    if program is None:
+        pytest.skip("there is no nginx here")
+    site = (DEPLOY / "nginx/slurmscale.conf").read_text()
+    site = re.sub(r"(?m)^ *ssl_certificate.*\n", "", site).replace("listen 443 ssl;", "listen 127.0.0.1:8443;")
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{ access_log off;\n{site}\n}}\n")
+    done = subprocess.run([program, "-t", "-c", str(conf)], capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert "syntax is ok" in done.stderr, done.stderr

@@ -1,0 +1,70 @@
+"""Requests made of the description of the API: no mistake of ours, and answers are what it says they are."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+pytestmark = pytest.mark.usefixtures("lab")
+
+CHECKS = [
+    not_a_server_error, content_type_conformance, response_headers_conformance, response_schema_conformance,
+    status_code_conformance,
+]  # fmt: skip
+SENT = ("content-type", "if-none-match", "last-event-id")
+ENDLESS = "/api/slurm/events"
+
+
+def made_of(schema):
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if operation.path != ENDLESS:
+            yield operation
+
+
+def probe(client, tokens, examples):
+    """Send what is made of the description with each of some tokens."""
+    schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+    asked = set()
+    for operation in made_of(schema):
+
+        @given(case=operation.as_strategy())
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def check(case):
+            sent = case.as_transport_kwargs(base_url="https://localhost")
+            # whoever waits for the end of a run would wait here
+            more = {name: value for name, value in (case.headers or {}).items() if name.lower() in SENT}
+            known = {name: sent[name] for name in ("params", "json", "content", "data") if sent.get(name) is not None}
+            for token in tokens:
+                headers = {**more, "Authorization": f"Bearer {token}"}
+                response = client.request(case.method, sent["url"], headers=headers, **known)
+                case.validate_response(response, checks=CHECKS)
+                asked.add((case.method, case.path, response.status_code // 100))
+
+        check()
+    assert len({(method, path) for method, path, _ in asked}) > 25
+    assert {kind for _, _, kind in asked} >= {2, 4}
+
+
+def test_answers_are_as_described_for_each_role(client, token):
+    probe(client, [token(role) for role in ("viewer", "operator", "admin")], 2)
+
+
+@pytest.mark.long
+def test_answers_are_as_described_whatever_is_asked(client, token):
+    probe(client, [token(role) for role in ("viewer", "operator", "admin")], 200)
