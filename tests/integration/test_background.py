@@ -91,6 +91,14 @@ def terminal(environment):
         one.close()
 
 
+def removal(terminal, *arguments):
+    """Begin to remove nodes, which asks once."""
+    shell = terminal("down", *arguments)
+    shell.wait_for("out of the cluster?")
+    shell.type("y\n")
+    return shell
+
+
 def newest(config):
     with Scaling(config) as scaling:
         return scaling.runs(1)[0]
@@ -134,7 +142,7 @@ def test_whoever_watches_sees_failures_and_the_end_of_a_run_whose_process_is_kil
 
 
 def test_ctrl_c_may_leave_a_run_and_the_terminal_may_close(terminal, config, inventory):
-    shell = terminal("up", "n[1-2]", "-i", inventory, "-e", "duration=5")
+    shell = removal(terminal, "n[1-2]", "-i", inventory, "-e", "duration=5")
     shell.wait_for("0:01")
     shell.type("\x03")
     shell.wait_for("(l)eave it running, (c)ancel, or (g)o on?")
@@ -148,7 +156,7 @@ def test_ctrl_c_may_leave_a_run_and_the_terminal_may_close(terminal, config, inv
 
 
 def test_ctrl_c_may_cancel_and_a_second_one_does(terminal, config, inventory):
-    shell = terminal("up", "n1", "-i", inventory, "-e", "duration=60")
+    shell = removal(terminal, "n1", "-i", inventory, "-e", "duration=60")
     shell.wait_for("0:01")
     shell.type("\x03")
     shell.wait_for("(l)eave it running")
@@ -158,7 +166,7 @@ def test_ctrl_c_may_cancel_and_a_second_one_does(terminal, config, inventory):
 
 
 def test_ctrl_c_may_go_on(terminal, inventory):
-    shell = terminal("up", "n1", "-i", inventory, "-e", "duration=3")
+    shell = removal(terminal, "n1", "-i", inventory, "-e", "duration=3")
     shell.wait_for("0:01")
     shell.type("\x03")
     shell.wait_for("(l)eave it running")
@@ -185,7 +193,7 @@ def terminate(shell):
 
 
 def test_sigterm_cancels_also_from_the_process_that_only_waits(terminal, config, inventory):
-    shell = terminal("up", "n1", "-i", inventory, "-e", "duration=60")
+    shell = removal(terminal, "n1", "-i", inventory, "-e", "duration=60")
     shell.wait_for("% 0:0")
     terminate(shell)
     assert shell.process.wait(30) == 130

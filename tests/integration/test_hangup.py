@@ -42,7 +42,7 @@ def wait_until_at_work(config, seconds=30):
 
 @pytest.mark.parametrize("way", ["hangup", "closed terminal", "closed pipe"])
 def test_a_run_is_finished_without_anybody_who_reads(config, inventory, environment, way):
-    arguments = [*COMMAND, "up", "n1", "-i", inventory, "-e", "duration=2"]
+    arguments = [*COMMAND, "up", "n1", "-i", inventory, "-e", "duration=2", "--yes"]
     terminal = None
     if way == "closed pipe":
         process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -9,7 +9,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -51,6 +51,7 @@ class _Command:
         examples: How it is called.
         parameters: What it has besides its nodes, the cluster, the operation's own options and what all have.
         question: What is asked before; `{nodes}` are the nodes.
+        plan: What shows before the question what would be done. It is asked in a terminal only, where somebody reads.
     """
 
     name: str
@@ -58,6 +59,7 @@ class _Command:
     examples: tuple[str, ...]
     parameters: tuple[inspect.Parameter, ...] = ()
     question: str = ""
+    plan: Operation | None = None
 
 
 _COMMANDS = (
@@ -68,7 +70,7 @@ _COMMANDS = (
         "slurmscale up 'rocky[1-2],ubuntu[1-2]' --inventory inventories/lab/hosts.yml",
         "slurmscale up node07 --cluster lab --host node07=10.0.0.7 --user admin --ask-pass",
         "slurmscale up 'node[07-12]' --detach",
-    ), (parameters.HOST, parameters.CHECK)),
+    ), (parameters.HOST, parameters.CHECK), "Scale {nodes} up?", Operation.PLAN),
     _Command("down", Operation.SCALE_DOWN, (
         "slurmscale down 'node[07-12]' --cluster lab --yes",
         "slurmscale down node07 --jobs requeue --uninstall",
@@ -169,8 +171,14 @@ def _register(app: typer.Typer, command: _Command) -> None:
 
 def _start(command: _Command, given: dict[str, Any]) -> None:
     names = expand(given["nodes"]) if given.get("nodes") is not None else ()
-    if command.question and not given["yes"] and not given.get("check"):
-        _confirm(command.question.format(nodes=f"{fold(names)} ({len(names)} nodes)"))
+    question = command.question.format(nodes=f"{fold(names)} ({len(names)} nodes)")
+    if given["yes"] or given.get("check"):
+        question = ""
+    if question and command.plan:
+        if sys.stdin.isatty() and not (given["json"] or given["detach"]):
+            _work([command.plan, command.operation], given, question)
+    elif question:
+        _confirm(question)
     _work([command.operation], given)
 
 
@@ -188,8 +196,8 @@ def _repair(given: dict[str, Any]) -> None:
     _work([_REPAIR[action]] if action else list(_REPAIR.values()), given)
 
 
-def _work(operations: list[Operation], given: dict[str, Any]) -> None:
-    """Run operations one after the other, in a process that can leave the terminal."""
+def _work(operations: list[Operation], given: dict[str, Any], question: str = "") -> NoReturn:
+    """Run operations one after the other, in a process that can leave the terminal; ask the question after a plan."""
     options = common.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
     own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
@@ -205,7 +213,12 @@ def _work(operations: list[Operation], given: dict[str, Any]) -> None:
 
     def work(leave: Callable[[], None]) -> int:
         with output.without_a_reader(), Scaling() as scaling:
-            return _in_turn(scaling, operations, start, given, leave)
+
+            def carry_out(operation: Operation) -> tuple[int, str]:
+                handle = start(scaling, operation)
+                return _follow(scaling, handle, given, leave), handle.id
+
+            return _in_turn(scaling, operations, carry_out, question)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
 
@@ -213,21 +226,27 @@ def _work(operations: list[Operation], given: dict[str, Any]) -> None:
 def _in_turn(
     scaling: Scaling,
     operations: Iterable[Operation],
-    start: Callable[[Scaling, Operation], RunHandle],
-    given: dict[str, Any],
-    leave: Callable[[], None],
+    carry_out: Callable[[Operation], tuple[int, str]],
+    question: str,
 ) -> int:
     codes: dict[Operation, int] = {}
     for operation in operations:
+        if Operation.PLAN in codes:
+            _confirm(question)
         if operation is Operation.REPAIR_FIX and codes.get(Operation.REPAIR_CHECK) == 0:
             # nothing is wrong
             continue
-        codes[operation] = _follow(scaling, start(scaling, operation), given, leave)
+        codes[operation], run_id = carry_out(operation)
         if codes[operation] == output.CANCELLED:
             return output.CANCELLED
+        if operation is Operation.PLAN and not scaling.store.run(run_id).counts.success:
+            # no node is ready
+            return codes[operation]
+    # what was found before is fixed, or left by what came after it
     if Operation.REPAIR_FIX in codes:
-        # what was found is fixed, or left by the fix
         codes.pop(Operation.REPAIR_CHECK, None)
+    if Operation.SCALE_UP in codes:
+        codes.pop(Operation.PLAN, None)
     return max(codes.values())
 
 

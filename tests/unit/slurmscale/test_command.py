@@ -154,9 +154,7 @@ def test_what_is_refused_is_2_and_says_what_to_do(command, monkeypatch, capsys):
 
 
 def test_removing_nodes_asks_first(command, monkeypatch):
-    monkeypatch.setattr(work, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True), stderr=sys.stderr))
-    # at a terminal the work is done by a process of its own, which would go on with the other tests
-    monkeypatch.setattr(work.background, "run", lambda todo, apart: todo(lambda: None))  # noqa: ARG005
+    at_a_terminal(monkeypatch)
     arguments = ("down", "a,b", "-i", str(command.inventory))
     refused = command(*arguments, input="n\n")
     assert "Take a,b (2 nodes) out of the cluster?" in refused.stderr
@@ -164,6 +162,43 @@ def test_removing_nodes_asks_first(command, monkeypatch):
     assert command.launches == []
     assert command(*arguments, input="y\n").exit_code == 0
     assert command.launches[0].playbook.name == "scale_down.yml"
+
+
+def at_a_terminal(monkeypatch):
+    monkeypatch.setattr(work, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True), stderr=sys.stderr))
+    # at a terminal the work is done by a process of its own, which would go on with the other tests
+    monkeypatch.setattr(work.background, "run", lambda todo, apart: todo(lambda: None))  # noqa: ARG005
+
+
+def plans(command):
+    return [bool(launch.extra_vars.get("plan_only")) for launch in command.launches]
+
+
+def test_adding_nodes_shows_the_plan_and_asks_once(command, monkeypatch):
+    at_a_terminal(monkeypatch)
+    refused = command.up(input="n\n")
+    assert "Scale a,b (2 nodes) up?" in refused.stderr
+    assert str(refused.exception) == "It was not confirmed; nothing was changed."
+    assert plans(command) == [True]
+    command.launches.clear()
+    done = command.up(input="y\n")
+    assert (done.exit_code, plans(command)) == (0, [True, False])
+    assert done.stderr.count("?") == 1
+
+
+@pytest.mark.parametrize("option", ["--yes", "--check", "--json", "--detach"])
+def test_adding_nodes_asks_nothing_where_nobody_is_to_be_asked(command, monkeypatch, option):
+    at_a_terminal(monkeypatch)
+    assert command.up("a,b", option).exit_code == 0
+    assert plans(command) == [False]
+
+
+def test_nothing_is_asked_about_nodes_of_which_none_is_ready(command, monkeypatch):
+    at_a_terminal(monkeypatch)
+    command.events, command.plan = EVENTS, PLAN
+    ended = command.up("dead")
+    assert (ended.exit_code, plans(command)) == (1, [True])
+    assert "Scale" not in ended.stderr
 
 
 def test_removing_nodes_asks_nobody_where_nobody_answers(command):
