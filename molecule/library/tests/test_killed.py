@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 SEED = int(os.environ.get("LAB_SEED") or random.SystemRandom().randrange(2**32))
-KILLS = int(os.environ.get("LAB_KILLS") or 6)
+KILLS = int(os.environ.get("LAB_KILLS") or 4)
 CLUSTER = str(INVENTORY / "hosts.yml")
 NODES = ("rocky3", "ubuntu3")
 HOSTS = ("ctl1", *NODES)
