@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,6 +40,34 @@ def test_the_node_joined_with_its_own_hardware_and_the_policies_of_all(ctl1: Hos
     changed = ctl1.file("/etc/slurm/slurm.conf").content_string
     assert "nodes=rocky1,slurmscale # the first rack" in changed
     assert changed.endswith("\nInclude slurmscale-nodes.conf\n")
+
+
+def test_a_node_on_which_nothing_is_to_be_done_needs_no_apphub(playbook: Playbook) -> None:
+    apphub = lab_host("apphub")
+    apphub.check_output("systemctl stop nginx")
+    try:
+        done = playbook("scale_up", "-e", NODE, "-e", json.dumps(PLACE))
+    finally:
+        apphub.check_output("systemctl start nginx")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"ubuntu1 +unchanged", done.stdout)
+
+
+def test_an_unknown_host_key_is_told_with_its_fingerprint(playbook: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A connection that is kept open was verified before.
+    monkeypatch.setenv("ANSIBLE_SSH_ARGS", "-o ControlMaster=no -o ControlPath=none")
+    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]["slurm_nodes"]["hosts"]
+    known = INVENTORY / "known_hosts"
+    lines = known.read_text().splitlines(keepends=True)
+    try:
+        known.write_text("".join(one for one in lines if one.split()[0] != hosts["ubuntu1"]["ansible_host"]))
+        done = playbook("check_nodes", "-e", NODE)
+    finally:
+        known.write_text("".join(lines))
+    assert done.returncode == 2, done.stdout
+    assert "host-key-unknown" in done.stdout
+    shown = lab_host("ubuntu1").check_output("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    assert shown in done.stdout
 
 
 def test_a_stray_slurm_conf_on_a_node_is_found_and_moved_away(playbook: Playbook) -> None:

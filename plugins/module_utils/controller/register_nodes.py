@@ -92,6 +92,10 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
             f"{options.conf} is missing.",
             "Run this on the controller, or name its slurm.conf by conf.",
         )
+    if os.geteuid() == 0 and not os.access(directory, os.W_OK):
+        # To root nothing else forbids it.
+        reason = f"Nothing was changed, as the file system of {directory} is read-only."
+        raise RefusedError(Code.CONFIGURATION_NOT_WRITTEN, reason, f"See why: findmnt --target {directory}; dmesg")
     if not os.access(directory, os.W_OK):
         raise RefusedError(Code.PRIVILEGES_MISSING, f"{directory} can't be written.", "Run as root (become: true).")
     purpose = f"{options.state} {','.join(request.name for request in requests)}"

@@ -231,7 +231,8 @@ def _decide_held(node: Node, *, resume_down: bool) -> Optional[Decision]:
             Action.UNLIKELY,
             f"is {state_text(node)} with reason '{reason}': it has less than is configured for it",
             code=Code.NODE_INVALID,
-            remedy="Correct its line in the configuration, then restart its slurmd.",
+            remedy=f"Compare slurmd -C on {NAME} with scontrol show node {NAME}: correct its line, or find what the"
+            " machine has lost; then restart its slurmd.",
         )
     if states & _DRAIN:
         if is_ours(reason):

@@ -357,3 +357,14 @@ def test_a_run_in_which_every_node_is_refused_changes_nothing(slurm: FakeSlurmct
     result = slurm.register(nodes=[{"name": "n2", "params": {"Unparsable": "1"}}], skip_refused=True)
     assert (result["action"], list(result["refused"])) == ("none", ["n2"])
     assert slurm.files() == before
+
+
+@pytest.mark.parametrize(("uid", "code"), [(0, "configuration-not-written"), (1000, "privileges-missing")])
+def test_what_can_not_be_written_is_told_apart(
+    slurm: FakeSlurmctld, monkeypatch: pytest.MonkeyPatch, uid: int, code: str
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_arguments: False)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with pytest.raises(RefusedError) as refused:
+        slurm.register("n2")
+    assert refused.value.failure.code == code
