@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.errors import ClusterError, RefusedError
-from slurmscale.inventory import registry
+from slurmscale.inventory import ansible_inventory, registry
+from slurmscale.inventory.described import describe
 from slurmscale.models import Discovery, Failure, RunOptions, when
 from slurmscale.operations import Operation
+from slurmscale.runner import project
 from slurmscale.runs.answers import answer
 from slurmscale.runs.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from slurmscale.models import Cluster
     from slurmscale.runner.protocol import Job, Launch
@@ -105,6 +108,25 @@ class Clusters:
         external = dataclasses.replace(cluster, cluster_type="external", config=config, host_keys=keys)
         registry.add(self._store, _seen(external, found))
         return self._store.cluster(cluster.name)
+
+    def import_inventory(self, cluster: Cluster, vault: Iterable[str] = ()) -> list[str]:
+        """Read the inventory of a cluster into the database, so that any machine can work with it.
+
+        Args:
+            cluster: The cluster, with the path of its inventory.
+            vault: Arguments that tell Ansible the password of its vault.
+
+        Returns:
+            The secrets of the inventory, by name; they are not kept.
+
+        Raises:
+            ClusterError: It can't be read, or holds what only a file can.
+        """
+        content = project.find(self._config.project_dir)
+        found = ansible_inventory.read([cluster.inventory or ""], os.environ | content.environment(), vault)
+        described, left = describe(cluster, found)
+        registry.add(self._store, described)
+        return left
 
     def refresh(self, name: str, options: RunOptions | None = None) -> Discovery:
         """Look at a known cluster again, and remember what it is and whether it is healthy.

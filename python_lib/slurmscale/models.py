@@ -91,6 +91,7 @@ class Cluster:
     Attributes:
         name: Name given by the user, or derived from the inventory's path.
         inventory: Path of the Ansible inventory; None for a cluster described by the fields below.
+        hosts: The inventory as data, `groups` and `hostvars`, so that any machine can work with it.
         controller: Address of the controller when there is no inventory.
         apphub_urls: AppHub addresses when there is no inventory.
         variables: Further Ansible variables for all hosts; secrets are refused here.
@@ -111,6 +112,7 @@ class Cluster:
     inventory: str | None = None
     controller: str | None = None
     apphub_urls: tuple[str, ...] = ()
+    hosts: dict[str, Any] | None = field(default=None, repr=False)
     variables: dict[str, Any] = field(default_factory=dict)
     credentials: Credentials = field(default=Credentials(), repr=False)
     cluster_type: str = "managed"

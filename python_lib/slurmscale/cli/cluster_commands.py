@@ -7,11 +7,13 @@ import sys
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from slurmscale.cli import options as common
 from slurmscale.cli import output, parameters
 from slurmscale.documents import ClusterDocument, ClusterInfoDocument, DiscoveryDocument
 from slurmscale.errors import Code, RefusedError
+from slurmscale.inventory.described import as_inventory
 from slurmscale.models import Cluster, Credentials, Discovery, RunOptions, when
 from slurmscale.operations import Operation
 from slurmscale.scaling import Scaling
@@ -46,6 +48,28 @@ def add(
             Cluster(name, inventory, controller, tuple(apphub or ()), variables=common.extra_vars(extra_vars))
         )
     typer.echo(f"{name}: added")
+
+
+@app.command("import", epilog=output.epilog(("slurmscale cluster import lab --inventory inventories/lab/hosts.yml",)))
+def import_(name: NameArgument, inventory: Annotated[str, typer.Option("--inventory", "-i", help="Its path.")]) -> None:
+    """Keep a cluster with its hosts and their variables, so that it is known wherever the database is.
+
+    Secrets are left out, and told. What the inventory says later is not read again: import it anew.
+    """
+    with Scaling() as scaling:
+        left = scaling.clusters.import_inventory(Cluster(name, inventory))
+        hosts = scaling.store.cluster(name).hosts or {"hostvars": {}}
+    typer.echo(f"{name}: {len(hosts['hostvars'])} hosts imported")
+    if left:
+        typer.echo(output.fitted(f"Not kept, for they are secret: {', '.join(left)}", sys.stderr), err=True)
+
+
+@app.command(epilog=output.epilog(("slurmscale cluster export lab > hosts.yml",)))
+def export(name: NameArgument) -> None:
+    """Print a cluster that is kept here as an Ansible inventory, in YAML."""
+    with Scaling() as scaling:
+        found = as_inventory(scaling.store.cluster(name))
+    typer.echo(yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip())
 
 
 @app.command("list", epilog=output.epilog(("slurmscale cluster list --json",)))

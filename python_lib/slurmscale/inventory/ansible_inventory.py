@@ -138,21 +138,29 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
     if secret_vars:
         everywhere[SECRETS_VARIABLE] = dict(secret_vars)
     groups: dict[str, Any] = {}
-    if cluster.inventory is None:
+    if cluster.hosts:
+        groups |= {group: {"hosts": list(hosts)} for group, hosts in inventory.groups.items() if group != "all"}
+        hostvars = {
+            name: {**inventory.hostvars.get(name, {}), **hostvars.get(name, {})} for name in inventory.hosts
+        } | {name: variables for name, variables in hostvars.items() if name not in inventory.hosts}
+    elif cluster.inventory is None:
         groups["slurm_controllers"] = {"hosts": [CONTROLLER]}
         hostvars[CONTROLLER] = {**wider, "ansible_host": cluster.controller}
-        if cluster.apphub_urls:
-            everywhere["apphub_client_urls"] = list(cluster.apphub_urls)
+    if cluster.inventory is None and cluster.apphub_urls:
+        everywhere["apphub_client_urls"] = list(cluster.apphub_urls)
     new = [name for name in specs if name not in inventory.hosts]
     if new:
-        groups["slurm_nodes"] = {"hosts": new}
+        groups["slurm_nodes"] = {"hosts": [*groups.get("slurm_nodes", {}).get("hosts", []), *new]}
     hostvars = {name: unsafe(variables) for name, variables in hostvars.items() if variables}
     if not (hostvars or everywhere or groups):
         return {}
     # Ansible takes variables only of hosts that the same source lists.
     return {
         "_meta": {"hostvars": hostvars},
-        "all": {"hosts": list(hostvars), "vars": unsafe(everywhere)},
+        "all": {
+            "hosts": list(dict.fromkeys((*hostvars, *(inventory.hosts if cluster.hosts else ())))),
+            "vars": unsafe(everywhere),
+        },
     } | groups
 
 

@@ -87,13 +87,16 @@ def add(store: Store, cluster: Cluster) -> None:
         ClusterError: Its name is not allowed, it has neither inventory nor controller, or something secret.
     """
     check_cluster(cluster.name)
-    if not cluster.inventory and not cluster.controller:
+    if not cluster.inventory and not cluster.controller and not cluster.hosts:
         raise ClusterError(
             "A cluster needs an inventory, or the address of its controller.", "Give --inventory or --controller."
         )
     if cluster.controller:
         check_host(cluster.controller)
     check_variables(cluster.variables)
+    for host, variables in (cluster.hosts or {"hostvars": {}})["hostvars"].items():
+        check_node(host)
+        check_variables(variables)
     plain, secret = split_secrets(cluster.variables)
     with_secret = (url for url in cluster.apphub_urls if has_secret("", url))
     secret_urls = [shown(url.rpartition("@")[2].partition("?")[0]) for url in with_secret]

@@ -174,7 +174,10 @@ def _known(request: Request, environment: dict[str, str], vault_password: str | 
     """Read the cluster's inventory and refuse nodes that are not in it."""
     cluster = request.cluster
     if cluster.inventory is None:
-        return Inventory()
+        known = Inventory(**cluster.hosts) if cluster.hosts else Inventory()
+        if cluster.hosts:
+            _check_nodes(request, known)
+        return known
     sources, merged = [cluster.inventory], os.environ | environment
     if vault_password:
         directory = processes.make_run_dir()
@@ -187,10 +190,14 @@ def _known(request: Request, environment: dict[str, str], vault_password: str | 
     else:
         path = request.options.vault_password_file
         known = inventories.read(sources, merged, ["--vault-password-file", path] if path else [])
+    _check_nodes(request, known)
+    return known
+
+
+def _check_nodes(request: Request, known: Inventory) -> None:
     if request.operation.definition.scope is not Scope.APPHUB:
         new = {name for name, spec in request.specs.items() if spec.host}
-        inventories.check_nodes([name for name in request.specs if name not in new], known, cluster)
-    return known
+        inventories.check_nodes([name for name in request.specs if name not in new], known, request.cluster)
 
 
 def _hosts(request: Request, known: Inventory) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ clusters = Table(
     Column("controller", String(255)),
     Column("apphub_urls", JSON, nullable=False),
     Column("variables", JSON, nullable=False),
+    Column("hosts", JSON),
     Column("login", JSON, nullable=False),
     Column("cluster_type", String(16), nullable=False),
     Column("config", JSON, nullable=False),
