@@ -36,13 +36,16 @@ def empty_database(tmp_path_factory):
 class GatedJob(FakeJob):
     """A replay that waits for a gate, which a stop opens."""
 
-    def __init__(self, events, gate):
+    def __init__(self, events, launches):
         super().__init__(events)
-        self._gate = gate
+        self._launches = launches
+
+    def report(self):
+        return self._launches.result
 
     def stop(self, reason, *, force=False):
         super().stop(reason, force=force)
-        self._gate.set()
+        self._launches.gate.set()
 
 
 class Launches(list):
@@ -51,12 +54,14 @@ class Launches(list):
     def __init__(self):
         super().__init__()
         self.bad = set()
+        self.result = {}
+        """The report of the playbook."""
         self.gate = threading.Event()
         self.gate.set()
 
     def job(self, launch):
         self.append(launch)
-        return GatedJob(self._events(launch.extra_vars.get("nodes", "").split(",")), self.gate)
+        return GatedJob(self._events(launch.extra_vars.get("nodes", "").split(",")), self)
 
     def _events(self, nodes):
         task = {

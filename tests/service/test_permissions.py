@@ -67,7 +67,14 @@ def permission_of(route):
 
 
 def path_of(route):
-    values = {"run_id": "none", "task_id": "none:n1", "token_id": "0" * 12, "user_id": "0" * 12, "cluster_id": "none"}
+    values = {
+        "run_id": "none",
+        "task_id": "none:n1",
+        "token_id": "0" * 12,
+        "user_id": "0" * 12,
+        "cluster_id": "none",
+        "job_id": "0",
+    }
     return route.path.format(**values)
 
 

@@ -18,7 +18,7 @@ from slurmscale.service.keys import derive, read_keys
 from slurmscale.service.problems import Problem
 from slurmscale.service.repeats import Repeats
 from slurmscale.service.routes import accounts as account_routes
-from slurmscale.service.routes import audit, auth, clusters, commands, health, runs
+from slurmscale.service.routes import audit, auth, clusters, commands, health, jobs, runs
 from slurmscale.service.run_audit import RunAudit
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.service.stream import sse, websocket
@@ -38,6 +38,7 @@ _ROUTERS = (
     runs.router,
     commands.router,
     clusters.router,
+    jobs.router,
     account_routes.router,
     audit.router,
     sse.router,

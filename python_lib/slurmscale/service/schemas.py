@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from slurmscale.documents import Document, Error, LineDocument, Moment, TaskDocument
+from slurmscale.documents import Document, Error, JobDocument, LineDocument, Moment, TaskDocument
 from slurmscale.models import Run, when
 from slurmscale.operations import Operation
 from slurmscale.report import overall_progress
 from slurmscale.service.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
 
 NewPassword = Annotated[str, Field(min_length=12, max_length=1024)]
+Address = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
 ClusterNames = Annotated[
     list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]], Field(max_length=1000)
 ]
@@ -355,11 +356,78 @@ class NewCluster(Body):
     """A cluster to be remembered, described by addresses."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    controller: Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
+    controller: Address
     apphub_urls: Annotated[
         list[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$", max_length=500)]],
         Field(max_length=10),
     ] = []
+
+
+class MasterSsh(Body):
+    """How to log in to a controller."""
+
+    host: Address
+    port: Annotated[int, Field(ge=1, le=65_535)] = 22
+    username: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")] | None = None
+    auth_type: Literal["password"] | None = None
+    """Keys are those of the service's own account."""
+    password: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")] | None = None
+
+
+class Connection(Body):
+    """A cluster that somebody else set up, to be looked at."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] = "new"
+    master_ssh: MasterSsh
+    fingerprint: Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")] | None = None
+    """Of the controller's ssh key, as somebody compared it."""
+
+
+class ConnectionConfig(Body):
+    """What is used of a cluster as it is."""
+
+    reuse_existing_config: bool = True
+    reuse_existing_munge: bool = True
+    reuse_existing_database: bool = True
+    max_nodes: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class Connect(Connection):
+    """A cluster that somebody else set up, to be remembered."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    config: ConnectionConfig = ConnectionConfig()
+
+
+class Refresh(Body):
+    """How to log in for a look; what is left out is known."""
+
+    username: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")] | None = None
+    password: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")] | None = None
+
+
+# -- jobs
+
+
+class NewJob(Body):
+    """A job to be submitted."""
+
+    command: Annotated[str, Field(min_length=1, max_length=65_536, pattern=r"^[^\x00]+$")]
+    """A command, or a whole script that begins with #!."""
+    cluster_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = None
+    """The only one when left out."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    partition: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    nodes: Annotated[str, Field(pattern=r"^[0-9]{1,6}(-[0-9]{1,6})?$")] | None = None
+    """How many, or from and to: 2-4."""
+    time: Annotated[str, Field(pattern=r"^[0-9:-]{1,20}$")] | None = None
+    """Limit of its run time: 30 (minutes), 1-12:00:00."""
+
+
+class JobList(Document):
+    """Jobs, newest first."""
+
+    items: list[JobDocument]
 
 
 # -- the service itself

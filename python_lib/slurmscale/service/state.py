@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from slurmscale.errors import Code
+from slurmscale.service.problems import ProblemError
+
 if TYPE_CHECKING:
+    from slurmscale.models import Cluster
     from slurmscale.runs.executor import LocalExecutor
     from slurmscale.scaling import Scaling
+    from slurmscale.service.access import Principal
     from slurmscale.service.accounts import Accounts
     from slurmscale.service.settings import ServiceSettings
     from slurmscale.store.audit import AuditTrail
@@ -34,6 +39,29 @@ class Service:
     audit: AuditTrail
     executor: LocalExecutor
     base: str
+
+    def cluster(self, name: str | None, principal: Principal) -> Cluster:
+        """Return a known cluster: never what a caller could take for a path.
+
+        Args:
+            name: Its name; the only one that its caller sees when None.
+            principal: Who asks.
+
+        Raises:
+            ProblemError: There is none.
+        """
+        known = self.scaling.store.clusters()
+        if name is None:
+            mine = [one for one in known if principal.sees(one.name)]
+            if len(mine) == 1:
+                return mine[0]
+            raise ProblemError(
+                422, Code.CLUSTER_UNUSABLE, f"No cluster is named, and there are {len(mine)}.", "Name it."
+            )
+        for one in known:
+            if one.name == name:
+                return one
+        raise ProblemError(422, Code.CLUSTER_UNUSABLE, f"There is no cluster {name}.", "Add it, or correct the name.")
 
 
 def service_of(request: Request) -> Service:

@@ -7,13 +7,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
+from slurmscale.documents import DiscoveryDocument
 from slurmscale.errors import NotFoundError, OverlapError, RefusedError
 from slurmscale.inventory import registry
-from slurmscale.models import Cluster, when
+from slurmscale.models import Cluster, Credentials, RunOptions, when
 from slurmscale.service.access import Principal, record, requires
 from slurmscale.service.permissions import Permission
 from slurmscale.service.repeats import RepeatableRoute
-from slurmscale.service.schemas import ClusterInfo, ClusterList, ClusterView, NewCluster, RunView
+from slurmscale.service.schemas import (
+    ClusterInfo,
+    ClusterList,
+    ClusterView,
+    Connect,
+    Connection,
+    NewCluster,
+    Refresh,
+    RunView,
+)
 from slurmscale.service.state import Parts, Service
 
 router = APIRouter(prefix="/api/slurm/clusters", tags=["clusters"], route_class=RepeatableRoute)
@@ -56,6 +66,36 @@ def add_cluster(body: NewCluster, principal: Writer, request: Request, response:
     return _view(parts.scaling.store.cluster(body.name))
 
 
+@router.post("/test-connection")
+def look_at_cluster(body: Connection, _principal: Writer, parts: Parts) -> DiscoveryDocument:
+    """Look stage by stage whether a cluster can be worked with; a stage that failed is an answer, too."""
+    return DiscoveryDocument.of(parts.scaling.clusters.test(_described(body), fingerprint=body.fingerprint or ""))
+
+
+@router.post("/connect", status_code=201)
+def connect(body: Connect, principal: Writer, request: Request, response: Response, parts: Parts) -> ClusterView:
+    """Look at a cluster that somebody else set up, and remember it; nothing is changed on it."""
+    cluster = _described(body)
+    found = parts.scaling.clusters.test(cluster, fingerprint=body.fingerprint or "")
+    made = parts.scaling.clusters.connect(cluster, found, **body.config.model_dump())
+    details = {"controller": made.controller, "fingerprint": found.fingerprint}
+    record(request, principal, "success", "connect_cluster", cluster=made.name, details=details)
+    response.headers["Location"] = f"{parts.base}/api/slurm/clusters/{made.name}/info"
+    return _view(made)
+
+
+@router.post("/{cluster_id}/refresh")
+def refresh(
+    cluster_id: ClusterId, body: Refresh, principal: Writer, request: Request, parts: Parts
+) -> DiscoveryDocument:
+    """Look at a known cluster again."""
+    known = _cluster(cluster_id, principal, parts)
+    options = RunOptions(credentials=Credentials(user=body.username, password=body.password))
+    found = parts.scaling.clusters.refresh(known.name, options)
+    record(request, principal, "success" if found.success else "failed", cluster=known.name)
+    return DiscoveryDocument.of(found)
+
+
 @router.delete("/{cluster_id}", status_code=204)
 def forget_cluster(cluster_id: ClusterId, principal: Writer, request: Request, parts: Parts) -> None:
     """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
@@ -64,6 +104,15 @@ def forget_cluster(cluster_id: ClusterId, principal: Writer, request: Request, p
         raise OverlapError(run.id, run.nodes)
     parts.scaling.store.remove_cluster(found.name)
     record(request, principal, "success", cluster=found.name)
+
+
+def _described(body: Connection) -> Cluster:
+    login = body.master_ssh
+    return Cluster(
+        body.name,
+        controller=login.host,
+        credentials=Credentials(user=login.username, password=login.password, port=login.port),
+    )
 
 
 def _cluster(name: str, principal: Principal, parts: Service) -> Cluster:

@@ -85,7 +85,7 @@ class _Call:
         """Request a run, and let it begin as soon as it may."""
 
         def ask() -> Run:
-            found = self._cluster(cluster)
+            found = self.parts.cluster(cluster, self.principal)
             self.sees(found.name)
             specs = wanted.node_specs(nodes, self.parts.config)
             wanted.check_places(specs, found, self.parts.config)
@@ -147,21 +147,6 @@ class _Call:
         node = run.nodes[0] if len(run.nodes) == 1 else None
         lines = [clean(line.text) for line in store.log(run.id, node)]
         return lines[-_LINES:]
-
-    def _cluster(self, name: str | None) -> Cluster:
-        """Return a known cluster: never what a caller could take for a path."""
-        known = self.parts.scaling.store.clusters()
-        if name is None:
-            mine = [one for one in known if self.principal.sees(one.name)]
-            if len(mine) == 1:
-                return mine[0]
-            raise ProblemError(
-                422, Code.CLUSTER_UNUSABLE, f"No cluster is named, and there are {len(mine)}.", "Name it as cluster."
-            )
-        for one in known:
-            if one.name == name:
-                return one
-        raise ProblemError(422, Code.CLUSTER_UNUSABLE, f"There is no cluster {name}.", "Add it, or correct the name.")
 
     def _require_room(self) -> None:
         active = [run for run in self.parts.scaling.store.runs(active=True) if run.requested_by == self.principal.name]

@@ -1,0 +1,95 @@
+"""Jobs on clusters, in Slurm's own words."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from slurmscale.documents import JobDocument, JobOutputDocument
+from slurmscale.errors import NotFoundError
+from slurmscale.models import JobSpec, SlurmJob
+from slurmscale.service.access import Principal, deny, record, requires
+from slurmscale.service.permissions import Permission
+from slurmscale.service.repeats import RepeatableRoute
+from slurmscale.service.schemas import JobList, NewJob
+from slurmscale.service.state import Parts, Service
+
+router = APIRouter(prefix="/api/jobs", tags=["jobs"], route_class=RepeatableRoute)
+
+Reader = Annotated[Principal, Depends(requires(Permission.JOBS_READ))]
+Submitter = Annotated[Principal, Depends(requires(Permission.JOBS_SUBMIT))]
+Canceller = Annotated[Principal, Depends(requires(Permission.JOBS_CANCEL))]
+JobId = Annotated[str, Path(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62}:)?[0-9a-f-]{1,40}$")]
+
+
+@router.post("/submit", status_code=201)
+def submit_job(body: NewJob, principal: Submitter, request: Request, response: Response, parts: Parts) -> JobDocument:
+    """Submit a job as the ordinary user that the cluster names for it."""
+    cluster = parts.cluster(body.cluster_id, principal)
+    if not principal.sees(cluster.name):
+        raise deny(request, principal, f"access to the cluster {cluster.name}", cluster=cluster.name)
+    script = body.command if body.command.startswith("#!") else f"#!/bin/sh\n{body.command}\n"
+    spec = JobSpec(script, body.name or "", body.partition or "", body.nodes or "", body.time or "")
+    job = parts.scaling.jobs.submit(cluster, spec)
+    record(request, principal, "success", cluster=cluster.name, details={"job": job.id, "job_id": job.job_id})
+    response.headers["Location"] = f"{parts.base}/api/jobs/{job.id}"
+    return JobDocument.of(job)
+
+
+@router.get("")
+def jobs(
+    principal: Reader,
+    parts: Parts,
+    cluster: Annotated[str | None, Query(max_length=255)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> JobList:
+    """List the newest jobs as Slurm described them last."""
+    found = [job for job in parts.scaling.jobs.newest(None, cluster) if principal.sees(job.cluster)]
+    return JobList(items=[JobDocument.of(job) for job in found[:limit]])
+
+
+@router.get("/{job_id}")
+def job(job_id: JobId, principal: Reader, parts: Parts) -> JobDocument:
+    """Show a job as Slurm described it last; the id is ours, Slurm's, or CLUSTER:JOBID."""
+    return JobDocument.of(_job(job_id, principal, parts))
+
+
+@router.get("/{job_id}/status")
+def job_status(job_id: JobId, principal: Reader, parts: Parts) -> JobDocument:
+    """Ask Slurm how a job stands."""
+    _job(job_id, principal, parts)
+    return JobDocument.of(parts.scaling.jobs.show(job_id))
+
+
+@router.get("/{job_id}/output")
+def job_output(job_id: JobId, principal: Reader, parts: Parts) -> JobOutputDocument:
+    """Read the end of what a job wrote."""
+    _job(job_id, principal, parts)
+    return JobOutputDocument.of(parts.scaling.jobs.output(job_id))
+
+
+@router.post("/{job_id}/cancel", status_code=202)
+def cancel_job(job_id: JobId, principal: Canceller, request: Request, parts: Parts) -> JobDocument:
+    """Cancel a job."""
+    known = _job(job_id, principal, parts)
+    ended = parts.scaling.jobs.cancel(job_id)
+    record(request, principal, "success", cluster=known.cluster, details={"job": ended.id, "job_id": ended.job_id})
+    return JobDocument.of(ended)
+
+
+@router.delete("/{job_id}", status_code=202)
+def delete_job(job_id: JobId, principal: Canceller, request: Request, parts: Parts) -> JobDocument:
+    """Do the same as `cancel`."""
+    return cancel_job(job_id, principal, request, parts)
+
+
+def _job(text: str, principal: Principal, parts: Service) -> SlurmJob:
+    """Return a job that the caller may see; a cluster is known by its name, and never by a path."""
+    cluster = text.rpartition(":")[0]
+    if cluster and cluster not in {one.name for one in parts.scaling.store.clusters()}:
+        raise NotFoundError(f"There is no cluster {cluster}.")
+    found = parts.scaling.jobs.find(text)
+    if not principal.sees(found.cluster):
+        raise NotFoundError(f"There is no job {text}.")
+    return found

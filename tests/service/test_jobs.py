@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from slurmscale.models import SlurmJob
+from slurmscale.store.jobs import JobRecords
+
+
+@pytest.fixture
+def job(scaling):
+    found = SlurmJob("20260101-000000-abc123", "lab", "17", state="COMPLETED", submitted_at=1.0, seen_at=2.0)
+    JobRecords(scaling.store).add(found)
+    return found
+
+
+def test_a_job_is_shown_by_our_id_and_by_slurms(as_role, job):
+    client = as_role("viewer")
+    shown = client.get(f"/api/jobs/{job.id}").json()
+    assert (shown["job_id"], shown["state"], shown["ended"]) == ("17", "COMPLETED", True)
+    assert client.get("/api/jobs/17").json() == shown
+    assert client.get("/api/jobs").json() == {"items": [shown]}
+    assert client.get("/api/jobs?cluster=other").json() == {"items": []}
+    # Slurm is not asked for one that has ended
+    assert client.get(f"/api/jobs/{job.id}/status").json() == shown
+
+
+def test_jobs_of_other_clusters_are_not_shown(as_role, job):
+    client = as_role("viewer", clusters=["other"])
+    assert client.get("/api/jobs").json() == {"items": []}
+    assert client.get(f"/api/jobs/{job.id}").status_code == 404
+
+
+@pytest.mark.usefixtures("lab")
+def test_what_a_job_is_submitted_with_is_no_template_and_its_user_no_choice(as_role, launches):
+    launches.result = {"job_id": "18", "jobs": {}, "accounting": False, "job": {"state": "PENDING"}}
+    body = {"command": "echo {{ 1 }}", "cluster_id": "lab", "partition": "main"}
+    answer = as_role("operator").post("/api/jobs/submit", json=body)
+    assert launches[0].playbook.name == "run_jobs.yml"
+    assert launches[0].extra_vars["job_script"] == {"__ansible_unsafe": "#!/bin/sh\necho {{ 1 }}\n"}
+    assert answer.status_code < 500
+    assert as_role("operator").post("/api/jobs/submit", json={**body, "user": "root"}).status_code == 422
+    assert as_role("viewer").post("/api/jobs/submit", json=body).status_code == 403
+
+
+@pytest.mark.parametrize("text", ["../x", "n1:", ":17", "%2Fetc%2Fhosts:17", "lab:x y"])
+def test_what_is_no_job_is_not_found(as_role, text):
+    assert as_role("viewer").get(f"/api/jobs/{text}").status_code in (404, 422)
+
+
+@pytest.mark.usefixtures("lab")
+def test_an_ended_job_can_not_be_cancelled(as_role, job):
+    assert as_role("operator").post(f"/api/jobs/{job.id}/cancel").status_code == 409
+    assert as_role("operator").delete(f"/api/jobs/{job.id}").status_code == 409
+
+
+def test_a_cluster_of_others_is_looked_at_and_connected(as_role, launches):
+    info = {"cluster_name": "old", "nodes": ["n1", "n2"], "version": "24.11.5"}
+    launches.result = {
+        "success": True, "stage": "slurm", "stages": [], "fingerprint": "SHA256:x", "host_keys": ["c ssh-ed25519 AAAA"],
+        "info": info, "error": None,
+    }  # fmt: skip
+    admin = as_role("admin")
+    ssh = {"host": "192.0.2.50", "port": 22, "username": "root", "auth_type": "password", "password": "s3cret words"}
+    tested = admin.post("/api/slurm/clusters/test-connection", json={"master_ssh": ssh})
+    assert (tested.status_code, tested.json()["success"], tested.json()["info"]) == (200, True, info)
+    body = {"name": "old", "master_ssh": ssh, "config": {"max_nodes": 10}}
+    assert as_role("operator").post("/api/slurm/clusters/connect", json=body).status_code == 403
+    made = admin.post("/api/slurm/clusters/connect", json=body)
+    assert (made.status_code, made.json()["cluster_type"], made.json()["health"]) == (201, "external", "healthy")
+    assert admin.post("/api/slurm/clusters/connect", json=body).status_code == 422
+    assert admin.get("/api/slurm/clusters/old/info").json()["info"] == info
+    assert admin.post("/api/slurm/clusters/old/refresh", json={}).json()["stage"] == "slurm"
+    assert "s3cret" not in tested.text + made.text
