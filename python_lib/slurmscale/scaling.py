@@ -12,6 +12,7 @@ Example::
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -32,7 +33,7 @@ from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
 from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
 from slurmscale.runs.recovery import CANCELLED, recover
-from slurmscale.runs.request import Request, recorded_request
+from slurmscale.runs.request import Request, request_of
 from slurmscale.runs.watched import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from slurmscale.inventory.registry import Nodes
     from slurmscale.runner.protocol import Job, Launch
+    from slurmscale.runs.request import Sealer
 
 _CANCEL_WAIT = 15.0
 _DAY = 86_400.0
@@ -56,13 +58,19 @@ class Scaling:
     Args:
         config: Settings; read from the environment when None.
         make_job: Makes the job that runs a playbook; tests and demos put a replay here.
+        sealer: Seals the secrets of runs that wait, so that another process can take them up; without one they stay in
+            this process's memory.
 
     Raises:
         StoreError: The database can't be opened or written.
     """
 
     def __init__(
-        self, config: settings.Settings | None = None, *, make_job: Callable[[Launch], Job] = AnsibleJob
+        self,
+        config: settings.Settings | None = None,
+        *,
+        make_job: Callable[[Launch], Job] = AnsibleJob,
+        sealer: Sealer | None = None,
     ) -> None:
         self.settings = config or settings.load()
         self.store = Store(self.settings.url, self.settings.lease_seconds)
@@ -71,6 +79,7 @@ class Scaling:
         self.broadcaster = Broadcaster()
         self._data_dir = self.settings.data_dir.expanduser().absolute()
         self._make_job = make_job
+        self._sealer = sealer
         self._lock = threading.Lock()
         self._handles: dict[str, RunHandle] = {}
         self._prepared: dict[str, PreparedRun] = {}
@@ -188,7 +197,8 @@ class Scaling:
     ) -> Run:
         """Ask for an operation that an executor begins, as soon as it may; its nodes are claimed at once.
 
-        Secrets stay in the memory of this process. When it is lost, a run without secrets is taken up by another one.
+        Secrets stay in the memory of this process, or are sealed when there is a key. When the process is lost, another
+        one takes the run up, unless its secrets were only in memory.
 
         Args:
             operation: As in `run`, as are the following ones.
@@ -229,7 +239,11 @@ class Scaling:
         prepared = prepare_run(self.settings, request)
         run = prepared.run
         self.store.delete_logs(time.time() - self.settings.log_days * _DAY)
-        self.store.create_run(run)
+        self.store.delete_run_secrets(time.time() - _DAY)
+        sealed = None
+        if self._sealer is not None and run.queued and run.request["secret"]:
+            sealed = self._sealer.seal(run.id, json.dumps(request.document()))
+        self.store.create_run(run, sealed)
         with self._lock:
             self._prepared[run.id] = prepared
         return run
@@ -252,12 +266,7 @@ class Scaling:
         with self._lock:
             # of a later attempt less is left to be done than was prepared
             prepared = None if run.attempt else self._prepared.get(run.id)
-        if prepared is None and run.request.get("secret", True):
-            raise RefusedError(
-                f"The process that run {run.id} was requested from is gone, and with it the run's secrets.",
-                "Request it again.",
-                code="credentials-needed",
-            )
+        recorded = None if prepared else self._recorded(run)
         try:
             run = self.store.take(run, processes.owner(), processes.worker_name())
         except RefusedError:
@@ -265,7 +274,7 @@ class Scaling:
             raise
         self._forget_prepared(run.id)
         try:
-            return self._start(run, prepared)
+            return self._start(run, prepared, recorded)
         except Exception as exc:
             known = exc if isinstance(exc, SlurmscaleError) else None
             reason = f"The run could not be started: {exc}"
@@ -277,11 +286,24 @@ class Scaling:
         with self._lock:
             self._prepared.pop(run_id, None)
 
-    def _start(self, run: Run, prepared: PreparedRun | None) -> RunHandle:
+    def _recorded(self, run: Run) -> dict[str, Any]:
+        """Return the document of a run's request, secrets included."""
+        if run.request and not run.request["secret"]:
+            return run.request
+        sealed = self.store.run_secret(run.id)
+        if sealed is None or self._sealer is None:
+            why = "sealed, and this process has no key" if sealed else "in the memory of the process it was asked from"
+            raise RefusedError(
+                f"The secrets of run {run.id} are {why}.", "Ask for it again.", code="credentials-needed"
+            )
+        opened: dict[str, Any] = json.loads(self._sealer.open(run.id, sealed))
+        return opened
+
+    def _start(self, run: Run, prepared: PreparedRun | None, request: dict[str, Any] | None) -> RunHandle:
         recorded = self.store.tasks(run.id)
         if prepared is None:
             left = [task.node for task in recorded if task.active]
-            prepared = prepare_run(self.settings, recorded_request(run, left))
+            prepared = prepare_run(self.settings, request_of(run, request or run.request, left))
         redactor = prepared.redactor
         tracker = Tracker(
             run.nodes,

@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import account_commands, audit_command, extra, output
+from slurmscale.cli import account_commands, audit_command, extra, output, secret_commands
 
 
 def serve(
@@ -44,3 +44,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(account_commands.user_app, name="user")
     app.add_typer(account_commands.token_app, name="token")
     app.add_typer(audit_command.audit_app, name="audit")
+    app.add_typer(secret_commands.app, name="secrets")

@@ -61,7 +61,7 @@ def give_up(store: Store, run: Run, why: str, *, only_if_expired: bool = False) 
     Returns:
         Whether it has ended.
     """
-    if _may_go_on(run):
+    if _may_go_on(store, run):
         explanation = why if run.attempt else run.explanation
         if store.hand_over(run, explanation, only_if_expired=only_if_expired):
             log.warning("a run waits for another process", run=run.id, why=why)
@@ -73,13 +73,13 @@ def give_up(store: Store, run: Run, why: str, *, only_if_expired: bool = False) 
     return True
 
 
-def _may_go_on(run: Run) -> bool:
+def _may_go_on(store: Store, run: Run) -> bool:
     return (
         run.queued
         and run.operation.definition.repeatable
         and run.attempt < _MOST_ATTEMPTS
         and not run.cancel_requested
-        and not run.request["secret"]
+        and (not run.request["secret"] or store.run_secret(run.id) is not None)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -69,30 +69,43 @@ class Request:
             ),
         )
 
+    def document(self) -> dict[str, Any]:
+        """Return it as data, secrets included."""
+        return {
+            "cluster": _CLUSTER.dump_python(self.cluster, mode="json", exclude_defaults=True),
+            "options": _OPTIONS.dump_python(self.options, mode="json", exclude_defaults=True),
+            # one text: ten thousand names as a list take longer to read than all else of a run
+            "nodes": "\n".join(self.specs),
+            "logins": _SPECS.dump_python(
+                [spec for name, spec in self.specs.items() if spec != NodeSpec(name)],
+                mode="json", exclude_defaults=True,
+            ),
+        }  # fmt: skip
+
     def recorded(self) -> dict[str, Any]:
         """Return the form of `Run.request`; `secret` says that it is not all of it."""
         plain = self.without_secrets()
-        return {
-            "cluster": _CLUSTER.dump_python(plain.cluster, mode="json", exclude_defaults=True),
-            "options": _OPTIONS.dump_python(plain.options, mode="json", exclude_defaults=True),
-            # one text: ten thousand names as a list take longer to read than all else of a run
-            "nodes": "\n".join(plain.specs),
-            "logins": _SPECS.dump_python(
-                [spec for name, spec in plain.specs.items() if spec != NodeSpec(name)],
-                mode="json", exclude_defaults=True,
-            ),
-            "secret": plain != self,
-        }  # fmt: skip
+        return {**plain.document(), "secret": plain != self}
 
 
-def recorded_request(run: Run, left: Collection[str]) -> Request:
-    """Return what was asked for, as far as it is recorded and not done yet.
+class Sealer(Protocol):
+    """Makes texts that only who has its key can read."""
+
+    def seal(self, run_id: str, text: str) -> str:
+        """Seal a text that belongs to a run."""
+
+    def open(self, run_id: str, sealed: str) -> str:
+        """Return the text; raises RefusedError when it was sealed with another key or for another run."""
+
+
+def request_of(run: Run, recorded: Mapping[str, Any], left: Collection[str]) -> Request:
+    """Return what was asked for, as far as it is not done yet.
 
     Args:
         run: The run.
-        left: Its nodes that are not finished.
+        recorded: The request's document.
+        left: The run's nodes that are not finished.
     """
-    recorded = run.request
     names = recorded["nodes"].split("\n") if recorded["nodes"] else []
     if run.operation.definition.scope in (Scope.NODES, Scope.NODES_OR_ALL):
         names = [name for name in run.nodes if name in set(left)]

@@ -32,6 +32,7 @@ from slurmscale.store.tables import (
     row_of_run,
     row_of_task,
     run_of_row,
+    run_secrets,
     runs,
     task_of_row,
     tasks,
@@ -78,11 +79,12 @@ class Store(Database):
 
     # -- runs
 
-    def create_run(self, run: Run) -> dict[str, int]:
+    def create_run(self, run: Run, sealed: str | None = None) -> dict[str, int]:
         """Record a run, its tasks, and its claim on its nodes, all or nothing.
 
         Args:
             run: The run; its status must be pending.
+            sealed: Its secrets, sealed; they are kept until it ends.
 
         Returns:
             The ids of its task records by node.
@@ -96,7 +98,11 @@ class Store(Database):
                 try:
                     with self.begin() as connection:
                         self.notices.add(connection, run.id)
-                        return _insert_run(connection, run, self._lease)
+                        ids = _insert_run(connection, run, self._lease)
+                        if sealed is not None:
+                            row = {"run_id": run.id, "sealed": sealed, "created_at": run.created_at}
+                            connection.execute(insert(run_secrets).values(**row))
+                        return ids
                 except IntegrityError:
                     self._refuse_overlap(run)
             raise StoreError("The run could not be recorded: other runs kept claiming its nodes at the same moment.")
@@ -157,7 +163,7 @@ class Store(Database):
             if revision is None:
                 raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
             if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
-                connection.execute(delete(claims).where(claims.c.run_id == run.id))
+                _release(connection, run.id)
                 count_ended_run(connection, run, RunStatus(values["status"]))
             if changes:
                 count_ended_tasks(connection, run, changes)
@@ -197,7 +203,7 @@ class Store(Database):
             )
             counts = _count(connection, run.id)
             connection.execute(update(runs).where(runs.c.id == run.id).values(**row_of_counts(counts)))
-            connection.execute(delete(claims).where(claims.c.run_id == run.id))
+            _release(connection, run.id)
             self.notices.add(connection, run.id)
         return True
 
@@ -282,6 +288,28 @@ class Store(Database):
             )  # fmt: skip
             self.notices.add(connection, run.id)
         return True
+
+    def run_secret(self, run_id: str) -> str | None:
+        """Return the sealed secrets of a run; None when there are none, or not any more."""
+        with self.explained("read"), self.engine.connect() as connection:
+            return connection.execute(select(run_secrets.c.sealed).where(run_secrets.c.run_id == run_id)).scalar()
+
+    def run_secrets(self) -> dict[str, str]:
+        """Return the sealed secrets of all runs, by their ids."""
+        with self.explained("read"), self.engine.connect() as connection:
+            rows = connection.execute(select(run_secrets.c.run_id, run_secrets.c.sealed)).all()
+        return {row.run_id: row.sealed for row in rows}
+
+    def replace_run_secret(self, run_id: str, old: str, new: str) -> bool:
+        """Seal the secrets of a run anew, unless somebody changed or deleted them; returns whether it was done."""
+        known = (run_secrets.c.run_id == run_id, run_secrets.c.sealed == old)
+        with self.explained("write"), self.begin() as connection:
+            return bool(connection.execute(update(run_secrets).where(*known).values(sealed=new)).rowcount)
+
+    def delete_run_secrets(self, before: float) -> None:
+        """Delete the sealed secrets of runs that were asked for before a time, whatever became of them."""
+        with self.explained("write"), self.begin() as connection:
+            connection.execute(delete(run_secrets).where(run_secrets.c.created_at < before))
 
     def waiting_runs(self) -> list[Run]:
         """Return the runs that wait for any process, oldest first."""
@@ -586,6 +614,12 @@ def _found_run(run_id: str, row: RowMapping | None) -> Run:
     if row is None:
         raise NotFoundError(f"There is no run {run_id}. `slurmscale runs` lists the runs there are.")
     return run_of_row(row)
+
+
+def _release(connection: Connection, run_id: str) -> None:
+    """Give up, with its end, what a run holds: its nodes, and its secrets."""
+    connection.execute(delete(claims).where(claims.c.run_id == run_id))
+    connection.execute(delete(run_secrets).where(run_secrets.c.run_id == run_id))
 
 
 def _claims(run: Run) -> dict[str, str]:

@@ -162,6 +162,14 @@ log_lines = Table(
     Index("ix_log_lines_run_node", "run_id", "node"),
 )
 
+run_secrets = Table(
+    "run_secrets",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
 reports = Table(
     "reports",
     metadata,
