@@ -54,6 +54,10 @@ def test_simulated_nodes_are_right_and_cost_the_control_machine_alone():
     assert cost.pss_mb > 50
 
 
+def test_a_lost_run_is_at_work_again_soon():
+    assert load("takeover").measure(60) < 60
+
+
 def test_results_are_merged_with_those_of_others(tmp_path):
     run = load("run")
     path = tmp_path / ".bench" / "results.json"
