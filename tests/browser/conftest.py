@@ -47,9 +47,10 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(tmp_path: Path, empty_database: Path) -> Iterator[Service]:
+def service(tmp_path: Path, empty_database: Path, request: pytest.FixtureRequest) -> Iterator[Service]:
+    """Yield a service; a parameter names the nodes of its inventory."""
     shutil.copy(empty_database, tmp_path)
-    service = Service(tmp_path)
+    service = Service(tmp_path, getattr(request, "param", ()))
     service.start()
     yield service
     service.close()

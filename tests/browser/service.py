@@ -19,6 +19,7 @@ from slurmscale.settings import Settings
 from .recording import Recording, ReplayJob, nodes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from slurmscale.runner.protocol import Launch
@@ -33,13 +34,21 @@ class Service:
 
     Args:
         folder: Where its files lie.
+        nodes: The nodes of the cluster's inventory; without any the cluster is described by its addresses, which is
+            quicker, and requests by the page are refused.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: Iterable[str] = ()) -> None:
         self.recordings = {operation: Recording() for operation in Operation}
         self.port = 0
         self.scaling = Scaling(Settings(data_dir=folder), make_job=self._job)
-        self.scaling.add_cluster(Cluster("lab", controller="ctl1", apphub_urls=("https://apphub.example",)))
+        cluster = Cluster("lab", controller="ctl1", apphub_urls=("https://apphub.example",))
+        if nodes:
+            inventory = folder / "hosts.yml"
+            hosts = ", ".join(f"{name}: " for name in nodes)
+            inventory.write_text(f"slurm_controllers: {{hosts: {{ctl1: }}}}\nslurm_nodes: {{hosts: {{{hosts}}}}}\n")
+            cluster = Cluster("lab", inventory=str(inventory))
+        self.scaling.add_cluster(cluster)
         self.accounts = Accounts(self.scaling.store, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         for name, role in (("ada", Role.ADMIN), ("otto", Role.OPERATOR), ("vera", Role.VIEWER)):
             self.accounts.add_user(name, role, password=PASSWORD)

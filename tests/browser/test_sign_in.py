@@ -51,3 +51,9 @@ def test_signing_out_ends_the_session(visit: Callable[..., Visitor], service: Se
     visitor.button("Sign out").click()
     expect(visitor.button("Sign in")).to_be_visible()
     assert service.accounts.holder(visitor.session) is None
+
+
+def test_a_view_that_is_forbidden_names_the_permission(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("vera", "slurm/audit")
+    expect(visitor.page.get_by_role("main")).to_contain_text("audit:read")
+    expect(visitor.page.get_by_role("link", name="Audit")).to_have_count(0)

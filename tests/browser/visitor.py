@@ -57,9 +57,9 @@ class Visitor:
         """Open an address of the service."""
         self.page.goto(f"{self.service.url}/{path}")
 
-    def find(self, selector: str) -> Locator:
+    def find(self, selector: str, **more: Any) -> Locator:
         """Return what a selector finds."""
-        return self.page.locator(selector)
+        return self.page.locator(selector, **more)
 
     def button(self, name: str) -> Locator:
         """Return the button of a name."""

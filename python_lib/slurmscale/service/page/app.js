@@ -11,10 +11,20 @@ const ROUTES = [
   [/^slurm\/?$/, "status", "status", "slurm:read"],
   [/^slurm\/runs$/, "runs", "runs", "slurm:read"],
   [/^slurm\/runs\/([^/]+)$/, "run", "runs", "slurm:read"],
+  [/^slurm\/add$/, "add", "add", "slurm:scale:nodes"],
+  [/^slurm\/remove$/, "remove", "remove", "slurm:remove:nodes"],
+  [/^slurm\/(?:external-)?clusters$/, "clusters", "clusters", "slurm:read"],
+  [/^slurm\/audit$/, "audit", "audit", "audit:read"],
+  [/^slurm\/settings$/, "settings", "settings", null],
 ];
 const NAVIGATION = [
   ["status", "slurm", "slurm:read"],
   ["runs", "slurm/runs", "slurm:read"],
+  ["add", "slurm/add", "slurm:scale:nodes"],
+  ["remove", "slurm/remove", "slurm:remove:nodes"],
+  ["clusters", "slurm/clusters", "slurm:read"],
+  ["audit", "slurm/audit", "audit:read"],
+  ["settings", "slurm/settings", null],
 ];
 const KEYS = [["/", "key_filter"], ["j k", "key_rows"], ["Enter", "key_open"], ["Esc", "key_close"], ["?", "key_help"]];
 const SAID = 10_000;
@@ -277,6 +287,26 @@ class App {
     this._closed = null;
     closed?.();
     this.update();
+  }
+
+  // Asks before something is done; `act` does it, and its problem is shown in the dialog.
+  confirm({ title, text, action, act }) {
+    let [error, busy] = [null, false];
+    const run = async () => {
+      busy = true;
+      this.update();
+      try {
+        await act();
+        this.close();
+      } catch (problemOfAct) {
+        if (problemOfAct.status === undefined) throw problemOfAct;
+        [error, busy] = [problemOfAct, false];
+      }
+      this.update();
+    };
+    this.open(() => html`<h2>${title}</h2><p>${text}</p>${error ? problem(error) : nothing}
+      <p class="buttons"><button type="button" class="danger" ?disabled=${busy} @click=${run}>${action}</button>
+      <button type="button" @click=${() => this.close()}>${t("keep")}</button></p>`);
   }
 }
 

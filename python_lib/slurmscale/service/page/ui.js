@@ -64,6 +64,7 @@ function ranges(digits) {
 // The names that a host list stands for, or null when it is not one: n[1-3,7],login.
 export function expand(text) {
   const names = [];
+  if (/\[[^\]]*$|^[^[]*\]/.test(text)) return null;
   for (const part of text.match(/(?:[^,\s[\]]|\[[^\]]*\])+/g) ?? []) {
     const pieces = part.split(/\[([^\]]*)\]/);
     let found = [pieces[0]];

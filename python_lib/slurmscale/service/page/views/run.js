@@ -1,6 +1,6 @@
 // One run with all its nodes.
 
-import { address } from "../api.js";
+import { address, post } from "../api.js";
 import { ended, FollowedRun } from "../run_model.js";
 import { duration, t, word } from "../texts.js";
 import { bar, empty, fold, html, kind, nothing, pill, problem, time, took, View, waiting } from "../ui.js";
@@ -66,6 +66,8 @@ export default class RunPage extends View {
           ${run.remaining != null && !ended(run) ? html`<span class="left">${t("about_left", { time: duration(run.remaining) })}</span>` : nothing}</div>
         <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
         <p class="buttons">
+          ${!ended(run) && this.may("slurm:scale:nodes") ? html`<button type="button" class="danger" data-cancel @click=${() => this.cancel(run)}>${t("cancel_run")}</button>` : nothing}
+          ${ended(run) && failed && this.may("slurm:scale:nodes") ? html`<button type="button" class="primary" data-retry @click=${() => this.retry(run)}>${t("retry_failed", { n: failed })}</button>` : nothing}
           <button type="button" @click=${() => this.log(run, null)}>${t("log_of_run")}</button>
           <a class="button" download href=${address(`api/slurm/runs/${run.id}/log.txt`)}>${t("download_log")}</a>
         </p>
@@ -121,5 +123,24 @@ export default class RunPage extends View {
   log(run, task) {
     const log = new Log(this.app, run, task);
     this.app.open(() => log.template(), { closed: () => log.leave(), drawn: () => log.drawn() });
+  }
+
+  cancel(run) {
+    this.app.confirm({
+      title: t("cancel_title", { operation: word("operation", run.operation) }),
+      text: t("cancel_text"),
+      action: t("cancel_run"),
+      act: () => post(`api/slurm/runs/${run.id}/cancel`).then(() => this.followed.read()),
+    });
+  }
+
+  retry(run) {
+    const names = this.followed.model.failed().map((task) => task.node);
+    this.app.confirm({
+      title: t("retry_failed", { n: names.length }),
+      text: fold(names),
+      action: t("retry_failed", { n: names.length }),
+      act: () => post(`api/slurm/runs/${run.id}/retry`).then((again) => this.app.go(`slurm/runs/${again.run.id}`)),
+    });
   }
 }

@@ -84,7 +84,7 @@ export default class Runs extends View {
   list(runs) {
     if (!runs.length) {
       if ([...this.filter.values()].some(Boolean)) return empty(t("no_match"));
-      return empty(t("no_runs_ever"));
+      return empty(t("no_runs_ever"), this.may("slurm:scale:nodes") ? html`<a class="button primary" href="slurm/add">${t("nav_add")}</a>` : nothing);
     }
     return html`${operations(runs)}
       ${this.moreError ? problem(this.moreError) : nothing}

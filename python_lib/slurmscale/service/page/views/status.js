@@ -53,7 +53,7 @@ export default class Status extends View {
 
   page(status) {
     const quiet = !status.active && !status.recent_operations.length && !status.success_nodes && !status.failed_nodes;
-    if (quiet) return empty(t("no_runs"));
+    if (quiet) return empty(t("no_runs"), this.may("slurm:scale:nodes") ? html`<a class="button primary" href="slurm/add">${t("nav_add")}</a>` : nothing);
     return html`
       ${this.stalled(status.stalled_tasks)}
       ${this.card(status)}

@@ -1,0 +1,54 @@
+// Removing nodes: which, what happens to the jobs on them, and the number of nodes typed as a confirmation.
+
+import { get, newKey, post } from "../api.js";
+import { t } from "../texts.js";
+import { expand, field, html, Loaded, nothing, problem, View } from "../ui.js";
+
+const JOBS = ["wait", "requeue", "cancel"];
+
+export default class Remove extends View {
+  constructor(app, parts) {
+    super(app, parts);
+    Object.assign(this, { text: "", typed: "", jobs: "wait", busy: false, error: null, key: newKey() });
+    this.clusters = new Loaded(this, async () => (await get("api/slurm/clusters")).items);
+  }
+
+  async remove(event) {
+    event.preventDefault();
+    const { cluster, jobs, uninstall } = Object.fromEntries(new FormData(event.target));
+    Object.assign(this, { busy: true, error: null });
+    this.update();
+    try {
+      const body = { ...(cluster && { cluster }), nodes: expand(this.text), options: { jobs, ...(uninstall && { uninstall: true }) } };
+      const { run } = await post("api/slurm/scale-down", body, this.key);
+      this.app.go(`slurm/runs/${run.id}`);
+    } catch (error) {
+      if (error.status === undefined) throw error;
+      Object.assign(this, { busy: false, error, key: error.status ? newKey() : this.key });
+      this.update();
+    }
+  }
+
+  template() {
+    return html`<h1 tabindex="-1">${t("nav_remove")}</h1>${this.error ? problem(this.error) : nothing}${this.clusters.show((clusters) => this.form(clusters))}`;
+  }
+
+  form(clusters) {
+    const names = expand(this.text);
+    const count = names?.length ?? 0;
+    const typed = (event) => {
+      this[event.target.name === "nodes" ? "text" : "typed"] = event.target.value;
+      this.update();
+    };
+    return html`<form class="card" @submit=${(event) => this.remove(event)}>
+      ${clusters.length > 1 ? field(t("cluster"), html`<select name="cluster" required>${clusters.map((one) => html`<option value=${one.id ?? one.name}>${one.name}</option>`)}</select>`) : nothing}
+      ${field(t("nodes"), html`<input name="nodes" required autocomplete="off" spellcheck="false" placeholder="node[07-12]" .value=${this.text} @input=${typed}>`,
+        html`<span data-count>${this.text.trim() ? (names ? t("node_count", { n: count }) : t("not_a_hostlist")) : t("hostlist_hint")}</span>`)}
+      <div role="radiogroup" aria-labelledby="jobs"><p id="jobs"><strong>${t("jobs_on_nodes")}</strong></p>
+        ${JOBS.map((one) => html`<label class="check"><input type="radio" name="jobs" value=${one} ?checked=${one === "wait"}><span>${t(`jobs_${one}`)}</span></label>`)}</div>
+      <label class="check"><input type="checkbox" name="uninstall"><span>${t("uninstall")}</span></label>
+      ${count ? field(t("type_number", { n: count }), html`<input name="typed" inputmode="numeric" autocomplete="off" .value=${this.typed} @input=${typed}>`) : nothing}
+      <p class="buttons"><button class="danger" ?disabled=${this.busy || !count || this.typed.trim() !== String(count)}>${t("remove_nodes", { n: count })}</button></p>
+    </form>`;
+  }
+}
