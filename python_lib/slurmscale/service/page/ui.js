@@ -34,7 +34,8 @@ export function fold(names) {
   for (const name of names) {
     const [, prefix, digits, rest] = /^(.*?)(\d*)(\D*)$/.exec(name) ?? [null, name, "", ""];
     const key = JSON.stringify([prefix, rest]);
-    groups.set(key, [...(groups.get(key) ?? []), digits]);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(digits);
   }
   const folded = [];
   for (const [key, found] of groups) {

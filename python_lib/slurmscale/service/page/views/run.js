@@ -2,8 +2,9 @@
 
 import { address, post } from "../api.js";
 import { ended, FollowedRun } from "../run_model.js";
-import { duration, t, word } from "../texts.js";
+import { duration, language, t, word } from "../texts.js";
 import { bar, empty, fold, html, kind, nothing, pill, problem, time, took, View, waiting } from "../ui.js";
+import { guard } from "../vendor/lit-html/directives/guard.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Log } from "./log.js";
 
@@ -50,9 +51,10 @@ export default class RunPage extends View {
 
   header(run) {
     const failed = run.counts.failed;
+    const names = fold(run.nodes);
     const facts = [
       [t("cluster"), run.cluster],
-      [t("nodes"), html`<span title=${fold(run.nodes)}>${t("node_count", { n: run.nodes.length })}</span>`],
+      [t("nodes"), html`<span title=${names}>${t("node_count", { n: run.nodes.length })}</span>`],
       [t("started"), time(run.started_at)],
       [t("took"), took(run)],
       [t("requested_by"), run.requested_by],
@@ -60,7 +62,7 @@ export default class RunPage extends View {
       [t("retry_of"), run.retry_of ? html`<a href="slurm/runs/${run.retry_of}">${run.retry_of}</a>` : null],
       [t("run"), html`<code>${run.id}</code>`],
     ].filter(([, value]) => value && value !== nothing);
-    return html`<div class="title"><h1 tabindex="-1">${word("operation", run.operation)} <span class="nodes">${fold(run.nodes)}</span></h1> ${pill(run.status)}</div>
+    return html`<div class="title"><h1 tabindex="-1">${word("operation", run.operation)} <span class="nodes">${names}</span></h1> ${pill(run.status)}</div>
       <section class="card run">
         <div class="overall">${bar(run.progress, t("progress"), run.status === "running" && failed ? "active" : kind(run.status))}
           ${run.remaining != null && !ended(run) ? html`<span class="left">${t("about_left", { time: duration(run.remaining) })}</span>` : nothing}</div>
@@ -86,7 +88,7 @@ export default class RunPage extends View {
     const counts = Object.keys(ORDER).map((state) => [state, states.filter((one) => one === state).length]).filter(([, count]) => count);
     return html`<section aria-label=${t("map")}>
       <ul class="legend">${counts.map(([state, count]) => html`<li><span class="cell ${state}" aria-hidden="true">${LETTERS[state]}</span> ${t(`state_${state}`)} <strong>${count}</strong></li>`)}</ul>
-      <div class="map" aria-hidden="true">${tasks.map((task, index) => html`<span class="cell ${states[index]}" title="${task.node}: ${t(`state_${states[index]}`)}">${LETTERS[states[index]]}</span>`)}</div>
+      <div class="map" aria-hidden="true">${guard([states.join(), language], () => tasks.map((task, index) => html`<span class="cell ${states[index]}" title="${task.node}: ${t(`state_${states[index]}`)}">${LETTERS[states[index]]}</span>`))}</div>
     </section>`;
   }
 
@@ -101,7 +103,7 @@ export default class RunPage extends View {
         <label class="field inline"><span>${t("filter")}</span><input data-filter type="search" .value=${this.filter} @input=${(event) => { this.filter = event.target.value; this.update(); }}></label></div>
       <table class="tasks" aria-label=${t("nodes")}>
         <thead><tr><th scope="col">${t("node")}</th><th scope="col">${t("status")}</th><th scope="col">${t("progress")}</th><th scope="col" class="wide">${t("what")}</th><th scope="col">${t("took")}</th><th scope="col"><span class="hidden">${t("log")}</span></th></tr></thead>
-        <tbody>${repeat(shown, ([, task]) => task.task_id, ([state, task]) => this.row(state, task))}</tbody>
+        <tbody>${repeat(shown, ([, task]) => task.task_id, ([state, task]) => guard([task, state, language], () => this.row(state, task)))}</tbody>
       </table>
       ${shown.length || folded ? nothing : empty(t("no_match"))}
       ${folded ? html`<p><button type="button" data-done @click=${() => { this.showDone = true; this.update(); }}><span aria-hidden="true">▸&nbsp;</span>${t("done_folded", { n: folded })}</button></p>` : nothing}
