@@ -25,13 +25,17 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset(("fingerprint", "timeout"))
+    _VALID_ARGS = frozenset(("fingerprint", "strict", "timeout"))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return success, stage (where it ended), stages, fingerprint, host_keys, info and error; never fails."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(
-            argument_spec={"fingerprint": {"type": "str", "default": ""}, "timeout": {"type": "int", "default": 15}}
+            argument_spec={
+                "fingerprint": {"type": "str", "default": ""},
+                "strict": {"type": "bool", "default": False},
+                "timeout": {"type": "int", "default": 15},
+            }
         )
         variables = task_vars or {}
         self.host = str(variables["inventory_hostname"])
@@ -80,7 +84,8 @@ class ActionModule(ActionBase):
         confirmed = options["fingerprint"]
         trusted = confirmed or next(iter(keys.known), "") or next(iter(keys.fingerprints), "")
         self.found["fingerprint"] = trusted if trusted in keys.fingerprints else next(iter(keys.fingerprints), "")
-        if not boolean(self._connection.get_option("host_key_checking")) and not confirmed:
+        checked = options["strict"] or confirmed or boolean(self._connection.get_option("host_key_checking"))
+        if not checked:
             return f"{self.found['fingerprint']}, which the settings of Ansible do not let anybody check", None
         failure = first_contact.host_key_failure(self.target.host, keys, confirmed)
         if failure is None:

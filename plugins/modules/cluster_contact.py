@@ -22,6 +22,10 @@ options:
     description: Fingerprint of the host key, as somebody has compared it. Only this key is accepted then.
     type: str
     default: ""
+  strict:
+    description: Require a known or confirmed host key also where Ansible's setting host_key_checking is off.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait for each answer.
     type: int

@@ -63,7 +63,10 @@ class Clusters:
             RefusedError: The question can't be asked, for what was given has no meaning.
         """
         options = options or RunOptions()
-        wanted = {"discover_fingerprint": fingerprint} if fingerprint else {}
+        wanted: dict[str, Any] = {"discover_fingerprint": fingerprint} if fingerprint else {}
+        if cluster.controller and not cluster.inventory:
+            # no setting for other hosts decides whether this one is trusted
+            wanted["discover_strict"] = True
         options = dataclasses.replace(
             options, extra_vars=options.extra_vars | wanted, timeout=options.timeout or _LIMIT
         )

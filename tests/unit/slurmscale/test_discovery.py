@@ -97,7 +97,7 @@ def test_a_stage_that_failed_is_an_answer(hpc: Answering) -> None:
 
 def test_a_fingerprint_has_a_form(hpc: Answering) -> None:
     hpc.clusters.test(EXTERNAL, fingerprint=FINGERPRINT)
-    assert hpc.launches[0].extra_vars["discover_fingerprint"] == unsafe(FINGERPRINT)
+    assert hpc.launches[0].extra_vars == {"discover_fingerprint": unsafe(FINGERPRINT), "discover_strict": True}
     with pytest.raises(RefusedError, match="discover_fingerprint"):
         hpc.clusters.test(EXTERNAL, fingerprint="SHA256:short")
 
