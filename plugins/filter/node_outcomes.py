@@ -32,7 +32,7 @@ options:
     type: str
     required: true
   stage:
-    description: What is told of a node in a playbook that does not verify it.
+    description: The message for a node in a playbook that does not verify it.
     type: str
     default: ""
   ended:

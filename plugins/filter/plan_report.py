@@ -42,7 +42,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    ready (whether all nodes are), nodes (by name ready, steps, registration, definition, code, reason and remedy),
+    ready (whether all nodes are), nodes (by name ready, steps, registration, which is add, update, keep or dynamic,
+    definition, code, reason and remedy),
     controller (host, action, which is none, reconfigure or restart, and diff, a list of path and text) and
     table (text).
   type: dict
@@ -78,7 +79,7 @@ def _row(
     return {
         "ready": not failure,
         "steps": list(plan.get("steps") or []) if not failure else [],
-        "registration": "" if failure else "by itself" if plan.get("dynamic") else found or "keep",
+        "registration": "" if failure else "dynamic" if plan.get("dynamic") else found or "keep",
         "definition": definition or None,
         **{key: (failure or {}).get(key) or "" for key in ("code", "reason", "remedy")},
     }

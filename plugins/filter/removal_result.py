@@ -58,7 +58,7 @@ def removal_result(
     uninstall: bool = False,  # noqa: FBT001, FBT002 - the same
     check_mode: bool = False,  # noqa: FBT001, FBT002 - the same
 ) -> dict[str, str]:
-    """Return the result and what is told of the node."""
+    """Return the result and the message for the node."""
     return removal.outcome(host, drain, left=left, uninstall=uninstall, check_mode=check_mode)
 
 

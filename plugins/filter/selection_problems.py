@@ -91,7 +91,7 @@ def _of_names(terms: Sequence[str], selected: Sequence[str], groups: Mapping[str
 
 def _of_servers(selected: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Iterator[Failure]:
     servers = {*groups.get("slurm_controllers", ()), *groups.get("apphub", ())}
-    # Whoever wants a controller to be a node, too, says so in the inventory.
+    # A controller becomes a node, too, only when the inventory says so.
     found = [host for host in selected if host in servers and host not in groups.get("slurm_nodes", ())]
     if found:
         yield Failure(

@@ -97,7 +97,7 @@ class Code(str, enum.Enum):
     PLAN_DIFFERS = "plan-differs", "The plan that is named is not one of this cluster and these nodes."
 
     # A node, its jobs and its state in Slurm.
-    NODE_RUNS_JOBS = "node-runs-jobs", "Jobs are on the node, or whether any are can't be told."
+    NODE_RUNS_JOBS = "node-runs-jobs", "Jobs are on the node, or it is not known whether any are."
     NODE_NOT_AVAILABLE = "node-not-available", "The node has not become available in time."
     NODE_REQUESTED_BY_JOBS = "node-requested-by-jobs", "Pending jobs ask for the node by name and would fail."
     NODE_RESERVED = "node-reserved", "A reservation has the node."

@@ -27,7 +27,7 @@ options:
     type: str
     default: ""
   timeout:
-    description: Seconds after which the server is given up.
+    description: Seconds to wait for an answer of the server.
     type: int
     default: 10
 extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.read_only]

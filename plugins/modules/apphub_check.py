@@ -24,7 +24,7 @@ options:
     description: Address of the AppHub.
     type: str
   timeout:
-    description: Seconds after which a server that does not answer is given up.
+    description: Seconds to wait for an answer of a server.
     type: int
     default: 10
   repositories:

@@ -38,7 +38,7 @@ options:
     elements: str
     default: []
   architectures:
-    description: Architectures in Debian's words; the host's own when empty.
+    description: Architectures as Debian names them; the host's own when empty.
     type: list
     elements: str
     default: []

@@ -21,7 +21,7 @@ options:
     elements: str
     required: true
   timeout:
-    description: Seconds after which an address that does not answer is given up.
+    description: Seconds to wait for an answer of an address.
     type: int
     default: 10
 extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key, ai_infra.slurm.read_only]

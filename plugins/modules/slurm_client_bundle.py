@@ -43,7 +43,7 @@ options:
     type: str
     default: ""
   timeout:
-    description: Seconds after which a download that does not go on is given up.
+    description: Seconds without data after which a download fails.
     type: int
     default: 30
   state:

@@ -72,7 +72,7 @@ options:
     elements: str
     default: []
   timeout:
-    description: Seconds to wait. With 0 the nodes are changed and looked at once.
+    description: Seconds to wait. With 0 the nodes are changed and checked once.
     type: float
     default: 300
   interval:

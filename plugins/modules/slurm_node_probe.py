@@ -69,7 +69,7 @@ options:
     type: str
     default: ""
   timeout:
-    description: Seconds after which a command that does not answer is given up.
+    description: Seconds to wait for each command.
     type: float
     default: 10
   resolve:
@@ -124,7 +124,7 @@ os:
   returned: always
   description: >-
     The operating system: id, version_id, codename, family (such as RedHat or Debian, or null), major, arch, pretty,
-    supported, and when it is not supported the problem in words.
+    supported, and, when it is not, the problem.
   type: dict
   sample: {"id": "rocky", "version_id": "9.4", "codename": null, "family": "RedHat", "major": 9, "arch": "x86_64",
     "pretty": "Rocky Linux 9.4 (Blue Onyx)", "supported": true, "problem": null}
@@ -135,7 +135,7 @@ python:
   sample: "3.9.18"
 no_proxy:
   returned: always
-  description: Hosts that the machine's environment wants to reach without a proxy.
+  description: Hosts that the machine reaches without a proxy, from its environment.
   type: str
   sample: "localhost,.example.org"
 uid:

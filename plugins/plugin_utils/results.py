@@ -81,7 +81,7 @@ def outcomes(
         hosts: The nodes in the inventory.
         hostvars: The variables of all hosts.
         controller: The controller in the inventory.
-        stage: What is told of a node in a playbook that does not verify it; empty when it was verified.
+        stage: The message for a node in a playbook that does not verify it; empty when it was verified.
         ended: When the last step of the run ended, in seconds since 1970.
         check_mode: No node was verified.
 

@@ -200,7 +200,7 @@ class Tree:
             return b""
 
     def publish(self, want: Repositories, signer: Signer, keep: int) -> str:
-        """Build the tree anew and serve it.
+        """Rebuild the tree and serve it.
 
         Args:
             want: The packages to serve.

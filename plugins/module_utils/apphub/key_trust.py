@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whose key AppHub's is: told beforehand by its checksum, by the certificate of https, or by nobody."""
+"""How AppHub's key is trusted: by a checksum stated beforehand, by the certificate of https, or not at all."""
 
 from __future__ import annotations
 

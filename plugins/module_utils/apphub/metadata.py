@@ -32,7 +32,7 @@ class Entry:
     Attributes:
         name: Its name.
         version: Its version, with epoch and release when it has them.
-        arch: Its architecture, in its format's words.
+        arch: Its architecture, as its format names it.
         path: Where the index says that the file is, relative to the repository.
         sha256: Checksum of the file.
         needs: What it depends on; of each, one of several alternatives is enough.

@@ -21,7 +21,7 @@ _REPOSITORY = {
     ".deb": (re.compile(r"^(deb/[a-z]+/[a-z]+)/"), "deb/DISTRIBUTION/CODENAME, such as deb/ubuntu/noble"),
     ".rpm": (re.compile(r"^(rpm/[a-z]+[0-9]+)/"), "rpm/elMAJOR, such as rpm/el9"),
 }
-# What is served, in each format's words.
+# What is served, as each format names it.
 _ARCHITECTURES = {".deb": ("amd64", "arm64", "ppc64el", "all"), ".rpm": ("x86_64", "aarch64", "ppc64le", "noarch")}
 # What a client needs to know a package by; the file name tells nothing for certain.
 _DEB_FORMAT = "--showformat=${Package}\t${Version}\t${Architecture}"
@@ -50,7 +50,7 @@ class Package:
         source_sha256: Checksum of that.
         package: The package's own name.
         version: Its version, with epoch and release when it has them.
-        arch: Its architecture, in its format's words.
+        arch: Its architecture, as its format names it.
         source: Where it was found; empty when it is taken from what is published already.
         paths: Published paths, relative to the tree that is served.
         sha256: Checksum of the published file: that of an RPM changes when it is signed.

@@ -39,7 +39,7 @@ def folders(repository: str) -> List[str]:
 def paths(repository: str, package: Package, archs: List[str]) -> List[str]:
     """Return where a package of a repository goes, relative to the tree that is served.
 
-    A package that is built anew has another path, so that what an older index names stays what it was.
+    A package that is rebuilt has another path, so that what an older index names stays what it was.
     """
     place = f"{package.sha256[:8]}/{package.name}"
     if repository.startswith("deb/"):

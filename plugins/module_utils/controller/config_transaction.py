@@ -27,7 +27,7 @@ _STARTING = 10.0
 
 
 class InterruptedBySignal(BaseException):
-    """The module was told to stop. Like KeyboardInterrupt no error of the program."""
+    """The module was asked to stop. Like KeyboardInterrupt no error of the program."""
 
 
 class ApplyError(FailureError):

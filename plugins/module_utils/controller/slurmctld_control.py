@@ -256,7 +256,7 @@ class Controller:
             # What had not registered before, or was broken, has nothing to lose.
             if node_states.severity(now) <= node_states.severity(then) or node_states.severity(then) > 1:
                 continue
-            # A node that stopped answering did so by itself; a configuration makes nodes DOWN or INVAL otherwise.
+            # A configuration makes nodes DOWN or INVAL; a node that stops answering has another reason to.
             if now & _WORSE and "NOT_RESPONDING" not in now and not reason.lower().startswith("not responding"):
                 worse.append(f"{name} is {'+'.join(state)} ({reason})")
             else:

@@ -79,7 +79,7 @@ def process_variable(pid: int, name: str) -> str:
 
 
 def process_program(pid: int) -> str:
-    """Return the path of the program of a process; empty when it can't be told."""
+    """Return the path of the program of a process; empty when it is not known."""
     try:
         # An upgrade has replaced it.
         return re.sub(r" \(deleted\)$", "", os.readlink(f"/proc/{pid}/exe"))

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Iterable, List, Optional, Pattern, Tuple
 
-#: How a module is told of such an option.
+#: The argument spec of such an option.
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
     "section": {"type": "str", "required": True},

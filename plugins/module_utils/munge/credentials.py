@@ -16,7 +16,7 @@ def decode(credential: Optional[str], timeout: float = 10) -> Dict[str, Any]:
 
     Args:
         credential: The output of `munge -n` on the other host, or None when munge made none there.
-        timeout: Seconds until unmunge is given up.
+        timeout: Seconds to wait for unmunge.
 
     Returns:
         The keys ok, message (that of munge) and failure (code, reason and remedy; None when it was decoded).

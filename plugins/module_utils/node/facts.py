@@ -50,7 +50,7 @@ def parse_services(text: str) -> Dict[str, Optional[Dict[str, Any]]]:
         text: Its output: blocks of KEY=VALUE with an empty line between units.
 
     Returns:
-        For each of our services its state, or None when systemctl told nothing of it.
+        For each of our services its state, or None when systemctl has no answer.
     """
     services: Dict[str, Optional[Dict[str, Any]]] = dict.fromkeys(SERVICES)
     for block in re.split(r"\n\s*\n", text):
@@ -194,7 +194,7 @@ def free_megabytes(path: str) -> Optional[int]:
         path: An absolute path.
 
     Returns:
-        Megabytes, or None when it can't be told.
+        Megabytes, or None when it is not known.
     """
     while not os.path.exists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)

@@ -125,7 +125,7 @@ def add_devices(gres: List[Dict[str, Any]], devices: List[str]) -> List[Dict[str
     """Join the GPUs that slurmd found with their device files, or make them of the files alone.
 
     Args:
-        gres: What slurmd told; empty before 24.11 and from the kernel.
+        gres: As slurmd reports it; empty before 24.11 and from the kernel.
         devices: NVIDIA's device files.
 
     Returns:

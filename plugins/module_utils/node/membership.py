@@ -31,14 +31,14 @@ _CACHED = (
     "var/spool/slurm*/*/conf-cache/slurm.conf",
     "var/lib/slurm*/slurmd/conf-cache/slurm.conf",
 )
-# slurmd and what it starts use munge too; which cluster they belong to is told by the rest.
+# slurmd and what it starts use munge too; the rest shows which cluster they belong to.
 _NOT_COUNTED = frozenset(("munged", "slurmd", "slurmstepd"))
 _SLURMD_UNITS = frozenset(("slurmd.service", "slurmstepd.scope"))
 _UNIT = re.compile(r"([^/\s]+\.(?:service|scope))(?=/|\s|$)")
 
 
 class Options(NamedTuple):
-    """What slurmd was told about its configuration."""
+    """Where slurmd takes its configuration from."""
 
     conf_server: str = ""
     conf_file: str = ""
@@ -92,7 +92,7 @@ def find_conf(options: Options, slurmd: Optional[Process], root: str = "/") -> O
     """Find the slurm.conf that slurmd works with, in slurmd's own order of precedence.
 
     Args:
-        options: What slurmd was or will be told.
+        options: The options that slurmd runs with, or will start with.
         slurmd: The running slurmd; the configuration that was fetched earlier for one that is gone tells nothing.
         root: Where the file system begins.
 

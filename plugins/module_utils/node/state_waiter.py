@@ -18,7 +18,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states i
     state_text,
 )
 
-#: Seconds for which a bad state must last before it is believed: slurmd may be about to register anew.
+#: Seconds for which a bad state must last before it is believed: slurmd may be about to register again.
 GRACE = 10
 # A node that is DOWN again after this many resumes has a fault that one more will not end.
 _MAX_UPDATES = 3

@@ -82,7 +82,7 @@ def prefixed_reason(text: str) -> str:
     """Make a reason that is recognised as ours.
 
     Args:
-        text: What the user wants to tell.
+        text: The reason that the user states.
 
     Returns:
         One line that begins with our prefix.

@@ -52,7 +52,7 @@ class Contents:
         plugins: Slurm's plugins and its own library.
         libraries: The libraries of others that they need.
         plugin_folder: Where Slurm looks for its plugins; empty when it has none.
-        arch: The architecture of all of it, in Debian's words.
+        arch: The architecture of all of it, as Debian names it.
         libc: The C library: glibc or musl, or static.
         loader: The dynamic loader that runs the commands; empty when they are static.
         glibc: The oldest glibc that runs it; (0, 0) without glibc.

@@ -13,7 +13,7 @@ from typing import Dict, List, Tuple
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
-# Architectures in Debian's words, by readelf's.
+# Architectures as Debian names them, by the names of readelf.
 ARCHITECTURES = {
     "Advanced Micro Devices X86-64": "amd64",
     "AArch64": "arm64",
@@ -28,7 +28,7 @@ class Elf:
     """One program or shared library.
 
     Attributes:
-        arch: Its architecture, in Debian's words.
+        arch: Its architecture, as Debian names it.
         interpreter: The dynamic loader it names; empty for a library and for a static program.
         needed: File names of the libraries it is linked with.
         glibc: The newest version of glibc that its symbols ask for, (0, 0) when they ask for none.

@@ -34,7 +34,7 @@ _NEED = re.compile(r"^\s*([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9]+)?\s*(?:\(\s*([<>=]+
 
 @dataclass(frozen=True)
 class Deb:
-    """A DEB and what it says of itself."""
+    """A DEB and its own description."""
 
     path: str
     name: str

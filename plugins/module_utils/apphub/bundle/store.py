@@ -152,7 +152,7 @@ class Store:
         return result
 
     def publish(self, signer: Signer, keep: int) -> str:
-        """Build the tree anew and serve it.
+        """Rebuild the tree and serve it.
 
         Args:
             signer: Signs the checksums, when it has a key.
