@@ -43,7 +43,7 @@ options:
     default: []
   memory_margin:
     description: >-
-      Percent of the measured memory that is left out of RealMemory, for the system and for kernels that differ a little.
+      Percent of the measured memory that RealMemory leaves to the system and to kernels that differ a little.
     type: float
     default: 2
   overrides:

@@ -63,7 +63,7 @@ def plan(
         defined: definition and findings, as the filter node_definition returns them; None when it can't be defined.
         catalog: AppHub's catalog; None when there is no AppHub.
         packages: What the node needs of it.
-        reach: How the controller sees the node, as for the filter readiness.
+        reach: How the controller sees the node, as for `readiness.assess`.
         common: Findings that concern all nodes.
         joining: Names of all nodes of the run.
         steps: Which steps the roles need.

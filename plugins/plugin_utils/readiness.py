@@ -35,6 +35,9 @@ class Limits(NamedTuple):
     min_memory_mb: int = 256
 
 
+_LIMITS = Limits()
+
+
 def finding(  # noqa: PLR0917 - a record
     check: str,
     code: Code,
@@ -429,7 +432,7 @@ def _usable(addresses: list[str], *, own: bool) -> bool:
 def assess(
     node: Mapping[str, Any],
     cluster: Mapping[str, Any],
-    limits: Limits,
+    limits: Limits = _LIMITS,
     *,
     reach: Mapping[str, Any] | None = None,
     take_over: bool = False,
@@ -440,7 +443,9 @@ def assess(
         node: What slurm_node_probe found.
         cluster: What slurm_cluster_info found; empty where the controller does not answer.
         limits: What the machine must keep to.
-        reach: How the controller sees it: name, network, own, state and problem, as the filter readiness has them.
+        reach: How the controller sees it: name (the one it knows it by), network (what slurm_cluster_info returns), own
+            (whether both are one machine), problem (why the controller could not be asked), and state, when it is a
+            node that works already, which proves all this.
         take_over: The machine may be taken from another cluster when no job lives there.
 
     Returns:

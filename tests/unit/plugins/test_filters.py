@@ -8,10 +8,10 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ai_infra.slurm.plugins.filter.expand_nodes import expand_nodes
 from ansible_collections.ai_infra.slurm.plugins.filter.node_definition import node_definition
-from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readiness
 from ansible_collections.ai_infra.slurm.plugins.filter.scale_report import LOST, scale_report
 from ansible_collections.ai_infra.slurm.plugins.filter.selection_problems import selection_problems
 from ansible_collections.ai_infra.slurm.plugins.filter.sysusers import sysusers
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import assess
 from fakes.machine import facts
 
 GROUPS = {"all": ["ctl1", "n07", "n08", "rack1"], "slurm_controllers": ["ctl1"], "rack": ["rack1"]}
@@ -144,7 +144,7 @@ CLUSTER = {
 
 def failed(node: dict[str, Any]) -> dict[str, str]:
     return {
-        entry["check"]: f"{entry['found']}; {entry['remedy']}" for entry in readiness(node, CLUSTER) if not entry["ok"]
+        entry["check"]: f"{entry['found']}; {entry['remedy']}" for entry in assess(node, CLUSTER) if not entry["ok"]
     }
 
 

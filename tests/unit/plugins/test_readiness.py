@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.filter.readiness import readiness
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness_report import readiness_report
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact import contact_failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import assess
 from fakes.machine import facts
 
 URL = "http://apphub:8081/healthz"
@@ -35,7 +35,7 @@ def seen(addresses: list[str], port: dict[str, str]) -> dict[str, Any]:
 
 
 def failed(node: dict[str, Any], reach: dict[str, Any] | None = None) -> dict[str, str]:
-    entries = readiness(node, CLUSTER, reach=reach or seen(["10.0.0.7"], REFUSED))
+    entries = assess(node, CLUSTER, reach=reach or seen(["10.0.0.7"], REFUSED))
     return {entry["check"]: f"{entry['found']}; {entry['remedy']}" for entry in entries if not entry["ok"]}
 
 
@@ -110,7 +110,7 @@ def test_too_little_memory_and_no_cpus_are_refused() -> None:
     ],
 )
 def test_what_a_machine_says_of_itself_must_be_known_or_have_the_usual_form(said: dict[str, Any], word: str) -> None:
-    (found,) = [entry for entry in readiness({**machine(), **said}, CLUSTER) if entry["code"] == "node-claim-invalid"]
+    (found,) = [entry for entry in assess({**machine(), **said}, CLUSTER) if entry["code"] == "node-claim-invalid"]
     assert not found["ok"]
     assert word in found["found"]
 
@@ -142,7 +142,7 @@ RUNS = {**THEIRS, "jobs": ["7"], "job_processes": 2}
 
 def codes(member: dict[str, Any], key: str | None = None, *, take_over: bool = False) -> list[str]:
     node = {**machine(), "membership": member, "files": {"/etc/munge/munge.key": {"sha256": key}}}
-    entries = readiness(node, OURS, reach=seen(["10.0.0.7"], OPEN), take_over=take_over)
+    entries = assess(node, OURS, reach=seen(["10.0.0.7"], OPEN), take_over=take_over)
     return [entry["code"] for entry in entries if not entry["ok"]]
 
 
@@ -189,7 +189,7 @@ def test_a_machine_of_another_cluster_is_refused(member: dict[str, Any], key: st
 
 def test_what_was_found_of_the_other_cluster_is_told() -> None:
     node = {**machine(), "membership": RUNS, "files": {}}
-    (found,) = [entry for entry in readiness(node, OURS) if entry["code"] == "node-of-other-cluster"]
+    (found,) = [entry for entry in assess(node, OURS) if entry["code"] == "node-of-other-cluster"]
     assert found["found"] == "cluster other of controller ctl9; slurmd runs, with jobs 7"
     assert "take_over=true" in found["remedy"]
 
@@ -225,7 +225,7 @@ def test_who_has_the_numbers_of_an_account_that_is_to_be_made_is_told(
     uids: dict[str, str], gids: dict[str, str], found: dict[str, str]
 ) -> None:
     node = {**machine(), "users": {"slurm": None, "munge": None}, "account_ids": {"uids": uids, "gids": gids}}
-    entries = readiness(node, {**CLUSTER, **USERS})
+    entries = assess(node, {**CLUSTER, **USERS})
     assert {entry["code"]: entry["found"] for entry in entries if not entry["ok"]} == found
 
 
@@ -268,9 +268,9 @@ def test_why_the_first_module_did_not_run_is_told(
 
 
 def test_the_report_has_a_reason_and_a_remedy_for_every_machine_that_is_not_ready() -> None:
-    invalid = readiness({**machine(), "uid": 1000}, CLUSTER)
+    invalid = assess({**machine(), "uid": 1000}, CLUSTER)
     hostvars = {
-        "n07": {"preflight_node": machine(), "slurmd_plan": {"findings": readiness(machine(), CLUSTER)}},
+        "n07": {"preflight_node": machine(), "slurmd_plan": {"findings": assess(machine(), CLUSTER)}},
         "n08": {"scale_failure": {"code": "host-unreachable", "reason": "n08 can't be reached", "remedy": "Check."}},
         "n09": {"scale_failure": {"code": "sudo-missing", "reason": "sudo is missing on n09", "remedy": "Install."}},
         "n10": {"scale_failure": {"code": "python-too-old", "reason": "Python 3.6 is too old", "remedy": "Install."}},
@@ -310,7 +310,7 @@ def test_what_concerns_all_machines_makes_none_of_them_ready() -> None:
 def test_a_program_that_slurm_conf_names_for_nodes_must_be_there() -> None:
     known = {**CLUSTER, "node_programs": {"Prolog[0]": "/opt/site/prolog", "TaskProlog": "/opt/site/task"}}
     node = {**machine(), "files": {"/opt/site/prolog": {"exists": False}, "/opt/site/task": {"exists": True}}}
-    wrong = [entry for entry in readiness(node, known) if not entry["ok"]]
+    wrong = [entry for entry in assess(node, known) if not entry["ok"]]
     assert [(entry["code"], entry["check"]) for entry in wrong] == [("node-program-missing", "Prolog[0]")]
     assert "/opt/site/prolog" in wrong[0]["reason"]
-    assert all(entry["ok"] for entry in readiness({**node, "state": "IDLE"}, known))
+    assert all(entry["ok"] for entry in assess({**node, "state": "IDLE"}, known))
