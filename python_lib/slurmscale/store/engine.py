@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0008"
+HEAD = "0009"
 """Revision that this version works with."""
 _MIGRATION_LOCK = 7_305_811
 _BUSY_SECONDS = 30
