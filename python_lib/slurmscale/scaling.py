@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from slurmscale import settings
 from slurmscale.discovery import Clusters
-from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError
+from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError, StoreUnavailableError
 from slurmscale.inventory import registry as clusters
 from slurmscale.jobs import Jobs
 from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, RunOptions, Task
@@ -84,6 +84,8 @@ class Scaling:
         self._handles: dict[str, RunHandle] = {}
         self._prepared: dict[str, PreparedRun] = {}
         """Runs that were requested here and wait; their secrets are nowhere else."""
+        self._not_begun: dict[str, tuple[Run, Failure]] = {}
+        """Runs that were taken up here and could be neither begun nor ended, because the database was away."""
         self.recover()
 
     def __enter__(self) -> Self:
@@ -279,8 +281,22 @@ class Scaling:
             known = exc if isinstance(exc, SlurmscaleError) else None
             reason = f"The run could not be started: {exc}"
             redacted = prepared.redactor(reason) if prepared else reason
-            self.store.end_run(run, RunStatus.FAILED, Failure(known.code if known else Code.INTERNAL_ERROR, redacted))
+            with self._lock:
+                self._not_begun[run.id] = run, Failure(known.code if known else Code.INTERNAL_ERROR, redacted)
+            self._end_what_was_not_begun()
             raise
+
+    def _end_what_was_not_begun(self) -> None:
+        with self._lock:
+            not_begun = list(self._not_begun.values())
+        for run, failure in not_begun:
+            try:
+                self.store.end_run(run, RunStatus.FAILED, failure)
+            except StoreUnavailableError:
+                # this process lives, so nobody else ends it
+                continue
+            with self._lock:
+                self._not_begun.pop(run.id, None)
 
     def _forget_prepared(self, run_id: str) -> None:
         with self._lock:
@@ -336,6 +352,7 @@ class Scaling:
         Returns:
             The runs that were ended.
         """
+        self._end_what_was_not_begun()
         return recover(self.store, self._data_dir)
 
     def cancel(self, run_id: str, *, wait: float = _CANCEL_WAIT) -> Run:

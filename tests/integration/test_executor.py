@@ -421,5 +421,22 @@ def test_a_run_that_can_not_be_begun_fails_and_the_next_one_begins(scaling, jobs
     assert scaling.store.run(first.id).error_code == "ansible-not-started"
 
 
+def test_a_run_that_could_be_neither_begun_nor_ended_is_ended_when_the_database_is_back(scaling, jobs, monkeypatch):
+    run = scaling.request(Operation.SCALE_UP, LAB, "n1")
+
+    def away(*_, **__):
+        raise StoreUnavailableError("It does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scaling.store, "tasks", away)
+        patch.setattr(scaling.store, "end_run", away)
+        with pytest.raises(StoreUnavailableError):
+            scaling.execute(run.id)
+    assert status(scaling, run) is RunStatus.RUNNING
+    scaling.recover()
+    assert (status(scaling, run), jobs) == (RunStatus.FAILED, [])
+    assert scaling.store.run(run.id).error_code == "database-unavailable"
+
+
 def test_the_settings_of_the_executor_have_limits():
     assert (Settings().max_runs, Settings().max_runs_per_cluster, Settings().lease_seconds) == (4, 4, 60)
