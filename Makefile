@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export CONTAINERS_CONF := $(CURDIR)/molecule/lab/containers.conf
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-long test-cores lint unit molecule bench bench-large docs screenshots constraints clean
+.PHONY: help demo demo-service demo-down test test-long test-cores lint unit molecule bench bench-large docs screenshots constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -19,7 +19,12 @@ help: ## List the targets
 demo: $(VENV)/.run ## Scale a real Slurm cluster up, in containers on this machine (needs root)
 	molecule/lab/demo.sh
 
-demo-down: $(VENV)/.run ## Remove what `make demo` made; the images stay as a cache
+demo-service: $(VENV)/.run ## The same through the API of the service, which then goes on serving its page
+	$(BIN)/pip install --quiet --editable '.[service]'
+	molecule/lab/demo.sh service
+
+demo-down: $(VENV)/.run ## Remove what `make demo` or `make demo-service` made; the images stay as a cache
+	molecule/lab/demo_down.sh
 	$(BIN)/ansible-playbook molecule/lab/destroy.yml
 
 test: lint unit molecule ## Everything that must pass: lint, unit and Molecule tests (needs root)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Shows the product on real hosts in containers: a controller with one node and a job on it, then four bare machines join.
+# Usage: demo.sh [service]     with service they join through its API, and it goes on serving its page.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lab=inventories/lab
@@ -7,6 +8,9 @@ lab=inventories/lab
 export SLURMSCALE_DATA_DIR=$PWD/$lab/slurmscale
 existing=ubuntu1
 new=rocky1,rocky2,ubuntu2,ubuntu3
+
+service=http://127.0.0.1:${DEMO_PORT:-8765}
+token_file=$SLURMSCALE_DATA_DIR/token
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 quiet() { # COMMAND...: shows its output only when it fails
@@ -22,6 +26,37 @@ login() { # prints how to log in to the controller
     echo "ssh -i $lab/id_ed25519 -o UserKnownHostsFile=$lab/known_hosts -o ConnectTimeout=10 root@$address"
 }
 controller() { $(login) "$@"; } # COMMAND: run on the controller
+start_service() {
+    slurmscale cluster add lab --inventory "$lab/hosts.yml"
+    slurmscale user list | grep -q '^demo ' || slurmscale user add demo --role admin --no-password
+    (umask 077 && slurmscale token create demo --days 1 > "$token_file")
+    molecule/lab/demo_down.sh
+    setsid slurmscale serve --port "${service##*:}" > "$lab/service.log" 2>&1 < /dev/null &
+    echo $! > "$lab/service.pid"
+    for _ in $(seq 60); do
+        if curl --silent --output /dev/null "$service/readyz"; then return; fi
+        sleep 0.5
+    done
+    cat "$lab/service.log" >&2
+    return 1
+}
+api() { # PATH [CURL OPTION...]: the token stays out of the list of processes
+    local path=$1
+    shift
+    curl --silent --show-error --fail-with-body --header @<(echo "Authorization: Bearer $(< "$token_file")") "$@" "$service$path"
+}
+scale_up() {
+    if [ "${1:-}" != service ]; then
+        slurmscale up "$new" --inventory "$lab/hosts.yml" --yes
+        return
+    fi
+    start_service
+    local run
+    run=$(api /api/slurm/scale-up --header 'Content-Type: application/json' \
+        --data "{\"cluster\": \"lab\", \"nodes\": \"$new\"}" | sed -n 's/.*"run":{"id":"\([^"]*\)".*/\1/p')
+    echo "The service has begun run $run. The command shows it as well:"
+    slurmscale attach "$run"
+}
 
 if [ "$(id -u)" != 0 ]; then
     echo 'make demo makes containers with systemd of their own, which needs root. Run it as root or with sudo.' >&2
@@ -35,12 +70,12 @@ say "Set up a controller with one node, $existing"
 quiet play playbooks/setup_controller.yml
 quiet play playbooks/scale_up.yml -e nodes=$existing
 controller scancel --name demo-old-job
-job=$(controller sbatch --parsable --job-name demo-old-job --output /dev/null --chdir / --wrap "'sleep 3600'")
+job=$(controller sbatch --parsable --job-name demo-old-job --nodelist "$existing" --output /dev/null --chdir / --wrap "'sleep 3600'")
 controller "for i in 1 2 3 4 5 6 7 8 9 10; do squeue --noheader --job $job --states RUNNING | grep -q . && break; sleep 0.5; done"
 say 'Before: one node, and a job runs on it'
 controller 'sinfo; squeue'
 say "Scale up: $new"
-slurmscale up "$new" --inventory "$lab/hosts.yml" --yes
+scale_up "$@"
 say 'After: five nodes, and the old job still runs'
 controller 'sinfo; squeue'
 controller "squeue --noheader --job $job --states RUNNING" | grep -q "$existing" || { echo "The old job $job did not survive." >&2; exit 1; }
@@ -56,3 +91,10 @@ Look back at the run, or run the same again, and nothing changes:
   .venv/bin/slurmscale up $new --inventory $lab/hosts.yml
 Take it down: make demo-down
 END
+if [ "${1:-}" = service ]; then
+    cat << END
+
+The page of the service: $service/
+Sign in with the token: $(< "$token_file")
+END
+fi
