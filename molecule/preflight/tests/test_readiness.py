@@ -28,6 +28,7 @@ FAULTS = {
     "ubuntu2": {
         "AppHub": (r"/healthz: (?!HTTP 200)", "curl -i http"),
         "uid of munge": (r"uid \d+ belongs to holder", "usermod"),
+        "gid of munge": (r"gid \d+ belongs to holders", "groupmod"),
     },
     "ubuntu3": {"clock": (r"\+3[56]\d\d s", "chrony")},
     "gone": {"reachable": ("can't be reached", "ansible_host")},
@@ -46,7 +47,7 @@ CODES = {
     "nosudo": {"sudo-missing"},
 }
 # Machines that the lab has not: one that is off, one that is known under a user without rights, one with an old Python,
-# and one where that user is to become root without sudo.
+# one where that user is to become root without sudo, and one that says of itself what would get it into a partition.
 FURTHER = """
 all:
   hosts:
@@ -58,13 +59,16 @@ all:
         plain: {{ansible_host: {address}, ansible_user: plain}}
         old: {{ansible_host: {address}, ansible_python_interpreter: /opt/old/python3}}
         nosudo: {{ansible_host: {address}, ansible_user: plain, ansible_become: true}}
+        hostile: {{ansible_host: {address}, ansible_python_interpreter: /opt/hostile/python3}}
 """
-# Says of itself that it is Python 3.6.
-OLD = {
-    "sitecustomize.py": "import collections, sys\n"
+# A Python says of itself that it is Python 3.6, another one claims features and other nodes.
+PYTHONS = {
+    "old": "import collections, sys\n"
     "release = collections.namedtuple('version_info', 'major minor micro releaselevel serial')\n"
     "sys.version_info = release(3, 6, 8, 'final', 0)\n",
-    "python3": '#!/bin/sh\nPYTHONPATH=/opt/old exec /usr/bin/python3 "$@"\n',
+    "hostile": "import platform, socket\n"
+    "platform.machine = lambda: 'x86_64,gpu,secure'\n"
+    "socket.gethostname = lambda: 'ctl1 NodeName=evil'\n",
 }
 
 
@@ -76,9 +80,12 @@ def further(tmp_path_factory: pytest.TempPathFactory) -> str:
     host.check_output(
         "install -d -o plain -m 700 ~plain/.ssh && install -o plain -m 600 /root/.ssh/authorized_keys ~plain/.ssh/"
     )
-    host.check_output("rm -f /usr/bin/sudo; mkdir -p /opt/old")
-    for name, content in OLD.items():
-        host.check_output("printf %%s %s > /opt/old/%s && chmod 755 /opt/old/%s", content, name, name)
+    host.check_output("rm -f /usr/bin/sudo")
+    for name, changed in PYTHONS.items():
+        folder = f"/opt/{name}"
+        start = f'#!/bin/sh\nPYTHONPATH={folder} exec /usr/bin/python3 "$@"\n'
+        host.check_output("mkdir -p %s && printf %%s %s > %s/sitecustomize.py", folder, changed, folder)
+        host.check_output("printf %%s %s > %s/python3 && chmod 755 %s/python3", start, folder, folder)
     path = tmp_path_factory.mktemp("inventory") / "further.yml"
     path.write_text(FURTHER.format(address=host.check_output("hostname -I").split()[0]))
     return str(path)
@@ -130,21 +137,33 @@ def test_a_bad_machine_is_refused_with_reason_and_remedy(
     assert re.search(rf"^\s+{machine}\s+NO\b", run.stdout, re.MULTILINE)
 
 
+def test_a_machine_that_claims_what_no_machine_is_called_is_refused(
+    checked: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    found = problems(checked[1], "hostile")["what the machine says"]
+    assert found["code"] == "node-claim-invalid"
+    assert "'x86_64,gpu,secure'" in found["found"]
+    assert "'ctl1 NodeName=evil'" in found["found"]
+
+
 def test_nothing_was_installed_by_looking() -> None:
     assert not lab_host("ubuntu1").package("munge").is_installed
     assert not lab_host("ubuntu1").file("/etc/apt/sources.list.d/apphub.sources").exists
 
 
 def test_a_scale_up_goes_on_with_the_ready_ones_only(further: str, ctl1: Host) -> None:
-    run = run_playbook("scale_up", "-i", further, "-e", "nodes=rocky1,rocky2,ubuntu1,ubuntu3,gone")
+    run = run_playbook("scale_up", "-i", further, "-e", "nodes=rocky1,rocky2,ubuntu1,ubuntu2,ubuntu3,gone,hostile")
     assert run.returncode == 2, run.stdout
-    for words in ("uid 1234", "+36", "2 of 5 nodes succeeded, 3 failed"):
+    for words in ("uid 1234", "+36", "belongs to holder", "NodeName=evil", "2 of 7 nodes succeeded, 5 failed"):
         assert words in run.stdout, run.stdout
     assert sorted(ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").splitlines()) == [
         "rocky1 idle",
         "ubuntu1 idle",
     ]
     assert not lab_host("rocky2").package("slurm-slurmd").is_installed
+    assert ctl1.run("grep --recursive --regexp=evil --regexp=secure /etc/slurm").rc == 1
+    assert lab_host("ubuntu2").run("getent passwd munge || getent group munge").rc == 2
+    assert not lab_host("ubuntu2").file("/etc/apt/sources.list.d/apphub.sources").exists
 
 
 def test_a_node_that_works_is_ready(checked: tuple[subprocess.CompletedProcess[str], Path], ctl1: Host) -> None:
