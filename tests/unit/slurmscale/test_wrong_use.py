@@ -12,7 +12,7 @@ import time
 
 import pytest
 import typer
-from slurmscale.cli import app, apphub_check, doctor, main, run_commands
+from slurmscale.cli import app, apphub_check, cluster_commands, doctor, job_commands, main, run_commands
 from slurmscale.cli import options as common
 from slurmscale.errors import RefusedError, StoreError
 from slurmscale.inventory.names import check_variables
@@ -36,7 +36,8 @@ def command(monkeypatch, tmp_path, capsys):
         if name.startswith("SLURMSCALE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SLURMSCALE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(run_commands, "Scaling", lambda: Scaling(make_job=lambda _: FakeJob([], [])))
+    for module in (cluster_commands, job_commands, run_commands):
+        monkeypatch.setattr(module, "Scaling", lambda: Scaling(make_job=lambda _: FakeJob([], [])))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("getpass.getpass", no_terminal)
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115 - as long as the test
@@ -198,7 +199,7 @@ def test_variables_that_refer_to_themselves_end():
 # -- random command lines
 
 # what watches never ends by itself
-ENDLESS = {"--watch", "-w"}
+ENDLESS = {"--watch", "-w", "serve", "worker"}
 
 
 def words(command):
@@ -210,7 +211,7 @@ def words(command):
         yield from words(one)
 
 
-COMMANDS = sorted(typer.main.get_command(app).commands)
+COMMANDS = sorted(set(typer.main.get_command(app).commands) - ENDLESS)
 WORDS = [*sorted(set(words(typer.main.get_command(app))) - ENDLESS), "--", "-", ""]
 VALUES = [
     "hosts.yml", "binary", "/", ".", "/nowhere", "/dev/null", "a", "a,b", "n[1-3]", "node[1-10000000]", "@all",
