@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.responses import JSONResponse
 
 from slurmscale.errors import Code, NotFoundError, OverlapError, RefusedError, SlurmscaleError
-from slurmscale.models import NodeSpec, Run, RunOptions
+from slurmscale.models import Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
 from slurmscale.service import requests as wanted
 from slurmscale.service.access import Principal, deny, record, requires, visible
@@ -26,7 +27,7 @@ from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from slurmscale.models import Cluster
 
@@ -361,5 +362,17 @@ def _retry(call: _Call, run_id: str, body: wanted.Retry, node: str | None = None
     others = [one for one in only if one not in failed]
     if others:
         raise RefusedError(f"Node {others[0]} did not fail in run {run.id}.", "Name nodes that did.")
-    options = RunOptions(credentials=body.credentials.credentials())
-    return call.parts.scaling.request_retry(run.id, options, only=only, requested_by=call.principal.name)
+    given = body.credentials.credentials()
+    again = [
+        NodeSpec(name, login["host"], _completed(given, login))
+        for name, login in run.logins.get("nodes", {}).items()
+        if name in (only or failed)
+    ]
+    options = RunOptions(credentials=given)
+    return call.parts.scaling.request_retry(run.id, options, again, only=only, requested_by=call.principal.name)
+
+
+def _completed(given: Credentials, login: Mapping[str, Any]) -> Credentials:
+    """Return a login that was given again, with what the run knew of it and nobody said anew."""
+    known = {name: login.get(name) for name in ("user", "port", "private_key_file")}
+    return dataclasses.replace(given, **{name: value for name, value in known.items() if getattr(given, name) is None})
