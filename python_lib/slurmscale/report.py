@@ -87,6 +87,7 @@ class OperationView:
         success_nodes: Nodes that are done.
         failed_nodes: Nodes that failed.
         failures: The failed nodes by reason.
+        remaining: Estimated seconds to the end, where the run's own process is asked and earlier runs tell.
     """
 
     id: str
@@ -102,6 +103,7 @@ class OperationView:
     error: dict[str, str] | None
     error_message: str | None
     failures: list[FailureGroup]
+    remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -430,13 +430,21 @@ class Scaling:
         """Return the scaling status over the set window, of some clusters or of all."""
         config = self.settings
         self.recover()
-        return scaling_status(
+        found = scaling_status(
             self.store,
             window=config.window_hours * 3600,
             recent=config.recent_operations,
             stalled_after=config.stalled_minutes * 60,
             clusters=clusters,
         )
+        at_work = [dataclasses.replace(view, remaining=self.remaining(view.id)) for view in found.active_operations]
+        return dataclasses.replace(found, active_operations=at_work)
+
+    def remaining(self, run_id: str) -> int | None:
+        """Return the estimated seconds to the end of a run of this process; None when nothing tells."""
+        handle = self._handles.get(run_id)
+        seconds = handle.tracker.remaining if handle is not None else None
+        return None if seconds is None else round(seconds)
 
     def runs(self, limit: int = 20, cluster: str | None = None) -> list[Run]:
         """Return the newest runs, of one cluster or of all."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from slurmscale.models import Failure, LogLine
 from slurmscale.states import RunStatus
@@ -97,3 +99,13 @@ def test_who_is_limited_to_a_cluster_sees_nothing_of_others(as_role, record_run)
     assert [run["id"] for run in status["active_operations"]] == [mine.id]
     for path in (f"runs/{other.id}", f"runs/{other.id}/tasks", f"runs/{other.id}/log", f"tasks/{other.id}:n1"):
         assert client.get(f"/api/slurm/{path}").status_code == 404
+
+
+def test_the_time_that_is_left_is_told_where_earlier_runs_tell_it(as_role, record_run, scaling, monkeypatch):
+    run = record_run()
+    client = as_role()
+    assert client.get(f"/api/slurm/runs/{run.id}").json()["remaining"] is None
+    monkeypatch.setattr(scaling, "_handles", {run.id: SimpleNamespace(tracker=SimpleNamespace(remaining=41.6))})
+    assert client.get(f"/api/slurm/runs/{run.id}").json()["remaining"] == 42
+    (view,) = client.get("/api/slurm/scaling/status").json()["active_operations"]
+    assert view["remaining"] == 42

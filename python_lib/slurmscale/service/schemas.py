@@ -107,6 +107,8 @@ class RunView(Document):
     counts: CountsView
     progress: int
     """Whole percent."""
+    remaining: int | None
+    """Estimated seconds to the end, where this process carries the run and earlier runs tell."""
     created_at: Moment | None
     started_at: Moment | None
     completed_at: Moment | None
@@ -128,15 +130,16 @@ class RunView(Document):
     links: Links
 
     @classmethod
-    def of(cls, run: Run, base: str) -> RunView:
+    def of(cls, run: Run, base: str, remaining: int | None = None) -> RunView:
         """Make it of a record.
 
         Args:
             run: The record.
             base: Path under which the service is published.
+            remaining: Estimated seconds to the end.
         """
         own = f"{base}/api/slurm/runs/{run.id}"
-        return cls(**_columns_of(run), links=Links(
+        return cls(**_columns_of(run), remaining=remaining, links=Links(
             self=own, tasks=f"{own}/tasks", events=f"{base}/api/slurm/events?run={run.id}", cancel=f"{own}/cancel",
         ))  # fmt: skip
 

@@ -100,7 +100,8 @@ def runs(
 @router.get("/runs/{run_id}")
 def run(run_id: RunId, principal: Reader, parts: Parts) -> RunView:
     """Show a run."""
-    return RunView.of(_run(run_id, principal, parts), parts.base)
+    found = _run(run_id, principal, parts)
+    return RunView.of(found, parts.base, parts.scaling.remaining(found.id))
 
 
 @router.get("/runs/{run_id}/tasks")
