@@ -58,6 +58,12 @@ def test_a_lost_run_is_at_work_again_soon():
     assert load("takeover").measure(60) < 60
 
 
+def test_viewers_learn_of_steps_soon_and_ask_the_database_for_nothing():
+    few, many = (load("stream").measure(viewers, nodes=10, seconds=5) for viewers in (5, 100))
+    assert many["event_to_viewer_ms_p95"] < 2_000
+    assert many["viewers_200_queries_per_second"] < 2 * few["viewers_200_queries_per_second"] + 5
+
+
 def test_results_are_merged_with_those_of_others(tmp_path):
     run = load("run")
     path = tmp_path / ".bench" / "results.json"
