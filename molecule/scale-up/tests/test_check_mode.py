@@ -15,6 +15,7 @@ NODES = ("-e", "nodes=rocky1,ubuntu2")
 TOLD = {
     "repair_cluster": (*NODES, "-e", "action=fix"),
     "rotate_munge_key": (),
+    "run_jobs": ("-e", "action=submit", "-e", "job_user=nobody", "-e", "job_command=hostname"),
     "scale_down": (*NODES, "-e", "confirm=true"),
     "upgrade_nodes": (*NODES, "-e", f"slurm_version={SLURM}"),
 }
