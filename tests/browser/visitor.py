@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 COOKIE = "__Host-slurmscale"
 # Generous: the machine may be busy. What is there already does not wait.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 _NOTE_VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -33,7 +33,7 @@ class Visitor:
     def __init__(self, browser: Browser, service: Service, **context: Any) -> None:
         self.service = service
         self.context = browser.new_context(locale="en-GB", reduced_motion="reduce", **context)
-        self.context.set_default_timeout(30_000)
+        self.context.set_default_timeout(60_000)
         self.context.add_init_script(_NOTE_VIOLATIONS)
         self.page = self.context.new_page()
         self.errors: list[str] = []

@@ -187,6 +187,7 @@ def test_after_kill_9_of_a_process_another_one_goes_on_with_what_is_not_finished
     assert not Path(first.run_dir).exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_machine_that_slept_for_too_long_stops_its_ansible_when_it_wakes(takeover):
     run_id = takeover.begin(lease=6, machine="elsewhere")

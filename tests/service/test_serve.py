@@ -17,7 +17,6 @@ from types import SimpleNamespace
 
 import httpx2
 import pytest
-import structlog
 from slurmscale.cli.app import _run
 
 from .conftest import PASSWORD
@@ -42,9 +41,7 @@ def slurmscale(tmp_path, empty_database, monkeypatch, capsys):
         captured = capsys.readouterr()
         return SimpleNamespace(code=code, out=captured.out, err=captured.err)
 
-    yield run
-    # `serve` writes its log where pytest does not read any more
-    structlog.reset_defaults()
+    return run
 
 
 @contextmanager
