@@ -14,9 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fakes.log_stream import log_as_before
 from slurmscale.settings import Settings
 from slurmscale.store.repository import Store
 from sqlalchemy import create_engine, text
+
+__all__ = ["log_as_before"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _NO_POSTGRESQL = "SLURMSCALE_TEST_WITHOUT_POSTGRESQL"

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from argon2 import PasswordHasher
+from fakes.log_stream import log_as_before
 from fastapi.testclient import TestClient
 from slurmscale.models import Cluster, Counts, Run
 from slurmscale.operations import Operation
@@ -21,6 +22,8 @@ from slurmscale.service.settings import ServiceSettings
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus
 from slurmscale.store.repository import Store
+
+__all__ = ["log_as_before"]
 
 PASSWORD = "correct horse battery"
 

@@ -27,6 +27,12 @@ def row(run: subprocess.CompletedProcess[str], node: str) -> str:
     return unwrap(found)
 
 
+def details(run: subprocess.CompletedProcess[str]) -> str:
+    """Return what stands below the table at the end of a run: the further lines of reasons."""
+    *_rows, last = re.finditer(r"^ +\S+ +(?:done|unchanged|failed) .*$", run.stdout, re.MULTILINE)
+    return unwrap(run.stdout[last.end() :].partition("\nTASK [")[0])
+
+
 @pytest.fixture
 def struck(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs scale_up and lets a shell command run when a task of it begins."""

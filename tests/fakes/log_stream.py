@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""A fixture for tests that run the command within their own process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
+def log_as_before() -> Iterator[None]:
     """Forget the stream that the command logs to: it is the one of this test, and closed afterwards."""
     yield
     structlog.reset_defaults()

@@ -1,0 +1,3 @@
+from fakes.log_stream import log_as_before
+
+__all__ = ["log_as_before"]
