@@ -156,26 +156,22 @@ def read_command() -> str | None:
         return None
     # Without the caller's settings, which typer would show as the defaults.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURMSCALE_")}
-    answer = subprocess.run(
-        [sys.executable, "-m", "typer", "slurmscale.cli", "utils", "docs", "--name", "slurmscale"],
-        env={**environment, "PYTHONPATH": str(ROOT / "python_lib"), "COLUMNS": "120", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    if answer.returncode:
-        reason = (answer.stderr.strip() or "no message").splitlines()[-1]
-        sys.exit(f"The help of slurmscale can't be read: {reason}")
-    return answer.stdout.strip() + "\n"
+    arguments = ["-m", "typer", "slurmscale.cli", "utils", "docs", "--name", "slurmscale"]
+    text = _run_python("The help of slurmscale", arguments, {**environment, "COLUMNS": "120", "NO_COLOR": "1"})
+    return text.strip() + "\n"
 
 
 def read_openapi() -> str:
     """Return the service's own description of its API."""
     code = "import json; from slurmscale.service.app import describe; print(json.dumps(describe(), indent=1))"
+    return _run_python("The description of the API", ["-c", code], dict(os.environ))
+
+
+def _run_python(what: str, arguments: list[str], environment: dict[str, str]) -> str:
+    """Return what a Python that finds the library prints; end with the reason when it fails."""
     answer = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "python_lib")},
+        [sys.executable, *arguments],
+        env={**environment, "PYTHONPATH": str(ROOT / "python_lib")},
         capture_output=True,
         text=True,
         check=False,
@@ -183,7 +179,7 @@ def read_openapi() -> str:
     )
     if answer.returncode:
         reason = (answer.stderr.strip() or "no message").splitlines()[-1]
-        sys.exit(f"The description of the API can't be read: {reason}")
+        sys.exit(f"{what} can't be read: {reason}")
     return answer.stdout
 
 
