@@ -96,7 +96,7 @@ class FakeSlurmctld:
     # --- what a test states and asks ---
 
     def node(self, name: str, state: str = "IDLE", reason: str = "", **more: str) -> None:
-        known = {"NodeAddr": "127.0.0.1", "CPUAlloc": "0", "Partitions": "main", "RealMemory": "1000"}
+        known = {"NodeAddr": "localhost", "CPUAlloc": "0", "Partitions": "main", "RealMemory": "1000"}
         self.nodes[name] = {**known, "State": state, "Reason": reason, **more}
 
     def job(  # noqa: PLR0913 - what squeue shows of a job
@@ -189,11 +189,11 @@ class FakeSlurmctld:
         self.dies = self.clock.time() + 0.3 if "DiesLater" in text else 0.0
         known = self.nodes
         self.nodes = {}
-        for name in re.findall(r"^NodeName=(\S+)", text, re.MULTILINE):
+        for name, params in re.findall(r"^NodeName=(\S+)(.*)", text, re.MULTILINE):
             if name in known:
                 self.nodes[name] = known[name]
             elif "placeholder" not in name:
-                self.node(name)
+                self.node(name, **dict(re.findall(r"(NodeAddr)=(\S+)", params)))
 
     @staticmethod
     def _answer(argv: list[str], rc: int = 0, text: str = "", error: str = "") -> commands.CommandResult:

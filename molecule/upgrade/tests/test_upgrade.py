@@ -94,9 +94,10 @@ def test_what_can_not_be_done_is_refused_before_anything_is_changed(
 
 def test_it_stops_at_the_first_failed_batch_and_tells_who_has_what(ctl1: Host, playbook: Playbook) -> None:
     job = ctl1.check_output(
-        "cd / && sbatch --parsable --nodelist rocky1 --mem 10 --output /dev/null --wrap 'sleep 3600' && sleep 3"
+        "cd / && sbatch --parsable --nodelist rocky1 --mem 10 --output /dev/null --wrap 'sleep 3600'"
     )
     try:
+        ctl1.check_output(f"until [ $(squeue --noheader --format %%T --job {job}) = RUNNING ]; do sleep 1; done")
         run = playbook("upgrade_nodes", "-e", f"slurm_version={SLURM}-4+new2", "-e", "batch=1", "-e", "drain_timeout=4")
         assert run.returncode != 0
         assert re.search(rf"rocky1 +failed .*still runs jobs {job} after .*not upgraded", run.stdout), run.stdout

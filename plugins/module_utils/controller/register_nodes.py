@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import re
 import socket
@@ -341,9 +342,10 @@ class _Registration:
         self.renewed = [
             name
             for name in sorted(silent | set(self.options.renew_addresses))
-            # A dynamic node tells its address itself.
+            # A dynamic node tells its address itself, and what is a number is not resolved.
             if self.options.state == "present"
             and state.nodes.get(name, {}).get("addr")
+            and not _is_number(state.nodes[name]["addr"])
             and not state.nodes[name]["dynamic"]
         ]
         if self.renewed and state.edited:
@@ -420,6 +422,14 @@ def _resolve(address: str) -> Set[str]:
         return {str(found[4][0]) for found in socket.getaddrinfo(address, None)}
     except (OSError, UnicodeError):
         return set()
+
+
+def _is_number(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _refuses(result: commands.CommandResult) -> bool:

@@ -70,6 +70,13 @@ def test_slurmctld_resolves_the_addresses_of_machines_that_are_new_or_silent_aga
     assert "was edited" in result["warnings"][0]
 
 
+def test_an_address_that_is_a_number_is_not_resolved_again(slurm: FakeSlurmctld) -> None:
+    slurm.register("n2", params={"NodeAddr": "192.0.2.2"})
+    slurm.nodes["n2"]["State"] = "UNKNOWN+NOT_RESPONDING"
+    result = slurm.register("n2", params={"NodeAddr": "192.0.2.2"}, renew_addresses=["n2"])
+    assert (result["changed"], result["renewed"]) == (False, [])
+
+
 def test_files_that_are_right_but_not_loaded_are_applied(slurm: FakeSlurmctld) -> None:
     slurm.version = "24.11.5"
     slurm.register("n2")
