@@ -14,7 +14,7 @@ import pytest
 from slurmscale.errors import OverlapError
 from slurmscale.inventory import ansible_inventory
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
-from slurmscale.runner import processes
+from slurmscale.runner import run_directories
 from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus
@@ -56,7 +56,7 @@ def listed(hosts):
     def list_(cluster, specs, *levels):
         known = ansible_inventory.read([hosts], os.environ)
         added = ansible_inventory.additions(cluster, specs, specs, known, levels, {})
-        run_dir = processes.make_run_dir()
+        run_dir = run_directories.make()
         channel = SecretSocket(run_dir, added)
         try:
             done = subprocess.run(
@@ -66,7 +66,7 @@ def listed(hosts):
             )  # fmt: skip
         finally:
             channel.close()
-            processes.remove_run_dir(run_dir)
+            run_directories.remove(run_dir)
         data = json.loads(done.stdout)
         hostvars = data["_meta"]["hostvars"]
         for variables in hostvars.values():

@@ -9,11 +9,11 @@ import subprocess
 
 import psutil
 import pytest
-from slurmscale.runner import processes
+from slurmscale.runner import processes, run_directories
 
 
 def test_what_belongs_to_no_tree_any_more_is_ended_and_nothing_else():
-    run_dir = processes.make_run_dir()
+    run_dir = run_directories.make()
     command = ["sleep", "600"]
     stubborn = ["env", "--ignore-signal=TERM", *command]
     with contextlib.ExitStack() as stack:
@@ -27,7 +27,7 @@ def test_what_belongs_to_no_tree_any_more_is_ended_and_nothing_else():
             assert stray.wait(5) == -signal.SIGKILL
             assert other.poll() is None
         finally:
-            processes.remove_run_dir(run_dir)
+            run_directories.remove(run_dir)
 
 
 @pytest.mark.parametrize("with_sudo", [True, False])
@@ -42,7 +42,7 @@ def test_a_process_of_another_user_is_ended_by_sudo_or_reported(monkeypatch, tmp
     sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n' if with_sudo else "#!/bin/sh\nexit 1\n")
     sudo.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    run_dir = processes.make_run_dir()
+    run_dir = run_directories.make()
     inherited = {"SLURMSCALE_PLAN_FILE": f"{run_dir}/plan.jsonl"}
     with subprocess.Popen(["sleep", "600"], env=inherited) as foreign:
         try:
@@ -52,14 +52,4 @@ def test_a_process_of_another_user_is_ended_by_sudo_or_reported(monkeypatch, tmp
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(foreign.pid, signal.SIGKILL)
-            processes.remove_run_dir(run_dir)
-
-
-def test_only_a_private_directory_of_a_run_is_removed(tmp_path):
-    for name, mode in (("slurmscale-x", 0o755), ("other", 0o700)):
-        (tmp_path / name).mkdir(mode=mode)
-        processes.remove_run_dir(tmp_path / name)
-        assert (tmp_path / name).exists()
-    (tmp_path / "slurmscale-y").mkdir(mode=0o700)
-    processes.remove_run_dir(tmp_path / "slurmscale-y")
-    assert not (tmp_path / "slurmscale-y").exists()
+            run_directories.remove(run_dir)

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, ResultNotRecordedError, StoreError
 from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
-from slurmscale.runner import processes
+from slurmscale.runner import processes, run_directories
 from slurmscale.runs.recovery import INTERRUPTED
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
@@ -359,6 +359,45 @@ def test_after_kill_9_nothing_is_running_and_the_next_run_finishes(config, inven
         assert scaling.store.run(again.id).retry_of == run_id
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        # ansible-inventory has ended
+        "slurmscale.runner.run_directories.remove",
+        # the directory is made and not recorded
+        "slurmscale.store.repository.Store.record",
+        # the end is recorded and the directory still there
+        "slurmscale.runner.ansible.AnsibleJob.close",
+    ],
+)
+def test_a_directory_that_no_run_tells_of_is_removed_by_the_next_start(  # noqa: PLR0913, PLR0917 - fixtures
+    config, inventory, tmp_path, other_tmpdir, monkeypatch, moment
+):
+    script = tmp_path / "victim.py"
+    module, name = moment.rsplit(".", 1)
+    script.write_text(textwrap.dedent(f"""\
+        import os, signal, sys
+        from pathlib import Path
+        from pkgutil import resolve_name
+        from slurmscale.models import RunOptions
+        from slurmscale.scaling import Scaling
+        from slurmscale.settings import Settings
+        config = Settings(data_dir=Path({str(config.data_dir)!r}), project_dir=Path({str(config.project_dir)!r}))
+        with Scaling(config) as scaling:
+            setattr(resolve_name({module!r}), {name!r}, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            scaling.scale_up({inventory!r}, "n1", RunOptions(extra_vars={{"duration": 0}})).wait()
+        """))  # fmt: skip
+    environment = os.environ | {"TMPDIR": other_tmpdir, "PYTHONPATH": str(PYTHON_LIB)}
+    victim = subprocess.run([sys.executable, script], env=environment, check=False, timeout=LIMIT)
+    assert victim.returncode == -signal.SIGKILL
+    (left,) = Path(other_tmpdir).iterdir()
+    monkeypatch.setattr(tempfile, "tempdir", other_tmpdir)
+    with Scaling(config) as scaling:
+        assert not left.exists()
+        assert not run_directories.artifacts(left).exists()
+        assert scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 0})).wait(LIMIT).error is None
+
+
 def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(scaling, inventory, config):
     handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4328)}))
     wait_for(lambda: processes_with(str(forever(4328))))
@@ -392,7 +431,7 @@ def test_the_lease_of_a_run_at_work_is_renewed(scaling, inventory):
 
 def test_what_a_run_left_that_another_machine_ended_is_removed_by_the_next_start(config):
     with Scaling(config) as scaling:
-        run_dir = processes.make_run_dir()
+        run_dir = run_directories.make()
         (run_dir / "plan.jsonl").write_text("")
         counts = Counts(1, 1)
         run = Run("r1", "lab", Operation.CHECK, RunStatus.PENDING, ("n1",), counts, time.time(), **processes.owner())
@@ -408,7 +447,7 @@ def test_what_root_runs_for_a_run_that_was_killed_is_ended_with_the_inventorys_p
     config, inventory, tmp_path, monkeypatch, left
 ):
     with Scaling(config) as scaling:
-        given = {"inventory": inventory, "forks": 2, "run_dir": str(processes.make_run_dir())}
+        given = {"inventory": inventory, "forks": 2, "run_dir": str(run_directories.make())}
         dead = processes.owner() | {"owner_pid": 0}
         counts = Counts(1, 1)
         run = Run("r1", "lab", Operation.CHECK, RunStatus.PENDING, ("n1",), counts, time.time(), **given, **dead)

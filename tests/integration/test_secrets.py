@@ -15,7 +15,7 @@ import psutil
 import pytest
 from slurmscale.errors import ClusterError, RefusedError
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
-from slurmscale.runner.processes import artifacts_dir
+from slurmscale.runner import run_directories
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus
@@ -222,4 +222,4 @@ def test_nothing_is_left_behind(scaling, inventory):
     run = scaling.scale_up(inventory, "n1").wait(60)
     time.sleep(0.1)
     assert not Path(run.run_dir).exists()
-    assert not artifacts_dir(Path(run.run_dir)).exists()
+    assert not run_directories.artifacts(Path(run.run_dir)).exists()

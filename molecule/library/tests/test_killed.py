@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 import pytest
-from slurmscale.runner.processes import artifacts_dir
+from slurmscale.runner import run_directories
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.states import RUN_ACTIVE
@@ -41,13 +41,11 @@ LIMIT = 300
 # Modules and what they have started; nothing else on these machines is called so.
 AT_WORK = "pgrep --list-full '^(python|platform-python|apt|dpkg|dnf|rpm|sudo)'"
 KILL_WORK = AT_WORK.replace("pgrep --list-full", "pkill -KILL")
-# Everything but what a machine writes by itself, what belongs to an installed package, and what rpm and dnf leave when
-# they are killed themselves: parts of files that rpm had not renamed yet, and a file for the output of scriptlets.
+# Everything but what a machine writes by itself.
 FILES = r"""
 find / /dev/shm \( -path /proc -o -path /sys -o -path /dev -o -path /run/systemd -o -path /run/user -o -path /run/log
  -o -path /var/log -o -path /var/cache -o -path /var/spool -o -path '/var/lib/[adru]*' -o -path '*/systemd-private-*'
- -o -path /etc/slurm/slurmscale-backup -o -name '*;????????' -o -path '/tmp/tmp????????'
- -o -name __pycache__ \) -prune -o -print""".replace("\n", "")
+ -o -path /etc/slurm/slurmscale-backup -o -name __pycache__ \) -prune -o -print""".replace("\n", "")
 HALF_DONE = {
     "rocky3": "rpm --query --all --queryformat '%{NAME}.%{ARCH}\n' slurm* munge* | sort | uniq --repeated",
     "ubuntu3": "dpkg --audit; apt-get check --quiet --quiet",
@@ -121,7 +119,10 @@ def files(host: str) -> set[str]:
 
 
 def local_files(place: Place) -> set[str]:
-    return {str(path) for folder in (place.home, place.temporary) for path in folder.rglob("*") if not path.is_dir()}
+    """Return all in the directories that only the command writes to, but for two empty ones that Ansible makes."""
+    own = [place.home / ".ansible", place.home / ".ansible/tmp", place.home / ".ansible/cp"]
+    found = {path for folder in (place.home, place.temporary) for path in folder.rglob("*")}
+    return {str(path) for path in found.difference(own)}
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def left(place: Place, usual: dict[str, set[str]]) -> dict[str, object]:
     with place.library() as library:
         runs = library.runs(limit=1000)
     found["runs"] = [run.id for run in runs if run.status in RUN_ACTIVE]
-    found["events"] = [run.id for run in runs if run.run_dir and artifacts_dir(Path(run.run_dir)).exists()]
+    found["events"] = [run.id for run in runs if run.run_dir and run_directories.artifacts(Path(run.run_dir)).exists()]
     return {what: one for what, one in found.items() if one}
 
 

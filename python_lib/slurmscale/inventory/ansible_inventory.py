@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slurmscale.errors import ClusterError, NodesError
 from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.inventory.machines import address_of, machine_ids
+from slurmscale.runner import run_directories
 from slurmscale.runner.secret_socket import OVERRIDES_VARIABLE, SECRETS_VARIABLE
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def read(sources: Iterable[str], environment: Mapping[str, str], vault: Iterable
             raise ClusterError(f"The inventory {source} does not exist.", "Name one with --inventory.")
     # what can't be parsed is only warned of otherwise, and would look like an empty inventory
     strict = dict(environment) | {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
+    # what it makes there stays when it is killed, and goes with the directory
+    directory = run_directories.make()
+    strict |= {"ANSIBLE_LOCAL_TEMP": str(directory), "TMPDIR": str(directory)}
     command = ["ansible-inventory", "--list", *vault]
     for source in sources:
         command += ["-i", source]
@@ -62,6 +66,8 @@ def read(sources: Iterable[str], environment: Mapping[str, str], vault: Iterable
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise ClusterError(f"ansible-inventory could not be run: {exc}.", "Install ansible-core.") from exc
+    finally:
+        run_directories.remove(directory)
     if done.returncode:
         raise ClusterError(f"Ansible can't read the inventory {', '.join(sources)}: {done.stderr.strip()[-2000:]}")
     data = json.loads(done.stdout)

@@ -21,7 +21,7 @@ import ansible_runner  # type: ignore[import-untyped] # the package has no types
 
 from slurmscale.errors import Code, RunnerError
 from slurmscale.models import Failure
-from slurmscale.runner import processes
+from slurmscale.runner import processes, run_directories
 from slurmscale.runner.secret_socket import SecretSocket
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class AnsibleJob:
         self.pid: int | None = None
         self.stopped: Failure | None = None
         self.error: Failure | None = None
-        self.run_dir: Path = processes.make_run_dir()
+        self.run_dir: Path = run_directories.make()
         self._control = self.run_dir / "cp"
         self._temporary = self.run_dir / "tmp"
         self._plan = self.run_dir / "plan.jsonl"
@@ -170,7 +170,7 @@ class AnsibleJob:
         with self._stopping:
             processes.close_connections(self._control)
             self._channel.close()
-            processes.remove_run_dir(self.run_dir)
+            run_directories.remove(self.run_dir)
 
     def _end(self, *, force: bool) -> None:
         with self._stopping:
@@ -214,7 +214,7 @@ class AnsibleJob:
         return {
             "private_data_dir": str(self.run_dir),
             "ident": _IDENT,
-            "artifact_dir": str(processes.artifacts_dir(self.run_dir)),
+            "artifact_dir": str(run_directories.artifacts(self.run_dir)),
             "playbook": str(launch.playbook),
             "project_dir": str(Path.cwd()),
             "inventory": self._sources(),
@@ -271,7 +271,7 @@ class AnsibleJob:
 
     def _swallow_command_file(self) -> None:
         """Runner writes the whole environment into a file `command`; a pipe in its place keeps it off the disk."""
-        events = processes.artifacts_dir(self.run_dir)
+        events = run_directories.artifacts(self.run_dir)
         events.mkdir(mode=0o700)
         artifacts = events / _IDENT
         artifacts.mkdir(mode=0o700)

@@ -15,11 +15,8 @@ import os
 import re
 import secrets
 import shlex
-import shutil
 import socket
-import stat
 import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,8 +27,6 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-RUN_DIR_PREFIX = "slurmscale-"
-_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is private
 _GRACE = 1.0
 _POLL = 0.02
 _SWEEPS = 5
@@ -237,36 +232,6 @@ def close_connections(control_dir: Path) -> None:
     masters = [process for process in find_run_processes(control_dir) if _is_connection(process)]
     _signal(masters, "terminate")
     _wait(masters)
-
-
-def remove_run_dir(run_dir: Path) -> None:
-    """Remove a run's private directory; nothing else is ever removed."""
-    if run_dir.name.startswith(RUN_DIR_PREFIX) and _is_private(run_dir):
-        shutil.rmtree(artifacts_dir(run_dir), ignore_errors=True)
-        shutil.rmtree(run_dir, ignore_errors=True)
-
-
-def _is_private(path: Path) -> bool:
-    try:
-        found = path.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-
-
-def artifacts_dir(run_dir: Path) -> Path:
-    """Return where a run's events pass through, for milliseconds each: in memory where the system offers that.
-
-    A careless task may print a password; masked it is kept, but unmasked it must not touch a disk.
-    """
-    return _MEMORY / run_dir.name if os.access(_MEMORY, os.W_OK) else run_dir / "artifacts"
-
-
-def make_run_dir() -> Path:
-    """Make a private directory; its path must be short, for ssh's sockets lie in it."""
-    longest = 40
-    parent = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix=RUN_DIR_PREFIX, dir=parent if len(parent) <= longest else "/tmp"))  # noqa: S108 - mkdtemp makes it private
 
 
 def _end_on_node(control_socket: Path, mode: str) -> list[str]:

@@ -22,7 +22,7 @@ from slurmscale.inventory.names import check_credentials, check_host, check_vari
 from slurmscale.models import Counts, Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation, Scope
 from slurmscale.redaction import Redactor
-from slurmscale.runner import processes, project
+from slurmscale.runner import processes, project, run_directories
 from slurmscale.runner.protocol import Launch
 from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.states import RunStatus
@@ -180,13 +180,13 @@ def _known(request: Request, environment: dict[str, str], vault_password: str | 
         return known
     sources, merged = [cluster.inventory], os.environ | environment
     if vault_password:
-        directory = processes.make_run_dir()
+        directory = run_directories.make()
         channel = SecretSocket(directory, {}, vault_password)
         try:
             known = inventories.read(sources, merged, ["--vault-password-file", str(channel.vault_script)])
         finally:
             channel.close()
-            processes.remove_run_dir(directory)
+            run_directories.remove(directory)
     else:
         path = request.options.vault_password_file
         known = inventories.read(sources, merged, ["--vault-password-file", path] if path else [])

@@ -17,7 +17,7 @@ from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RunLostError, StoreError
 from slurmscale.inventory.hostlist import fold
 from slurmscale.models import Failure
-from slurmscale.runner import processes
+from slurmscale.runner import processes, run_directories
 from slurmscale.runner.ansible import run_as_root
 from slurmscale.states import RunStatus
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again to continue.")
 INTERRUPTED = Failure(
-    Code.RUN_INTERRUPTED, "The run was interrupted: the process that ran it is gone.", "Run it again to continue."
+    Code.RUN_INTERRUPTED,
+    "The run was interrupted: the process that ran it is gone.",
+    "Run it again to continue. What is still at work on nodes that can not be reached ends by itself, and the next run"
+    " waits for its locks.",
 )
 _MOST_ATTEMPTS = 3
 
@@ -46,7 +49,10 @@ def recover(store: Store, data_dir: Path) -> list[Run]:
         The runs that were ended.
     """
     record_kept_results(store, data_dir)
-    return _look_after_abandoned_runs(store)
+    ended = _look_after_abandoned_runs(store)
+    # of a process that was killed before it recorded what it had made
+    run_directories.remove_abandoned(_end_unrecorded)
+    return ended
 
 
 def give_up(store: Store, run: Run, why: str, *, only_if_expired: bool = False) -> bool:
@@ -119,7 +125,12 @@ def _end_remains(run: Run, machine: str) -> None:
         log.warning(
             "on nodes whose sudo refused, what root runs there may still be at work", run=run.id, nodes=fold(run.nodes)
         )
-    processes.remove_run_dir(run_dir)
+    run_directories.remove(run_dir)
+
+
+def _end_unrecorded(run_dir: Path) -> None:
+    processes.stop_processes(None, run_dir)
+    processes.stop_on_nodes(run_dir / "cp")
 
 
 def _end_as_root(run: Run, run_dir: Path, program: str) -> None:
