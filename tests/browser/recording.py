@@ -122,4 +122,4 @@ class ReplayJob(FakeJob):
 
 def nodes_of(launch: Launch) -> list[str]:
     """Return the nodes that a launch works on."""
-    return str(launch.extra_vars["nodes"]).split(",")
+    return str(launch.extra_vars.get("nodes", "ctl")).split(",")

@@ -1,4 +1,4 @@
-"""What is changed from the page: nodes added and removed, runs cancelled and repeated, users, tokens, clusters."""
+"""What is changed from the page: nodes added and removed, runs cancelled and repeated, users, tokens."""
 
 from __future__ import annotations
 
@@ -147,21 +147,3 @@ def test_users_and_tokens_are_made_and_deleted_and_it_is_all_audited(
     assert service.accounts.holder(token) is None
     visitor.page.get_by_role("link", name="Audit").click()
     expect(visitor.find("tbody tr", has_text="create-user")).to_contain_text("success")
-
-
-def test_clusters_are_added_and_forgotten(visit: Callable[..., Visitor], service: Service) -> None:
-    visitor = visit("ada", "slurm/external-clusters")
-    table = visitor.page.get_by_role("table", name="Clusters")
-    expect(table).to_contain_text("lab")
-    visitor.page.get_by_role("textbox", name="Name Small letters").fill("Not A Name")
-    visitor.page.get_by_role("textbox", name="Controller Name").fill("ctl2")
-    visitor.button("Add cluster").click()
-    assert [cluster.name for cluster in service.scaling.store.clusters()] == ["lab"]
-    visitor.page.get_by_role("textbox", name="Name Small letters").fill("second")
-    visitor.page.get_by_role("textbox", name="AppHub").fill("https://apphub.example")
-    visitor.button("Add cluster").click()
-    expect(table).to_contain_text("second")
-    visitor.button("Forget second").click()
-    expect(visitor.page.get_by_role("dialog")).to_contain_text("Nothing is changed on the cluster.")
-    visitor.page.get_by_role("dialog").get_by_role("button", name="Forget").click()
-    expect(table).not_to_contain_text("second")

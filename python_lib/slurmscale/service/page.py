@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ def _read(folder: Traversable, prefix: str = "") -> dict[str, bytes]:
 
 
 _FILES = _read(resources.files("slurmscale.service") / "page")
+_PACKED = {name: gzip.compress(content, mtime=0) for name, content in _FILES.items()}
 VERSION = hashlib.sha256(b"".join(name.encode() + _FILES[name] for name in sorted(_FILES))).hexdigest()[:16]
 """Stands in the addresses of the files, so that a browser keeps them until they change."""
 
@@ -63,13 +65,16 @@ def index(request: Request) -> Response:
 
 
 @router.get("/page/{version}/{name:path}")
-def file(version: str, name: str) -> Response:
-    """Return a file of the page."""
-    content = _FILES.get(name) if name != _INDEX else None
-    if content is None:
+def file(version: str, name: str, request: Request) -> Response:
+    """Return a file of the page, compressed for all who take it so."""
+    if name not in _FILES or name == _INDEX:
         raise HTTPException(404)
     kept = "public, max-age=31536000, immutable" if version == VERSION else "no-cache"
-    return Response(content, media_type=_type(name), headers={"Cache-Control": kept})
+    headers = {"Cache-Control": kept, "Vary": "Accept-Encoding"}
+    packed = "gzip" in request.headers.get("Accept-Encoding", "")
+    if packed:
+        headers["Content-Encoding"] = "gzip"
+    return Response((_PACKED if packed else _FILES)[name], media_type=_type(name), headers=headers)
 
 
 def _type(name: str) -> str:

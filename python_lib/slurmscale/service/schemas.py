@@ -335,6 +335,10 @@ class ClusterView(Document):
     """healthy or unhealthy, as its last look told; empty when nobody looked."""
     seen_at: Moment | None
     """When it answered last."""
+    version: str | None
+    """Of Slurm, as it told when it answered last; none when nobody looked."""
+    node_count: int | None
+    """How many nodes it told of then."""
     controller: str | None
     has_inventory: bool
     """It is described by an inventory on the service's machine."""

@@ -13,7 +13,8 @@ const ROUTES = [
   [/^slurm\/runs\/([^/]+)$/, "run", "runs", "slurm:read"],
   [/^slurm\/add$/, "add", "add", "slurm:scale:nodes"],
   [/^slurm\/remove$/, "remove", "remove", "slurm:remove:nodes"],
-  [/^slurm\/(?:external-)?clusters$/, "clusters", "clusters", "slurm:read"],
+  [/^slurm\/nodes$/, "nodes", "nodes", "slurm:read"],
+  [/^slurm\/(external-)?clusters$/, "clusters", "clusters", "slurm:read"],
   [/^slurm\/audit$/, "audit", "audit", "audit:read"],
   [/^slurm\/settings$/, "settings", "settings", null],
 ];
@@ -22,6 +23,7 @@ const NAVIGATION = [
   ["runs", "slurm/runs", "slurm:read"],
   ["add", "slurm/add", "slurm:scale:nodes"],
   ["remove", "slurm/remove", "slurm:remove:nodes"],
+  ["nodes", "slurm/nodes", "slurm:read"],
   ["clusters", "slurm/clusters", "slurm:read"],
   ["audit", "slurm/audit", "audit:read"],
   ["settings", "slurm/settings", null],
@@ -125,7 +127,7 @@ class App {
     if (!found || (permission && !this.user.permissions.includes(permission))) return;
     const { default: Page } = await import(`./views/${file}.js`);
     if (place !== this.place || !this.user) return;
-    this.view = new Page(this, match.slice(1).map(decodeURIComponent));
+    this.view = new Page(this, match.slice(1).filter(Boolean).map(decodeURIComponent));
     this.update();
   }
 

@@ -102,6 +102,12 @@ export function problem(error, retry) {
   </div>`;
 }
 
+// Whether a cluster answered when it was looked at last.
+export const health = ({ health: now }) => (now ? html`<span class="pill ${now === "healthy" ? "success" : "failed"}"><span aria-hidden="true">${now === "healthy" ? "✓" : "✕"}</span> ${word("health", now)}</span>` : html`<span class="step">${t("health_unknown")}</span>`);
+
+// Why a run, a node or a look failed, as its record tells.
+export const failure = ({ reason, remedy }) => html`<div class="notice failed"><p>${reason}</p> <p class="remedy">${remedy}</p></div>`;
+
 export const forbidden = (permission) => html`<div class="notice"><p>${t("forbidden")}</p><p class="remedy">${t("forbidden_remedy", { permission })}</p></div>`;
 
 export const empty = (text, next = nothing) => html`<div class="empty"><p>${text}</p>${next}</div>`;
@@ -112,7 +118,7 @@ export const waiting = () => html`<p class="wait" role="status">${t("loading")}<
 export class Loaded {
   constructor(view, read) {
     Object.assign(this, { view, read, data: null, error: null });
-    this.load();
+    this.first = this.load();
   }
 
   load = async () => {
@@ -155,6 +161,21 @@ export class View {
     this.left = true;
   }
 
+  // Does something that the service may refuse; why it did is kept to be shown.
+  async attempt(act) {
+    Object.assign(this, { busy: true, error: null });
+    this.update();
+    try {
+      return await act();
+    } catch (error) {
+      if (error.status === undefined) throw error;
+      return void (this.error = error);
+    } finally {
+      this.busy = false;
+      this.update();
+    }
+  }
+
   may(permission) {
     return this.app.user?.permissions.includes(permission);
   }
@@ -167,3 +188,23 @@ export const table = (columns, rows, label) => html`<table aria-label=${label}>
 </table>`;
 
 export const field = (label, input, hint = nothing) => html`<label class="field"><span>${label}</span>${input}${hint === nothing ? nothing : html`<small>${hint}</small>`}</label>`;
+
+export const clusterField = (clusters, chosen) => (clusters.length > 1 ? field(t("cluster"), html`<select name="cluster" required>${clusters.map(({ id }) => html`<option value=${id} ?selected=${id === chosen}>${id}</option>`)}</select>`) : nothing);
+
+export function nodesField(text, typed) {
+  const names = expand(text);
+  return field(t("nodes"), html`<input name="nodes" required autocomplete="off" spellcheck="false" placeholder="node[07-12]" .value=${text} @input=${typed}>`,
+    html`<span data-count>${text.trim() ? (names ? t("node_count", { n: names.length }) : t("not_a_hostlist")) : t("hostlist_hint")}</span>`);
+}
+
+// How to log in, where the service doesn't know it.
+export const loginFields = (known = {}) => html`
+  ${field(t("user"), html`<input name="user" autocomplete="off" pattern="[a-z_][a-z0-9_.\-]*" .value=${known.user ?? ""}>`)}
+  ${field(t("password"), html`<input name="password" type="password" autocomplete="off" .value=${known.password ?? ""}>`)}
+  ${field(t("port"), html`<input name="port" inputmode="numeric" pattern="[0-9]{1,5}" placeholder="22" .value=${known.port ?? ""}>`)}`;
+
+// What of a form was filled in.
+export const filled = (form) => Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, name === "password" ? value : value.trim()]).filter(([, value]) => value));
+
+// The parts of a login that were given, as a request has them.
+export const login = ({ user, password, port }) => ({ ...(user && { user }), ...(password && { password }), ...(port && { port: Number(port) }) });

@@ -122,12 +122,15 @@ def _cluster(name: str, principal: Principal, parts: Service) -> Cluster:
 
 
 def _view(cluster: Cluster) -> ClusterView:
+    info = cluster.info or {}
     return ClusterView(
         id=cluster.name,
         name=cluster.name,
         cluster_type=cluster.cluster_type,
         health=cluster.health,
         seen_at=when(cluster.seen_at),
+        version=info.get("version"),
+        node_count=len(info["nodes"]) if "nodes" in info else None,
         controller=cluster.controller,
         has_inventory=cluster.inventory is not None,
         apphub_urls=list(cluster.apphub_urls),

@@ -3,7 +3,7 @@
 import { get, newKey, post } from "../api.js";
 import { ended, FollowedRun } from "../run_model.js";
 import { t, word } from "../texts.js";
-import { bar, empty, expand, field, fold, html, kind, Loaded, nothing, pill, problem, table, View, waiting } from "../ui.js";
+import { bar, clusterField, empty, expand, failure, filled, fold, html, kind, Loaded, login, loginFields, nodesField, nothing, pill, problem, table, View, waiting } from "../ui.js";
 
 const STEPS = ["nodes", "readiness", "plan"];
 const ACTIONS = { none: "controller_none", reconfigure: "controller_reconfigure", restart: "controller_restart" };
@@ -21,26 +21,19 @@ export default class Add extends View {
 
   // The nodes as a request has them: names that the inventory knows, or each with its login.
   request(names) {
-    const { cluster, port, user, password } = this.form;
-    const login = Object.fromEntries(Object.entries({ port: port && Number(port), user, password }).filter(([, value]) => value));
-    const nodes = Object.keys(login).length ? names.map((name) => ({ name, host: name, ...login })) : names;
+    const { cluster } = this.form;
+    const given = login(this.form);
+    const nodes = Object.keys(given).length ? names.map((name) => ({ name, host: name, ...given })) : names;
     return { ...(cluster && { cluster }), nodes };
   }
 
-  async start(step, send) {
-    Object.assign(this, { busy: true, error: null });
-    this.update();
-    try {
+  start(step, send) {
+    return this.attempt(async () => {
       const { run } = await send();
       this.followed?.stop();
       this.followed = new FollowedRun(this, run.id, (now) => this.changed(now));
       this.step = step;
-    } catch (error) {
-      if (error.status === undefined) throw error;
-      this.error = error;
-    }
-    this.busy = false;
-    this.update();
+    });
   }
 
   changed(run) {
@@ -50,7 +43,7 @@ export default class Add extends View {
 
   check(event) {
     event.preventDefault();
-    this.form = Object.fromEntries(new FormData(event.target));
+    this.form = filled(event.target);
     this.start(1, () => post("api/slurm/nodes/check", this.request(this.names)));
   }
 
@@ -60,17 +53,11 @@ export default class Add extends View {
     this.start(2, () => post("api/slurm/plan", { operation: "scale-up", ...this.request(ready) }));
   }
 
-  async apply(names) {
-    Object.assign(this, { busy: true, error: null });
-    this.update();
-    try {
+  apply(names) {
+    return this.attempt(async () => {
       const { run } = await post("api/slurm/scale-up", { ...this.request(names), plan_id: this.followed.id }, this.key);
       this.app.go(`slurm/runs/${run.id}`);
-    } catch (error) {
-      if (error.status === undefined) throw error;
-      Object.assign(this, { busy: false, error });
-      this.update();
-    }
+    });
   }
 
   back(step) {
@@ -89,23 +76,18 @@ export default class Add extends View {
   first(clusters) {
     const names = this.names;
     return html`<form class="card" @submit=${(event) => this.check(event)}>
-      ${clusters.length > 1 ? field(t("cluster"), html`<select name="cluster" required>${clusters.map((one) => html`<option value=${one.id ?? one.name} ?selected=${(one.id ?? one.name) === this.form.cluster}>${one.name}</option>`)}</select>`) : nothing}
-      ${field(t("nodes"), html`<input name="nodes" required autocomplete="off" spellcheck="false" placeholder="node[07-12]" .value=${this.text} @input=${(event) => { this.text = event.target.value; this.update(); }}>`,
-        html`<span data-count>${this.text.trim() ? (names ? t("node_count", { n: names.length }) : t("not_a_hostlist")) : t("hostlist_hint")}</span>`)}
+      ${clusterField(clusters, this.form.cluster)}
+      ${nodesField(this.text, (event) => { this.text = event.target.value; this.update(); })}
       <details ?open=${Boolean(this.form.user)}><summary>${t("login")}</summary>
         <p class="remedy">${t("login_hint")}</p>
-        <fieldset>
-          ${field(t("user"), html`<input name="user" autocomplete="off" .value=${this.form.user ?? ""}>`)}
-          ${field(t("password"), html`<input name="password" type="password" autocomplete="off" .value=${this.form.password ?? ""}>`)}
-          ${field(t("port"), html`<input name="port" inputmode="numeric" pattern="[0-9]{1,5}" placeholder="22" .value=${this.form.port ?? ""}>`)}
-        </fieldset></details>
+        <fieldset>${loginFields(this.form)}</fieldset></details>
       <p class="buttons"><button class="primary" ?disabled=${this.busy || !names?.length}>${t("check_nodes")}</button></p>
     </form>`;
   }
 
   later({ run, tasks }) {
     const rows = [...tasks.values()];
-    const failed = run.status !== "completed" && run.error && run.error.code !== "nodes-failed" ? html`<div class="notice failed"><p>${run.error.reason}</p><p class="remedy">${run.error.remedy}</p></div>` : nothing;
+    const failed = run.status !== "completed" && run.error && run.error.code !== "nodes-failed" ? failure(run.error) : nothing;
     if (!ended(run)) return html`${bar(run.progress, word("operation", run.operation))}${this.readiness(rows)}`;
     return html`${failed}${this.step === 1 ? this.ended(rows) : this.plan ? this.plan.show((plan) => this.planned(plan)) : waiting()}`;
   }

@@ -2,7 +2,7 @@
 
 import { get, newKey, post } from "../api.js";
 import { t } from "../texts.js";
-import { expand, field, html, Loaded, nothing, problem, View } from "../ui.js";
+import { clusterField, expand, field, filled, html, Loaded, nodesField, nothing, problem, View } from "../ui.js";
 
 const JOBS = ["wait", "requeue", "cancel"];
 
@@ -15,18 +15,14 @@ export default class Remove extends View {
 
   async remove(event) {
     event.preventDefault();
-    const { cluster, jobs, uninstall } = Object.fromEntries(new FormData(event.target));
-    Object.assign(this, { busy: true, error: null });
-    this.update();
-    try {
+    const { cluster, jobs, uninstall } = filled(event.target);
+    await this.attempt(async () => {
       const body = { ...(cluster && { cluster }), nodes: expand(this.text), options: { jobs, ...(uninstall && { uninstall: true }) } };
       const { run } = await post("api/slurm/scale-down", body, this.key);
       this.app.go(`slurm/runs/${run.id}`);
-    } catch (error) {
-      if (error.status === undefined) throw error;
-      Object.assign(this, { busy: false, error, key: error.status ? newKey() : this.key });
-      this.update();
-    }
+    });
+    // what was answered was not done; what was not answered may have been, and is asked for again as the same
+    if (this.error?.status) this.key = newKey();
   }
 
   template() {
@@ -34,16 +30,14 @@ export default class Remove extends View {
   }
 
   form(clusters) {
-    const names = expand(this.text);
-    const count = names?.length ?? 0;
+    const count = expand(this.text)?.length ?? 0;
     const typed = (event) => {
       this[event.target.name === "nodes" ? "text" : "typed"] = event.target.value;
       this.update();
     };
     return html`<form class="card" @submit=${(event) => this.remove(event)}>
-      ${clusters.length > 1 ? field(t("cluster"), html`<select name="cluster" required>${clusters.map((one) => html`<option value=${one.id ?? one.name}>${one.name}</option>`)}</select>`) : nothing}
-      ${field(t("nodes"), html`<input name="nodes" required autocomplete="off" spellcheck="false" placeholder="node[07-12]" .value=${this.text} @input=${typed}>`,
-        html`<span data-count>${this.text.trim() ? (names ? t("node_count", { n: count }) : t("not_a_hostlist")) : t("hostlist_hint")}</span>`)}
+      ${clusterField(clusters)}
+      ${nodesField(this.text, typed)}
       <div role="radiogroup" aria-labelledby="jobs"><p id="jobs"><strong>${t("jobs_on_nodes")}</strong></p>
         ${JOBS.map((one) => html`<label class="check"><input type="radio" name="jobs" value=${one} ?checked=${one === "wait"}><span>${t(`jobs_${one}`)}</span></label>`)}</div>
       <label class="check"><input type="checkbox" name="uninstall"><span>${t("uninstall")}</span></label>

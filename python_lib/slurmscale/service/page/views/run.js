@@ -3,7 +3,7 @@
 import { address, post } from "../api.js";
 import { ended, FollowedRun } from "../run_model.js";
 import { duration, language, t, word } from "../texts.js";
-import { bar, empty, fold, html, kind, nothing, pill, problem, time, took, View, waiting } from "../ui.js";
+import { bar, empty, failure, fold, html, kind, nothing, pill, problem, time, took, View, waiting } from "../ui.js";
 import { guard } from "../vendor/lit-html/directives/guard.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Log } from "./log.js";
@@ -79,7 +79,7 @@ export default class RunPage extends View {
   why(run) {
     return html`${run.explanation ? html`<p class="notice">${run.explanation}</p>` : nothing}
       ${(run.warnings ?? []).map((warning) => html`<p class="notice warning">${warning}</p>`)}
-      ${run.error && run.error.code !== "nodes-failed" ? html`<div class="notice failed"><p>${run.error.reason}</p><p class="remedy">${run.error.remedy}</p></div>` : nothing}`;
+      ${run.error && run.error.code !== "nodes-failed" ? failure(run.error) : nothing}`;
   }
 
   // One cell per node, in the order of the run; a letter, so that colour is not all.
