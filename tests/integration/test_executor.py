@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from fakes.waiting import wait_for
 from slurmscale.errors import OverlapError, RefusedError, StoreUnavailableError
 from slurmscale.models import Cluster, Counts, Credentials, Failure, NodeSpec, RunOptions, TaskChange
 from slurmscale.operations import Operation
@@ -94,18 +95,10 @@ def scaling(open_scaling):
     return open_scaling()
 
 
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
-
-
 def lost(scaling, run_id):
     """Make a run one whose process is gone."""
     with scaling.store.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE runs SET owner_ticks = owner_ticks + 1 WHERE id = '{run_id}'")  # noqa: S608
+        connection.exec_driver_sql(f"UPDATE runs SET owner_ticks = owner_ticks + 1 WHERE id = '{run_id}'")  # noqa: S608 - our own id
 
 
 def test_a_request_claims_its_nodes_and_waits(scaling, jobs):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from fakes.waiting import wait_for
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
 
@@ -69,14 +69,6 @@ def recording(process, data_dir):
     return (process.info["cmdline"] or [])[-1:] == ["record"] and environment.get("SLURMSCALE_DATA_DIR") == str(
         data_dir
     )
-
-
-def wait_for(condition, seconds=LIMIT):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-    return found
 
 
 def test_a_plain_run_is_recorded_with_the_result_and_the_log_of_each_node(start, config):

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import structlog
+from fakes.waiting import wait_for
 from pydantic import SecretStr
 from slurmscale.errors import ClusterError, NodesError, OverlapError, RefusedError, ResultNotRecordedError, StoreError
 from slurmscale.models import Cluster, Counts, Credentials, NodeSpec, Run, RunOptions
@@ -53,14 +54,6 @@ def processes_with(mark):
 def forever(number):
     """A duration that no other test has, also of those that run beside these."""
     return os.getpid() * 10_000 + number
-
-
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def playbook(project_dir, text):

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from fakes.waiting import wait_for
 from slurmscale.runs import executor as executors
 from slurmscale.runs.executor import LocalExecutor
 from slurmscale.scaling import Scaling
@@ -63,14 +63,6 @@ LocalExecutor(scaling).submit(run.id)
 print(run.id, flush=True)
 time.sleep(600)
 """
-
-
-def wait_for(condition, seconds=LIMIT):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def lives(process):

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import time
-
 import pytest
+from fakes.waiting import wait_for
 from slurmscale.models import Cluster
 
 pytestmark = pytest.mark.usefixtures("lab")
@@ -22,14 +21,6 @@ def post(client, path, body, **headers):
 def scale_up(client, *numbers, wait=30, **more):
     headers = {"Prefer": f"wait={wait}"} if wait else {}
     return post(client, "scale-up", {"nodes": [machine(number) for number in numbers], **more}, **headers)
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def audited(app, **wanted):
