@@ -151,7 +151,7 @@ def summary(cluster: Mapping[str, object]) -> dict[str, object]:
     """Return what people and programs want to know of a cluster, of all that its controller tells."""
     nodes, config = cluster["nodes"], cluster["config"]
     assert isinstance(nodes, dict)  # noqa: S101 - what slurm_cluster_info returns
-    assert isinstance(config, dict)  # noqa: S101
+    assert isinstance(config, dict)  # noqa: S101 - likewise
     states: dict[str, int] = {}
     for node in nodes.values():
         state = "+".join(node["state"])

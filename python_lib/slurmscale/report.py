@@ -148,7 +148,7 @@ class ScalingStatus:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for JSON, times in ISO 8601 with zone."""
-        return _plain(asdict(self))  # type: ignore[no-any-return]
+        return _plain(asdict(self))  # type: ignore[no-any-return] # of a dict, a dict
 
 
 def scaling_status(  # noqa: PLR0913 - choices, each by its name

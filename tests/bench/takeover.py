@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "python_lib"))
 
 from slurmscale.runs.executor import LocalExecutor  # noqa: E402 - found by the line before, as the following ones
-from slurmscale.scaling import Scaling  # noqa: E402
-from slurmscale.settings import Settings  # noqa: E402
+from slurmscale.scaling import Scaling  # noqa: E402 - likewise
+from slurmscale.settings import Settings  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

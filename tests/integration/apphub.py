@@ -110,7 +110,7 @@ class Hub:
 
     def get(self, path: str) -> bytes:
         # The address is the test's own.
-        with urllib.request.urlopen(f"{self.url}/{path}", timeout=20) as response:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/{path}", timeout=20) as response:  # noqa: S310 - the test's own server
             content: bytes = response.read()
         return content
 

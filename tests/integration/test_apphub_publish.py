@@ -141,7 +141,7 @@ def test_wrong_package_is_refused_by_name_and_what_is_published_stays(both: Hub,
     both.publish()
     before = (both.root / "current").readlink(), repositories.tree(str(both.root))
     make, words = WRONG[what]
-    culprit = make(both)  # type: ignore[operator]
+    culprit = make(both)  # type: ignore[operator] # a parameter
     if what == "text":
         culprit.write_text("<html>404 Not Found</html>")
     with pytest.raises(FailureError, match=f"^{re.escape(str(culprit))} {words}"):
@@ -171,15 +171,15 @@ def _dnf_files(hub: Hub) -> list[tuple[str, str]]:
     base = f"{EL9}/x86_64"
     spaces = {"r": "http://linux.duke.edu/metadata/repo", "c": "http://linux.duke.edu/metadata/common"}
     # What is read was written by createrepo_c a moment ago.
-    repomd = ET.fromstring(hub.get(f"{base}/repodata/repomd.xml"))  # noqa: S314
+    repomd = ET.fromstring(hub.get(f"{base}/repodata/repomd.xml"))  # noqa: S314 - what the test published
     files = []
     for data in repomd.iterfind("r:data", spaces):
-        path = f"{base}/{data.find('r:location', spaces).attrib['href']}"  # type: ignore[union-attr]
+        path = f"{base}/{data.find('r:location', spaces).attrib['href']}"  # type: ignore[union-attr] # the test fails when it is missing
         files.append((path, data.findtext("r:checksum", "", spaces)))
         if data.attrib["type"] == "primary":
-            primary = ET.fromstring(gzip.decompress(hub.get(path)))  # noqa: S314
+            primary = ET.fromstring(gzip.decompress(hub.get(path)))  # noqa: S314 - what the test published
             for package in primary.iterfind("c:package", spaces):
-                name = package.find("c:location", spaces).attrib["href"]  # type: ignore[union-attr]
+                name = package.find("c:location", spaces).attrib["href"]  # type: ignore[union-attr] # the test fails when it is missing
                 files.append((f"{base}/{name}", package.findtext("c:checksum", "", spaces)))
     return files
 

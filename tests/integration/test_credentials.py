@@ -92,12 +92,12 @@ def test_credentials_of_a_run_reach_nodes_and_controllers(listed, hosts):
     assert "ansible_user" not in found["n3"], "the inventory has it under its other name"
     assert found["n3"]["ansible_become"] is False
     assert found["n4"]["ansible_user"] == "of-host-vars"
-    assert found["n4"]["ansible_become_password"] == "of-sudo", "where slurm.conf is on every node"  # noqa: S105
+    assert found["n4"]["ansible_become_password"] == "of-sudo", "where slurm.conf is on every node"  # noqa: S105 - made up
     assert found["localhost"] == {"ansible_connection": "local"}, "never on the control machine"
 
 
 def test_the_cluster_wins_over_the_run_and_that_over_the_defaults(listed, hosts):
-    levels = Credentials(user="cluster"), Credentials(user="run", port=1), Credentials(user="default", password="pw-d")  # noqa: S106
+    levels = Credentials(user="cluster"), Credentials(user="run", port=1), Credentials(user="default", password="pw-d")  # noqa: S106 - made up
     found = listed(Cluster("c", inventory=hosts), {"n1": NodeSpec("n1")}, *levels)
     assert found["n1"] == {"ansible_port": 22, "ansible_user": "cluster", "ansible_password": "pw-d"}
     assert found["ctl1"]["ansible_port"] == 1

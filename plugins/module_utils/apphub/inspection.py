@@ -155,7 +155,7 @@ def _packages(checks: FileChecks, name: str, arch: str, packages: Packages, para
     """Check the packages of a repository for one architecture."""
     subject = f"{name} {arch}"
     # Each of them, also after the first that is not whole.
-    if all([checks.compare(path, entry.sha256) for path, entry in packages]):  # noqa: C419
+    if all([checks.compare(path, entry.sha256) for path, entry in packages]):  # noqa: C419 - all are compared, also after the first that differs
         size = sum(checks.sums[path][1] for path, _entry in packages) >> 20
         checks.add_passed("files", subject, f"{len(packages)} packages, {size} MB, all as the index says.")
     entries = [entry for _path, entry in packages]
@@ -181,7 +181,7 @@ def _bundles(checks: FileChecks, folder: str, *, wanted: bool) -> None:
         return
     sums = {name: info["sha256"] for name, info in index["bundles"].items()}
     sums.update({link: sums[name] for link, name in index["latest"].items()})
-    if all([checks.compare(f"{folder}/{name}", sums[name]) for name in sorted(sums)]):  # noqa: C419
+    if all([checks.compare(f"{folder}/{name}", sums[name]) for name in sorted(sums)]):  # noqa: C419 - all are compared, also after the first that differs
         checks.add_passed("bundle", folder, f"{len(index['bundles'])} bundles, all as the index says.")
 
 

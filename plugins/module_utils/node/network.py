@@ -75,7 +75,7 @@ def fetch(url: str, timeout: float, proxy: str = "") -> Dict[str, Any]:
     try:
         with opener.open(url, timeout=timeout) as answer:
             answer.read(_LIMIT)
-            return {"ok": answer.status == 200, "message": f"HTTP {answer.status}"}  # noqa: PLR2004
+            return {"ok": answer.status == 200, "message": f"HTTP {answer.status}"}  # noqa: PLR2004 - HTTP's OK
     except urllib.error.HTTPError as problem:
         asks = problem.code == 401  # noqa: PLR2004 - HTTP's Unauthorized
         return {"ok": asks, "message": f"HTTP {problem.code} {problem.reason}"}

@@ -39,7 +39,7 @@ def administration() -> Iterator[Administration]:
         yield Administration(scaling)
 
 
-def _password(from_stdin: bool) -> str:  # noqa: FBT001 - the option's value
+def _password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
     if not sys.stdin.isatty():
@@ -57,8 +57,8 @@ def add_user(
     user: UserArgument,
     role: Annotated[Role, typer.Option(help="What the user may do.")] = Role.VIEWER,
     cluster: ClustersOption = None,
-    password_stdin: PasswordStdinOption = False,  # noqa: FBT002 - an option, as the following one
-    no_password: Annotated[bool, typer.Option("--no-password", help="It has tokens only, and no login.")] = False,  # noqa: FBT002
+    password_stdin: PasswordStdinOption = False,
+    no_password: Annotated[bool, typer.Option("--no-password", help="It has tokens only, and no login.")] = False,
 ) -> None:
     """Make a user; the first administrator is made this way."""
     password = None if no_password else _password(password_stdin)
@@ -69,7 +69,7 @@ def add_user(
 
 
 @user_app.command("list", epilog=output.epilog(("slurmscale user list --json",)))
-def list_users(json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an option
+def list_users(json: parameters.JsonOption = False) -> None:
     """List the users."""
     with administration() as service:
         found = service.accounts.users.all()
@@ -90,7 +90,7 @@ def change_user(
     user: UserArgument,
     role: Annotated[Role | None, typer.Option(help="What the user may do.")] = None,
     cluster: ClustersOption = None,
-    all_clusters: Annotated[bool, typer.Option("--all-clusters", help="Limit it to no cluster.")] = False,  # noqa: FBT002 - an option
+    all_clusters: Annotated[bool, typer.Option("--all-clusters", help="Limit it to no cluster.")] = False,
     off: Annotated[bool | None, typer.Option("--off/--on", help="Whether login and tokens are refused.")] = None,
 ) -> None:
     """Change the role, the clusters or the state of a user."""
@@ -108,7 +108,7 @@ def change_user(
 
 
 @user_app.command("password", epilog=output.epilog(("slurmscale user password anna",)))
-def set_password(user: UserArgument, password_stdin: PasswordStdinOption = False) -> None:  # noqa: FBT002 - an option
+def set_password(user: UserArgument, password_stdin: PasswordStdinOption = False) -> None:
     """Give a user a new password; who signed in with the old one has to sign in again."""
     with administration() as service:
         found = service.accounts.find_user(user)
@@ -157,7 +157,7 @@ def create_token(
 @token_app.command("list", epilog=output.epilog(("slurmscale token list anna",)))
 def list_tokens(
     user: Annotated[str | None, typer.Argument(metavar="USER", help="Only those of a user.")] = None,
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    json: parameters.JsonOption = False,
 ) -> None:
     """List tokens and logins; the tokens themselves are not kept."""
     with administration() as service:

@@ -43,7 +43,7 @@ app = typer.Typer(
 apphub_app = typer.Typer(help="Publish packages on the AppHub, and check it.", no_args_is_help=True)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the option's value
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"slurmscale {slurmscale.__version__}")
         raise typer.Exit
@@ -56,7 +56,7 @@ VersionOption = Annotated[
 
 @app.callback()
 def _options(
-    version: VersionOption = False,  # noqa: FBT002 - an option; its callback does all
+    version: VersionOption = False,
 ) -> None:
     pass
 

@@ -22,7 +22,7 @@ def audit(  # noqa: PLR0913, PLR0917 - options, each by its name
     status: Annotated[str | None, typer.Option(help="Only with this result: success, failed or denied.")] = None,
     run: Annotated[str | None, typer.Option("--run", "-r", help="Only what belongs to this run.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 50,
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    json: parameters.JsonOption = False,
 ) -> None:
     """Show what users of the service asked for, newest first, and the result; `audit verify` looks for changes."""
     if context.invoked_subcommand:

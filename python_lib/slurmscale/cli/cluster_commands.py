@@ -73,7 +73,7 @@ def export(name: NameArgument) -> None:
 
 
 @app.command("list", epilog=output.epilog(("slurmscale cluster list --json",)))
-def list_(json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an option
+def list_(json: parameters.JsonOption = False) -> None:
     """List the known clusters."""
     with Scaling() as scaling:
         found = scaling.store.clusters()
@@ -91,7 +91,7 @@ def list_(json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an opt
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster info lab", "slurmscale cluster info lab --json")))
-def info(name: NameArgument, json: parameters.JsonOption = False) -> None:  # noqa: FBT002 - an option
+def info(name: NameArgument, json: parameters.JsonOption = False) -> None:
     """Show what is kept of a cluster: what it told when it answered last, and its newest runs. Asks no cluster."""
     with Scaling() as scaling:
         cluster = scaling.store.cluster(name)

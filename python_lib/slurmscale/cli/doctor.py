@@ -28,7 +28,7 @@ _OK, _WARNING, _FAILED = "ok", "warning", "failed"
 
 def doctor(
     inventory: parameters.InventoryOption = None,
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    json: parameters.JsonOption = False,
 ) -> None:
     """Check this machine: Ansible, playbooks, database, ssh; and inventory and AppHub when an inventory is named.
 

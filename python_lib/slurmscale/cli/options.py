@@ -121,5 +121,5 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
     )
 
 
-def _ask(what: str, wanted: bool) -> str | None:  # noqa: FBT001 - the option's value
+def _ask(what: str, wanted: bool) -> str | None:
     return typer.prompt(what, hide_input=True, err=True) if wanted else None

@@ -42,8 +42,8 @@ runs_app = typer.Typer(help="List runs, newest first, or delete old ones.", invo
 
 
 def status(
-    watch: WatchOption = False,  # noqa: FBT002 - an option, as the following one
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    watch: WatchOption = False,
+    json: parameters.JsonOption = False,
 ) -> None:
     """Show the scaling status: what is at work, the last day's operations, what is stalled."""
     with Scaling() as scaling:
@@ -123,7 +123,7 @@ def runs(
     context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many, newest first.")] = 20,
     cluster: parameters.ClusterOption = None,
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    json: parameters.JsonOption = False,
 ) -> None:
     """List runs, newest first; `runs prune` deletes old ones."""
     if context.invoked_subcommand:
@@ -152,8 +152,8 @@ def runs(
 @runs_app.command(epilog=output.epilog(("slurmscale runs prune --older-than 90d",)))
 def prune(
     older_than: Annotated[str, typer.Option("--older-than", help="Age of the runs: 12h, 90d or 8w.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,  # noqa: FBT002
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
+    json: parameters.JsonOption = False,
 ) -> None:
     """Delete the records of old runs: nodes, logs and reports; a run at work stays."""
     age = _AGE.fullmatch(older_than)
@@ -171,7 +171,7 @@ def prune(
 
 def tasks(
     run: parameters.NewestRunArgument = None,
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    json: parameters.JsonOption = False,
 ) -> None:
     """List the nodes of a run with status, progress, phase and step."""
     with Scaling() as scaling:
@@ -191,7 +191,7 @@ def tasks(
         typer.echo(output.fitted(line, sys.stdout))
 
 
-def report(run: parameters.NewestRunArgument = None, json: parameters.JsonOption = False) -> None:  # noqa: FBT002
+def report(run: parameters.NewestRunArgument = None, json: parameters.JsonOption = False) -> None:
     """Show what a check, a repair or an AppHub's check found."""
     with Scaling() as scaling:
         run_id = scaling.find_run(run).id if run else scaling.tasks()[0].run_id
@@ -210,9 +210,9 @@ def log(
         ),
     ] = None,
     run: parameters.RunOption = None,
-    failed: Annotated[bool, typer.Option("--failed", help="What failed first, then the rest.")] = False,  # noqa: FBT002
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,  # noqa: FBT002
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    failed: Annotated[bool, typer.Option("--failed", help="What failed first, then the rest.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    json: parameters.JsonOption = False,
 ) -> None:
     """Print the whole log of a node, or of what belongs to no node of a run."""
     with Scaling() as scaling:

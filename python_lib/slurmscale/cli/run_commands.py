@@ -97,8 +97,8 @@ _APPHUB_COMMANDS = (
 
 def attach(
     run: parameters.RunArgument,
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option of the command line, as the following one
-    follow_events: Annotated[bool, typer.Option("--follow", help="With --json: a line per event.")] = False,  # noqa: FBT002
+    json: parameters.JsonOption = False,
+    follow_events: Annotated[bool, typer.Option("--follow", help="With --json: a line per event.")] = False,
 ) -> None:
     """Show a run at work, whoever started it, until it has ended."""
     with output.without_a_reader(), Scaling() as scaling:
@@ -109,7 +109,7 @@ def attach(
 
 def cancel(
     run: parameters.RunArgument,
-    json: parameters.JsonOption = False,  # noqa: FBT002 - an option
+    json: parameters.JsonOption = False,
 ) -> None:
     """Stop a run, on this machine and on its nodes."""
     with Scaling() as scaling:

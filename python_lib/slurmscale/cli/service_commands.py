@@ -16,7 +16,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on (default: 8765).")] = None,
     root_path: Annotated[str | None, typer.Option(help="Path under which a proxy publishes it.")] = None,
-    insecure: Annotated[  # noqa: FBT002 - an option
+    insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen also where others reach it, without TLS in front.")
     ] = False,
 ) -> None:

@@ -63,7 +63,7 @@ def find(store: Store, name: str | None) -> Cluster:
         if cluster.name == name:
             return cluster
     # Path.exists() raises for what can't be a path at all
-    if not os.path.exists(name):  # noqa: PTH110
+    if not os.path.exists(name):  # noqa: PTH110 - Path raises for what is no path
         names = ", ".join(cluster.name for cluster in known) or "none yet"
         raise ClusterError(
             f"{shown(name)} is neither a known cluster ({names}) nor the path of an inventory.",

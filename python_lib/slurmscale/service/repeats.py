@@ -70,7 +70,7 @@ class Repeats:
                 "Repeat it later.", headers={"Retry-After": "1"},
             )  # fmt: skip
         try:
-            return json.loads(self._fernet.decrypt(known.answer.encode()))  # type: ignore[no-any-return]
+            return json.loads(self._fernet.decrypt(known.answer.encode()))  # type: ignore[no-any-return] # as finish() wrote it
         except InvalidToken as exc:
             raise ProblemError(
                 409, Code.REQUEST_AT_WORK, "The first answer was sealed with a key that is gone.", "Use a new key."

@@ -140,9 +140,9 @@ def _upgrade_tables(connection: Connection) -> None:
 
 def _migrate(connection: Connection, current: str | None) -> None:
     # imported here, because nearly every start finds the tables as they should be
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415 - slow, and only needed when tables change
+    from alembic.config import Config  # noqa: PLC0415 - likewise
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - likewise
 
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))

@@ -15,7 +15,7 @@ def test_the_lists_are_signed_when_there_is_a_key(tmp_path: Path) -> None:
     scripts = dict.fromkeys(archive.SCRIPTS, "#!/bin/sh\n")
     bundles = store.Store(str(tmp_path / "bundles"), scripts, "A" * 40)
     bundles.collect(sources.from_trees([]))
-    bundles.publish(Signer(), keep=1)  # type: ignore[arg-type]
+    bundles.publish(Signer(), keep=1)  # type: ignore[arg-type] # all that it uses
     folder = tmp_path / "bundles/current/pkgs/slurm-apk"
     assert (folder / "SHA256SUMS.asc").read_text() == "signed SHA256SUMS"
     assert (folder / "index.json.asc").read_text() == "signed index.json"

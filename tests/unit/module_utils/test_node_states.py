@@ -16,6 +16,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_s
         (["IDLE", "INVALID_REG"], False, 3),
     ],
 )
-def test_states_rank_by_how_bad_they_are(states: list, available: bool, badness: int) -> None:  # noqa: FBT001 parametrized
+def test_states_rank_by_how_bad_they_are(states: list, available: bool, badness: int) -> None:  # noqa: FBT001 - parametrized
     assert node_states.is_available(states) is available
     assert node_states.severity(states) == badness

@@ -19,7 +19,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import r
         ((24, 11, 5), False, "restart", ("restart", True, False)),
     ],
 )
-def test_the_way_is_chosen_by_version_and_start(version: tuple, foreground: bool, wanted: str, expected: tuple) -> None:  # noqa: FBT001 parametrized
+def test_the_way_is_chosen_by_version_and_start(version: tuple, foreground: bool, wanted: str, expected: tuple) -> None:  # noqa: FBT001 - parametrized
     state = {"foreground": foreground, "load": "loaded", "unit": "slurmctld"}
     assert restart_policy.choose_apply_method(version, state, wanted, configless=True) == expected
 
@@ -30,7 +30,7 @@ def test_nothing_is_pushed_where_every_node_has_its_slurm_conf() -> None:
 
 
 @pytest.mark.parametrize(("version", "foreground"), [((22, 5, 8), False), ((23, 11, 4), True), ((), False)])
-def test_a_reconfigure_that_would_end_slurmctld_is_refused(version: tuple, foreground: bool) -> None:  # noqa: FBT001 parametrized
+def test_a_reconfigure_that_would_end_slurmctld_is_refused(version: tuple, foreground: bool) -> None:  # noqa: FBT001 - parametrized
     state = {"foreground": foreground, "load": "loaded", "unit": "slurmctld"}
     with pytest.raises(restart_policy.CannotApplyError, match="would make it exit"):
         restart_policy.choose_apply_method(version, state, "reconfigure", configless=True)

@@ -35,8 +35,8 @@ def test_a_version_is_written_as_slurm_writes_it() -> None:
 def test_slurmd_is_neither_newer_nor_older_than_slurmctld_works_with(
     slurmd: str,
     slurmctld: str,
-    newer: bool,  # noqa: FBT001 parametrized
-    too_old: bool,  # noqa: FBT001 parametrized
+    newer: bool,  # noqa: FBT001 - parametrized
+    too_old: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     assert versions.is_newer(slurmd, slurmctld) is newer
     assert versions.is_too_old(slurmd, slurmctld) is too_old

@@ -67,7 +67,7 @@ def as_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 def run(
     run_module: Callable[..., Any],
     as_user: Callable[..., None],  # noqa: ARG001 - in place of the real ones, as the following one
-    slurm: Answers,  # noqa: ARG001
+    slurm: Answers,  # noqa: ARG001 - as the one before
 ) -> Callable[..., dict[str, Any]]:
     return lambda action, **options: run_module(slurm_batch_jobs, action=action, **{"user": "alice", **options})
 

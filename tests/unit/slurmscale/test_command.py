@@ -167,7 +167,7 @@ def test_removing_nodes_asks_first(command, monkeypatch):
 def at_a_terminal(monkeypatch):
     monkeypatch.setattr(work, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True), stderr=sys.stderr))
     # at a terminal the work is done by a process of its own, which would go on with the other tests
-    monkeypatch.setattr(work.background, "run", lambda todo, apart: todo(lambda: None))  # noqa: ARG005
+    monkeypatch.setattr(work.background, "run", lambda todo, apart: todo(lambda: None))  # noqa: ARG005 - its name
 
 
 def plans(command):

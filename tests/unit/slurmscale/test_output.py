@@ -273,7 +273,7 @@ def test_a_check_shows_each_node_with_its_reason(command, monkeypatch):
 
 
 def test_clusters_runs_and_nodes_are_completed(command, failed):
-    from slurmscale.cli import parameters  # noqa: PLC0415
+    from slurmscale.cli import parameters  # noqa: PLC0415 - likewise
 
     command("cluster", "add", "lab", "--inventory", str(command.inventory))
     assert parameters.complete_cluster("l") == ["lab"]
