@@ -74,10 +74,13 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     ("task", "said"),
     [
         ("Check names and ports of the nodes from the controller", "it can't be asked"),
+        ("Fetch the munge key from the controller", "The munge key can't be read on ctl1"),
         ("Decode the credentials of the nodes", "host-unreachable"),
+        (REGISTER, "ctl1 can't be reached"),
+        ("Run a job on each of them", "ctl1 can't be reached"),
     ],
 )
-def test_a_controller_that_is_lost_while_it_is_asked_about_nodes(
+def test_a_controller_that_is_lost_in_the_middle_is_named_in_the_table(
     ctl1: Host, struck: Playbook, task: str, said: str
 ) -> None:
     """Its Slurm goes on, but nobody can log in any more: no node is to blame for that."""
