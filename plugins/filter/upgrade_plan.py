@@ -45,6 +45,9 @@ options:
     description: The node's repository in it, such as V(deb/ubuntu/noble).
     type: str
     required: true
+  apphub_failure:
+    description: Why there is no AppHub; a node that has the whole version already needs none.
+    type: dict
 """
 EXAMPLES = r"""
 - name: Show what an upgrade would do
@@ -60,14 +63,20 @@ _value:
 """
 
 
-def upgrade_plan(
-    node: Mapping[str, Any], version: str, controller: str, catalog: Mapping[str, Any], repository: str
+def upgrade_plan(  # noqa: PLR0917 - a filter's options are its arguments
+    node: Mapping[str, Any],
+    version: str,
+    controller: str,
+    catalog: Mapping[str, Any],
+    repository: str,
+    apphub_failure: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what an upgrade of one node means."""
     before = {name: found for name, found in (node.get("packages") or {}).items() if name.startswith("slurm")}
-    chosen = _unsuitable(node, version, controller) or _choose(
-        version, sorted(before), repository, _published(catalog, repository)
-    )
+    chosen: str | Failure | None = _unsuitable(node, version, controller) or _installed(version, before.values())
+    if not chosen and apphub_failure:
+        chosen = Failure(Code(apphub_failure["code"]), apphub_failure["reason"], apphub_failure.get("remedy") or "")
+    chosen = chosen or _choose(version, sorted(before), repository, _published(catalog, repository))
     failed = isinstance(chosen, Failure)
     return {
         "packages": sorted(before),
@@ -97,12 +106,24 @@ def _published(catalog: Mapping[str, Any], repository: str) -> Mapping[str, Any]
     return packages
 
 
+def _installed(wanted: str, versions: Iterable[str]) -> str | None:
+    """Return the version that all packages have when it is, whole, the wanted one."""
+    found = {_bare(version) for version in versions}
+    if len(found) == 1 and _is_exactly(wanted, *found):
+        return found.pop()
+    return None
+
+
+def _is_exactly(wanted: str, version: str) -> bool:
+    return wanted in {version, _bare(version), re.sub(r"\.el\d+\w*$", "", version)}
+
+
 def _choose(wanted: str, names: Iterable[str], repository: str, published: Mapping[str, Any]) -> str | Failure:
     """Return the version that all packages are to have, or why there is none."""
     chosen, publish = "", "State another slurm_version, or publish it with playbooks/publish_apphub.yml."
     for name in names:
         there = list(published.get(name, {}))
-        exact = [found for found in there if wanted in {found, _bare(found), re.sub(r"\.el\d+\w*$", "", found)}]
+        exact = [found for found in there if _is_exactly(wanted, found)]
         fitting = exact or [found for found in there if is_version(found, wanted)]
         if not fitting:
             available = ", ".join(sorted(there)) or "none"

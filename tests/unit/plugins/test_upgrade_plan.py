@@ -48,6 +48,22 @@ def test_exactly_the_stated_version_is_chosen(
     assert (plan["failure"], plan["version"], plan["needed"]) == (None, chosen, needed)
 
 
+NO_APPHUB = {"code": "apphub-unreachable", "reason": "No AppHub can be used.", "remedy": "Start it."}
+
+
+@pytest.mark.parametrize(
+    ("system", "now", "wanted"),
+    [(UBUNTU, "24.11.5-4+new1", "24.11.5-4+new1"), (ROCKY, "24.11.5-4+new1.el9", "24.11.5-4+new1")],
+)
+def test_a_node_that_has_the_version_needs_no_apphub(system: dict[str, Any], now: str, wanted: str) -> None:
+    plan = upgrade_plan(node(system, now), wanted, "24.11.5", {}, "", NO_APPHUB)
+    assert (plan["failure"], plan["version"], plan["needed"]) == (None, now, False)
+
+
+def test_a_node_that_has_another_version_is_refused_with_what_is_wrong_with_apphub() -> None:
+    assert upgrade_plan(node(UBUNTU, "24.05.2-1"), "24.11.5-4", "24.11.5", {}, "", NO_APPHUB)["failure"] == NO_APPHUB
+
+
 def test_only_packages_of_slurm_are_upgraded() -> None:
     plan = upgrade_plan(node(ROCKY, "24.11.5-4.el9"), "24.11.5-4", "24.11.5", CATALOG, "rpm/el9")
     assert plan["packages"] == ["slurm", "slurm-slurmd"]
