@@ -6,6 +6,7 @@
 
     - NodesError: node list empty, malformed, or not in the inventory
     - OverlapError: another run works on some of these nodes; has `run_id` and `nodes`
+    - NoRoomError: as many runs of the cluster are at work as may be
     - ClusterError: cluster unknown, or its inventory can't be used
     - ProjectError: the playbooks can't be found
 
@@ -107,6 +108,10 @@ class OverlapError(RefusedError):
             f"Run {run_id} is still at work on {shown}.",
             f"Wait for it (slurmscale status --watch) or cancel it (slurmscale cancel {run_id}).",
         )
+
+
+class NoRoomError(RefusedError):
+    """As many runs of the cluster are at work as may be; the run goes on waiting."""
 
 
 class ClusterError(RefusedError):

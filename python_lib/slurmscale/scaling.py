@@ -36,7 +36,7 @@ from slurmscale.runs.recovery import CANCELLED, recover
 from slurmscale.runs.request import Request, request_of
 from slurmscale.runs.watched import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
-from slurmscale.store.repository import Store
+from slurmscale.store.repository import NOBODY, Store
 from slurmscale.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from slurmscale.inventory.registry import Nodes
     from slurmscale.runner.protocol import Job, Launch
     from slurmscale.runs.request import Sealer
+    from slurmscale.store.run_queue import RunQueue
 
 _CANCEL_WAIT = 15.0
 _DAY = 86_400.0
@@ -60,6 +61,8 @@ class Scaling:
         make_job: Makes the job that runs a playbook; tests and demos put a replay here.
         sealer: Seals the secrets of runs that wait, so that another process can take them up; without one they stay in
             this process's memory.
+        make_queue: Makes the queue through which runs that are asked for reach workers; without one a process begins
+            its own.
 
     Raises:
         StoreError: The database can't be opened or written.
@@ -71,9 +74,12 @@ class Scaling:
         *,
         make_job: Callable[[Launch], Job] = AnsibleJob,
         sealer: Sealer | None = None,
+        make_queue: Callable[[Store], RunQueue] | None = None,
     ) -> None:
         self.settings = config or settings.load()
         self.store = Store(self.settings.url, self.settings.lease_seconds)
+        self.queue = make_queue(self.store) if make_queue else None
+        self.store.queue = self.queue
         self.clusters = Clusters(self.settings, self.store, make_job)
         self.jobs = Jobs(self.settings, self.store, self.find_cluster, make_job)
         self.broadcaster = Broadcaster()
@@ -242,13 +248,27 @@ class Scaling:
         run = prepared.run
         self.store.delete_logs(time.time() - self.settings.log_days * _DAY)
         self.store.delete_run_secrets(time.time() - _DAY)
-        sealed = None
-        if self._sealer is not None and run.queued and run.request["secret"]:
-            sealed = self._sealer.seal(run.id, json.dumps(request.document()))
+        sealed = self._sealed(run, request) if run.queued and run.request["secret"] else None
+        if self.queue is not None and run.queued:
+            # a worker prepares it again, with what it finds where it is
+            run = dataclasses.replace(run, **NOBODY)
+            self.store.create_run(run, sealed)
+            return run
         self.store.create_run(run, sealed)
         with self._lock:
             self._prepared[run.id] = prepared
         return run
+
+    def _sealed(self, run: Run, request: Request) -> str | None:
+        if self._sealer is not None:
+            return self._sealer.seal(run.id, json.dumps(request.document()))
+        if self.queue is not None:
+            raise RefusedError(
+                "The secrets of a request reach a worker only when they are sealed.",
+                "Set SLURMSCALE_SECRET_KEY_FILE.",
+                code="credentials-needed",
+            )
+        return None
 
     def execute(self, run_id: str) -> RunHandle:
         """Begin a run that waits, or go on with one whose process was lost: on those nodes that are not finished.
@@ -270,8 +290,10 @@ class Scaling:
             prepared = None if run.attempt else self._prepared.get(run.id)
         recorded = None if prepared else self._recorded(run)
         try:
-            run = self.store.take(run, processes.owner(), processes.worker_name())
+            most = self.settings.max_runs_per_cluster if self.queue is not None and run.queued else None
+            run = self.store.take(run, processes.owner(), processes.worker_name(), most)
         except RefusedError:
+            # also of a run that finds no room: with a queue, nothing is kept here
             self._forget_prepared(run.id)
             raise
         self._forget_prepared(run.id)

@@ -113,6 +113,12 @@ def url(request, tmp_path):
 
 
 @pytest.fixture
+def mode(request):
+    """How runs that are asked for are begun: by the process that was asked, or by workers, through the queue."""
+    return getattr(request, "param", "local")
+
+
+@pytest.fixture
 def store(url):
     store = Store(url)
     yield store

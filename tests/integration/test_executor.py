@@ -13,14 +13,19 @@ from slurmscale.operations import Operation
 from slurmscale.runner import processes
 from slurmscale.runs import executor as executors
 from slurmscale.runs.executor import LocalExecutor
+from slurmscale.runs.queue_executor import QueueWorker
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus, TaskStatus
+from slurmscale.store.run_queue import RunQueue
 from slurmscale.store.tables import row_of_change
 
 LIMIT = 60
 # of a cluster without a file nothing has to be read
 LAB, OTHER = Cluster("lab", controller="10.0.0.1"), Cluster("other", controller="10.0.0.2")
+in_both_modes = pytest.mark.parametrize(
+    ("url", "mode"), [("sqlite", "local"), ("postgresql", "local"), ("postgresql", "queue")], indirect=True
+)
 SECRET = "hunter22"  # noqa: S105 - made up, to be looked for
 
 
@@ -71,13 +76,17 @@ def jobs():
 
 
 @pytest.fixture
-def open_scaling(url, config, jobs):
+def open_scaling(url, mode, config, jobs):
     """Opens the library on the database of the test, with jobs that are held."""
     opened = []
 
     def new(**changes):
         changes = {"database_url": url, **changes}
-        scaling = Scaling(config.model_copy(update=changes), make_job=lambda launch: HeldJob(launch, jobs))
+        scaling = Scaling(
+            config.model_copy(update=changes),
+            make_job=lambda launch: HeldJob(launch, jobs),
+            make_queue=RunQueue if mode == "queue" else None,
+        )
         opened.append(scaling)
         return scaling
 
@@ -101,6 +110,7 @@ def lost(scaling, run_id):
         connection.exec_driver_sql(f"UPDATE runs SET owner_ticks = owner_ticks + 1 WHERE id = '{run_id}'")  # noqa: S608 - our own id
 
 
+@in_both_modes
 def test_a_request_claims_its_nodes_and_waits(scaling, jobs):
     run = scaling.request(Operation.SCALE_UP, LAB, "n[1-2]", requested_by="ann")
     assert (run.status, run.counts, run.attempt) == (RunStatus.PENDING, Counts(total=2, active=2), 0)
@@ -119,6 +129,7 @@ def test_a_request_claims_its_nodes_and_waits(scaling, jobs):
         scaling.execute(run.id)
 
 
+@in_both_modes
 def test_of_many_that_take_a_run_one_does(scaling, open_scaling, jobs):
     run = scaling.request(Operation.SCALE_UP, LAB, "n1")
     outcomes = []
@@ -190,6 +201,7 @@ def test_what_must_not_be_repeated_is_not_taken_up(scaling, project_dir):
     assert scaling.store.run(run.id).status is RunStatus.INTERRUPTED
 
 
+@in_both_modes
 def test_a_run_that_waits_is_cancelled_at_once(scaling, open_scaling):
     run = scaling.request(Operation.SCALE_UP, LAB, "n1")
     with scaling.subscribe(run.id) as notices:
@@ -204,6 +216,7 @@ def test_a_run_that_waits_is_cancelled_at_once(scaling, open_scaling):
     assert scaling._prepared == {}
 
 
+@in_both_modes
 def test_a_retry_may_be_asked_for(scaling, jobs):
     scaling.add_cluster(LAB)
     run = scaling.request(Operation.SCALE_UP, LAB, "n[1-2]")
@@ -217,6 +230,7 @@ def test_a_retry_may_be_asked_for(scaling, jobs):
 # -- lost processes
 
 
+@in_both_modes
 def test_the_third_attempt_is_the_last(scaling, jobs):
     run = scaling.request(Operation.SCALE_UP, LAB, "n1")
     for attempt in (1, 2, 3):
@@ -231,6 +245,7 @@ def test_the_third_attempt_is_the_last(scaling, jobs):
     assert "continues, attempt 3." in ended.explanation
 
 
+@in_both_modes
 def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(scaling, open_scaling):
     run = scaling.request(Operation.SCALE_UP, LAB, "n1")
     taken = scaling.store.take(run, processes.owner(), "other/1")
@@ -241,6 +256,7 @@ def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(scaling, open_scaling)
     assert (ended.status, ended.error_code, taken.attempt) == (RunStatus.CANCELLED, "run-cancelled", 1)
 
 
+@in_both_modes
 def test_progress_stays_when_a_run_is_handed_over(scaling, jobs):
     run = scaling.request(Operation.SCALE_UP, LAB, "n[1-3]")
     taken = scaling.store.take(run, processes.owner(), "other/1")
@@ -293,6 +309,17 @@ def test_a_process_that_may_be_taken_for_gone_stops_by_itself(open_scaling, url,
 # -- the executor
 
 
+class InQueue(QueueWorker):
+    """A worker, and the process that was asked: there, a run is in the queue with its record."""
+
+    def __init__(self, scaling, max_runs=4):
+        super().__init__(scaling, scaling.queue, max_runs)
+
+    def submit(self, run_id):
+        if threading.current_thread().name.startswith("entry"):
+            super().submit(run_id)
+
+
 @pytest.fixture
 def execute(monkeypatch):
     """Makes executors that look often."""
@@ -300,7 +327,7 @@ def execute(monkeypatch):
     made = []
 
     def new(scaling, *limits):
-        made.append(LocalExecutor(scaling, *limits))
+        made.append(InQueue(scaling, *limits) if scaling.queue else LocalExecutor(scaling, *limits))
         return made[-1]
 
     yield new
@@ -312,6 +339,7 @@ def status(scaling, run):
     return scaling.store.run(run.id).status
 
 
+@in_both_modes
 def test_runs_wait_for_room_in_their_order(scaling, jobs, execute):
     executor = execute(scaling, 2)
     runs = [scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2, 3, 4)]
@@ -328,6 +356,7 @@ def test_runs_wait_for_room_in_their_order(scaling, jobs, execute):
     assert sorted(node for job in jobs for node in job.nodes) == ["n1", "n2", "n4"]
 
 
+@in_both_modes
 def test_one_cluster_does_not_keep_all_the_room(open_scaling, jobs, execute):
     scaling = open_scaling(max_runs_per_cluster=1)
     executor = execute(scaling, 2)
@@ -339,6 +368,7 @@ def test_one_cluster_does_not_keep_all_the_room(open_scaling, jobs, execute):
     assert [status(scaling, run) for run in runs] == ["running", "pending", "running"]
 
 
+@in_both_modes
 def test_runs_of_a_service_that_is_gone_are_taken_up_by_the_next(scaling, open_scaling, jobs, execute):
     runs = [scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2)]
     for run in runs:
@@ -363,6 +393,7 @@ def test_a_run_that_waits_for_long_is_not_taken_from_its_process(open_scaling, e
         wait_for(lambda: not any(expired for _, expired in scaling.store.active_runs()))
 
 
+@in_both_modes
 def test_close_waits_for_the_runs_at_work_and_hands_over_the_others(scaling, open_scaling, jobs, execute):
     executor = execute(scaling, 1)
     first, second = (scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2))
@@ -377,6 +408,7 @@ def test_close_waits_for_the_runs_at_work_and_hands_over_the_others(scaling, ope
     wait_for(lambda: len(jobs) == 2)
 
 
+@in_both_modes
 def test_close_stops_what_takes_too_long_and_another_one_goes_on(scaling, open_scaling, jobs, execute):
     executor = execute(scaling)
     run = scaling.request(Operation.SCALE_UP, LAB, "n[1-2]")
@@ -396,9 +428,9 @@ def test_close_stops_what_takes_too_long_and_another_one_goes_on(scaling, open_s
     assert ended.explanation.endswith("continues, attempt 2.")
 
 
+@in_both_modes
 def test_a_run_that_can_not_be_begun_fails_and_the_next_one_begins(scaling, jobs, execute, monkeypatch):
     executor = execute(scaling, 1)
-    first, second = (scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2))
     make_job = scaling._make_job
 
     def refuse(launch):
@@ -407,6 +439,7 @@ def test_a_run_that_can_not_be_begun_fails_and_the_next_one_begins(scaling, jobs
         return make_job(launch)
 
     monkeypatch.setattr(scaling, "_make_job", refuse)
+    first, second = (scaling.request(Operation.SCALE_UP, LAB, f"n{number}") for number in (1, 2))
     executor.submit(first.id)
     executor.submit(second.id)
     wait_for(lambda: jobs)

@@ -16,8 +16,10 @@ import pytest
 from fakes.waiting import wait_for
 from slurmscale.runs import executor as executors
 from slurmscale.runs.executor import LocalExecutor
+from slurmscale.runs.queue_executor import QueueWorker
 from slurmscale.scaling import Scaling
 from slurmscale.states import RUN_ACTIVE, RunStatus, TaskStatus
+from slurmscale.store.run_queue import RunQueue
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 LIMIT = 120
@@ -52,14 +54,19 @@ from pathlib import Path
 from slurmscale.operations import Operation
 from slurmscale.runner import processes
 from slurmscale.runs.executor import LocalExecutor
+from slurmscale.runs.queue_executor import QueueWorker
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
+from slurmscale.store.run_queue import RunQueue
 if {machine!r}:
     processes.this_machine = lambda: {machine!r}
 config = Settings(data_dir=Path({data_dir!r}), project_dir=Path({project_dir!r}), database_url={url!r})
-scaling = Scaling(config.model_copy(update={{"lease_seconds": {lease}}}))
+config = config.model_copy(update={{"lease_seconds": {lease}}})
+scaling = Scaling(config, make_queue=RunQueue if {queue} else None)
 run = scaling.request(Operation.SCALE_UP, {inventory!r}, "n[1-3]", requested_by="ann")
-LocalExecutor(scaling).submit(run.id)
+executor = QueueWorker(scaling, scaling.queue, 4) if {queue} else LocalExecutor(scaling)
+if not {queue}:
+    executor.submit(run.id)
 print(run.id, flush=True)
 time.sleep(600)
 """
@@ -83,8 +90,9 @@ def processes_with(mark):
 class Takeover:
     """A process that works on a run, and another one that may go on with it."""
 
-    def __init__(self, config, url, inventory, tmp_path):
+    def __init__(self, config, url, mode, inventory, tmp_path):
         self.config = config.model_copy(update={"database_url": url})
+        self._make_queue = RunQueue if mode == "queue" else None
         self._inventory = inventory
         self._tmp_path = tmp_path
         self.forever = str(os.getpid() * 10_000 + 4400)
@@ -101,6 +109,7 @@ class Takeover:
             textwrap.dedent(VICTIM).format(
                 library=str(PYTHON_LIB), machine=machine, lease=lease, url=self.config.database_url,
                 data_dir=str(self.config.data_dir), project_dir=str(self.config.project_dir), inventory=self._inventory,
+                queue=bool(self._make_queue),
             )
         )  # fmt: skip
         self.victim = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
@@ -124,8 +133,8 @@ class Takeover:
     def go_on(self, run_id, lease):
         """Let another process take the run over; returns it at its end, with what was seen of its progress."""
         config = self.config.model_copy(update={"lease_seconds": lease})
-        with Scaling(config) as scaling:
-            executor = LocalExecutor(scaling)
+        with Scaling(config, make_queue=self._make_queue) as scaling:
+            executor = QueueWorker(scaling, scaling.queue, 4) if scaling.queue else LocalExecutor(scaling)
             try:
                 wait_for(lambda: self._look(scaling, run_id).status not in RUN_ACTIVE)
             finally:
@@ -139,9 +148,9 @@ class Takeover:
 
 
 @pytest.fixture
-def takeover(config, url, inventory, tmp_path, monkeypatch):
+def takeover(config, url, mode, inventory, tmp_path, monkeypatch):  # noqa: PLR0913, PLR0917 - fixtures
     monkeypatch.setattr(executors, "_LOOK_SECONDS", 0.2)
-    takeover = Takeover(config, url, inventory, tmp_path)
+    takeover = Takeover(config, url, mode, inventory, tmp_path)
     yield takeover
     takeover.end()
 
@@ -167,6 +176,9 @@ def check_the_end(takeover, run, tasks, first, old):
     assert processes_with(first.run_dir) == []
 
 
+@pytest.mark.parametrize(
+    ("url", "mode"), [("sqlite", "local"), ("postgresql", "local"), ("postgresql", "queue")], indirect=True
+)
 def test_after_kill_9_of_a_process_another_one_goes_on_with_what_is_not_finished(takeover):
     run_id = takeover.begin(lease=60)
     first, old = before(takeover, run_id)
@@ -180,7 +192,7 @@ def test_after_kill_9_of_a_process_another_one_goes_on_with_what_is_not_finished
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("url", "mode"), [("postgresql", "local"), ("postgresql", "queue")], indirect=True)
 def test_a_machine_that_slept_for_too_long_stops_its_ansible_when_it_wakes(takeover):
     run_id = takeover.begin(lease=6, machine="elsewhere")
     first, old = before(takeover, run_id)

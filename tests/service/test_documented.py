@@ -61,23 +61,23 @@ def test_the_calls_that_are_shown_do_what_is_said(url, scaling, token, tmp_path)
 
 def test_every_setting_that_is_named_is_one():
     from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - of this test only
+    from slurmscale.settings import Settings  # noqa: PLC0415 - likewise
 
     named = set(re.findall(r"SLURMSCALE_([A-Z_]+)`", (DOCS / "how-to/service.md").read_text()))
-    assert {name.lower() for name in named} <= set(ServiceSettings.model_fields)
+    assert {name.lower() for name in named} <= {*ServiceSettings.model_fields, *Settings.model_fields}
 
 
-def test_systemd_takes_the_unit(tmp_path):
+@pytest.mark.parametrize("name", ["slurmscale.service", "slurmscale-worker.service"])
+def test_systemd_takes_the_unit(tmp_path, name):
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("there is no systemd here")
-    unit = tmp_path / "slurmscale.service"
-    unit.write_text(
-        (DEPLOY / "systemd/slurmscale.service").read_text().replace("/opt/slurmscale/bin/slurmscale", "/bin/true")
-    )
+    unit = tmp_path / name
+    unit.write_text((DEPLOY / "systemd" / name).read_text().replace("/opt/slurmscale/bin/slurmscale", "/bin/true"))
     done = subprocess.run(
         [program, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=LIMIT, check=False
     )
-    assert "slurmscale.service" not in done.stderr, done.stderr
+    assert name not in done.stderr, done.stderr
 
 
 def test_nginx_takes_its_example(tmp_path):

@@ -79,7 +79,7 @@ def test_the_first_administrator_and_his_token_are_made_by_a_command_and_a_real_
     assert (made.code, made.out) == (0, "anna: added as admin\n"), made.err
     token = slurmscale("token", "create", "anna").out.strip()
     with served() as (url, process):
-        assert get(f"{url}readyz") == (200, {"ready": True, "database": True})
+        assert get(f"{url}readyz") == (200, {"ready": True, "database": True, "worker": True})
         status, me = get(f"{url}api/auth/me", token)
         assert (status, me["name"], me["role"]) == (200, "anna", "admin")
         assert get(f"{url}api/auth/me")[0] == 401

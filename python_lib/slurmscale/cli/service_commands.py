@@ -26,6 +26,29 @@ def serve(
         from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - likewise
     given = {"host": host, "port": port, "root_path": root_path}
     config = settings.read(ServiceSettings, **{name: value for name, value in given.items() if value is not None})
+    _log_as_json()
+    run(settings.load(), config, insecure=insecure)
+
+
+def worker(
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Runs at work at the same time (default: SLURMSCALE_MAX_RUNS).")
+    ] = None,
+) -> None:
+    """Carry the runs that services with the same PostgreSQL ask for, until it is told to stop.
+
+    A stop waits for the runs at work; another worker goes on with what takes too long. It logs JSON, a line each, on
+    standard error.
+    """
+    with extra.service():
+        from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - it may not be installed
+        from slurmscale.service.work import work  # noqa: PLC0415 - likewise
+    config = settings.read(ServiceSettings)
+    _log_as_json()
+    work(settings.load(), config, concurrency)
+
+
+def _log_as_json() -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -35,12 +58,12 @@ def serve(
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    run(settings.load(), config, insecure=insecure)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog=output.epilog(("slurmscale serve", "slurmscale serve --port 9000")))(serve)
+    app.command(epilog=output.epilog(("slurmscale worker", "slurmscale worker --concurrency 2")))(worker)
     app.add_typer(account_commands.user_app, name="user")
     app.add_typer(account_commands.token_app, name="token")
     app.add_typer(audit_command.audit_app, name="audit")

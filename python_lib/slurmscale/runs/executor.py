@@ -1,4 +1,4 @@
-"""Begins the runs that wait, some at a time, and goes on with those whose process was lost."""
+"""Carries runs in threads of this process, some at a time; by itself it begins the runs that wait for any process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from slurmscale.errors import RefusedError, RunLostError, SlurmscaleError, StoreUnavailableError
+from slurmscale.errors import NoRoomError, RefusedError, RunLostError, SlurmscaleError, StoreUnavailableError
 from slurmscale.runs.recovery import give_up
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from slurmscale.models import Run
     from slurmscale.runs.handle import RunHandle
     from slurmscale.settings import Settings
@@ -36,18 +38,63 @@ class Runs(Protocol):
         """Give up or hand over runs whose process is gone."""
 
 
-class LocalExecutor:
+class Executor(Protocol):
+    """Sees to it that runs are begun."""
+
+    def submit(self, run_id: str) -> None:
+        """Have a run begun that was just recorded."""
+
+    def close(self, wait: float = 0.0) -> None:
+        """Begin no more runs, and wait for those at work."""
+
+
+class Looker:
+    """Calls a function now and at times, in a thread of its own, until it is closed.
+
+    Args:
+        look: The function; what it raises is logged.
+    """
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="executor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Call it no more."""
+        self._closing.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        away = False
+        while True:
+            try:
+                self._look()
+                away = False
+            except SlurmscaleError as exc:
+                if not away:
+                    log.warning("the waiting runs can not be looked at", error=exc.reason)
+                away = True
+            except Exception:
+                log.exception("the waiting runs can not be looked at")
+            if self._closing.wait(_LOOK_SECONDS):
+                return
+
+
+class Carrier:
     """Runs at work in this process, a thread each.
 
     Args:
         scaling: The library's entry.
-        max_runs: Runs at work at the same time; the setting when None.
+        max_runs: Runs at work at the same time.
+        per_cluster: Likewise of one cluster.
     """
 
-    def __init__(self, scaling: Runs, max_runs: int | None = None) -> None:
+    def __init__(self, scaling: Runs, max_runs: int, per_cluster: int) -> None:
         self._scaling = scaling
-        self._max_runs = max_runs or scaling.settings.max_runs
-        self._per_cluster = scaling.settings.max_runs_per_cluster
+        self._max_runs = max_runs
+        self._per_cluster = per_cluster
         self._changed = threading.Condition()
         self._queue: dict[str, Run] = {}
         self._later: dict[str, Run] = {}
@@ -55,8 +102,7 @@ class LocalExecutor:
         self._at_work: dict[str, Run] = {}
         self._handles: dict[str, RunHandle] = {}
         self._closing = threading.Event()
-        self._looker = threading.Thread(target=self._keep_looking, name="executor", daemon=True)
-        self._looker.start()
+        self._looker = Looker(self._look)
 
     def submit(self, run_id: str) -> None:
         """Begin a run as soon as there is room for it, after those that were submitted before.
@@ -69,8 +115,9 @@ class LocalExecutor:
         """
         run = self._scaling.store.run(run_id)
         with self._changed:
-            self._queue.setdefault(run_id, run)
-            self._begin()
+            if run_id not in self._at_work:
+                self._queue.setdefault(run_id, run)
+                self._begin()
 
     def close(self, wait: float = 0.0) -> None:
         """Begin no more runs, wait for those at work, then stop them and leave them to another process.
@@ -87,7 +134,7 @@ class LocalExecutor:
             self._queue.clear()
             self._later.clear()
             self._changed.wait_for(lambda: not self._at_work, wait)
-        self._looker.join()
+        self._looker.close()
         for run in waiting:
             self._give_up(run)
         left: set[str] = set()
@@ -127,6 +174,8 @@ class LocalExecutor:
         except StoreUnavailableError as exc:
             later = True
             log.warning("a run could not be begun yet", run=run.id, error=exc.reason)
+        except NoRoomError:
+            self._no_room(run)
         except RefusedError as exc:
             # cancelled or taken by another process meanwhile; or it can't be begun, and its record says why
             log.info("a run was not begun", run=run.id, reason=exc.reason)
@@ -149,28 +198,13 @@ class LocalExecutor:
         except RefusedError as exc:
             log.warning("the end of a run is waited for", run=handle.id, reason=exc.reason)
 
-    def _keep_looking(self) -> None:
-        away = False
-        while True:
-            try:
-                self._look()
-                away = False
-            except SlurmscaleError as exc:
-                if not away:
-                    log.warning("the waiting runs can not be looked at", error=exc.reason)
-                away = True
-            except Exception:
-                log.exception("the waiting runs can not be looked at")
-            if self._closing.wait(_LOOK_SECONDS):
-                return
-
     def _look(self) -> None:
         self._scaling.recover()
         with self._changed:
             queued = list(self._queue.values())
         for run in queued:
             self._show_life(run)
-        waiting = self._scaling.store.waiting_runs()
+        waiting = self._waiting()
         with self._changed:
             self._queue = self._later | self._queue
             self._later = {}
@@ -178,6 +212,13 @@ class LocalExecutor:
                 if run.id not in self._at_work:
                     self._queue.setdefault(run.id, run)
             self._begin()
+
+    def _waiting(self) -> list[Run]:
+        """Return runs that wait for any process and are to be begun here."""
+        return []
+
+    def _no_room(self, run: Run) -> None:
+        """Do what is to be done about a run that must wait for others of its cluster."""
 
     def _show_life(self, run: Run) -> None:
         """Renew the lease of a run that was requested here."""
@@ -197,3 +238,18 @@ class LocalExecutor:
                 give_up(self._scaling.store, run, "")
         except SlurmscaleError as exc:
             log.warning("a waiting run could not be handed over", run=run.id, error=exc.reason)
+
+
+class LocalExecutor(Carrier):
+    """Begins the runs that wait, in this process.
+
+    Args:
+        scaling: The library's entry.
+        max_runs: Runs at work at the same time; the setting when None.
+    """
+
+    def __init__(self, scaling: Runs, max_runs: int | None = None) -> None:
+        super().__init__(scaling, max_runs or scaling.settings.max_runs, scaling.settings.max_runs_per_cluster)
+
+    def _waiting(self) -> list[Run]:
+        return self._scaling.store.waiting_runs()

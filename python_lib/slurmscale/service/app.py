@@ -11,6 +11,7 @@ from fastapi import FastAPI
 import slurmscale
 from slurmscale import settings
 from slurmscale.runs.executor import LocalExecutor
+from slurmscale.runs.queue_executor import QueueExecutor
 from slurmscale.service import metrics, page, problems
 from slurmscale.service.accounts import Accounts
 from slurmscale.service.guard import Guard
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from fastapi.routing import APIRoute
 
+    from slurmscale.runs.executor import Executor
     from slurmscale.scaling import Scaling
 
 _ROUTERS = (
@@ -98,15 +100,19 @@ def _routed() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Begin runs while the application is up; when it stops, wait for those at work."""
+    """Have runs begun while the application is up; when it stops, wait for those at work here."""
     state = app.state
     async with state.stream.running():
         with RunAudit(state.scaling, state.audit):
-            state.executor = await anyio.to_thread.run_sync(LocalExecutor, state.scaling)
+            state.executor = await anyio.to_thread.run_sync(_executor, state.scaling)
             try:
                 yield
             finally:
                 await anyio.to_thread.run_sync(state.executor.close, state.config.stop_seconds)
+
+
+def _executor(scaling: Scaling) -> Executor:
+    return LocalExecutor(scaling) if scaling.queue is None else QueueExecutor(scaling, scaling.queue)
 
 
 def _operation_id(route: APIRoute) -> str:

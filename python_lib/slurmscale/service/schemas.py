@@ -452,3 +452,5 @@ class Readiness(Document):
     ready: bool
     database: bool
     """The database answers, and has the tables of this version."""
+    worker: bool
+    """A worker has shown itself lately, or this process does the work itself."""

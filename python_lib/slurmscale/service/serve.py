@@ -13,9 +13,8 @@ import structlog
 import uvicorn
 
 from slurmscale.errors import RefusedError
-from slurmscale.scaling import Scaling
 from slurmscale.service.app import create_app
-from slurmscale.service.sealing import sealer
+from slurmscale.service.processes import opened
 from slurmscale.service.stream.websocket import MOST_BYTES
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from slurmscale.scaling import Scaling
     from slurmscale.service.settings import ServiceSettings
     from slurmscale.service.stream.stream import Stream
     from slurmscale.settings import Settings
@@ -50,7 +50,7 @@ def serve(library: Settings, config: ServiceSettings, *, insecure: bool) -> None
             f"Other machines reach {config.host}, and passwords would cross the network as they are.",
             "Put a proxy with TLS in front and name it in SLURMSCALE_TRUSTED_PROXIES, or say --insecure.",
         )
-    with _listening(config) as listener, Scaling(library, sealer=sealer(config, library)) as scaling, _alone(scaling):
+    with _listening(config) as listener, opened(library, config) as scaling, _alone(scaling):
         server = Server(create_app(scaling, config), config)
         # uvicorn raises the signals again when it has ended, and they would end this process before it has closed all
         for number in (signal.SIGTERM, signal.SIGINT):

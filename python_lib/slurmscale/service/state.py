@@ -12,7 +12,7 @@ from slurmscale.service.problems import ProblemError
 
 if TYPE_CHECKING:
     from slurmscale.models import Cluster
-    from slurmscale.runs.executor import LocalExecutor
+    from slurmscale.runs.executor import Executor
     from slurmscale.scaling import Scaling
     from slurmscale.service.access import Principal
     from slurmscale.service.accounts import Accounts
@@ -29,7 +29,7 @@ class Service:
         config: Settings of the service.
         accounts: Users and tokens.
         audit: The audit trail.
-        executor: Begins the runs that are requested.
+        executor: Has the runs begun that are requested.
         base: Path under which a proxy publishes the service.
     """
 
@@ -37,7 +37,7 @@ class Service:
     config: ServiceSettings
     accounts: Accounts
     audit: AuditTrail
-    executor: LocalExecutor
+    executor: Executor
     base: str
 
     def cluster(self, name: str | None, principal: Principal) -> Cluster:

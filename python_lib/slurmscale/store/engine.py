@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _SCRIPTS = Path(__file__).parent / "migrations"
 HEAD = "0009"
 """Revision that this version works with."""
-_MIGRATION_LOCK = 7_305_811
+MIGRATION_LOCK = 7_305_811
+"""Held by who makes or changes tables."""
 _BUSY_SECONDS = 30
 _MAY_PASS = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
 _REMEDIES = {
@@ -53,7 +54,7 @@ class Database:
         self.notices = Notices(self.engine)
         with self.explained("open"), self.begin() as connection:
             if self.engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             _upgrade_tables(connection)
 
     def close(self) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from slurmscale.errors import NotFoundError, OverlapError, RefusedError, RunLostError, StoreError
+from slurmscale.errors import NoRoomError, NotFoundError, OverlapError, RefusedError, RunLostError, StoreError
 from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, TaskChange, Timing
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.counters import count_ended_run, count_ended_tasks, count_unfinished_tasks
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 _LEARN_FROM = 5
 """Earlier runs whose timings count; older ones describe machines and roles of the past."""
 
+_ROOM_LOCK = 7_305_813
+NOBODY: dict[str, Any] = {"owner_id": "", "owner_machine": "", "owner_pid": 0, "owner_ticks": 0}
+"""The owner of a run that waits for any process."""
 _NEXT = {"revision": runs.c.revision + 1}
 """Whoever raises the revision holds the run's row until the commit, so revisions commit in their order."""
 _UPDATE_TASK = (
@@ -56,6 +59,13 @@ _UPDATE_TASK = (
     .where(tasks.c.id == bindparam("b_id"))
     .values({"revision": bindparam("b_revision")} | {name: bindparam(name) for name in CHANGING_COLUMNS})
 )
+
+
+class Queue(Protocol):
+    """Tells workers of runs that wait."""
+
+    def add(self, connection: Connection, run_id: str) -> None:
+        """Tell of a run once the transaction of a connection is committed."""
 
 
 class Store(Database):
@@ -72,6 +82,8 @@ class Store(Database):
     def __init__(self, url: str, lease_seconds: float = 60.0) -> None:
         super().__init__(url)
         self.lease_seconds = lease_seconds
+        self.queue: Queue | None = None
+        """Told of each run that waits for any process; without it they look for themselves."""
 
     @property
     def _lease(self) -> ColumnElement[float]:
@@ -102,10 +114,16 @@ class Store(Database):
                         if sealed is not None:
                             row = {"run_id": run.id, "sealed": sealed, "created_at": run.created_at}
                             connection.execute(insert(run_secrets).values(**row))
+                        if run.queued and not run.owner_id:
+                            self._enqueue(connection, run.id)
                         return ids
                 except IntegrityError:
                     self._refuse_overlap(run)
             raise StoreError("The run could not be recorded: other runs kept claiming its nodes at the same moment.")
+
+    def _enqueue(self, connection: Connection, run_id: str) -> None:
+        if self.queue is not None:
+            self.queue.add(connection, run_id)
 
     def _refuse_overlap(self, run: Run) -> None:
         wanted = _claims(run)
@@ -207,18 +225,20 @@ class Store(Database):
             self.notices.add(connection, run.id)
         return True
 
-    def take(self, run: Run, owner: Mapping[str, Any], worker: str) -> Run:
+    def take(self, run: Run, owner: Mapping[str, Any], worker: str, most: int | None = None) -> Run:
         """Take up a run that waits; of all that try, one does.
 
         Args:
             run: The run, as it was read.
             owner: The columns that describe the process.
             worker: Its name.
+            most: How many runs of the cluster that were asked for may be at work, of all processes together.
 
         Returns:
             The run, with its new owner.
 
         Raises:
+            NoRoomError: So many are; the run still waits.
             RefusedError: It has ended, or another process has taken it.
         """
         attempt = run.attempt + 1
@@ -245,6 +265,8 @@ class Store(Database):
             .returning(*runs.c)
         )
         with self.explained("write"), self.begin() as connection:
+            if most is not None:
+                _require_room(connection, run, most)
             row = connection.execute(taken).mappings().first()
             if row is None:
                 raise RefusedError(
@@ -267,13 +289,20 @@ class Store(Database):
         """
         own = self._own(run, only_if_expired=only_if_expired)
         now = time.time()
-        nobody = {"owner_id": "", "owner_machine": "", "owner_pid": 0, "owner_ticks": 0, "worker": None}
         stopped = {"ansible_pid": None, "ansible_ticks": None, "run_dir": None, "lease_until": None}
         with self.explained("write"), self.begin() as connection:
             revision = connection.execute(
                 update(runs)
                 .where(*own)
-                .values(**nobody, **stopped, **_NEXT, status=RunStatus.PENDING, explanation=explanation, updated_at=now)
+                .values(
+                    **NOBODY,
+                    worker=None,
+                    **stopped,
+                    **_NEXT,
+                    status=RunStatus.PENDING,
+                    explanation=explanation,
+                    updated_at=now,
+                )
                 .returning(runs.c.revision)
             ).scalar()
             if revision is None:
@@ -287,6 +316,7 @@ class Store(Database):
                 )
             )  # fmt: skip
             self.notices.add(connection, run.id)
+            self._enqueue(connection, run.id)
         return True
 
     def run_secret(self, run_id: str) -> str | None:
@@ -626,6 +656,21 @@ def _claims(run: Run) -> dict[str, str]:
     """Return the run's nodes by the machine that each claims."""
     claimed = run.claims or tuple(f"{run.cluster}/{node}" for node in run.nodes)
     return dict(zip(claimed, run.nodes, strict=True))
+
+
+def _require_room(connection: Connection, run: Run, most: int) -> None:
+    """Refuse a run when enough of its cluster are at work; whoever else takes one of the cluster waits meanwhile."""
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(:key, hashtext(:cluster))")
+        connection.execute(lock, {"key": _ROOM_LOCK, "cluster": run.cluster})
+    at_work = select(func.count()).where(
+        runs.c.cluster == run.cluster, runs.c.queued.is_(True), runs.c.status == RunStatus.RUNNING
+    )
+    found = connection.execute(at_work).scalar_one()
+    if found >= most:
+        raise NoRoomError(
+            f"{found} runs of cluster {run.cluster} are at work.", "It begins when one of them has ended."
+        )
 
 
 def _insert_run(connection: Connection, run: Run, lease_until: ColumnElement[float]) -> dict[str, int]:

@@ -23,7 +23,9 @@ def readiness(parts: Parts, response: Response) -> Readiness:
     try:
         parts.scaling.store.check()
         database = True
+        queue = parts.scaling.queue
+        worker = queue is None or queue.workers() > 0
     except StoreError:
-        database = False
-    response.status_code = 200 if database else 503
-    return Readiness(ready=database, database=database)
+        database = worker = False
+    response.status_code = 200 if database and worker else 503
+    return Readiness(ready=database and worker, database=database, worker=worker)
