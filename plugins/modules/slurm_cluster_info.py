@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: Directories that modules had left which were killed, and that were removed.
+  description: What modules had left which were killed, and that was removed.
   returned: with C(cluster)
   type: list
   elements: str

@@ -13,8 +13,9 @@ version_added: "0.1.0"
 description:
   - Tells in one module run everything that making the machine a compute node of a Slurm cluster depends on, so that
     later steps need not ask again.
-  - Changes nothing on the machine; only what earlier modules left in the directories for temporary files when they
-    were killed is removed, outside of check mode.
+  - Changes nothing on the machine; outside of check mode only what earlier modules left in the directories for
+    temporary files when they were killed is removed, with what rpm left that was killed with them, and Ansible's
+    directory for temporary files is made.
   - A thing that is missing is null, never an error, and each command that is run has a time limit.
   - It stands in for fact gathering, at a small part of its cost.
 options:
@@ -284,17 +285,24 @@ problems:
   sample: ["munge: munge: Error: Failed to access \"/run/munge/munge.socket.2\": No such file or directory"]
 removed:
   returned: always
-  description: Directories that modules had left which were killed, and that were removed.
+  description: What modules had left which were killed, and that was removed; also parts of files of rpm's.
   type: list
   elements: str
-  sample: ["/tmp/ansible_slurm_node_files_payload_u3k1v9x0"]
+  sample: ["/tmp/ansible_slurm_node_files_payload_u3k1v9x0", "/usr/sbin/slurmd;69283f5b"]
+temporary:
+  returned: always
+  description: >-
+    Directory of Ansible's for temporary files, from which the next run removes what modules leave that are killed;
+    empty in check mode.
+  type: str
+  sample: /root/.ansible/tmp
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import word_list
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import probe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.remains import remove_remains
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.remains import remove_remains, temporary_directory
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "default": []},
@@ -325,6 +333,7 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     wanted = module.params
     removed = [] if module.check_mode else remove_remains()
+    temporary = "" if module.check_mode else temporary_directory()
     # The network is waited for while the commands run.
     network = NetworkProbe(
         wanted["resolve"], wanted["connect"], wanted["urls"], wanted["network_timeout"], wanted["proxy"]
@@ -339,7 +348,7 @@ def main() -> None:
     )
     address = wanted["address"] or node["hostname"].partition(".")[0]
     given = {"address": address, "state": wanted["state"], "control_time": wanted["control_time"]}
-    module.exit_json(changed=False, network=network.result(), removed=removed, **node, **given)
+    module.exit_json(changed=False, network=network.result(), removed=removed, temporary=temporary, **node, **given)
 
 
 if __name__ == "__main__":

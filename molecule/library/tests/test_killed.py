@@ -92,6 +92,8 @@ class Place:
         return Scaling(Settings(data_dir=self.data, project_dir=ROOT))
 
 
+# What apt does before each dpkg, made slow.
+SLOW = "/etc/apt/apt.conf.d/99slow"
 UP = ("up",)
 DOWN = ("down", "--yes", "--uninstall")
 
@@ -258,3 +260,32 @@ def test_what_was_killed_is_finished_by_the_next_run(
     states = ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").split("\n")
     assert sorted(states) == ([""] if operation is DOWN else [f"{node} idle" for node in NODES])
     assert "is UP" in ctl1.check_output("scontrol ping")
+
+
+@pytest.fixture
+def slow_package() -> Iterator[None]:
+    """Let the installation on ubuntu3 take a minute and a half more."""
+    host = lab_host("ubuntu3")
+    host.check_output("printf %s > %s", 'DPkg::Pre-Invoke { "sleep 90"; };', SLOW)
+    yield
+    host.check_output("rm %s", SLOW)
+
+
+@pytest.mark.usefixtures("slow_package")
+def test_what_can_not_be_reached_any_more_ends_by_itself_and_is_waited_for(place: Place, usual: Usual) -> None:
+    place.complete(*DOWN)
+    with place.start(*UP) as command:
+        try:
+            while command.poll() is None and lab_host("ubuntu3").run("pgrep sleep").rc:
+                time.sleep(0.5)
+            assert command.poll() is None, place.output.read_text()
+        finally:
+            # also the connections over which the next start would end what is at work there
+            kill_here(command, place)
+    with place.library() as library:
+        assert "ends by itself" in (library.runs(1)[0].error or ("", "", ""))[2]
+    assert lab_host("ubuntu3").run("pgrep sleep").rc == 0
+    place.complete(*UP)
+    # what ended by itself was still there when the run before looked
+    place.complete(*UP)
+    assert left(place, usual.files[UP] | {"ubuntu3": usual.files[UP]["ubuntu3"] | {SLOW}}) == {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +36,7 @@ def names(place: Path) -> set[str]:
 
 def removed(place: Path, machine: Machine) -> set[str]:
     before = names(place)
-    told = remains.remove_remains([str(place), str(place / "none")], machine.root)
+    told = remains.remove_remains(str(place), str(place / "none"), machine.root)
     gone = before - names(place)
     assert {os.path.basename(path) for path in told} == gone  # noqa: PTH119 - as the module tells them
     return gone
@@ -74,3 +76,76 @@ def test_a_link_and_what_belongs_to_another_user_stay(
 def test_the_code_of_the_module_itself_stays(place: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remains, "__file__", str(place / LEFT[0] / "ansible_slurm_node_probe_payload.zip" / "x.py"))
     assert removed(place, machine) == {LEFT[1]}
+
+
+# When dnf wrote its file, the time of the transaction that rpm has in the names of parts, and others.
+KILLED = 1764243211
+PART, LATER, ANCIENT = (f";{KILLED + seconds:08x}" for seconds in (-1, 90_000, -90_000))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    own = tmp_path / "own"
+    own.mkdir()
+    return own
+
+
+@pytest.fixture
+def killed_rpm(machine: Machine, own: Path) -> list[str]:
+    """Let a dnf and its rpm have been killed; returns what they left."""
+    of_dnf = own / "tmpa1b2c3d_"
+    of_dnf.touch()
+    machine.write("var/lib/rpm/.rpm.lock")
+    scriptlet = machine.write("var/tmp/rpm-tmp.a1B2c3", "systemctl preset slurmd")
+    for path in (of_dnf, scriptlet):
+        os.utime(path, (KILLED, KILLED))
+    parts = [machine.write(f"{path}{PART}") for path in ("usr/sbin/slurmd", "etc/munge/x")]
+    for path in ("usr/sbin/slurmd", f"usr/sbin/slurmd{LATER}", f"usr/sbin/slurmd{ANCIENT}", "usr/x;y", "var/tmp/rpm"):
+        machine.write(path)
+    return sorted(map(str, [of_dnf, scriptlet, *parts]))
+
+
+def test_what_a_killed_rpm_left_is_removed_and_nothing_else(
+    machine: Machine, tmp_path: Path, own: Path, killed_rpm: list[str]
+) -> None:
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    told = remains.remove_remains(str(tmp_path / "none"), str(own), machine.root)
+    assert sorted(told) == killed_rpm
+    assert sorted(str(path) for path in before if not path.exists()) == killed_rpm
+
+
+@pytest.mark.usefixtures("killed_rpm")
+def test_nothing_of_rpm_is_removed_while_another_transaction_is_at_work(
+    machine: Machine, tmp_path: Path, own: Path
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    # A lock of another process; one's own would not count.
+    program = (
+        "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, machine.path / "var/lib/rpm/.rpm.lock"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as rpm:  # fmt: skip
+        assert rpm.stdout is not None
+        rpm.stdout.readline()
+        assert remains.remove_remains(str(tmp_path / "none"), str(own), machine.root) == []
+        rpm.kill()
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("killed_rpm")
+def test_without_a_killed_dnf_of_ours_nothing_of_rpm_is_removed(machine: Machine, tmp_path: Path, own: Path) -> None:
+    (own / "tmpa1b2c3d_").unlink()
+    before = set(tmp_path.rglob("*"))
+    assert remains.remove_remains(str(tmp_path / "none"), str(own), machine.root) == []
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_the_directory_for_temporary_files_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _ in range(2):
+        assert remains.temporary_directory() == f"{tmp_path}/.ansible/tmp"
+    assert (tmp_path / ".ansible/tmp").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("HOME", "/proc/none")
+    assert not remains.temporary_directory()
