@@ -95,21 +95,32 @@ def _when_ready(url):
             time.sleep(0.1)
 
 
+@pytest.fixture
+def empty_postgresql(postgresql, tmp_path):
+    """An empty database in the PostgreSQL."""
+    name = f"t{abs(hash(str(tmp_path))) % 10**12}"
+    admin = create_engine(postgresql.format("postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield postgresql.format(name)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     """An empty database of each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'store.db'}"
-        return
-    server = request.getfixturevalue("postgresql")
-    name = f"t{abs(hash(str(tmp_path))) % 10**12}"
-    admin = create_engine(server.format("postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield server.format(name)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    return request.getfixturevalue("empty_postgresql")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def each_database(request, monkeypatch):
+    """Let the library and the command use each kind of database, as the environment may name it."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("SLURMSCALE_DATABASE_URL", request.getfixturevalue("empty_postgresql"))
 
 
 @pytest.fixture

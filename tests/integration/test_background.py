@@ -21,6 +21,7 @@ from slurmscale.states import RUN_ACTIVE, RunStatus
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 COMMAND = [sys.executable, "-c", "from slurmscale.cli import main; main()"]
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+pytestmark = pytest.mark.usefixtures("each_database")
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ INVENTORY = """
             localhost: {ansible_connection: local}
     """
 OPTIONS = Credentials(user="admin", password="of-the-run", become_password="of-sudo")  # noqa: S106 - made up
+pytestmark = pytest.mark.usefixtures("each_database")
 
 
 @pytest.fixture

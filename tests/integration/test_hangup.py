@@ -18,6 +18,7 @@ from slurmscale.states import RunStatus
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 COMMAND = [sys.executable, "-c", "from slurmscale.cli import main; main()"]
+pytestmark = pytest.mark.usefixtures("each_database")
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from sqlalchemy import event
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 LIMIT = 60
+pytestmark = pytest.mark.usefixtures("each_database")
 
 
 @pytest.fixture
@@ -464,9 +465,15 @@ def test_what_root_runs_for_a_run_that_was_killed_is_ended_with_the_inventorys_p
     assert [line["nodes"] for line in told if "may still be at work" in line["event"]] == (["n1"] if left else [])
 
 
+def only_sqlite(scaling):
+    if scaling.store.engine.dialect.name != "sqlite":
+        pytest.skip("only SQLite has its disk and its lock here")
+
+
 @pytest.fixture
 def full_disk(scaling, monkeypatch):
     """The database takes no more, as on a full disk; called once the run is at work."""
+    only_sqlite(scaling)
     monkeypatch.setattr("slurmscale.scaling.Writer", functools.partial(Writer, give_up=0.5))
     full = []
 
@@ -548,6 +555,7 @@ def test_retry_takes_only_what_did_not_succeed(scaling, inventory):
 
 
 def test_a_database_locked_for_five_seconds_harms_no_run(scaling, inventory):
+    only_sqlite(scaling)
     handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 2}))
     wait_for(lambda: handle.tracker.nodes["n1"].started_at)
     with scaling.store.engine.connect() as blocker:
@@ -560,10 +568,8 @@ def test_a_database_locked_for_five_seconds_harms_no_run(scaling, inventory):
 
 
 def test_a_store_that_can_not_be_written_is_refused_before_anything_runs(config, inventory, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="SLURMSCALE_DATA_DIR"):
-        Scaling(config.model_copy(update={"data_dir": tmp_path / "file" / "data"}))
     with Scaling(config) as scaling:
+        only_sqlite(scaling)
         scaling.store.engine.dispose()
         # read only for this connection, as a full or read-only disk is
         with scaling.store.engine.connect() as connection:
@@ -572,6 +578,9 @@ def test_a_store_that_can_not_be_written_is_refused_before_anything_runs(config,
         with pytest.raises(StoreError, match="SLURMSCALE_DATA_DIR"):
             scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4327)}))
     assert processes_with(str(forever(4327))) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="SLURMSCALE_DATA_DIR"):
+        Scaling(config.model_copy(update={"data_dir": tmp_path / "file" / "data"}))
 
 
 def test_a_playbook_that_can_not_start_says_why(scaling, inventory, project_dir):

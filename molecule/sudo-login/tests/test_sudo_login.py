@@ -64,6 +64,14 @@ def test_no_password_is_shown(as_nobody: AsNobody) -> None:
     assert password not in run.stdout
 
 
+@pytest.mark.parametrize("name", ["ctl1", "rocky1", "ubuntu1"])
+def test_the_password_is_in_no_journal(name: str) -> None:
+    journal = lab_host(name).check_output("journalctl --no-pager --all --output=export")
+    assert "Invoked with" in journal, "Ansible's modules tell there what they are given"
+    found = [line for line in journal.splitlines() if (INVENTORY / "password").read_text().strip() in line]
+    assert found == []
+
+
 def test_a_wrong_sudo_password_fails_its_node_only(as_nobody: AsNobody, home: Path) -> None:
     of_one_host = home / "inventory" / "host_vars" / "rocky1.yml"
     of_one_host.parent.mkdir()
