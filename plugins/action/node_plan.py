@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_plan, readiness
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_address, node_plan, readiness
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
@@ -46,6 +46,9 @@ class ActionModule(ActionBase):
         controller, local = (facts_of(host, variables["hostvars"]) for host in (options["controller"], "localhost"))
         cluster = controller.get("preflight_cluster") or {}
         node, common = variables["preflight_node"], local.get("scale_common_checks") or []
+        reach = self._reach(variables, node, cluster)
+        ansible_host = str(self._templar.template(variables.get("ansible_host") or ""))
+        address = node_address.default_address(ansible_host, options["name"], node, cluster, reach)
         made = node_plan.plan(
             node_plan.Request(
                 options["name"],
@@ -60,7 +63,8 @@ class ActionModule(ActionBase):
             defined=options["defined"],
             catalog=local.get("apphub_client_catalog"),
             packages=node_plan.Packages(options["repository"], options["packages"]) if options["repository"] else None,
-            reach=self._reach(variables, node, cluster),
+            reach=reach,
+            address=address,
             common=common,
             joining=variables.get("ansible_play_hosts") or (),
             steps=options["steps"],

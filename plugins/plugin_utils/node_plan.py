@@ -48,6 +48,7 @@ def plan(
     catalog: Mapping[str, Any] | None = None,
     packages: Packages | None = None,
     reach: Mapping[str, Any] | None = None,
+    address: str = "",
     common: Iterable[Finding] = (),
     joining: Iterable[str] = (),
     steps: Iterable[str] = (),
@@ -64,6 +65,7 @@ def plan(
         catalog: AppHub's catalog; None when there is no AppHub.
         packages: What the node needs of it.
         reach: How the controller sees the node, as for `readiness.assess`.
+        address: What NodeAddr is where it is not stated; empty when the name of the node does.
         common: Findings that concern all nodes.
         joining: Names of all nodes of the run.
         steps: Which steps the roles need.
@@ -75,6 +77,10 @@ def plan(
         steps in order, of a node that is not ready none.
     """
     wanted = set(checks)
+    definition = (defined or {}).get("definition")
+    if definition and address and "NodeAddr" not in definition["params"]:
+        definition = {**definition, "params": {**definition["params"], "NodeAddr": address}}
+        reach = {**(reach or {}), "name": address}
     findings: list[Finding] = []
     if "readiness" in wanted:
         findings += readiness.assess(node, cluster, request.limits, reach=reach, take_over=request.take_over)
@@ -92,7 +98,7 @@ def plan(
     return {
         "ready": ready,
         "findings": findings,
-        "definition": (defined or {}).get("definition"),
+        "definition": definition,
         "steps": [step for step in STEPS if step in needed] if ready else [],
     }
 

@@ -12,6 +12,7 @@ from ansible.module_utils.basic import _PY_MIN
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED, SYSTEMS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_address import is_usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -358,7 +359,7 @@ def controller_from_node(node: Mapping[str, Any], cluster: Mapping[str, Any]) ->
         yield finding(
             f"name of {name}",
             Code.NAME_NOT_RESOLVED,
-            _usable(addresses, own=own),
+            is_usable(addresses, own=own),
             "an address that is not this machine's own loopback" if not own else "an address",
             ", ".join(addresses) or "none",
             f"Put {name} with its address into DNS or into the node's /etc/hosts.",
@@ -403,7 +404,7 @@ def node_from_controller(node: Mapping[str, Any], reach: Mapping[str, Any]) -> I
     yield finding(
         "name on the controller",
         Code.NAME_NOT_RESOLVED,
-        _usable(addresses, own=bool(reach.get("own"))),
+        is_usable(addresses, own=bool(reach.get("own"))),
         f"the controller finds {name}",
         ", ".join(addresses) or "no address",
         f"Put {name} with its address into DNS or into the controller's /etc/hosts, or state NodeAddr in"
@@ -422,11 +423,6 @@ def node_from_controller(node: Mapping[str, Any], reach: Mapping[str, Any]) -> I
                 f"Allow the connection from the controller to {target} (firewall, route)"
                 + (", and see whether slurmd listens: journalctl -u slurmd" if running else "."),
             )
-
-
-def _usable(addresses: list[str], *, own: bool) -> bool:
-    # Debian's installer writes 127.0.1.1 for a machine's own name; copied elsewhere it leads nowhere.
-    return any(own or not ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in addresses)
 
 
 def assess(

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from testing import SLURM, lab_host, unwrap
+import yaml
+from testing import INVENTORY, SLURM, lab_host, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -43,6 +44,14 @@ def test_a_node_has_the_user_of_the_controller_and_logs_where_it_is_stated(node:
     assert host.check_output("id --user hpc; getent group hpc-services | cut -d: -f3").split() == ["4711", "4712"]
     assert "slurmd started" in host.file(f"/var/log/hpc/slurmd-{node}.log").content_string
     assert host.file(f"/var/spool/hpc/{node}/cred_state").exists
+
+
+def test_a_node_whose_name_leads_nowhere_has_the_address_of_ansible(ctl1: Host, playbook: Playbook) -> None:
+    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]["slurm_nodes"]["hosts"]
+    assert f"NodeAddr={hosts['rocky1']['ansible_host']} " in ctl1.check_output(SLURM_AT + "scontrol show node rocky1")
+    assert "NodeAddr=ubuntu1 " in ctl1.check_output(SLURM_AT + "scontrol show node ubuntu1")
+    again = playbook("scale_up", "-e", "nodes=rocky[1]")
+    assert re.search(r"rocky1 +unchanged", again.stdout), again.stdout
 
 
 def test_verify_runs_a_job_on_each_node(playbook: Playbook) -> None:

@@ -1,4 +1,4 @@
-"""Lists of nodes in Slurm's syntax: `node[07-12],login1`."""
+"""Lists of nodes in Slurm's syntax: `node[07-12],login1`. Ranges may also stand as in inventories: `node[07:12]`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_NODES = 10_000
 _LONGEST = 1_000_000
 _REMEDY = "Write it as Slurm does: node[07-12],login1"
-_RANGE = r"\d{1,9}(?:-\d{1,9})?"
+_RANGE = r"\d{1,9}(?:[-:]\d{1,9})?"
 _BRACKETS = re.compile(rf"\[({_RANGE}(?:,{_RANGE})*)\]")
 # A name's own characters and brackets: no groups (@), wildcards (*) or operators (! & ^) of ClusterShell.
 _ITEM = re.compile(rf"(?:[A-Za-z0-9._-]|{_BRACKETS.pattern})+")
@@ -32,7 +32,7 @@ def expand(text: str) -> tuple[str, ...]:
     """Turn a hostlist into names.
 
     Args:
-        text: A hostlist, e.g. `rocky[1-2],ubuntu1`; spaces around commas are allowed.
+        text: A hostlist, e.g. `rocky[1-2],ubuntu1` or `rocky[1:2]`; spaces around commas are allowed.
 
     Returns:
         The names, each once, in order.
@@ -45,6 +45,7 @@ def expand(text: str) -> tuple[str, ...]:
         raise NodesError("The list of nodes is empty.", "Name the nodes to work on, e.g. node[07-12].")
     if len(compact) > _LONGEST or not _LIST.fullmatch(compact):
         raise NodesError(f"{shown(text)} is not a list of nodes.", _REMEDY)
+    compact = compact.replace(":", "-")
     # counted before it is expanded, which may take minutes and all memory
     count = sum(_count(item.group()) for item in _ITEM.finditer(compact))
     if count > MOST_NODES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,10 @@ from ansible_collections.ai_infra.slurm.plugins.filter.selection_problems import
 from ansible_collections.ai_infra.slurm.plugins.filter.sysusers import sysusers
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import assess
 from fakes.machine import facts
+from hypothesis import given
+from hypothesis import strategies as st
+from slurmscale.errors import NodesError
+from slurmscale.inventory import hostlist
 
 GROUPS = {"all": ["ctl1", "n07", "n08", "rack1"], "slurm_controllers": ["ctl1"], "rack": ["rack1"]}
 HARDWARE = {
@@ -32,6 +37,14 @@ HARDWARE = {
     [
         ("n07,n08", ["n07", "n08"]),
         ("n[07:09]", ["n07", "n08", "n09"]),
+        ("n[07-09]", ["n07", "n08", "n09"]),
+        ("gpu-node[007,010]", ["gpu-node007", "gpu-node010"]),
+        ("gpu-node[007,010:012,9-11],n1", [*(f"gpu-node{n}" for n in ("007", "010", "011", "012", 9, 10, 11)), "n1"]),
+        ("r[1-2]n[1,3].site", ["r1n1.site", "r1n3.site", "r2n1.site", "r2n3.site"]),
+        ("n[7]", ["n7"]),
+        ("n*,!n[07-08]", ["n*", "!n07", "!n08"]),
+        ("n[a:c]", ["na", "nb", "nc"]),
+        ("n[1:5:2]", ["n1", "n3", "n5"]),
         ("rack[0:1],n07", ["rack[0:1]", "n07"]),
         ("n*, !n08", ["n*", "!n08"]),
         ("", []),
@@ -42,9 +55,24 @@ def test_ranges_are_expanded_and_everything_else_is_left_to_ansible(nodes: Any, 
     assert expand_nodes(nodes, GROUPS) == expected
 
 
-def test_a_broken_range_is_refused_by_name() -> None:
-    with pytest.raises(AnsibleFilterError, match=r"n\[09:x\]"):
-        expand_nodes("n[09:x]", GROUPS)
+@pytest.mark.parametrize("nodes", ["n[09:x]", "n[3-1]", "n[010-11]", "n[1-10001]", "r[1-999]n[1-999]"])
+def test_a_broken_range_is_refused_by_name(nodes: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=re.escape(nodes)):
+        expand_nodes(nodes, GROUPS)
+
+
+@given(st.from_regex(r"n\[(0|[1-9][0-9]?|0[0-9]{1,2})(-[0-9]{1,3})?(,[0-9]{1,3})?\]", fullmatch=True))
+def test_slurms_ranges_mean_what_they_mean_to_the_command(text: str) -> None:
+    try:
+        expected = set(hostlist.expand(text))
+    except NodesError:
+        return
+    try:
+        found = expand_nodes(text, GROUPS)
+    except AnsibleFilterError:
+        return
+    assert set(found) == expected
+    assert set(hostlist.expand(text.replace("-", ":"))) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_plan
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_address import default_address, is_usable
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_plan import Packages, Request
 from fakes.machine import facts
 
@@ -69,3 +71,43 @@ def test_without_an_apphub_a_node_goes_on_that_needs_nothing() -> None:
     assert node_plan.plan(REQUEST, facts(), CLUSTER, apphub_failure=lacking)["ready"]
     plan = node_plan.plan(REQUEST, facts(), CLUSTER, steps=["packages"], apphub_failure=lacking)
     assert (plan["ready"], plan["steps"], plan["findings"][-1]["reason"]) == (False, [], "No AppHub can be used.")
+
+
+OPEN, CLOSED = {"state": "refused", "message": "nothing listens"}, {"state": "filtered", "message": "no answer"}
+
+
+@pytest.mark.parametrize(
+    ("ansible_host", "resolved", "answer", "known", "stated", "expected"),
+    [
+        # The name leads nowhere, the address of Ansible does.
+        ("10.0.0.7", {"n7": [], "10.0.0.7": ["10.0.0.7"]}, OPEN, "", "", "10.0.0.7"),
+        ("10.0.0.7", {"n7": ["127.0.1.1"], "10.0.0.7": ["10.0.0.7"]}, OPEN, "", "", "10.0.0.7"),
+        ("n7.site", {"n7": [], "n7.site": ["10.0.0.7"]}, OPEN, "", "", "n7.site"),
+        # It does not, either.
+        ("10.0.0.7", {"n7": [], "10.0.0.7": ["10.0.0.7"]}, CLOSED, "", "", ""),
+        ("jump", {"n7": [], "jump": []}, {"state": "unresolved", "message": "-"}, "", "", ""),
+        ("127.0.0.1", {"n7": [], "127.0.0.1": ["127.0.0.1"]}, OPEN, "", "", ""),
+        # The name is enough, or something else is stated.
+        ("10.0.0.7", {"n7": ["10.0.0.7"], "10.0.0.7": ["10.0.0.7"]}, OPEN, "", "", ""),
+        ("", {"n7": []}, OPEN, "", "", ""),
+        ("10.0.0.7", {"n7": [], "10.0.0.7": ["10.0.0.7"]}, OPEN, "", "10.9.9.9", "10.9.9.9"),
+        # A node that works keeps what it has; the controller is not asked.
+        ("10.0.0.7", {}, OPEN, "10.0.0.7", "", "10.0.0.7"),
+        ("10.0.0.7", {}, OPEN, "n7", "", ""),
+    ],
+)
+def test_the_address_of_ansible_is_the_nodes_where_its_name_does_not_lead_to_it(  # noqa: PLR0913, PLR0917 - a table
+    ansible_host: str, resolved: dict[str, list[str]], answer: dict[str, str], known: str, stated: str, expected: str
+) -> None:
+    node = facts(address="n7", state="IDLE" if known else "")
+    cluster = {**CLUSTER, "nodes": {"n7": {"addr": known, "state": ["IDLE"]}} if known else {}}
+    connect = {f"{name}:6818": answer if name == ansible_host else OPEN for name in resolved}
+    reach = {"name": "n7", "state": node["state"], "network": {"resolve": resolved, "connect": connect}}
+    params = {"CPUs": 4, **({"NodeAddr": stated} if stated else {})}
+    address = default_address(ansible_host, "n7", node, cluster, reach)
+    defined = {"definition": {"name": "n7", "params": params}, "findings": []}
+    plan = node_plan.plan(REQUEST, node, cluster, defined=defined, reach=reach, address=address)
+    assert plan["definition"]["params"].get("NodeAddr", "") == expected
+    if not stated:
+        unresolved = resolved and not is_usable(resolved["n7"], own=False)
+        assert codes(plan) == (["name-not-resolved"] if unresolved and not expected else [])

@@ -23,6 +23,8 @@ from slurmscale.store.repository import Store
     ("text", "names"),
     [
         ("node[07-09]", ("node07", "node08", "node09")),
+        ("node[07:09]", ("node07", "node08", "node09")),
+        ("gpu-node[007,010:011]", ("gpu-node007", "gpu-node010", "gpu-node011")),
         ("rocky[1-2],ubuntu[1-2]", ("rocky1", "rocky2", "ubuntu1", "ubuntu2")),
         ("b,a,b", ("a", "b")),
         ("node[8-11]", ("node8", "node9", "node10", "node11")),
