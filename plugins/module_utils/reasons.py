@@ -58,6 +58,7 @@ class Code(str, enum.Enum):
     MUNGE_NOT_STARTED = "munge-not-started", "munge does not run with the key of the cluster."
     SLURMD_NOT_STARTED = "slurmd-not-started", "slurmd does not run, or ended at once."
     NODE_NOT_VERIFIED = "node-not-verified", "The node did not become available, or its test job did not run."
+    NODES_NOT_CONNECTED = "nodes-not-connected", "Jobs over several nodes fail, as nodes do not reach each other."
     SERVER_SELECTED = "server-selected", "The nodes that are asked for include a controller or an AppHub."
     RUN_LIMITED = "run-limited", "A --limit leaves out hosts without which the playbook cannot work."
 

@@ -27,6 +27,15 @@ options:
     description: Submit one job for each node; else one over all nodes, with one task on each.
     type: bool
     default: true
+  connect:
+    description:
+      - Of O(nodes), those of which it is also verified that they and other nodes reach each other. When they have
+        passed, jobs of two nodes each run, in which srun starts a task on both; one of their nodes is an idle one that
+        is not among these.
+      - A job that finds no room in 60 seconds is cancelled and blames no node.
+    type: list
+    elements: str
+    default: []
   command:
     description: What the job runs on the node, by a shell. It must return 0.
     type: str
@@ -129,6 +138,12 @@ jobs:
       type: float
   sample: {"node7": {"ok": true, "job_id": "4711", "state": "COMPLETED", "exit_code": "0:0",
     "message": "job 4711 COMPLETED", "failure": null, "seconds": 1.2}}
+connections:
+  description: For each job over several nodes its nodes, ok (null when it was not run) and message.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{"nodes": ["node8", "node3"], "ok": true, "message": "job 4713 COMPLETED"}]
 failed_nodes:
   description: Nodes that are not verified.
   returned: always
@@ -139,6 +154,7 @@ failed_nodes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import verify_connections
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import (
     Options,
     outcome,
@@ -152,6 +168,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands impo
 ARGUMENTS = {
     "nodes": {"type": "list", "elements": "str", "required": True},
     "per_node": {"type": "bool", "default": True},
+    "connect": {"type": "list", "elements": "str", "default": []},
     "command": {"type": "str", "default": "uname -n"},
     "partition": {"type": "str"},
     "user": {"type": "str"},
@@ -175,19 +192,24 @@ def main() -> None:
         names = [name for item in wanted["nodes"] for name in hostlist.expand(item, wanted["conf"])]
         if module.check_mode and not wanted["test_only"]:
             jobs = {name: outcome("no job is submitted in check mode") for name in names}
-            module.exit_json(changed=False, skipped=True, jobs=jobs, failed_nodes=[])
+            module.exit_json(changed=False, skipped=True, jobs=jobs, connections=[], failed_nodes=[])
         options = Options(**{name: wanted[name] for name in Options._fields})
         if wanted["test_only"]:
             refused = policy_failure(options)
             if refused:
                 fail(module, refused)
-            module.exit_json(changed=False, jobs={}, failed_nodes=[])
+            module.exit_json(changed=False, jobs={}, connections=[], failed_nodes=[])
         jobs = verify_nodes(names, options, per_node=wanted["per_node"])
+        chosen = [name for name in names if name in wanted["connect"] and jobs[name]["job_id"] and jobs[name]["ok"]]
+        limited = options._replace(timeout=min(options.timeout, 60))
+        failures, connections = verify_connections(chosen, limited) if chosen else ({}, [])
+        for name, failure in failures.items():
+            jobs[name].update(ok=False, message=failure.reason, failure=failure.as_dict())
     except SlurmCommandError as error:
         remedy = "The controller must answer before nodes can be verified: systemctl status slurmctld"
         fail(module, Failure(Code.CONTROLLER_NOT_ANSWERING, str(error), remedy))
     failed = [name for name, job in jobs.items() if not job["ok"]]
-    module.exit_json(changed=False, jobs=jobs, failed_nodes=failed)
+    module.exit_json(changed=False, jobs=jobs, connections=connections, failed_nodes=failed)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,14 @@ def test_a_job_was_completed_on_every_new_node(ctl1: Host, node: str) -> None:
     assert all("JobState=COMPLETED" in job and "ExitCode=0:0" in job for job in proofs)
 
 
+def test_new_nodes_ran_an_srun_with_each_other(ctl1: Host) -> None:
+    """The old one is not idle."""
+    jobs = ctl1.check_output("scontrol --oneliner show job").splitlines()
+    proofs = [job for job in jobs if re.search(r"\bNumNodes=2\b", job) and "JobName=slurmscale" in job]
+    assert len(proofs) == 2
+    assert all("JobState=COMPLETED" in job and "ExitCode=0:0" in job for job in proofs)
+
+
 def test_the_controller_was_restarted_at_most_once_and_not_at_all_where_reconfigure_is_enough(
     ctl1: Host, before: dict[str, Any]
 ) -> None:

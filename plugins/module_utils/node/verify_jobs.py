@@ -163,7 +163,7 @@ class JobRun:
         else:
             batches = self._batch_of_all()
         for batch in batches:
-            self._submit_one(batch, nodes, partitions)
+            self.submit_one(batch, nodes, partitions)
 
     def _batch_of_all(self) -> List[List[str]]:
         if self.outcomes:
@@ -192,7 +192,14 @@ class JobRun:
         if job_id and self._jobs.pop(job_id, None):
             jobs.cancel([job_id], self.options.conf)
 
-    def _submit_one(self, batch: List[str], nodes: Dict[str, Any], partitions: Dict[str, Any]) -> None:
+    def submit_one(self, batch: List[str], nodes: Dict[str, Any], partitions: Dict[str, Any]) -> None:
+        """Submit one job.
+
+        Args:
+            batch: Its nodes.
+            nodes: All nodes of the cluster.
+            partitions: All partitions.
+        """
         described = [nodes[name] for name in batch]
         command = self.options.command
         if len(batch) > 1:

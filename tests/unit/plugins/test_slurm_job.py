@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import verify_jobs
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import choose_pairs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import jobs
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_job
 
@@ -291,3 +292,61 @@ def test_root_is_asked_for_by_the_configuration(verify: Runner, slurm: FakeSlurm
     slurm.disable_root_jobs = True
     assert "DisableRootJobs" in verify(nodes=[], test_only=True)["failure"]["reason"]
     assert "failed" not in verify(nodes=[], test_only=True, user="ops")
+
+
+def test_new_nodes_and_an_old_one_run_a_job_together(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
+    for name in ("busy", "n1", "n2", "n3", "old"):
+        slurm.node(name, "MIXED" if name == "busy" else "IDLE")
+    clock.at(1, lambda: end_jobs(slurm))
+    clock.at(3, lambda: end_jobs(slurm))
+    result = verify(nodes=["n[1-3]"], connect=["n1", "n2", "n3"])
+    assert [one["nodes"] for one in result["connections"]] == [["n1", "old"], ["n2", "n3"]]
+    assert all(one["ok"] for one in result["connections"])
+    assert [call[-1] for call in slurm.called("sbatch")[3:]] == ["--wrap=srun --mpi=none sh -c 'uname -n'"] * 2
+    assert (result["failed_nodes"], result["jobs"]["n1"]["message"]) == ([], "job 101 COMPLETED")
+
+
+def test_nodes_that_do_not_reach_each_other_fail(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
+    for name in ("n1", "n2", "old"):
+        slurm.node(name)
+    clock.at(1, lambda: end_jobs(slurm))
+    clock.at(3, lambda: end_jobs(slurm, "FAILED", "1:0"))
+    result = verify(nodes=["n1", "n2"], connect=["n1"])
+    assert result["failed_nodes"] == ["n1"]
+    assert result["jobs"]["n1"]["failure"]["code"] == "nodes-not-connected"
+    assert result["jobs"]["n1"]["failure"]["reason"].startswith("An srun over n1 and n2 failed: job 103 FAILED")
+
+
+def test_a_job_over_nodes_that_finds_no_room_blames_nobody(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
+    for name in ("n1", "n2"):
+        slurm.node(name)
+
+    def end_and_start_no_more() -> None:
+        end_jobs(slurm)
+        slurm.start_jobs = False
+
+    clock.at(1, end_and_start_no_more)
+    result = verify(nodes=["n1", "n2"], connect=["n1", "n2"])
+    assert [(one["nodes"], one["ok"]) for one in result["connections"]] == [(["n1", "n2"], None)]
+    assert result["failed_nodes"] == []
+    assert slurm.called("scancel")
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "expected"),
+    [
+        (["n1"], [], []),
+        (["n1"], ["a"], [["n1", "a"]]),
+        (["n1", "n2"], [], [["n1", "n2"]]),
+        (["n1", "n2"], ["a"], [["n1", "a", "n2"]]),
+        (["n1", "n2", "n3"], [], [["n1", "n2", "n3"]]),
+        (["n1", "n2", "n3"], ["a"], [["n1", "a"], ["n2", "n3"]]),
+        (["n1", "x1"], ["x2"], [["x1", "x2"]]),
+    ],
+)
+def test_each_node_is_in_one_job_with_nodes_of_its_partition(
+    new: list[str], old: list[str], expected: list[list[str]]
+) -> None:
+    nodes = {name: {"state": ["IDLE"], "partitions": ["x" if name[0] == "x" else "main"]} for name in [*new, *old]}
+    partitions = {name: {"state": "UP", "default": False} for name in ("x", "main")}
+    assert choose_pairs(new, nodes, partitions) == expected
