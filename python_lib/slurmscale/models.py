@@ -445,11 +445,11 @@ class SlurmJob:
     @property
     def note(self) -> str:
         """What `state` does not say, as a sentence; empty when it says all."""
-        return (
-            "It left the queue, and no accounting tells how it ended; the state is the last one seen."
-            if self.lost
-            else ""
-        )
+        if self.lost:
+            return "It left the queue, and no accounting tells how it ended; the state is the last one seen."
+        if not self.ended and self.asked_at > self.seen_at:
+            return "It left the queue, and the accounting has not told its end yet; the state is the last one seen."
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,8 @@ class Scaling:
         options = options or RunOptions()
         recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
+        if cluster.config.get("max_nodes"):
+            cluster = clusters.with_later_nodes(self.store, cluster)
         needed = bool(nodes) or operation.definition.scope is Scope.NODES
         specs = clusters.node_specs(nodes) if needed else {}
         return Request(operation, cluster, specs, options or RunOptions(), retry_of)

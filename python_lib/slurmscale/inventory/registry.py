@@ -15,7 +15,9 @@ from slurmscale.inventory.extra_vars import split_secrets
 from slurmscale.inventory.hostlist import MOST_NODES, expand
 from slurmscale.inventory.names import check_cluster, check_host, check_node, check_variables, shown
 from slurmscale.models import Cluster, NodeSpec
+from slurmscale.operations import Operation
 from slurmscale.redaction import has_secret
+from slurmscale.states import FAILED, SUCCEEDED
 
 if TYPE_CHECKING:
     from slurmscale.store.repository import Store
@@ -78,6 +80,22 @@ def _unnamed(path: str) -> Cluster:
     words = re.sub(r"[^A-Za-z0-9]+", "-", f"{Path(path).parent.name}-{Path(path).stem}").strip("-")
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return Cluster(f"{words[:50]}-{digest}".lstrip("-"), inventory=path)
+
+
+def with_later_nodes(store: Store, cluster: Cluster) -> Cluster:
+    """Return a cluster with the nodes that it has now: those of its last look, and what runs made of them since."""
+    if cluster.info is None:
+        return cluster
+    nodes = dict(cluster.info["nodes"])
+    for run in reversed(store.runs(cluster=cluster.name, since=cluster.seen_at)):
+        if run.check or run.operation not in (Operation.SCALE_UP, Operation.SCALE_DOWN):
+            continue
+        for task in store.tasks(run.id):
+            if run.operation is Operation.SCALE_UP and task.status not in FAILED:
+                nodes.setdefault(task.node, {})
+            elif run.operation is Operation.SCALE_DOWN and task.status in SUCCEEDED:
+                nodes.pop(task.node, None)
+    return dataclasses.replace(cluster, info=cluster.info | {"nodes": nodes})
 
 
 def add(store: Store, cluster: Cluster) -> None:

@@ -21,7 +21,7 @@ from slurmscale.runner.fake import FakeJob
 from slurmscale.runner.processes import owner
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
-from slurmscale.states import RunStatus
+from slurmscale.states import RunStatus, TaskStatus
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
@@ -168,6 +168,33 @@ def test_an_external_cluster_keeps_its_configuration_its_key_and_its_size(hpc: A
             hpc.scaling.run(operation, "hpc")
     with pytest.raises(NodesError, match="would have 4 nodes, and may have 3"):
         hpc.scaling.scale_up("hpc", "n[2-4]")
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "problem"),
+    [
+        (Operation.SCALE_UP, TaskStatus.COMPLETED, "would have 4 nodes, and may have 3"),
+        (Operation.SCALE_UP, TaskStatus.FAILED, None),
+        (Operation.SCALE_DOWN, TaskStatus.COMPLETED, None),
+        (Operation.CHECK, TaskStatus.COMPLETED, None),
+    ],
+)
+def test_nodes_that_joined_or_left_since_the_last_look_count(
+    operation: Operation, status: TaskStatus, problem: str | None, hpc: Answering
+) -> None:
+    connect(hpc, max_nodes=3)
+    store = hpc.scaling.store
+    node = "n1" if operation is Operation.SCALE_DOWN else "n3"
+    run = Run("r1", "hpc", operation, RunStatus.PENDING, (node,), Counts(1, 1), time.time(), **owner())
+    task = store.create_run(run)[node]
+    change = dict.fromkeys(("error_code", "error_message", "error_remedy", "started_at", "completed_at"))
+    change |= {"phase": "", "step": "", "progress": 100, "updated_at": time.time()}
+    store.record(run, [{**change, "b_id": task, "status": status}], status=RunStatus.COMPLETED)
+    if problem:
+        with pytest.raises(NodesError, match=problem):
+            hpc.scaling.scale_up("hpc", "n4")
+    else:
+        hpc.scaling.scale_up("hpc", "n4").wait()
 
 
 def test_a_cluster_with_a_run_at_work_is_not_forgotten(hpc: Answering) -> None:

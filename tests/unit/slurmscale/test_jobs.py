@@ -157,10 +157,13 @@ def test_without_accounting_the_last_state_is_kept_and_said_to_be_that(lab: Answ
 def test_an_accounting_that_is_silent_or_late_proves_nothing(lab: Answering, job: str) -> None:
     for accounting in ("failed", "kept"):
         lab.says(accounting=accounting)
-        assert not lab.scaling.jobs.show(job).ended
+        found = lab.scaling.jobs.show(job)
+        assert not found.ended
+        assert "the accounting has not told its end yet" in found.note
     lab.says({"job_id": "7", "state": "TIMEOUT", "reason": "", "exit_code": "0:15", "nodes": "n1", "user": "",
               "partition": "", "batch_host": "", "name": "", "output": ""}, accounting="kept")  # fmt: skip
     found = lab.scaling.jobs.show(job)
+    assert found.note == ""
     assert (found.state, found.exit_code, found.reason, found.output) == (
         "TIMEOUT", "0:15", "", "/srv/alice/slurm-7.out",
     )  # fmt: skip
