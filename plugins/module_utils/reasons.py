@@ -126,7 +126,10 @@ class Code(str, enum.Enum):
     MUNGE_CREDENTIAL_REFUSED = "munge-credential-refused", "Two hosts do not decode each other's munge credentials."
     SLURMD_OPTIONS_DIFFER = "slurmd-options-differ", "slurmd has other options than the cluster needs."
     CONFIGURATION_STRAY = "configuration-stray", "A node has a slurm.conf of its own although it gets the controller's."
-    CONFIGURATION_DIFFERS = "configuration-differs", "Configuration files of a node are not the controller's."
+    CONFIGURATION_DIFFERS = (
+        "configuration-differs",
+        "Configuration files of a node or backup controller are not the controller's.",
+    )
     CONFIGURATION_EDITED = "configuration-edited", "slurm.conf was edited after slurmctld read it."
     SLURM_UPDATE_REFUSED = "slurm-update-refused", "slurmctld did not change the state of a node as asked."
     JOB_NOT_SUBMITTED = "job-not-submitted", "slurmctld did not accept a job."

@@ -105,6 +105,15 @@ options:
       - Otherwise nothing is changed when one is refused.
     type: bool
     default: false
+  backups:
+    description: How many backup controllers get RV(files), too, so that no warning is needed for them.
+    type: int
+    default: 0
+  digest:
+    description:
+      - What a run in check mode returned as RV(digest). Nothing is changed when this run would change something else,
+        because another run came between.
+    type: str
 attributes:
   check_mode:
     description: Can run in check mode, up to and including the test of the candidate.
@@ -195,6 +204,22 @@ recovered:
   description: What was done about an earlier run that had been killed; empty when there was none.
   returned: success
   type: str
+files:
+  description:
+    - All files of the configuration, each with path, and its text before and after; null when there is none.
+    - Empty when the cluster has one controller.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"path": "/etc/slurm/slurmscale-nodes.conf", "before": null, "after": "NodeName=…"}]
+digest:
+  description: Checksum of what changes in the files.
+  returned: success
+  type: str
+lock_note:
+  description: What this run wrote into the lock file beside slurm.conf; empty in check mode.
+  returned: success
+  type: str
 message:
   description: What was done, in a line.
   returned: success
@@ -238,6 +263,8 @@ ARGUMENTS = {
     "allow_controller": {"type": "bool", "default": False},
     "renew_addresses": {"type": "list", "elements": "str", "default": []},
     "skip_refused": {"type": "bool", "default": False},
+    "backups": {"type": "int", "default": 0},
+    "digest": {"type": "str"},
 }
 
 

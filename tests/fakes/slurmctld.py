@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONF = "ClusterName=t\nSlurmctldParameters=enable_configless\nNodeName=n1 CPUs=2\nPartitionName=main Nodes=ALL\n"
 _PROGRAMS = ("scontrol", "squeue", "systemctl", "journalctl")
 #: What a fake in another process has to know; see FakeSlurmctld.install.
-_STATE = ("nodes", "jobs", "calls", "up", "version", "pid", "loads", "loaded", "dies", "slow")
+_STATE = ("nodes", "jobs", "calls", "up", "version", "pid", "loads", "loaded", "dies", "slow", "standby")
 
 
 class Clock:
@@ -75,6 +75,7 @@ class FakeSlurmctld:
         self.loaded = ""
         self.dies = 0.0
         self.slow = 0.0
+        self.standby = ""
         self.refuse_updates = False
         self.refuse_jobs = ""
         self.disable_root_jobs = False
@@ -170,7 +171,8 @@ class FakeSlurmctld:
         if "Unparsable" in self._text(conf):
             return self._answer(argv, 1, error="scontrol: error: Parsing error at unrecognized key: Unparsable")
         if argv[1] == "ping":
-            return self._answer(argv, text=f"Slurmctld(primary) at ctl is {'UP' if self.up else 'DOWN'}")
+            standby = f"\nSlurmctld(backup) at {self.standby} is UP" if self.standby else ""
+            return self._answer(argv, text=f"Slurmctld(primary) at ctl is {'UP' if self.up else 'DOWN'}{standby}")
         if not self.up:
             return self._answer(argv, 1, error="Unable to contact slurm controller (connect failure)")
         return answer(list(argv))

@@ -75,6 +75,15 @@ def lock(path: str, timeout: float, purpose: str) -> Iterator[bool]:
         os.close(handle)
 
 
+def read_lock_note(path: str) -> str:
+    """Return the note of the run that held a lock last; empty when there was none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read(500).strip()
+    except FileNotFoundError:
+        return ""
+
+
 def _acquire(handle: int, path: str, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     while True:

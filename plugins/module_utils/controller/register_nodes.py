@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
+import json
 import os
 import re
 import socket
@@ -12,7 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import local_addresses
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK, FileSet, lock
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import (
+    SHARED_LOCK,
+    FileSet,
+    lock,
+    read_lock_note,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import (
     apply_changes,
     recover_interrupted,
@@ -72,6 +79,8 @@ class Options(NamedTuple):
     allow_controller: bool = False
     skip_refused: bool = False
     renew_addresses: Sequence[str] = ()
+    backups: int = 0
+    digest: Optional[str] = None
 
 
 def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
@@ -103,14 +112,14 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
     registration = _Registration(options, requests, refused, check_mode=check_mode)
     with lock(LOCK_FILE, options.lock_timeout, purpose):
         if check_mode:
-            return registration.run()
+            return dict(registration.run(), lock_note="")
         shared = os.path.join(os.path.dirname(os.path.realpath(options.conf)), SHARED_LOCK)
         with lock(shared, options.lock_timeout, purpose) as held:
             if not held:
                 registration.controller.warnings.append(
                     f"the file system of {shared} has no locks: let no other controller change it at the same time."
                 )
-            return registration.run()
+            return dict(registration.run(), lock_note=read_lock_note(shared))
 
 
 def _read_requests(options: Options) -> Tuple[List[NodeRequest], Dict[str, Failure]]:
@@ -143,11 +152,13 @@ class _Registration:
         self.controller = Controller(options.conf, options.service, options.timeout)
         self.recovered = ""
         self.renewed: List[str] = []
+        self.before: Dict[str, str] = {}
 
     def run(self) -> Dict[str, Any]:
         self._recover_interrupted()
         state = self._read_state()
         config = SlurmConfig.load(self.options.conf)
+        self.before = dict(config.files)
         try:
             prepared = self._prepare(config, state)
         except FailureError as problem:
@@ -155,6 +166,7 @@ class _Registration:
                 raise
             prepared = self._prepare_others(config, state)
         plan, change, method = prepared
+        self._refuse_other_plan(plan)
         if method is None:
             self._renew_addresses(state)
             return self._result(plan, state, set(state.nodes), "none")
@@ -172,6 +184,7 @@ class _Registration:
         pending = (change.added - set(state.nodes)) | (change.removed & set(state.nodes))
         if not plan.changes and not pending:
             return plan, change, None
+        self._refuse_standby(state)
         method = self._apply_method(state)
         self._refuse_controller(plan, state)
         self._refuse_busy(plan, state)
@@ -247,6 +260,25 @@ class _Registration:
     def _apply_method(self, state: ClusterState) -> ApplyMethod:
         version = versions.version_tuple(state.version)
         return choose_apply_method(version, state.daemon, self.options.apply, configless=state.configless)
+
+    def _refuse_other_plan(self, plan: Plan) -> None:
+        """Refuse a change that is not the one that was prepared on the backup controllers."""
+        if self.options.digest and self.options.digest != _digest(plan):
+            raise RefusedError(
+                Code.CONTROLLER_BUSY,
+                f"Nothing was changed, as another run has changed {self.options.conf} since this change was planned.",
+                "Run again.",
+            )
+
+    def _refuse_standby(self, state: ClusterState) -> None:
+        """Refuse to change files that the acting controller, on another host, does not read."""
+        if len(state.controllers) > 1 and not state.daemon["main_pid"]:
+            raise RefusedError(
+                Code.CONTROLLER_NOT_ANSWERING,
+                "Nothing was changed, as slurmctld does not run on this host; "
+                f"{', '.join(sorted(state.up))} acts for it.",
+                f"Start it, then run again: systemctl start {self.options.service}",
+            )
 
     def _refuse_controller(self, plan: Plan, state: ClusterState) -> None:
         """Refuse to make a compute node of this host without a word: its jobs would compete with slurmctld."""
@@ -388,8 +420,11 @@ class _Registration:
             for what, names in (("added", plan.added), ("updated", plan.updated), ("removed", plan.removed))
             if names
         ]
-        if len(state.controllers) > 1 and action != "none":
-            warnings.append(f"there are {len(state.controllers)} controllers: each needs these files.")
+        if len(state.controllers) > 1 + self.options.backups and action != "none":
+            warnings.append(
+                f"there are {len(state.controllers)} controllers: each needs these files. "
+                "They get them when all of them are in the group slurm_controllers."
+            )
         return {
             "changed": action != "none" or bool(self.renewed),
             "action": action,
@@ -406,8 +441,22 @@ class _Registration:
             "message": "; ".join(parts)
             or ("slurmctld has to read the files again" if action != "none" else "no change"),
             "warnings": warnings + self.controller.warnings,
+            "digest": _digest(plan),
+            "files": self._files(plan) if len(state.controllers) > 1 else [],
             "diff": [_diff(path, before, after) for path, (before, after) in sorted(plan.changes.items())],
         }
+
+    def _files(self, plan: Plan) -> List[Dict[str, Optional[str]]]:
+        """Return all files of the configuration as they were and as they are to be."""
+        texts = {path: (text, text) for path, text in self.before.items()}
+        return [
+            {"path": path, "before": before, "after": after}
+            for path, (before, after) in sorted({**texts, **plan.changes}.items())
+        ]
+
+
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(json.dumps(plan.changes, sort_keys=True).encode()).hexdigest()
 
 
 def _resolve_all(addresses: Dict[str, str]) -> Dict[str, Set[str]]:
