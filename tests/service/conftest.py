@@ -113,7 +113,7 @@ def accounts(scaling):
 
 @pytest.fixture
 def config():
-    return ServiceSettings(allowed_networks=("192.0.2.0/24",), stop_seconds=30)
+    return ServiceSettings(allowed_networks=("192.0.2.0/24",), stop_seconds=30, requests_per_second=0)
 
 
 @pytest.fixture

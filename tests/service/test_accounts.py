@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 from slurmscale.errors import StoreError
 from slurmscale.store.audit import AuditEntry
@@ -136,3 +139,22 @@ def test_whoever_goes_around_the_trigger_is_found_out(app, scaling):
         connection.execute(text("DROP TRIGGER audit_no_update"))
         connection.execute(text("UPDATE audit SET status = 'success' WHERE id = 2"))
     assert app.state.audit.broken() == 2
+
+
+def test_the_audit_trail_is_a_table_that_no_spreadsheet_calculates_with(as_role, app):
+    app.state.audit.add(AuditEntry("scale-up", "failed", "=1+1", "test", user_name="anna", nodes="n1,n2"))
+    answer = as_role("admin").get("/api/audit.csv", params={"user": "anna"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    (row,) = csv.DictReader(io.StringIO(answer.text))
+    assert (row["action"], row["resource"], row["nodes"]) == ("scale-up", "'=1+1", "n1 n2")
+    assert as_role("operator").get("/api/audit.csv").status_code == 403
+
+
+def test_a_token_that_is_not_valid_is_audited_and_none_at_all_is_not(client, app):
+    assert client.get("/api/auth/me").status_code == 401
+    assert app.state.audit.entries(limit=5) == []
+    wrong = "slsc_" + "0" * 40
+    assert client.get("/api/auth/me", headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
+    (entry,) = app.state.audit.entries(limit=5)
+    assert (entry.status, entry.resource, entry.details) == ("denied", "GET /api/auth/me", {"code": "not-signed-in"})
+    assert wrong not in str(entry)

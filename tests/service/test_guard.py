@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from fastapi.testclient import TestClient
+from slurmscale.service.app import create_app
+from slurmscale.service.rate_limit import RateLimit
 
 
 def test_every_answer_has_an_id_and_headers_that_browsers_keep_to(client):
@@ -62,7 +65,7 @@ def test_a_mistake_of_ours_tells_where_and_not_what(app, monkeypatch, as_role):
 
 def test_health_needs_no_login_and_tells_nothing_but_that(client):
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"ready": True, "database": True}
+    assert client.get("/readyz").json() == {"ready": True, "database": True, "worker": True}
 
 
 def test_no_page_loads_scripts_from_elsewhere(client):
@@ -80,3 +83,36 @@ def test_when_the_database_is_away_it_is_not_ready(client, scaling, monkeypatch)
     monkeypatch.setattr(scaling.store, "check", fail)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["ready"]) == (503, False)
+
+
+def test_who_asks_too_often_is_told_when_to_ask_again(scaling, config, accounts):
+    app = create_app(scaling, config.model_copy(update={"requests_per_second": 1}), accounts)
+    with TestClient(app, base_url="https://localhost") as client:
+        answers = [client.get("/api/auth/me") for _ in range(50)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused
+        assert (refused[0].json()["code"], refused[0].headers["retry-after"]) == ("too-many-requests", "1")
+        assert client.get("/healthz").status_code == 200
+
+
+def test_a_caller_gets_back_what_it_did_not_use_and_no_more():
+    now = [0.0]
+    limit = RateLimit(10, clock=lambda: now[0])
+    assert [limit.take("a") for _ in range(20)] == [0] * 20
+    assert limit.take("a") == pytest.approx(0.1)
+    assert limit.take("b") == 0
+    now[0] = 0.5
+    assert [bool(limit.take("a")) for _ in range(6)] == [False] * 5 + [True]
+    now[0] = 1000
+    assert [bool(limit.take("a")) for _ in range(21)] == [False] * 20 + [True]
+    assert RateLimit(0).take("a") == 0
+
+
+def test_the_type_of_a_problem_leads_to_what_it_means(client):
+    problem = client.get("/api/nothing").json()
+    page = client.get(problem["type"])
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "<h1>not-found</h1>" in page.text
+    assert client.get("/problems/nodes-in-use").status_code == 200
+    assert client.get("/problems/no-such-code").status_code == 404
+    assert client.get("/problems/..%2f..").status_code in (404, 422)

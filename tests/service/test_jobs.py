@@ -66,7 +66,11 @@ def test_a_cluster_of_others_is_looked_at_and_connected(as_role, launches):
     assert as_role("operator").post("/api/slurm/clusters/connect", json=body).status_code == 403
     made = admin.post("/api/slurm/clusters/connect", json=body)
     assert (made.status_code, made.json()["cluster_type"], made.json()["health"]) == (201, "external", "healthy")
-    assert admin.post("/api/slurm/clusters/connect", json=body).status_code == 422
+    taken = admin.post("/api/slurm/clusters/connect", json=body)
+    assert (taken.status_code, "already" in taken.json()["detail"]) == (409, True)
+    nodes = admin.get("/api/slurm/clusters/old/nodes").json()
+    assert [(node["name"], node["state"]) for node in nodes["items"]] == [("n1", []), ("n2", [])]
+    assert nodes["seen_at"]
     assert admin.get("/api/slurm/clusters/old/info").json()["info"] == info
     assert admin.post("/api/slurm/clusters/old/refresh", json={}).json()["stage"] == "slurm"
     assert "s3cret" not in tested.text + made.text

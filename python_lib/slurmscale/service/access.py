@@ -123,8 +123,16 @@ def _check_origin(connection: HTTPConnection) -> None:
 
 
 def signed_in(request: Request) -> Principal:
-    """Return who makes a request; the dependency of routes that need a login and no permission."""
-    return principal_of(request, request.app.state.accounts)
+    """Return who makes a request; the dependency of routes that need a login and no permission.
+
+    A token or a login that is not valid is audited. That there is none is not: each page begins so.
+    """
+    try:
+        return principal_of(request, request.app.state.accounts)
+    except ProblemError as exc:
+        if _token_of(request)[0] is not None:
+            record(request, None, "denied", details={"code": exc.code})
+        raise
 
 
 SignedIn = Annotated[Principal, Depends(signed_in)]

@@ -14,12 +14,15 @@ from slurmscale.runs.executor import LocalExecutor
 from slurmscale.runs.queue_executor import QueueExecutor
 from slurmscale.service import metrics, page, problems
 from slurmscale.service.accounts import Accounts
+from slurmscale.service.apphubs import ApphubWatch
 from slurmscale.service.guard import Guard
 from slurmscale.service.keys import derive, read_keys
 from slurmscale.service.problems import Problem
 from slurmscale.service.repeats import Repeats
 from slurmscale.service.routes import accounts as account_routes
+from slurmscale.service.routes import apphub as apphub_routes
 from slurmscale.service.routes import audit, auth, clusters, commands, health, jobs, runs
+from slurmscale.service.routes import problems as problem_pages
 from slurmscale.service.run_audit import RunAudit
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.service.stream import sse, websocket
@@ -39,6 +42,8 @@ _ROUTERS = (
     auth.router,
     runs.router,
     commands.router,
+    commands.apphub,
+    apphub_routes.router,
     clusters.router,
     jobs.router,
     account_routes.router,
@@ -47,6 +52,7 @@ _ROUTERS = (
     websocket.router,
     metrics.router,
     page.router,
+    problem_pages.router,
 )
 _PROBLEM = {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Why it was not done."}
 
@@ -69,6 +75,7 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
     app.state.config = config
     app.state.accounts = accounts or Accounts(scaling.store)
     app.state.stream = Stream(scaling, app.state.accounts, config.root_path)
+    app.state.apphubs = ApphubWatch(scaling)
     app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
     app.state.repeats = Repeats(scaling.store, keys)
     problems.install(app)
@@ -103,7 +110,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Have runs begun while the application is up; when it stops, wait for those at work here."""
     state = app.state
     async with state.stream.running():
-        with RunAudit(state.scaling, state.audit):
+        with RunAudit(state.scaling, state.audit), state.apphubs:
             state.executor = await anyio.to_thread.run_sync(_executor, state.scaling)
             try:
                 yield

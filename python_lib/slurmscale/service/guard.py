@@ -1,7 +1,8 @@
-"""What is looked at before any route: names the service is called by, sizes, kinds and origins of requests; headers."""
+"""What is looked at before any route: names the service is called by, number, sizes and kinds of requests; headers."""
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from slurmscale.errors import Code
 from slurmscale.service.problems import ProblemError, answer
+from slurmscale.service.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +48,7 @@ class Guard:
     def __init__(self, app: ASGIApp, config: ServiceSettings) -> None:
         self._app = app
         self._config = config
+        self._rate = RateLimit(config.requests_per_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request."""
@@ -54,7 +57,7 @@ class Guard:
             return
         scope["request_id"] = secrets.token_hex(8)
         connection = HTTPConnection(scope)
-        problem = self._problem(scope)
+        problem = self._problem(scope) or self._too_many(connection)
         if scope["type"] == "websocket":
             if problem is None:
                 await self._app(scope, receive, send)
@@ -95,6 +98,20 @@ class Guard:
                 415, Code.CONTENT_TYPE_UNSUPPORTED, "The body of a request must be application/json.", "Send JSON."
             )
         return None
+
+    def _too_many(self, connection: HTTPConnection) -> ProblemError | None:
+        if not connection.url.path.startswith(f"{connection.scope.get('root_path', '')}/api/"):
+            return None
+        seconds = self._rate.take(connection.client.host if connection.client else "")
+        if not seconds:
+            return None
+        return ProblemError(
+            429,
+            Code.TOO_MANY_REQUESTS,
+            f"More than {self._config.requests_per_second:g} requests a second come from this address.",
+            "Ask less often; who watches a run is told of it by itself.",
+            headers={"Retry-After": str(math.ceil(seconds))},
+        )
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = 0

@@ -18,7 +18,7 @@ from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.counters import DURATIONS, MORE, CounterKey, CounterName, Group, read_counters, read_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -39,7 +39,11 @@ def metrics(
     """Tell the figures in the text format of Prometheus, or in that of OpenMetrics when it is asked for."""
     registry = CollectorRegistry()
     stalled_after = parts.scaling.settings.stalled_minutes * 60
-    registry.register(Figures(parts.scaling.store, stalled_after, len(request.app.state.stream.sessions)))
+    state = request.app.state
+    queue = parts.scaling.queue
+    workers = 1 if queue is None else queue.workers()
+    figures = Figures(parts.scaling.store, stalled_after, len(state.stream.sessions), state.apphubs.up, workers)
+    registry.register(figures)
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(registry), media_type=media_type)
 
@@ -51,12 +55,18 @@ class Figures(Collector):
         database: Where they are read.
         stalled_after: Seconds without a sign of life after which a node counts as stalled.
         viewers: Connections of those who watch.
+        apphubs: Whether each AppHub answered, by address.
+        workers: Processes that carry runs.
     """
 
-    def __init__(self, database: Database, stalled_after: float, viewers: int) -> None:
+    def __init__(
+        self, database: Database, stalled_after: float, viewers: int, apphubs: Mapping[str, bool], workers: int
+    ) -> None:
         self._database = database
         self._stalled_after = stalled_after
         self._viewers = viewers
+        self._apphubs = apphubs
+        self._workers = workers
 
     def describe(self) -> list[Metric]:
         """Return nothing: what there is, is read when it is asked for."""
@@ -73,6 +83,11 @@ class Figures(Collector):
         yield from _runs(counted)
         yield from _at_work(moment, groups)
         yield from _external(moment)
+        yield GaugeMetricFamily("slurm_scale_workers", "Processes that carry runs.", self._workers)
+        up = GaugeMetricFamily("slurm_apphub_up", "Whether an AppHub answered when it was asked last.", labels=["url"])
+        for url, found in sorted(self._apphubs.items()):
+            up.add_metric([url], found)
+        yield up
         yield GaugeMetricFamily("slurm_scale_viewers", "Connections on which progress is watched.", self._viewers)
         yield CounterMetricFamily("slurm_scale_auth_failures", "Logins that were refused.", moment.failed_logins)
 

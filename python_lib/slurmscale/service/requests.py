@@ -149,6 +149,12 @@ class Plan(Target):
     options: Options = Options()
 
 
+class ApphubTarget(Body):
+    """The cluster whose AppHubs are to be looked at."""
+
+    cluster: ClusterName | None = None
+
+
 class Install(Body):
     """A node that is to be made; `os_type` is read and never decides."""
 

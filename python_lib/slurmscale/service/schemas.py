@@ -352,6 +352,45 @@ class ClusterList(Document):
     items: list[ClusterView]
 
 
+class ClusterNode(Document):
+    """A node as its cluster described it when it answered last."""
+
+    name: str
+    state: list[str]
+    """Slurm's own words."""
+    reason: str
+    partitions: list[str]
+    version: str
+    cpus: int | None
+    real_memory: int | None
+    managed: bool | None
+    """Whether it was entered by slurmscale."""
+
+
+class ClusterNodes(Document):
+    """The nodes of a cluster."""
+
+    items: list[ClusterNode]
+    seen_at: Moment | None
+    """When the cluster answered; nothing is known of nodes before it has."""
+
+
+class ApphubHealth(Document):
+    """Whether an AppHub answers."""
+
+    url: str
+    up: bool
+    detail: str
+    """What was found instead; empty when it is up."""
+    clusters: list[str]
+
+
+class ApphubList(Document):
+    """The AppHubs of the clusters."""
+
+    items: list[ApphubHealth]
+
+
 class ClusterInfo(ClusterView):
     """A known cluster with what it told of itself when it answered last, and its newest runs."""
 

@@ -38,6 +38,8 @@ class ServiceSettings(BaseSettings):
     """How long a login lasts."""
     token_days: float = Field(default=90, gt=0, le=3650)
     """How long a token lasts when its maker does not say."""
+    requests_per_second: float = Field(default=200, ge=0)
+    """Requests to the API that one address may make in a second; any number when 0."""
     stop_seconds: float = Field(default=900, ge=0)
     """How long a service that is stopped waits for runs at work."""
 

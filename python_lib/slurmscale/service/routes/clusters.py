@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
@@ -17,6 +17,8 @@ from slurmscale.service.repeats import RepeatableRoute
 from slurmscale.service.schemas import (
     ClusterInfo,
     ClusterList,
+    ClusterNode,
+    ClusterNodes,
     ClusterView,
     Connect,
     Connection,
@@ -53,11 +55,19 @@ def cluster_info(cluster_id: ClusterId, principal: Reader, parts: Parts, if_none
     return _tagged(info, if_none_match)
 
 
+@router.get("/{cluster_id}/nodes")
+def cluster_nodes(cluster_id: ClusterId, principal: Reader, parts: Parts) -> ClusterNodes:
+    """List the nodes of a cluster as it described them when it answered last; refresh it to ask again."""
+    found = _cluster(cluster_id, principal, parts)
+    known = (found.info or {}).get("nodes") or {}
+    described = known if isinstance(known, dict) else {name: {} for name in known}
+    return ClusterNodes(items=[_node(name, one) for name, one in described.items()], seen_at=when(found.seen_at))
+
+
 @router.post("", status_code=201)
 def add_cluster(body: NewCluster, principal: Writer, request: Request, response: Response, parts: Parts) -> ClusterView:
     """Remember a cluster that is described by the address of its controller; nothing is changed on it."""
-    if any(one.name == body.name for one in parts.scaling.store.clusters()):
-        raise RefusedError(f"There is a cluster {body.name} already.", "Choose another name.")
+    _check_new(body.name, parts)
     registry.add(
         parts.scaling.store, Cluster(body.name, controller=body.controller, apphub_urls=tuple(body.apphub_urls))
     )
@@ -76,6 +86,7 @@ def look_at_cluster(body: Connection, _principal: Writer, parts: Parts) -> Disco
 def connect(body: Connect, principal: Writer, request: Request, response: Response, parts: Parts) -> ClusterView:
     """Look at a cluster that somebody else set up, and remember it; nothing is changed on it."""
     cluster = _described(body)
+    _check_new(cluster.name, parts)
     found = parts.scaling.clusters.test(cluster, fingerprint=body.fingerprint or "")
     made = parts.scaling.clusters.connect(cluster, found, **body.config.model_dump())
     details = {"controller": made.controller, "fingerprint": found.fingerprint}
@@ -112,6 +123,24 @@ def _described(body: Connection) -> Cluster:
         body.name,
         controller=login.host,
         credentials=Credentials(user=login.username, password=login.password, port=login.port),
+    )
+
+
+def _check_new(name: str, parts: Service) -> None:
+    if any(one.name == name for one in parts.scaling.store.clusters()):
+        raise RefusedError(f"There is a cluster {name} already.", "Choose another name, or forget it first.")
+
+
+def _node(name: str, found: dict[str, Any]) -> ClusterNode:
+    return ClusterNode(
+        name=name,
+        state=found.get("state", []),
+        reason=found.get("reason", ""),
+        partitions=found.get("partitions", []),
+        version=found.get("version", ""),
+        cpus=found.get("cpus"),
+        real_memory=found.get("real_memory"),
+        managed=found.get("managed"),
     )
 
 

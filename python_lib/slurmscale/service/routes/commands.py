@@ -1,4 +1,4 @@
-"""Doing: nodes are made, removed, looked at; runs are planned, cancelled and repeated."""
+"""Doing: nodes are made, removed, looked at, AppHubs checked; runs are planned, cancelled and repeated."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from slurmscale.models import Cluster
 
 router = APIRouter(prefix="/api/slurm", tags=["commands"], route_class=RepeatableRoute)
+apphub = APIRouter(prefix="/api/apphub", tags=["apphub"], route_class=RepeatableRoute)
 
 Checker = Annotated[Principal, Depends(requires(Permission.CHECK))]
 Scaler = Annotated[Principal, Depends(requires(Permission.SCALE))]
@@ -251,6 +252,12 @@ async def check_nodes(body: wanted.Check, call: CheckCall) -> JSONResponse:
     if run.status not in RUN_ACTIVE and report is not None:
         return call.reply(run, report)
     return await call.answer(run)
+
+
+@apphub.post("/check", status_code=202, responses=_ACCEPTED)
+async def check_apphub(body: wanted.ApphubTarget, call: CheckCall) -> JSONResponse:
+    """Look what is wrong with the AppHubs of a cluster; `/runs/{id}/plan` shows the report when its run has ended."""
+    return await call.answer(await call.start(Operation.CHECK_APPHUB, body.cluster, [], RunOptions()))
 
 
 @router.post("/runs/{run_id}/cancel", status_code=202, responses={202: {"model": RunView}})

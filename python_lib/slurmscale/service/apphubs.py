@@ -1,0 +1,104 @@
+"""Whether the AppHubs of the known clusters answer.
+
+Only addresses that an administrator gave a cluster are asked, without following to others, and nothing of the answer
+but its status is told.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import structlog
+
+from slurmscale.errors import SlurmscaleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from slurmscale.scaling import Scaling
+
+_SECONDS = 5.0
+_PAUSE = 60.0
+_AT_ONCE = 8
+_SERVER_ERROR = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an AppHub answered.
+
+    Attributes:
+        url: Its address.
+        up: Whether it answered as a server of files does.
+        detail: What was found instead; empty when it is up.
+    """
+
+    url: str
+    up: bool
+    detail: str = ""
+
+
+def ask(urls: Iterable[str]) -> list[Answer]:
+    """Ask AppHubs, some at a time."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(_ask, sorted(set(urls))))
+
+
+def _ask(url: str) -> Answer:
+    try:
+        where = urlsplit(url)
+        kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
+        connection = kind(where.hostname or "", where.port, timeout=_SECONDS)
+        try:
+            connection.request("HEAD", where.path or "/")
+            status = connection.getresponse().status
+        finally:
+            connection.close()
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        return Answer(url, up=False, detail=str(exc) or type(exc).__name__)
+    up = status < _SERVER_ERROR
+    return Answer(url, up, "" if up else f"It answers with status {status}.")
+
+
+class ApphubWatch:
+    """Asks the AppHubs of all known clusters every minute, for the figures.
+
+    Args:
+        scaling: The library.
+    """
+
+    def __init__(self, scaling: Scaling) -> None:
+        self._scaling = scaling
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="apphubs", daemon=True)
+        self.up: dict[str, bool] = {}
+        """What was found last, by address."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop; an answer that is waited for is not."""
+        self._closing.set()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                urls = [url for cluster in self._scaling.store.clusters() for url in cluster.apphub_urls]
+                self.up = {answer.url: answer.up for answer in ask(urls)}
+            except SlurmscaleError as exc:
+                log.warning("the AppHubs are not known for the moment", error=exc.reason)
+            if self._closing.wait(_PAUSE):
+                return
