@@ -73,6 +73,7 @@ def path_of(route):
         "token_id": "0" * 12,
         "user_id": "0" * 12,
         "cluster_id": "none",
+        "webhook_id": "0" * 16,
         "job_id": "0",
     }
     return route.path.format(**values)

@@ -23,10 +23,12 @@ from slurmscale.service.routes import accounts as account_routes
 from slurmscale.service.routes import apphub as apphub_routes
 from slurmscale.service.routes import audit, auth, clusters, commands, health, jobs, runs
 from slurmscale.service.routes import problems as problem_pages
+from slurmscale.service.routes import webhooks as webhook_routes
 from slurmscale.service.run_audit import RunAudit
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.service.stream import sse, websocket
 from slurmscale.service.stream.stream import Stream
+from slurmscale.service.webhooks import Hooks, Sender
 from slurmscale.store.audit import AuditTrail
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ _ROUTERS = (
     jobs.router,
     account_routes.router,
     audit.router,
+    webhook_routes.router,
     sse.router,
     websocket.router,
     metrics.router,
@@ -76,6 +79,8 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
     app.state.accounts = accounts or Accounts(scaling.store)
     app.state.stream = Stream(scaling, app.state.accounts, config.root_path)
     app.state.apphubs = ApphubWatch(scaling)
+    app.state.hooks = Hooks(scaling, keys)
+    app.state.sender = Sender(app.state.hooks)
     app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
     app.state.repeats = Repeats(scaling.store, keys)
     problems.install(app)
@@ -110,7 +115,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Have runs begun while the application is up; when it stops, wait for those at work here."""
     state = app.state
     async with state.stream.running():
-        with RunAudit(state.scaling, state.audit), state.apphubs:
+        with RunAudit(state.scaling, state.audit), state.apphubs, state.sender:
             state.executor = await anyio.to_thread.run_sync(_executor, state.scaling)
             try:
                 yield

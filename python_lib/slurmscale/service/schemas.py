@@ -352,6 +352,63 @@ class ClusterList(Document):
     items: list[ClusterView]
 
 
+class NewWebhook(Body):
+    """An address that is to be told of events."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/%+=-]*)?$", max_length=1000)]
+    """It may hold no login and no query; what must be secret is the signature."""
+    events: Annotated[
+        list[Literal["run.completed", "run.failed", "run.interrupted", "task.stalled", "cluster.unhealthy"]],
+        Field(min_length=1, max_length=10),
+    ]
+
+
+class WebhookView(Document):
+    """A webhook, without its secret."""
+
+    id: str
+    url: str
+    events: list[str]
+    created_at: Moment | None
+
+
+class MadeWebhook(WebhookView):
+    """A webhook that was just made."""
+
+    secret: str
+    """What its messages are signed with, as Standard Webhooks says; it is shown this once."""
+
+
+class WebhookList(Document):
+    """The webhooks."""
+
+    items: list[WebhookView]
+
+
+class DeliveryView(Document):
+    """A message to a webhook, and what became of it."""
+
+    id: str
+    event: str
+    status: str
+    """waiting, delivered or failed."""
+    attempts: int
+    created_at: Moment | None
+    next_at: Moment | None
+    """When it is tried again; none when it is not."""
+    answered_at: Moment | None
+    answer: int | None
+    """Status of the last answer."""
+    error: str | None
+    body: str
+
+
+class DeliveryList(Document):
+    """The newest messages to a webhook, newest first."""
+
+    items: list[DeliveryView]
+
+
 class ClusterNode(Document):
     """A node as its cluster described it when it answered last."""
 

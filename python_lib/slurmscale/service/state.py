@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from slurmscale.errors import Code
 from slurmscale.service.problems import ProblemError
+from slurmscale.service.webhooks import Hooks
 
 if TYPE_CHECKING:
     from slurmscale.models import Cluster
@@ -72,3 +73,12 @@ def service_of(request: Request) -> Service:
 
 
 Parts = Annotated[Service, Depends(service_of)]
+
+
+def hooks_of(request: Request) -> Hooks:
+    """Return the webhooks."""
+    hooks: Hooks = request.app.state.hooks
+    return hooks
+
+
+HookParts = Annotated[Hooks, Depends(hooks_of)]

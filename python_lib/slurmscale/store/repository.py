@@ -38,6 +38,7 @@ from slurmscale.store.tables import (
     tasks,
     timings,
 )
+from slurmscale.store.webhooks import tell_of_cluster, tell_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -183,6 +184,7 @@ class Store(Database):
             if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
                 _release(connection, run.id)
                 count_ended_run(connection, run, RunStatus(values["status"]))
+                tell_of_run(connection, run, RunStatus(values["status"]))
             if changes:
                 count_ended_tasks(connection, run, changes)
                 connection.execute(_UPDATE_TASK, [{**change, "b_revision": revision} for change in changes])
@@ -213,6 +215,7 @@ class Store(Database):
             if revision is None:
                 return False
             count_ended_run(connection, run, status)
+            tell_of_run(connection, run, status)
             count_unfinished_tasks(connection, run, now)
             connection.execute(
                 update(tasks)
@@ -616,6 +619,9 @@ class Store(Database):
         now = time.time()
         row = row_of_cluster(cluster) | {"updated_at": now}
         with self.explained("write"), self.begin() as connection:
+            before = connection.execute(select(clusters.c.health).where(clusters.c.name == cluster.name)).scalar()
+            if cluster.health == "unhealthy" != before:
+                tell_of_cluster(connection, cluster.name)
             if not connection.execute(update(clusters).where(clusters.c.name == cluster.name).values(**row)).rowcount:
                 connection.execute(insert(clusters).values(name=cluster.name, created_at=now, **row))
 
