@@ -396,6 +396,17 @@ def test_a_directory_that_no_run_tells_of_is_removed_by_the_next_start(  # noqa:
         assert scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": 0})).wait(LIMIT).error is None
 
 
+def test_when_ansible_playbook_alone_is_killed_its_workers_are_ended_and_it_is_said(scaling, inventory):
+    handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": forever(4330)}))
+    wait_for(lambda: len(processes_with(str(forever(4330)))) >= 2 and scaling.store.run(handle.id).ansible_pid)
+    os.kill(scaling.store.run(handle.id).ansible_pid, signal.SIGKILL)
+    run = handle.wait(LIMIT)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "ansible-failed")
+    assert run.error_message == "ansible-playbook was killed on this machine."
+    assert processes_with(str(forever(4330))) == processes_with(run.run_dir) == []
+    assert not Path(run.run_dir).exists()
+
+
 def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(scaling, inventory, config):
     handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4328)}))
     wait_for(lambda: processes_with(str(forever(4328))))

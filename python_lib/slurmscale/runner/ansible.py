@@ -80,6 +80,16 @@ def run_as_root(  # noqa: PLR0913, PLR0917 - what ansible needs to know
         processes.stop_processes(None, run_dir, force=True)
 
 
+def _failure(rc: int | None) -> Failure:
+    if rc is not None:
+        return Failure(Code.ANSIBLE_FAILED, f"ansible-playbook ended with return code {rc}.")
+    return Failure(
+        Code.ANSIBLE_FAILED,
+        "ansible-playbook was killed on this machine.",
+        "Look whether memory ran out: journalctl --dmesg --grep Killed. Run it again to continue.",
+    )
+
+
 class AnsibleJob:
     """One ansible-playbook.
 
@@ -96,6 +106,7 @@ class AnsibleJob:
         self._read_until = 0.0
         self._timer: threading.Timer | None = None
         self._command: int | None = None
+        self._reached_its_end = False
         self.pid: int | None = None
         self.stopped: Failure | None = None
         self.error: Failure | None = None
@@ -192,15 +203,16 @@ class AnsibleJob:
     def _work(self) -> None:
         try:
             result = ansible_runner.run(**self._arguments())
-            if result.rc and not self.stopped:
-                said = f"ansible-playbook ended with return code {result.rc}."
-                self.error = Failure(Code.ANSIBLE_FAILED, said)
+            # of a process that a signal ended, runner knows no return code
+            if result.rc != 0 and not self.stopped:
+                self.error = _failure(result.rc)
         except Exception as exc:  # noqa: BLE001 - whatever runner raises must end up in the run's record
             self.error = Failure(Code.ANSIBLE_FAILED, f"ansible-runner failed with {type(exc).__name__}: {exc}")
         finally:
             try:
-                if self.stopped:
+                if self.stopped or not self._reached_its_end:
                     # Right after the start there was no process yet; of what came later runner ends only the main one.
+                    # Its workers go on when it is killed.
                     self._end(force=True)
             finally:
                 self._done.set()
@@ -250,6 +262,7 @@ class AnsibleJob:
     def _on_event(self, event: dict[str, Any]) -> bool:
         if self.pid is None and event.get("pid"):
             self.pid = event["pid"]
+        self._reached_its_end = self._reached_its_end or event.get("event") == "playbook_on_stats"
         self._events.put(event)
         if time.monotonic() > self._read_until:
             # What Ansible prints meanwhile is read at once; the terminal in between holds 4 KiB, some 30 events. Woken

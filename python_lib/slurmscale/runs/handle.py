@@ -288,7 +288,8 @@ class RunHandle:
             tracker.abort(job.stopped, now)
             return RunStatus.CANCELLED if job.stopped.code == Code.RUN_CANCELLED else RunStatus.FAILED, job.stopped
         error = job.error or _NO_RESULT
-        if self._pipeline.tail:
+        if self._pipeline.tail and not error.remedy:
+            # what it said last is mostly why
             error = error._replace(reason=self._pipeline.tail)
         tracker.abort(error, now)
         return RunStatus.FAILED, error
