@@ -21,7 +21,7 @@ HOSTS = ("ctl1", "rocky2", "ubuntu2")
 NODES = "rocky2,ubuntu2"
 GIVEN = {"SLURMSCALE_SSH_PASSWORD": "planted-login-4711", "SLURMSCALE_BECOME_PASSWORD": "planted-sudo-4712"}
 VARIABLES = {"own_password": "planted-variable-4713", "db": {"deep": [{"token": "planted-nested-4714"}]}}
-LIMIT = 400
+LIMIT = 900
 SEEN = "/root/seen"
 # The whole list with each look: what is gone at once is seen by luck, what stays for the time of a module surely.
 WATCH = f"while :; do cat /proc/[0-9]*/cmdline | tr '\\0' ' '; sleep 0.05; done > {SEEN} 2>/dev/null"
