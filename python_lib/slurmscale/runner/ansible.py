@@ -284,9 +284,7 @@ class AnsibleJob:
 
     def _swallow_command_file(self) -> None:
         """Runner writes the whole environment into a file `command`; a pipe in its place keeps it off the disk."""
-        events = run_directories.artifacts(self.run_dir)
-        events.mkdir(mode=0o700)
-        artifacts = events / _IDENT
+        artifacts = run_directories.make_artifacts(self.run_dir) / _IDENT
         artifacts.mkdir(mode=0o700)
         pipe = artifacts / "command"
         try:

@@ -62,13 +62,23 @@ def artifacts(run_dir: Path) -> Path:
     return _MEMORY / run_dir.name if os.access(_MEMORY, os.W_OK) else run_dir / "artifacts"
 
 
+def make_artifacts(run_dir: Path) -> Path:
+    """Make that directory and hold it as well: it stays when somebody else removes the run's."""
+    made = artifacts(run_dir)
+    while True:
+        made.mkdir(mode=0o700)
+        if _hold(made):
+            return made
+
+
 def remove(run_dir: Path) -> None:
     """Remove a run's private directory; nothing else is ever removed."""
     if _NAME.fullmatch(run_dir.name) and _is_private(run_dir):
         shutil.rmtree(artifacts(run_dir), ignore_errors=True)
         shutil.rmtree(run_dir, ignore_errors=True)
-    if (descriptor := _locks.pop(run_dir, None)) is not None:
-        os.close(descriptor)
+    for path in (run_dir, artifacts(run_dir)):
+        if (descriptor := _locks.pop(path, None)) is not None:
+            os.close(descriptor)
 
 
 def remove_abandoned(end: Callable[[Path], None]) -> None:
@@ -77,7 +87,7 @@ def remove_abandoned(end: Callable[[Path], None]) -> None:
     Args:
         end: Ends what still works in such a directory.
     """
-    for parent in {Path(tempfile.gettempdir()), _SHORT}:
+    for parent in dict.fromkeys((Path(tempfile.gettempdir()), _SHORT, _MEMORY)):
         for path in parent.glob(f"{_PREFIX}*"):
             if _NAME.fullmatch(path.name) and _is_private(path):
                 with contextlib.suppress(OSError), _locked(path):

@@ -24,7 +24,8 @@ SOCKET, IN_DIRECTORY = 107, "/cp/" + "0" * 40 + "." + "0" * 16
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.setattr(run_directories, "_MEMORY", tmp_path)
     # one of pytest's is too long
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="o") as path:
         monkeypatch.setattr(tempfile, "tempdir", path)
@@ -66,6 +67,21 @@ def test_what_this_process_made_is_not_abandoned_until_it_is_removed(place: Path
     run_directories.remove(made)
     assert list(place.iterdir()) == []
     assert not run_directories._locks
+
+
+@pytest.mark.usefixtures("place")
+def test_what_is_in_memory_is_held_and_removed_as_well(tmp_path: Path) -> None:
+    made = run_directories.make()
+    events = run_directories.make_artifacts(made)
+    assert events.parent == tmp_path
+    assert ended() == []
+    run_directories.remove(made)
+    assert not run_directories._locks
+    assert list(tmp_path.iterdir()) == []
+    # somebody removed the run's own, and nobody holds this one
+    events.mkdir(mode=0o700)
+    assert ended() == [events]
+    assert not events.exists()
 
 
 def test_nothing_else_is_taken_for_abandoned(place: Path) -> None:
