@@ -24,6 +24,12 @@ options:
     description: The accounts as they are on the controller, with uid and gid, null where it has none.
     type: dict
     required: true
+  ids:
+    description: >-
+      The keys uids and gids with the names of accounts and groups by number, as
+      M(ai_infra.slurm.slurm_node_probe) returns them; by them an account with another name is found.
+    type: dict
+    default: {}
 """
 EXAMPLES = r"""
 - name: Show what would be made
@@ -41,13 +47,17 @@ _value:
 MARK = "Made by slurmscale"
 
 
-def sysusers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def sysusers(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], ids: Mapping[str, Mapping[str, str]] | None = None
+) -> list[str]:
     """Return the lines for the accounts that are wanted and missing."""
     lines: list[str] = []
+    uids = (ids or {}).get("uids") or {}
     for name, account in sorted(wanted.items()):
         # SlurmUser may be called otherwise on this cluster, and root is everywhere.
         user = account.get("name") or name if account else ""
-        if account and account["uid"] != 0 and not found.get(name):
+        there = found.get(name) or (account and uids.get(str(account["uid"])) == user)
+        if account and account["uid"] != 0 and not there:
             # The group may have another name than the user, only its number matters.
             lines += [
                 f"g {account.get('group') or user} {account['gid']}",

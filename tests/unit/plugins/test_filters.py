@@ -216,6 +216,10 @@ def test_missing_accounts_get_the_controllers_numbers() -> None:
         'u hpc 64030:64030 "Made by slurmscale"',
     ]
     assert sysusers({"munge": {"uid": 991}, "slurm": {"uid": 64030}}, wanted) == []
+    # The probe asks for the names slurm and munge only.
+    ids = {"uids": {"64030": "hpc"}, "gids": {"64030": "hpc"}}
+    assert sysusers({"munge": {"uid": 991}, "slurm": None}, wanted, ids) == []
+    assert sysusers({"munge": {"uid": 991}, "slurm": None}, wanted, {"uids": {"64030": "other"}})
     assert sysusers({"slurm": None}, {"slurm": {"uid": 0, "gid": 0, "name": "root"}, "munge": None}) == []
 
 
