@@ -101,7 +101,9 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
         raise AnsibleFilterError(f"{name}: the hardware was not measured, and a node is not registered without it.")
     wanted = {NAMES.get(key.lower(), key): value for key, value in (stated or {}).items()}
     measured = {key: int(hardware[field]) for key, field in MEASURED.items() if hardware.get(field)}
-    lacking = [] if overrides else _lacking(wanted, measured, _gres_counts(hardware))
+    # Device files may be missing until the driver is used, and slurmd, which tells GPUs, may not be there yet.
+    counts = None if hardware.get("source") == "kernel" and not hardware.get("gres") else _gres_counts(hardware)
+    lacking = [] if overrides else _lacking(wanted, measured, counts)
     params: dict[str, Any] = {"CPUs": measured["CPUs"]}
     if "CPUs" not in wanted:  # a stated number of CPUs need not fit the measured topology
         params.update({key: measured[key] for key in TOPOLOGY if key in measured})
@@ -113,7 +115,8 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     if hardware.get("gres"):
         params["Gres"] = ",".join(_gres(gres) for gres in hardware["gres"])
     params.update(wanted)
-    lines = [_gres_line(name, gres) for gres in hardware.get("gres") or [] if gres.get("files")]
+    found = _as_stated(hardware.get("gres") or [], str(wanted.get("Gres", "")))
+    lines = [_gres_line(name, gres) for gres in found if gres.get("files")]
     definition = {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
     if switch:
         definition["switch"] = switch
@@ -131,7 +134,7 @@ def _finding(lacking: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def _lacking(wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mapping[str, int]) -> list[str]:
+def _lacking(wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mapping[str, int] | None) -> list[str]:
     problems = [
         f"{key}={wanted[key]} is stated, but the node has {measured[key]}"
         for key in ("CPUs", "RealMemory", "Sockets", "Boards")
@@ -147,9 +150,22 @@ def _lacking(wanted: Mapping[str, Any], measured: Mapping[str, int], gres: Mappi
     for item in filter(None, str(wanted.get("Gres", "")).split(",")):
         kind, _, count = item.partition(":")
         number = int(count.rsplit(":", 1)[-1]) if count.rsplit(":", 1)[-1].isdigit() else 1
-        if kind == "gpu" and number > gres.get(kind, 0):
+        if kind == "gpu" and gres is not None and number > gres.get(kind, 0):
             problems.append(f"Gres={item} is stated, but the node has {gres.get(kind, 0)} of {kind}")
     return problems
+
+
+def _as_stated(found: Sequence[Mapping[str, Any]], stated: str) -> list[Mapping[str, Any]]:
+    """Give GPUs the type and the number that the user states, as gres.conf and slurm.conf must agree in both."""
+    kinds = [item.split(":") for item in stated.split(",") if item.split(":")[0] == "gpu"]
+    gpus = [item for item in found if item["name"] == "gpu"]
+    files = [path for item in gpus for path in item.get("files") or ()]
+    if len(kinds) != 1 or not files:
+        return list(found)
+    *kind, count = kinds[0][1:] if kinds[0][-1].isdigit() else [*kinds[0][1:], "1"]
+    wanted = {"name": "gpu", "type": kind[0] if kind else None, "count": int(count), "files": files[: int(count)]}
+    same = [item for item in gpus if item.get("type") == wanted["type"] and item["count"] == wanted["count"]]
+    return [*(item for item in found if item["name"] != "gpu"), *(same or [wanted])]
 
 
 def _gres_counts(hardware: Mapping[str, Any]) -> dict[str, int]:

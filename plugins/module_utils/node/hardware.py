@@ -92,6 +92,24 @@ def gpu_devices(root: str = "/") -> List[str]:
     return sorted((name for name in names if re.match(r"^/dev/nvidia\d+$", name)), key=lambda name: int(name[11:]))
 
 
+def gpu_types(root: str = "/") -> Dict[str, str]:
+    """Return the type of each of NVIDIA's device files as Slurm's own AutoDetect=nvml calls it.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        Such as {"/dev/nvidia0": "nvidia_a100-sxm4-80gb"}, as far as the driver tells it.
+    """
+    found = {}
+    for path in glob.glob(os.path.join(root, "proc/driver/nvidia/gpus/*/information")):
+        told = dict(re.findall(r"(?m)^(Model|Device Minor):[ \t]*(.*?)[ \t]*$", _read(path)))
+        name = re.sub(r"\s+", "_", told.get("Model", "").lower())
+        if re.match(r"^[a-z0-9][a-z0-9_.-]*$", name) and told.get("Device Minor", "").isdigit():
+            found[f"/dev/nvidia{told['Device Minor']}"] = name
+    return found
+
+
 def kernel_hardware(root: str = "/") -> Optional[Dict[str, Any]]:
     """Count sockets, cores, threads and memory as the kernel shows them, in the way slurmd does.
 
@@ -121,21 +139,29 @@ def kernel_hardware(root: str = "/") -> Optional[Dict[str, Any]]:
     }
 
 
-def add_devices(gres: List[Dict[str, Any]], devices: List[str]) -> List[Dict[str, Any]]:
+def add_devices(gres: List[Dict[str, Any]], devices: List[str], types: Dict[str, str]) -> List[Dict[str, Any]]:
     """Join the GPUs that slurmd found with their device files, or make them of the files alone.
 
     Args:
-        gres: As slurmd reports it; empty before 24.11 and from the kernel.
+        gres: As slurmd reports it; empty before 24.11, without NVIDIA's library, and from the kernel.
         devices: NVIDIA's device files.
+        types: The types of those of which they are known.
 
     Returns:
-        The resources. Files are named only where it is certain which GPU they are: all of one type, none missing.
+        The resources. Files are named only where it is certain which GPU they are.
     """
+    by_type: Dict[Optional[str], List[str]] = {}
+    for device in devices:
+        by_type.setdefault(types.get(device), []).append(device)
+    seen = [{"name": "gpu", "type": kind, "count": len(files), "files": files} for kind, files in by_type.items()]
     gpus = [item for item in gres if item["name"] == "gpu"]
-    if devices and not gpus:
-        return [*gres, {"name": "gpu", "type": None, "count": len(devices), "files": devices}]
+    if not gpus:
+        return [*gres, *seen]
     if len(gpus) == 1 and gpus[0]["count"] == len(devices):
         gpus[0]["files"] = devices
+    elif {item["type"]: item["count"] for item in gpus} == {item["type"]: item["count"] for item in seen}:
+        for item in gpus:
+            item["files"] = by_type[item["type"]]
     return gres
 
 
@@ -157,5 +183,5 @@ def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, An
             problem = f"slurmd -C: {result.message}"
         hardware = kernel_hardware(root)
     if hardware is not None:
-        hardware["gres"] = add_devices(hardware["gres"], gpu_devices(root))
+        hardware["gres"] = add_devices(hardware["gres"], gpu_devices(root), gpu_types(root))
     return hardware, problem

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import (
     add_devices,
     gpu_devices,
+    gpu_types,
     kernel_hardware,
     measure,
     parse_gres,
@@ -120,8 +121,49 @@ def test_gpu_devices_are_in_order_and_without_control_devices(machine: Machine) 
     ],
 )
 def test_files_are_named_only_where_certain(told: str, files: list[tuple[str, str | None, int, list[str]]]) -> None:
-    gres = add_devices(parse_gres(told), ["/dev/nvidia0", "/dev/nvidia1"])
+    gres = add_devices(parse_gres(told), ["/dev/nvidia0", "/dev/nvidia1"], {})
     assert [(item["name"], item["type"], item["count"], item["files"]) for item in gres] == files
+
+
+INFORMATION = """Model: \t\t NVIDIA A100-SXM4-80GB
+IRQ:   \t\t 312
+GPU UUID: \t GPU-00000000-0000-0000-0000-000000000000
+Bus Location: \t 0000:07:00.0
+Device Minor: \t 0
+"""
+
+
+def test_the_driver_tells_the_type_in_slurms_words(machine: Machine) -> None:
+    for bus, text in {
+        "0000:07:00.0": INFORMATION,
+        "0000:08:00.0": INFORMATION.replace("Minor: \t 0", "Minor: \t 1").replace("A100-SXM4-80GB", "GeForce RTX 3090"),
+        "0000:09:00.0": INFORMATION.replace("Minor: \t 0", "Minor: \t 2").replace("A100-SXM4-80GB", "X,Y=1"),
+        "0000:0a:00.0": "unreadable",
+    }.items():
+        path = Path(machine.root, "proc/driver/nvidia/gpus", bus, "information")
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    assert gpu_types(machine.root) == {
+        "/dev/nvidia0": "nvidia_a100-sxm4-80gb",
+        "/dev/nvidia1": "nvidia_geforce_rtx_3090",
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("", [("a", ["/dev/nvidia0", "/dev/nvidia2"]), ("b", ["/dev/nvidia1"]), (None, ["/dev/nvidia3"])]),
+        (
+            "gpu:a:2,gpu:b:1,gpu:1",
+            [("a", ["/dev/nvidia0", "/dev/nvidia2"]), ("b", ["/dev/nvidia1"]), (None, ["/dev/nvidia3"])],
+        ),
+        ("gpu:a:1,gpu:b:1", [("a", []), ("b", [])]),
+    ],
+)
+def test_gpus_of_several_types_get_their_own_files(told: str, expected: list[tuple[str | None, list[str]]]) -> None:
+    types = {"/dev/nvidia0": "a", "/dev/nvidia1": "b", "/dev/nvidia2": "a"}
+    gres = add_devices(parse_gres(told), [f"/dev/nvidia{number}" for number in range(4)], types)
+    assert [(item["type"], item["files"]) for item in gres] == expected
 
 
 def result(rc: int, stdout: str = "", stderr: str = "") -> commands.CommandResult:

@@ -154,6 +154,28 @@ def test_a_statement_that_the_hardware_cannot_meet_is_refused(stated: dict[str, 
     assert words in found["reason"]
 
 
+@pytest.mark.parametrize(
+    ("stated", "line"),
+    [
+        ("gpu:a100:2", "Type=a100 File=/dev/nvidia0,/dev/nvidia1"),
+        ("gpu:tesla:2", "Type=tesla File=/dev/nvidia0,/dev/nvidia1"),
+        ("gpu:1", "File=/dev/nvidia0"),
+        ("gpu", "File=/dev/nvidia0"),
+    ],
+)
+def test_gres_conf_says_what_is_stated(stated: str, line: str) -> None:
+    definition = define(stated={"Gres": stated})
+    assert definition["params"]["Gres"] == stated
+    assert definition["gres_lines"] == [f"NodeName=n07 Name=gpu {line}"]
+
+
+def test_stated_gpus_are_believed_until_slurmd_or_the_driver_tells_them() -> None:
+    bare = {**HARDWARE, "source": "kernel", "gres": []}
+    assert node_definition(bare, "n07", stated={"Gres": "gpu:a100:4"})["findings"][0]["ok"]
+    told = {**bare, "source": "slurmd"}
+    assert not node_definition(told, "n07", stated={"Gres": "gpu:a100:4"})["findings"][0]["ok"]
+
+
 def test_config_overrides_believes_any_statement() -> None:
     assert define(stated={"CPUs": 128}, overrides=True)["params"]["CPUs"] == 128
 
