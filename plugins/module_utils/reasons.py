@@ -53,6 +53,7 @@ class Code(str, enum.Enum):
     PORT_UNREACHABLE = "port-unreachable", "A host cannot connect to a port of another one."
     NODE_DEFINITION_INVALID = "node-definition-invalid", "The hardware cannot meet what is stated of the node."
     REGISTRATION_UNSUITABLE = "registration-unsuitable", "The cluster cannot take the node as a static or dynamic one."
+    AUTH_TYPE_UNSUPPORTED = "auth-type-unsupported", "The cluster authenticates by something other than munge."
     NODE_PROGRAM_MISSING = "node-program-missing", "A program that slurm.conf names for nodes is not on the machine."
     MUNGE_IN_USE = "munge-in-use", "munge runs on the host with another key, for something that is not this cluster."
     MUNGE_NOT_STARTED = "munge-not-started", "munge does not run with the key of the cluster."

@@ -150,6 +150,21 @@ def version(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Fin
     )
 
 
+def authentication(cluster: Mapping[str, Any]) -> Iterator[Finding]:
+    """Refuse a cluster whose daemons know each other by something that nodes are not given."""
+    kind = (cluster.get("config") or {}).get("AuthType")
+    if kind:
+        yield finding(
+            "authentication",
+            Code.AUTH_TYPE_UNSUPPORTED,
+            kind == "auth/munge",
+            "AuthType=auth/munge",
+            str(kind),
+            "Such a node needs the key of this kind (for auth/slurm slurm.key), which is never read or deployed here:"
+            " add it by hand, or let the cluster use munge.",
+        )
+
+
 def membership(node: Mapping[str, Any], cluster: Mapping[str, Any], *, take_over: bool = False) -> Iterator[Finding]:
     """Find a machine that belongs to another cluster, runs somebody's jobs, or uses munge with another key.
 
@@ -450,6 +465,7 @@ def assess(
     return [
         *system(node, limits),
         *claims(node),
+        *authentication(cluster),
         *membership(node, cluster, take_over=take_over),
         *version(node, cluster),
         *clock(node, cluster, limits),

@@ -198,6 +198,13 @@ def failed(node: dict[str, Any]) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("kind", ["auth/slurm", "auth/none"])
+def test_a_cluster_without_munge_is_refused(kind: str) -> None:
+    found = assess(facts(), {**CLUSTER, "config": {"AuthType": kind}})
+    assert [(one["code"], one["found"]) for one in found if not one["ok"]] == [("auth-type-unsupported", kind)]
+    assert all(one["ok"] for one in assess(facts(), {**CLUSTER, "config": {"AuthType": "auth/munge"}}))
+
+
 def test_a_bare_machine_is_ready() -> None:
     assert failed(facts()) == {}
 
