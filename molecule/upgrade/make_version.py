@@ -2,7 +2,6 @@
 
 Run on the lab's AppHub: make_version.py PACKAGES SUFFIX TARGET, e.g. /srv/packages new1 /srv/new1 turns
 24.11.5-4+deb13u1 into 24.11.5-4+new1. The lab has one version of Slurm for each system, and an upgrade needs two.
-With a suffix that begins with old it is the version before, 24.11.4-4+old1, and the daemons say so of themselves.
 """
 
 from __future__ import annotations
@@ -24,15 +23,6 @@ def rebuild(deb: Path, suffix: str, target: Path) -> None:
     new = re.sub(r"\+\w+$", "", version) + "+" + suffix
     tree = WORK / deb.stem
     subprocess.run(["dpkg-deb", "--raw-extract", deb, tree], check=True)
-    if suffix.startswith("old"):
-        upstream = version.partition("-")[0]
-        before = f"{upstream[:-1]}{int(upstream[-1]) - 1}"
-        new = new.replace(upstream, before)
-        # A text of the same length in place of the one that a daemon tells and compares.
-        for path in (path for path in (tree / "usr").rglob("*") if path.is_file() and not path.is_symlink()):
-            content = path.read_bytes()
-            if upstream.encode() in content:
-                path.write_bytes(content.replace(upstream.encode(), before.encode()))
     control = tree / "DEBIAN/control"
     control.write_text(control.read_text().replace(version, new))
     subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", tree, target / deb.name.replace(version, new)], check=True)

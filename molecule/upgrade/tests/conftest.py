@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import before, ctl1, playbook
+from testing import ctl1, playbook
 
-__all__ = ["before", "ctl1", "playbook"]
+__all__ = ["ctl1", "playbook"]
