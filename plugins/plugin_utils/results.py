@@ -135,9 +135,10 @@ def _registered(name: str, controller: Mapping[str, Any]) -> bool:
 
 
 def _verified(name: str, controller: Mapping[str, Any]) -> Mapping[str, Any]:
+    problem = controller.get("scale_verify_failure")
     for registered, key in (("scale_jobs", "jobs"), ("scale_available", "nodes")):
         found: Mapping[str, Any] | None = ((controller.get(registered) or {}).get(key) or {}).get(name)
-        if found:
+        # That it became available is not enough when its job was never run.
+        if found and not (problem and registered == "scale_available" and found["ok"]):
             return found
-    problem = controller.get("scale_verify_failure")
     return {"ok": False, "message": "The controller did not get as far as this node.", "failure": problem}

@@ -46,6 +46,13 @@ def test_a_registration_is_a_change_of_the_nodes_that_were_registered() -> None:
     [
         ({"scale_available": {"nodes": {"n7": {"ok": False, "message": "it is DOWN"}}}}, "it is DOWN"),
         ({"scale_verify_failure": {"code": "task-failed", "reason": "no controller"}}, "no controller"),
+        (
+            {
+                "scale_available": {"nodes": {"n7": {"ok": True, "message": "it is IDLE"}}},
+                "scale_verify_failure": {"code": "task-failed", "reason": "ctl1 is lost before the job"},
+            },
+            "ctl1 is lost before the job",
+        ),
         ({}, "The controller did not get as far as this node."),
     ],
 )
