@@ -35,40 +35,50 @@ NameArgument = Annotated[
         )
     )
 )
-def add(
+def add(  # noqa: PLR0913, PLR0917 - options
     name: NameArgument,
     inventory: parameters.InventoryOption = None,
     controller: Annotated[str | None, typer.Option(help="Address of the controller, without an inventory.")] = None,
     apphub: Annotated[list[str] | None, typer.Option(help="AppHub address, without an inventory; repeatable.")] = None,
     extra_vars: parameters.ExtraVarsOption = None,
+    json: parameters.JsonOption = False,
 ) -> None:
     """Remember a cluster, or change what is remembered."""
     with Scaling() as scaling:
         scaling.add_cluster(
             Cluster(name, inventory, controller, tuple(apphub or ()), variables=common.extra_vars(extra_vars))
         )
-    typer.echo(f"{name}: added")
+        added = scaling.store.cluster(name)
+    _tell(added, f"{name}: added", json=json)
 
 
 @app.command("import", epilog=output.epilog(("slurmscale cluster import lab --inventory inventories/lab/hosts.yml",)))
-def import_(name: NameArgument, inventory: Annotated[str, typer.Option("--inventory", "-i", help="Its path.")]) -> None:
+def import_(
+    name: NameArgument,
+    inventory: Annotated[str, typer.Option("--inventory", "-i", help="Its path.")],
+    json: parameters.JsonOption = False,
+) -> None:
     """Keep a cluster with its hosts and their variables, so that it is known wherever the database is.
 
     Secrets are left out, and told. What the inventory says later is not read again: import it anew.
     """
     with Scaling() as scaling:
         left = scaling.clusters.import_inventory(Cluster(name, inventory))
-        hosts = scaling.store.cluster(name).hosts or {"hostvars": {}}
-    typer.echo(f"{name}: {len(hosts['hostvars'])} hosts imported")
+        imported = scaling.store.cluster(name)
+    hosts = imported.hosts or {"hostvars": {}}
+    _tell(imported, f"{name}: {len(hosts['hostvars'])} hosts imported", json=json)
     if left:
         typer.echo(output.fitted(f"Not kept, for they are secret: {', '.join(left)}", sys.stderr), err=True)
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster export lab > hosts.yml",)))
-def export(name: NameArgument) -> None:
+def export(name: NameArgument, json: parameters.JsonOption = False) -> None:
     """Print a cluster that is kept here as an Ansible inventory, in YAML."""
     with Scaling() as scaling:
         found = as_inventory(scaling.store.cluster(name))
+    if json:
+        output.echo_json(found)
+        return
     typer.echo(yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip())
 
 
@@ -87,7 +97,7 @@ def list_(json: parameters.JsonOption = False) -> None:
         )
         for one in found
     ]  # fmt: skip
-    output.print_table(("name", "type", "health", "seen", "inventory or controller", "apphub"), rows, cut=2)
+    output.print_table(("name", "type", "health", "seen", "inventory or controller", "apphub"), rows, optional=1)
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster info lab", "slurmscale cluster info lab --json")))
@@ -128,11 +138,20 @@ def _show_info(info: dict[str, Any] | None) -> None:
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster forget lab",)))
-def forget(name: NameArgument) -> None:
+def forget(name: NameArgument, json: parameters.JsonOption = False) -> None:
     """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
     with Scaling() as scaling:
+        known = scaling.store.cluster(name)
         scaling.clusters.forget(name)
-    typer.echo(f"{name}: forgotten")
+    _tell(known, f"{name}: forgotten", json=json)
+
+
+def _tell(cluster: Cluster, done: str, *, json: bool) -> None:
+    """Say what was done with a cluster, or describe it."""
+    if json:
+        output.echo_json(ClusterDocument.of(cluster).as_json())
+    else:
+        typer.echo(done)
 
 
 def _test(given: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ REQUIRED = inspect.Parameter.empty
 """Default of a parameter that must be given."""
 _RECENT = 20
 """Runs that are offered when a command line is completed."""
+_UNSEEN: dict[str, Any] = {"nodes": (), "partitions": ()}
+"""What is known of a cluster at which nobody has looked."""
 
 
 @contextlib.contextmanager
@@ -62,12 +64,19 @@ def complete_job(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_nodes(incomplete: str) -> list[str]:
-    """Return the nodes of the newest runs that continue a list of nodes."""
+    """Return the nodes of the newest runs, and of clusters as they told them, that continue a list of nodes."""
     given, separator, last = incomplete.rpartition(",")
     with _store() as store:
-        runs = store.runs(limit=_RECENT) if store else []
-    names = dict.fromkeys(node for run in runs for node in run.nodes if node.startswith(last))
-    return [f"{given}{separator}{name}" for name in names]
+        names = [node for run in store.runs(limit=_RECENT) for node in run.nodes] if store else []
+        names += [node for cluster in store.clusters() for node in (cluster.info or _UNSEEN)["nodes"]] if store else []
+    return [f"{given}{separator}{name}" for name in dict.fromkeys(names) if name.startswith(last)]
+
+
+def complete_partition(incomplete: str) -> list[str]:
+    """Return the partitions that begin so, of all clusters that told them."""
+    with _store() as store:
+        known = [name for one in (store.clusters() if store else ()) for name in (one.info or _UNSEEN)["partitions"]]
+    return [name for name in dict.fromkeys(known) if name.startswith(incomplete)]
 
 
 NodesArgument = Annotated[
@@ -170,13 +179,19 @@ WORK = (
 """What every command has that starts an operation."""
 
 
+_COMPLETED = {"job_partition": complete_partition}
+
+
 def own_options(definition: Definition) -> Iterator[inspect.Parameter]:
     """Yield the options of an operation itself."""
     for option in definition.options:
         if option.kind is bool:
             yield _switch(option.name, option.option, help=option.help)
         else:
-            yield _option(option.name, option.kind | None, option.option, help=option.help)
+            yield _option(
+                option.name, option.kind | None, option.option, help=option.help,
+                autocompletion=_COMPLETED.get(option.name),
+            )  # fmt: skip
 
 
 def command(

@@ -248,8 +248,10 @@ def _follow_log(scaling: Scaling, node: str | None, run: str | None, *, json: bo
 
 def _print_lines(lines: Iterable[LogLine]) -> None:
     for line in lines:
-        mark = "FAILED " if line.event in _FAILED_EVENTS else ""
-        typer.echo(f"{output.iso(when(line.created_at))} {mark}[{line.task}]\n{line.text}")
+        # what a play says belongs to no task
+        task = f"[{line.task}]" if line.task else ""
+        head = (output.iso(when(line.created_at)), "FAILED" if line.event in _FAILED_EVENTS else "", task)
+        typer.echo(f"{' '.join(filter(None, head))}\n{line.text}")
 
 
 def schema(

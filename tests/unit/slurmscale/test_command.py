@@ -278,7 +278,9 @@ def test_clusters_are_kept_by_name(command):
     shown = json.loads(command("cluster", "info", "lab", "--json").stdout)
     assert "credentials" not in shown
     assert "completed" in shown["recent_runs"][0]
-    assert command("cluster", "forget", "lab").exit_code == 0
+    added = command("cluster", "add", "lab", "--inventory", str(command.inventory), "-e", "x=2", "--json")
+    assert json.loads(added.stdout)["variables"] == {"x": "2"}
+    assert json.loads(command("cluster", "forget", "lab", "--json").stdout)["name"] == "lab"
     assert json.loads(command("cluster", "list", "--json").stdout) == []
 
 

@@ -114,5 +114,7 @@ def test_the_command_imports_and_exports(
     small = yaml.safe_load(CliRunner().invoke(app, ["cluster", "export", "small"]).stdout)["all"]
     assert small["vars"] == {"apphub_client_urls": ["http://hub"], "size": 1}
     assert small["children"]["slurm_controllers"]["hosts"] == {"controller": {"ansible_host": "10.0.0.9"}}
+    told = CliRunner().invoke(app, ["cluster", "export", "small", "--json"]).stdout
+    assert json.loads(told)["all"] == small
     scaling.add_cluster(Cluster("filed", str(path)))
     assert isinstance(CliRunner().invoke(app, ["cluster", "export", "filed"]).exception, ClusterError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from datetime import datetime
@@ -12,6 +13,7 @@ from slurmscale.cli import output
 from slurmscale.models import Failure
 from slurmscale.report import group_failures
 from slurmscale.runner.fake import FakeJob
+from slurmscale.scaling import Scaling
 
 from .test_command import EVENTS, FINDINGS, PLAN, Commands
 
@@ -183,6 +185,12 @@ def test_the_log_shows_what_failed_first_when_asked(command, failed):
     assert len(lines) == len(json.loads(command("log", "a", "--run", failed, "--json").stdout))
 
 
+def test_what_belongs_to_no_task_has_no_empty_name(command, failed):
+    log = command("log", "--run", failed).stdout
+    assert "TASK [ping]" in log
+    assert "[]" not in log
+
+
 def test_a_log_that_is_followed_ends_with_its_run(command, failed):
     followed = command("log", "a", "--run", failed, "--follow")
     assert followed.exit_code == 0
@@ -279,3 +287,14 @@ def test_clusters_runs_and_nodes_are_completed(command, failed):
     assert parameters.complete_cluster("l") == ["lab"]
     assert parameters.complete_run(failed[:4]) == [(failed, "scale-up failed")]
     assert parameters.complete_nodes("a,de") == ["a,dead"]
+
+
+def test_what_a_cluster_told_of_itself_is_completed(command):
+    from slurmscale.cli import parameters  # noqa: PLC0415 - as above
+
+    command("cluster", "add", "lab", "--inventory", str(command.inventory))
+    with Scaling() as scaling:
+        told = {"nodes": {"old1": {}, "old2": {}}, "partitions": {"batch": {}, "debug": {}}}
+        scaling.store.save_cluster(dataclasses.replace(scaling.store.cluster("lab"), info=told))
+    assert parameters.complete_nodes("old1,o") == ["old1,old1", "old1,old2"]
+    assert parameters.complete_partition("b") == ["batch"]
