@@ -227,10 +227,12 @@ def no_service_starts(path: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.path.lexists(kept):
-            os.replace(kept, path)
-        else:
-            os.unlink(path)
+        # What a killed run began may have gone on beside this, and have ended first.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.lexists(kept):
+                os.replace(kept, path)
+            elif _is_ours(path):
+                os.unlink(path)
 
 
 def _is_ours(path: str) -> bool:

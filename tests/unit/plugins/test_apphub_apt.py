@@ -162,6 +162,16 @@ def test_the_administrators_policy_comes_back_also_after_a_failure(
     assert [path.name for path in tmp_path.iterdir()] == ["policy-rc.d"]
 
 
+@pytest.mark.parametrize("administrators", ["", "#!/bin/sh\nexit 0\n"])
+def test_an_installation_that_ends_meanwhile_takes_no_policy_along(tmp_path: Path, administrators: str) -> None:
+    policy = tmp_path / "policy-rc.d"
+    if administrators:
+        policy.write_text(administrators)
+    with apphub_apt.no_service_starts(str(policy)), apphub_apt.no_service_starts(str(policy)):
+        pass
+    assert (policy.read_text() if policy.exists() else "") == administrators
+
+
 @pytest.mark.parametrize("kept", ["", "#!/bin/sh\nexit 0\n"])
 def test_a_policy_that_a_run_left_which_was_cut_off_goes(tmp_path: Path, kept: str) -> None:
     policy = tmp_path / "policy-rc.d"
