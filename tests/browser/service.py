@@ -40,6 +40,7 @@ class Service:
 
     def __init__(self, folder: Path, nodes: Iterable[str] = ()) -> None:
         self.recordings = {operation: Recording() for operation in Operation}
+        self.launches: list[Launch] = []
         self.port = 0
         self.scaling = Scaling(Settings(data_dir=folder), make_job=self._job)
         cluster = Cluster("lab", controller="ctl1", apphub_urls=("https://apphub.example",))
@@ -88,7 +89,14 @@ class Service:
         return self.scaling.run(operation, "lab", nodes, RunOptions(**options))
 
     def _job(self, launch: Launch) -> ReplayJob:
-        name = launch.playbook.name
+        self.launches.append(launch)
+        name, action = launch.playbook.name, launch.extra_vars.get("action")
         planned = Operation.PLAN if launch.extra_vars.get("plan_only") else None
-        operation = planned or next(one for one in Operation if one is not Operation.PLAN and one.playbook == name)
+        operation = planned or next(
+            one
+            for one in Operation
+            if one is not Operation.PLAN
+            and one.playbook == name
+            and one.definition.variables.get("action", action) == action
+        )
         return ReplayJob(self.recordings[operation], nodes_of(launch))

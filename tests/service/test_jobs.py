@@ -4,6 +4,8 @@ import pytest
 from slurmscale.models import SlurmJob
 from slurmscale.store.jobs import JobRecords
 
+DESCRIBED = ("state", "reason", "exit_code", "nodes", "user", "partition", "batch_host", "name", "output")
+
 
 @pytest.fixture
 def job(scaling):
@@ -39,6 +41,27 @@ def test_what_a_job_is_submitted_with_is_no_template_and_its_user_no_choice(as_r
     assert answer.status_code < 500
     assert as_role("operator").post("/api/jobs/submit", json={**body, "user": "root"}).status_code == 422
     assert as_role("viewer").post("/api/jobs/submit", json=body).status_code == 403
+
+
+@pytest.mark.usefixtures("lab")
+def test_slurm_is_asked_how_jobs_stand_once_per_cluster_and_only_of_those_that_have_not_ended(
+    as_role, scaling, launches, job
+):
+    client = as_role("viewer")
+    assert client.get("/api/jobs?refresh=true").json()["items"][0]["id"] == job.id
+    assert not launches
+    for number in ("18", "19"):
+        JobRecords(scaling.store).add(
+            SlurmJob(f"20260101-000001-{number}", "lab", number, state="PENDING", submitted_at=1.0, seen_at=2.0)
+        )
+    launches.result = {
+        "job_id": "",
+        "jobs": {"18": dict.fromkeys(DESCRIBED, "") | {"state": "RUNNING"}},
+        "accounting": "none",
+    }
+    found = {one["job_id"]: one for one in client.get("/api/jobs?refresh=true").json()["items"]}
+    assert len(launches) == 1
+    assert (found["18"]["state"], found["19"]["lost"], found["17"]["state"]) == ("RUNNING", True, "COMPLETED")
 
 
 @pytest.mark.parametrize("text", ["../x", "n1:", ":17", "%2Fetc%2Fhosts:17", "lab:x y"])

@@ -15,6 +15,7 @@ const ROUTES = [
   [/^slurm\/remove$/, "remove", "remove", "slurm:remove:nodes"],
   [/^slurm\/nodes$/, "nodes", "nodes", "slurm:read"],
   [/^slurm\/(external-)?clusters$/, "clusters", "clusters", "slurm:read"],
+  [/^slurm-tasks$/, "jobs", "jobs", "slurm:jobs:read"],
   [/^slurm\/audit$/, "audit", "audit", "audit:read"],
   [/^slurm\/settings$/, "settings", "settings", null],
 ];
@@ -25,6 +26,7 @@ const NAVIGATION = [
   ["remove", "slurm/remove", "slurm:remove:nodes"],
   ["nodes", "slurm/nodes", "slurm:read"],
   ["clusters", "slurm/clusters", "slurm:read"],
+  ["jobs", "slurm-tasks", "slurm:jobs:read"],
   ["audit", "slurm/audit", "audit:read"],
   ["settings", "slurm/settings", null],
 ];

@@ -43,9 +43,15 @@ def jobs(
     parts: Parts,
     cluster: Annotated[str | None, Query(max_length=255)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    *,
+    refresh: bool = False,
 ) -> JobList:
-    """List the newest jobs as Slurm described them last."""
+    """List the newest jobs as Slurm described them last, or, with `refresh`, as it describes them now."""
     found = [job for job in parts.scaling.jobs.newest(None, cluster) if principal.sees(job.cluster)]
+    if refresh:
+        for name in dict.fromkeys(job.cluster for job in found if not job.ended):
+            parts.scaling.jobs.refresh(name)
+        found = [job for job in parts.scaling.jobs.newest(None, cluster) if principal.sees(job.cluster)]
     return JobList(items=[JobDocument.of(job) for job in found[:limit]])
 
 
