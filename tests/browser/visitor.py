@@ -73,6 +73,4 @@ class Visitor:
         """Close the window, and complain of what must not happen."""
         violations = self.page.evaluate("window.violations")
         self.context.close()
-        assert not violations
-        assert not self.errors
-        assert not self.foreign
+        assert (violations, self.errors, self.foreign) == ([], [], [])

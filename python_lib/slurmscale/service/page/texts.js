@@ -34,7 +34,8 @@ export function t(key, values = {}) {
   return form.replace(/\{(\w+)\}/g, (_, name) => (name === "n" ? number(values.n) : values[name] ?? ""));
 }
 
-export const number = (value) => new Intl.NumberFormat(language).format(value);
+const numbers = Object.fromEntries(LANGUAGES.map((one) => [one, new Intl.NumberFormat(one)]));
+export const number = (value) => numbers[language].format(value);
 
 // What programs write, such as a status, in the language of the reader; as it is when nobody translated it.
 export function word(kind, value) {
