@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import expect
 from slurmscale.operations import Operation
 
+from .proxy import PREFIX, Proxy
 from .service import PASSWORD
 
 if TYPE_CHECKING:
@@ -113,3 +114,28 @@ def test_a_session_that_is_revoked_closes_the_socket(visit: Callable[..., Visito
     visitor.button("Sign in").click()
     visitor.heading("Runs")
     expect(visitor.find(BADGE)).to_have_attribute("data-live", "live")
+
+
+def test_behind_a_path_and_without_sockets_the_page_follows_by_server_sent_events(
+    visit: Callable[..., Visitor], service: Service
+) -> None:
+    gate = service.recordings[Operation.SCALE_UP].wait_before(2)
+    run = service.run("node[01-03]")
+    proxy = Proxy(service)
+    visitor = visit("ada", "slurm")
+    visitor.allowed.append(proxy.url.removesuffix(PREFIX))
+    visitor.page.goto(f"{proxy.url}/slurm")
+    visitor.page.get_by_role("link", name="Runs", exact=True).click()
+    visitor.find("tbody [data-row]").click()
+    visitor.heading("scale-up node[01-03]")
+    assert visitor.page.url == f"{proxy.url}/slurm/runs/{run.id}"
+    expect(visitor.find(BADGE)).to_have_attribute("data-live", "live")
+    assert proxy.refused >= 2
+    gate.set()
+    run.wait(60)
+    expect(visitor.find(".title .pill")).to_contain_text("completed")
+    expect(visitor.find(".tasks tbody tr")).to_have_count(3)
+    visitor.page.reload()
+    visitor.heading("scale-up node[01-03]")
+    proxy.shutdown()
+    proxy.server_close()

@@ -38,11 +38,12 @@ class Visitor:
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.foreign: list[str] = []
+        self.allowed = [service.url]
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._requested(request.url))
 
     def _requested(self, url: str) -> None:
-        if not url.startswith((self.service.url, self.service.url.replace("http", "ws", 1))):
+        if not url.startswith((*self.allowed, *(one.replace("http", "ws", 1) for one in self.allowed))):
             self.foreign.append(url)
 
     def sign_in(self, name: str) -> None:
