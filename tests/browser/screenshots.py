@@ -8,11 +8,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect, sync_playwright
+from slurmscale.models import Cluster, SlurmJob
 from slurmscale.operations import Operation
+from slurmscale.store.jobs import JobRecords
 from slurmscale.store.tables import runs, tasks
 from sqlalchemy import update
 
@@ -68,7 +71,50 @@ def made_up(service: Service) -> str:
     service.recordings[Operation.PLAN] = Recording(
         LOOK, report={"kind": "plan", "nodes": nodes, "controller": controller}
     )
+    _made_up_cluster(service)
     return run.id
+
+
+def _made_up_cluster(service: Service) -> None:
+    """Connect a cluster of others, with jobs."""
+    nodes = {
+        f"n{number:02d}": {"state": "ALLOCATED" if number % 3 else "IDLE", "reason": ""} for number in range(1, 13)
+    }
+    nodes["n07"] = {"state": "DOWN+NOT_RESPONDING", "reason": "Not responding [slurm@2026-11-27T09:12:40]"}
+    nodes["n09"] = {"state": "IDLE+DRAIN", "reason": "Memory errors, ticket 4711 [root@2026-11-26T17:03:11]"}
+    states = Counter(node["state"] for node in nodes.values())
+    info = {
+        "cluster_name": "hall", "version": "23.11.4", "conf_file": "/etc/slurm/slurm.conf", "configless": True,
+        "controllers": [{"host": "ctl9", "mode": "primary", "up": True}],
+        "partitions": {"main": {}, "gpu": {}}, "nodes": nodes, "states": dict(states), "munge_key": True,
+        "accounting": "accounting_storage/slurmdbd",
+    }  # fmt: skip
+    found = {
+        "resolve": "10.0.0.2", "tcp": "port 22", "hostkey": "SHA256:0Vq7cqrV4wXbcrhHPAK8VvwV6a6jd9C3qKx1xCJr2lQ",
+        "auth": "root", "slurm": "hall, Slurm 23.11.4",
+    }  # fmt: skip
+    stages = [{"stage": stage, "ok": True, "found": text, "error": None} for stage, text in found.items()]
+    answer = {"success": True, "stage": "slurm", "stages": stages, "fingerprint": found["hostkey"], "error": None}
+    report = {**answer, "host_keys": ["ctl9 ssh-ed25519 AAAA"], "info": info}
+    service.recordings[Operation.DISCOVER_CLUSTER] = Recording(LOOK, report=report)
+    hall = Cluster("hall", controller="ctl9.example")
+    service.scaling.clusters.connect(hall, service.scaling.clusters.test(hall))
+    made = {"user": "alice", "partition": "main", "batch_host": "n01", "output": "/shared/alice/slurm-41.out"}
+    rows = (
+        ("41", "mesh", "COMPLETED", "None", "0:0", "n[01-04]"), ("42", "solve", "RUNNING", "None", "0:0", "n[01-04]"),
+        ("43", "post", "PENDING", "Resources", "0:0", ""), ("44", "train", "FAILED", "OutOfMemory", "0:125", "n11"),
+    )  # fmt: skip
+    now = time.time()
+    for number, (job_id, name, state, reason, exit_code, where) in enumerate(rows):
+        said = {"name": name, "state": state, "reason": reason, "exit_code": exit_code, "nodes": where}
+        at = {"submitted_at": now - 4000 + number * 600, "seen_at": now}
+        job = SlurmJob(f"20261127-0900{number:02d}-abc123", "hall", job_id, **made, **said, **at)  # type: ignore[arg-type] # mixed values
+        JobRecords(service.scaling.store).add(job)
+    text = "step 1 of 3: read the mesh, 1,204,118 cells\nstep 2 of 3: partition it for 4 nodes\nstep 3 of 3: written\n"
+    output = {"found": True, "host": "n01", "text": text, "size": len(text)}
+    service.recordings[Operation.READ_JOB_OUTPUT] = Recording(LOOK, report=output)
+    asked = {"job_id": "", "jobs": {}, "accounting": "kept"}
+    service.recordings[Operation.QUERY_JOBS] = Recording(LOOK, report=asked)
 
 
 def _earlier(service: Service, run_id: str, minutes: int) -> None:
@@ -93,6 +139,7 @@ def views(run_id: str) -> dict[str, tuple[str, Callable[[Visitor], None]]]:
         expect(visitor.find(".log pre")).to_be_visible()
 
     def fill(visitor: Visitor) -> None:
+        visitor.find("[name=cluster]").select_option("lab")
         visitor.find("[name=nodes]").fill("node[47-52]")
 
     def plan(visitor: Visitor) -> None:
@@ -100,6 +147,21 @@ def views(run_id: str) -> dict[str, tuple[str, Callable[[Visitor], None]]]:
         visitor.button("Check readiness").click()
         visitor.button("Plan 5 nodes").click()
         expect(visitor.button("Add 5 nodes")).to_be_visible()
+
+    def tested(visitor: Visitor) -> None:
+        for name, value in (("name", "annex"), ("host", "ctl9.example"), ("user", "root")):
+            visitor.find(f"form [name={name}]").fill(value)
+        visitor.button("Test connection").click()
+        expect(visitor.find("form .facts")).to_be_visible()
+
+    def output(visitor: Visitor) -> None:
+        visitor.button("mesh").click()
+        dialog = visitor.page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Output").click()
+        expect(dialog.locator("pre")).to_be_visible()
+
+    def listed(visitor: Visitor) -> None:
+        expect(visitor.find("main table")).to_be_visible()
 
     def nothing(visitor: Visitor) -> None:
         expect(visitor.find("main table, main form").first).to_be_visible()
@@ -113,7 +175,10 @@ def views(run_id: str) -> dict[str, tuple[str, Callable[[Visitor], None]]]:
         "add": ("slurm/add", fill),
         "plan": ("slurm/add", plan),
         "remove": ("slurm/remove", fill),
-        "clusters": ("slurm/clusters", nothing),
+        "clusters": ("slurm/external-clusters", tested),
+        "nodes": ("slurm/nodes?cluster=hall", listed),
+        "jobs": ("slurm-tasks", listed),
+        "job": ("slurm-tasks", output),
         "audit": ("slurm/audit", nothing),
         "settings": ("slurm/settings", nothing),
     }

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
+from slurmscale.models import SlurmJob
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus
+from slurmscale.store.jobs import JobRecords
 
 from .recording import Recording
 
@@ -60,8 +62,14 @@ def test_nodes_are_checked_planned_and_added(visit: Callable[..., Visitor], serv
 
 @with_inventory
 def test_nodes_are_removed_when_their_number_is_typed(visit: Callable[..., Visitor], service: Service) -> None:
+    job = SlurmJob("20260101-000000-abc123", "lab", "18", name="mesh", state="RUNNING", nodes="node[02-05]")
+    JobRecords(service.scaling.store).add(job)
     visitor = visit("otto", "slurm/remove")
+    jobs = visitor.page.get_by_role("table", name="Jobs on the nodes")
+    visitor.page.get_by_label("Nodes", exact=False).first.fill("node01")
+    expect(jobs).to_have_count(0)
     visitor.page.get_by_label("Nodes", exact=False).first.fill("node[01-02]")
+    expect(jobs).to_contain_text("mesh")
     remove = visitor.button("Remove 2 nodes")
     expect(remove).to_be_disabled()
     visitor.page.get_by_label("requeue them").check()
@@ -96,7 +104,12 @@ def test_only_failed_nodes_are_repeated(visit: Callable[..., Visitor], service: 
     visitor.button("Retry failed (1)").click()
     dialog = visitor.page.get_by_role("dialog")
     expect(dialog).to_contain_text("node02")
-    dialog.get_by_role("button", name="Retry failed (1)").click()
+    dialog.get_by_text("Login").click()
+    dialog.get_by_label("User").fill("root")
+    dialog.get_by_label("Password").fill("s3cret words")
+    with visitor.page.expect_request("**/retry") as asked:
+        dialog.get_by_role("button", name="Retry failed (1)").click()
+    assert asked.value.post_data_json == {"credentials": {"user": "root", "password": "s3cret words"}}
     visitor.heading("scale-up node02")
     expect(visitor.find(".title .pill")).to_contain_text("completed")
     expect(visitor.find(".facts")).to_contain_text(run.id)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from slurmscale.models import SlurmJob
 from slurmscale.operations import Operation
+from slurmscale.store.jobs import JobRecords
 
 from .service import PASSWORD
 
@@ -18,12 +21,24 @@ if TYPE_CHECKING:
     from .visitor import Visitor
 
 FAILED = (2, {"code": "packages-missing", "reason": "slurm-smd-slurmd is not there.", "remedy": "Publish it."})
-VIEWS = {"slurm": "Status", "slurm/runs": "Runs"}
+VIEWS = {
+    "slurm": "Status", "slurm/runs": "Runs", "slurm/nodes": "Nodes", "slurm/external-clusters": "Clusters",
+    "slurm-tasks": "Jobs", "slurm/add": "Add nodes", "slurm/remove": "Remove nodes", "slurm/audit": "Audit",
+    "slurm/settings": "Settings",
+}  # fmt: skip
+JOB = SlurmJob(
+    "20260101-000000-abc123", "lab", "18", name="a-job-with-a-rather-long-name", state="RUNNING", nodes="n[1-9]"
+)
+NODES = {"n1": {"state": "DOWN+NOT_RESPONDING", "reason": "Not responding"}, "n2": {"state": "IDLE", "reason": ""}}
+INFO = {"cluster_name": "lab", "version": "24.11.5", "nodes": NODES, "states": {"IDLE": 1, "DOWN": 1}}
 
 
 @pytest.fixture
 def run_id(service: Service) -> str:
     service.recordings[Operation.SCALE_UP].failures = {"node02": FAILED}
+    store = service.scaling.store
+    store.save_cluster(dataclasses.replace(store.cluster("lab"), info=INFO, health="unhealthy", seen_at=1.0))
+    JobRecords(store).add(JOB)
     return service.run("node[01-40],a-node-with-a-name-that-is-rather-long.cluster.example.org").wait(60).id
 
 

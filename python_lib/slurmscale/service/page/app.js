@@ -4,7 +4,7 @@ import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { address, call, get, onSignedOut } from "./api.js";
 import { Live } from "./live.js";
 import { load as loadTexts, language, moment, switchLanguage, t } from "./texts.js";
-import { forbidden, problem, waiting } from "./ui.js";
+import { filled, forbidden, problem, waiting } from "./ui.js";
 
 // path, file of the view, entry of the navigation, permission
 const ROUTES = [
@@ -293,14 +293,16 @@ class App {
     this.update();
   }
 
-  // Asks before something is done; `act` does it, and its problem is shown in the dialog.
-  confirm({ title, text, action, act }) {
+  // Asks before something is done; `act` does it with what was filled in, and its problem is shown in the dialog.
+  confirm({ title, text, action, act, fields = nothing }) {
     let [error, busy] = [null, false];
-    const run = async () => {
+    const run = async (event) => {
+      event.preventDefault();
+      const given = filled(event.target);
       busy = true;
       this.update();
       try {
-        await act();
+        await act(given);
         this.close();
       } catch (problemOfAct) {
         if (problemOfAct.status === undefined) throw problemOfAct;
@@ -309,8 +311,8 @@ class App {
       this.update();
     };
     this.open(() => html`<h2>${title}</h2><p>${text}</p>${error ? problem(error) : nothing}
-      <p class="buttons"><button type="button" class="danger" ?disabled=${busy} @click=${run}>${action}</button>
-      <button type="button" @click=${() => this.close()}>${t("keep")}</button></p>`);
+      <form @submit=${run}>${fields}<p class="buttons"><button class="danger" ?disabled=${busy}>${action}</button>
+      <button type="button" @click=${() => this.close()}>${t("keep")}</button></p></form>`);
   }
 }
 

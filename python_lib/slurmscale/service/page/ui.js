@@ -208,3 +208,6 @@ export const filled = (form) => Object.fromEntries([...new FormData(form)].map((
 
 // The parts of a login that were given, as a request has them.
 export const login = ({ user, password, port }) => ({ ...(user && { user }), ...(password && { password }), ...(port && { port: Number(port) }) });
+
+export const loginDetails = (known) => html`<details ?open=${Boolean(known?.user)}><summary>${t("login")}</summary>
+  <p class="remedy">${t("login_hint")}</p><fieldset>${loginFields(known)}</fieldset></details>`;

@@ -3,7 +3,7 @@
 import { get, newKey, post } from "../api.js";
 import { ended, FollowedRun } from "../run_model.js";
 import { t, word } from "../texts.js";
-import { bar, clusterField, empty, expand, failure, filled, fold, html, kind, Loaded, login, loginFields, nodesField, nothing, pill, problem, table, View, waiting } from "../ui.js";
+import { bar, clusterField, empty, expand, failure, filled, fold, html, kind, Loaded, login, loginDetails, nodesField, nothing, pill, problem, table, View, waiting } from "../ui.js";
 
 const STEPS = ["nodes", "readiness", "plan"];
 const ACTIONS = { none: "controller_none", reconfigure: "controller_reconfigure", restart: "controller_restart" };
@@ -78,9 +78,7 @@ export default class Add extends View {
     return html`<form class="card" @submit=${(event) => this.check(event)}>
       ${clusterField(clusters, this.form.cluster)}
       ${nodesField(this.text, (event) => { this.text = event.target.value; this.update(); })}
-      <details ?open=${Boolean(this.form.user)}><summary>${t("login")}</summary>
-        <p class="remedy">${t("login_hint")}</p>
-        <fieldset>${loginFields(this.form)}</fieldset></details>
+      ${loginDetails(this.form)}
       <p class="buttons"><button class="primary" ?disabled=${this.busy || !names?.length}>${t("check_nodes")}</button></p>
     </form>`;
   }

@@ -118,11 +118,10 @@ export default class Clusters extends View {
       <fieldset @input=${() => this.forgetFound()}>
         ${field(t("name"), html`<input name="name" required pattern="[a-z0-9][a-z0-9\\-]{0,62}" autocomplete="off">`, t("cluster_name_hint"))}
         ${field(t("controller"), html`<input name="host" required autocomplete="off">`, t("controller_hint"))}
-        ${external ? loginFields() : field("AppHub", html`<input name="apphub" autocomplete="off" placeholder="https://apphub.example">`, t("apphub_hint"))}
+        ${external ? html`${loginFields()}${field(t("max_nodes"), html`<input name="max_nodes" type="number" min="1" max="100000">`)}` : field("AppHub", html`<input name="apphub" autocomplete="off" placeholder="https://apphub.example">`, t("apphub_hint"))}
       </fieldset>
       ${external ? html`<div role="group" aria-labelledby="reuse"><p id="reuse"><strong>${t("reuse")}</strong></p>
-          ${REUSE.map((one) => html`<label class="check"><input type="checkbox" name=${one} checked><span>${t(one)}</span></label>`)}</div>
-        ${field(t("max_nodes"), html`<input name="max_nodes" type="number" min="1" max="100000">`)}` : nothing}
+          ${REUSE.map((one) => html`<label class="check"><input type="checkbox" name=${one} checked><span>${t(one)}</span></label>`)}</div>` : nothing}
       ${this.busy ? html`<p role="status" class="step">${t("looking")}</p>` : nothing}
       ${this.found ? this.result(this.found) : nothing}
       ${this.error && !this.app.dialog ? problem(this.error) : nothing}

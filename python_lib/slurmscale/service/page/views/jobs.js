@@ -69,7 +69,7 @@ export default class Jobs extends View {
       this.read(false);
     });
     this.app.open(() => html`<h2>${t("job")} ${now.name || now.job_id}</h2>
-      <dl class="facts">${this.columns(now).slice(1).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value(now)}</dd></div>`)}</dl>
+      <dl class="facts">${this.columns().slice(1).map(([name, value]) => [name, value(now)]).filter(([, value]) => value && value !== nothing).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
       ${now.note ? html`<p class="notice warning">${now.note}</p>` : nothing}
       ${error ? problem(error) : nothing}${busy ? waiting() : nothing}
       ${output ? html`<p class="step"><code>${output.host}:${output.path}</code></p><pre class="output" tabindex="0" aria-label=${t("output")}>${output.text || t("no_output")}</pre>` : nothing}

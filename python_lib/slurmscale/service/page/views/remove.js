@@ -2,7 +2,7 @@
 
 import { get, newKey, post } from "../api.js";
 import { t } from "../texts.js";
-import { clusterField, expand, field, filled, html, Loaded, nodesField, nothing, problem, View } from "../ui.js";
+import { clusterField, expand, field, filled, html, Loaded, nodesField, nothing, problem, table, View } from "../ui.js";
 
 const JOBS = ["wait", "requeue", "cancel"];
 
@@ -10,6 +10,7 @@ export default class Remove extends View {
   constructor(app, parts) {
     super(app, parts);
     Object.assign(this, { text: "", typed: "", jobs: "wait", busy: false, error: null, key: newKey() });
+    this.running = this.may("slurm:jobs:read") ? new Loaded(this, async () => (await get("api/jobs?limit=200")).items.filter((job) => !job.ended && job.nodes)) : null;
     this.clusters = new Loaded(this, async () => (await get("api/slurm/clusters")).items);
   }
 
@@ -23,6 +24,15 @@ export default class Remove extends View {
     });
     // what was answered was not done; what was not answered may have been, and is asked for again as the same
     if (this.error?.status) this.key = newKey();
+  }
+
+  // The jobs known here that run on these nodes of a cluster.
+  onThem(names) {
+    const wanted = new Set(names);
+    const jobs = (this.running?.data ?? []).filter((job) => expand(job.nodes)?.some((name) => wanted.has(name)));
+    if (!jobs.length) return nothing;
+    const columns = [[t("job"), (job) => job.name || job.job_id, "name"], [t("cluster"), (job) => job.cluster], [t("user"), (job) => job.user], [t("status"), (job) => job.state], [t("nodes"), (job) => job.nodes]];
+    return html`<p class="remedy">${t("jobs_known")}</p>${table(columns, jobs, t("jobs_on_nodes"))}`;
   }
 
   template() {
@@ -39,6 +49,7 @@ export default class Remove extends View {
       ${clusterField(clusters)}
       ${nodesField(this.text, typed)}
       <div role="radiogroup" aria-labelledby="jobs"><p id="jobs"><strong>${t("jobs_on_nodes")}</strong></p>
+        ${count ? this.onThem(expand(this.text)) : nothing}
         ${JOBS.map((one) => html`<label class="check"><input type="radio" name="jobs" value=${one} ?checked=${one === "wait"}><span>${t(`jobs_${one}`)}</span></label>`)}</div>
       <label class="check"><input type="checkbox" name="uninstall"><span>${t("uninstall")}</span></label>
       ${count ? field(t("type_number", { n: count }), html`<input name="typed" inputmode="numeric" autocomplete="off" .value=${this.typed} @input=${typed}>`) : nothing}

@@ -3,7 +3,7 @@
 import { address, post } from "../api.js";
 import { ended, FollowedRun } from "../run_model.js";
 import { duration, language, t, word } from "../texts.js";
-import { bar, empty, failure, fold, html, kind, nothing, pill, problem, time, took, View, waiting } from "../ui.js";
+import { bar, empty, failure, fold, html, kind, login, loginDetails, nothing, pill, problem, time, took, View, waiting } from "../ui.js";
 import { guard } from "../vendor/lit-html/directives/guard.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Log } from "./log.js";
@@ -65,7 +65,7 @@ export default class RunPage extends View {
     return html`<div class="title"><h1 tabindex="-1">${word("operation", run.operation)} <span class="nodes">${names}</span></h1> ${pill(run.status)}</div>
       <section class="card run">
         <div class="overall">${bar(run.progress, t("progress"), run.status === "running" && failed ? "active" : kind(run.status))}
-          ${run.remaining != null && !ended(run) ? html`<span class="left">${t("about_left", { time: duration(run.remaining) })}</span>` : nothing}</div>
+          ${run.remaining && !ended(run) ? html`<span class="left">${t("about_left", { time: duration(run.remaining) })}</span>` : nothing}</div>
         <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
         <p class="buttons">
           ${!ended(run) && this.may("slurm:scale:nodes") ? html`<button type="button" class="danger" data-cancel @click=${() => this.cancel(run)}>${t("cancel_run")}</button>` : nothing}
@@ -114,7 +114,7 @@ export default class RunPage extends View {
     const now = task.phase ? html`${word("phase", task.phase)}${task.step ? html` <span class="step">${task.step}</span>` : nothing}` : task.step;
     return html`<tr class=${state} data-node=${task.node}>
       <td class="name" data-head=${t("node")}>${task.node}</td>
-      <td data-head=${t("status")}>${state === "stalled" ? html`<span class="pill stalled"><span aria-hidden="true">!</span> ${t("state_stalled")}</span>` : pill(task.status)}</td>
+      <td data-head=${t("status")}>${state === "stalled" ? html`<span class="pill stalled"><span aria-hidden="true">!</span> ${t("state_stalled")}</span>` : pill(state === "failed" ? state : task.status)}</td>
       <td data-head=${t("progress")}>${bar(task.progress, task.node, state)}</td>
       <td class="wide" data-head=${t("what")}>${task.error ? html`<span class="reason">${task.error.reason}</span> <span class="remedy">${task.error.remedy}</span>` : kind(task.status) === "success" ? nothing : now}</td>
       <td data-head=${t("took")}>${took(task)}</td>
@@ -142,7 +142,8 @@ export default class RunPage extends View {
       title: t("retry_failed", { n: names.length }),
       text: fold(names),
       action: t("retry_failed", { n: names.length }),
-      act: () => post(`api/slurm/runs/${run.id}/retry`).then((again) => this.app.go(`slurm/runs/${again.run.id}`)),
+      fields: loginDetails(),
+      act: (given) => post(`api/slurm/runs/${run.id}/retry`, { credentials: login(given) }).then((again) => this.app.go(`slurm/runs/${again.run.id}`)),
     });
   }
 }
