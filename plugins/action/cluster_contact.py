@@ -44,9 +44,9 @@ class ActionModule(ActionBase):
         failure: Failure | None = None
         with tempfile.TemporaryDirectory(prefix="slurmscale-") as folder:
             for name in STAGES:
-                said, failure = getattr(self, f"_{name}")(options, variables, Path(folder))
+                found, failure = getattr(self, f"_{name}")(options, variables, Path(folder))
                 error = failure.as_dict() if failure else None
-                stages.append({"stage": name, "ok": failure is None, "found": said, "error": error})
+                stages.append({"stage": name, "ok": failure is None, "found": found, "error": error})
                 if failure:
                     break
             # a connection that stays open would be used again without its keys being looked at
@@ -119,13 +119,13 @@ class ActionModule(ActionBase):
             return "not asked for", None
         try:
             done = self._low_level_execute_command("id -un")
-            said = {"msg": done.get("stderr") or done.get("stdout") or "no answer"}
+            found = {"msg": done.get("stderr") or done.get("stdout") or "no answer"}
             if done["rc"] == 0:
                 return str(done["stdout"]).strip(), None
         except AnsibleError as problem:
-            said = {"msg": str(problem)}
+            found = {"msg": str(problem)}
         answer = self._low_level_execute_command(contact.question(), sudoable=False)["stdout"]
-        why = contact.contact_failure(said, self.host, answer, become=True)
+        why = contact.contact_failure(found, self.host, answer, become=True)
         return "", Failure(Code(why["code"]), why["reason"], why["remedy"])
 
     def _slurm(self, options: dict[str, Any], variables: dict[str, Any], _folder: Path) -> tuple[str, Failure | None]:

@@ -169,7 +169,7 @@ def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[d
     yield from checks.options(node, facts.get("slurmd_outdated") or [], facts.get("slurmd_options") or "")
     if node.get("slurmd_args"):
         yield from checks.configuration(node, cluster, facts.get("repair_conf_dir") or "/etc/slurm")
-    yield from checks.stray(node, cluster)
+    yield from checks.stray_conf_files(node, cluster)
     yield from checks.steps(node, controller.get("repair_jobs"))
     yield from checks.limits(node, cluster, _limits(facts))
 

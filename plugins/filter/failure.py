@@ -46,13 +46,15 @@ def failure(result: Mapping[str, Any], task: str = "") -> dict[str, str]:
     reported = result.get("failure")
     if reported:
         return {"code": reported["code"], "reason": reported["reason"], "remedy": reported.get("remedy") or ""}
-    said = " ".join(str(result.get("msg") or result.get("stderr") or "").split()) or "no message"
-    if refuses_host_key(said):
-        return host_key_failure(said, "The host").as_dict()
+    message = " ".join(str(result.get("msg") or result.get("stderr") or "").split()) or "no message"
+    if refuses_host_key(message):
+        return host_key_failure(message, "The host").as_dict()
     if result.get("unreachable"):
-        found = Failure(Code.HOST_UNREACHABLE, said, "Check that it is up, its address, user and key, then run again.")
+        found = Failure(
+            Code.HOST_UNREACHABLE, message, "Check that it is up, its address, user and key, then run again."
+        )
     else:
-        found = Failure(Code.TASK_FAILED, f"{task}: {said}" if task else said)
+        found = Failure(Code.TASK_FAILED, f"{task}: {message}" if task else message)
     return found.as_dict()
 
 

@@ -52,7 +52,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    By node scale_proof (with message) or scale_failure (with code, reason and remedy), the other one null,
+    By node scale_success (with message) or scale_failure (with code, reason and remedy), the other one null,
     scale_changed (whether the run changed anything about it), scale_ended and scale_unverified.
   type: dict
 """

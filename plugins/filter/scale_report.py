@@ -63,12 +63,15 @@ def scale_report(
 
 
 def _row(node: str, facts: Mapping[str, Any], check_mode: bool, started: float) -> dict[str, Any]:  # noqa: FBT001 - passed on
-    failure, proof = facts.get("scale_failure"), facts.get("scale_proof")
+    failure, success = facts.get("scale_failure"), facts.get("scale_success")
     result, reason = "failed", ""
     if failure:
         result = facts.get("scale_outcome", "failed")
-    elif proof:
-        result, reason = proof.get("result", "done" if facts.get("scale_changed") else "unchanged"), proof["message"]
+    elif success:
+        result, reason = (
+            success.get("result", "done" if facts.get("scale_changed") else "unchanged"),
+            success["message"],
+        )
     elif check_mode and "slurmd_plan" in facts:
         result, reason = "planned", "check mode: nothing was changed and no job was run"
     else:

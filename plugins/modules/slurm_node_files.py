@@ -283,7 +283,7 @@ def plan(params: Dict[str, Any], *, check_mode: bool) -> Plan:
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def _errors_name(path: str) -> Iterator[None]:
     """Name the path itself in errors, which otherwise name a temporary file or nothing."""
     try:
         yield
@@ -333,16 +333,16 @@ def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
 
     directories, files, words, absent = steps
     for path, attributes in directories:
-        with _naming(path):
+        with _errors_name(path):
             record("directories", path, put_directory(path, attributes, check_mode=module.check_mode))
     for item in files:
-        with _naming(item.path):
+        with _errors_name(item.path):
             record("files", item.path, put_file(item, label, check_mode=module.check_mode))
     for listed in words:
-        with _naming(listed.path):
+        with _errors_name(listed.path):
             record("words", listed.path, put_words(listed, label, check_mode=module.check_mode))
     for path in absent:
-        with _naming(path):
+        with _errors_name(path):
             record("absent", path, remove(path, check_mode=module.check_mode))
 
 

@@ -59,23 +59,23 @@ def fingerprints(address: str, port: str = "22") -> list[str]:
     return [f"{line[1]} {line[-1]}" for line in found if len(line) > 2]  # noqa: PLR2004 - bits, hash, name, kind
 
 
-def refuses_host_key(said: str) -> bool:
+def refuses_host_key(message: str) -> bool:
     """Say whether ssh, or Ansible where it gives ssh a password, refused the key of the host."""
     words = ("Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "fingerprint to your known_hosts")
-    return any(one in said for one in words)
+    return any(one in message for one in words)
 
 
-def host_key_failure(said: str, host: str, address: str = "", fingerprints: Iterable[str] = ()) -> Failure:
+def host_key_failure(message: str, host: str, address: str = "", fingerprints: Iterable[str] = ()) -> Failure:
     """Return the failure of a host whose key ssh does not know.
 
     Args:
-        said: What ssh said.
+        message: What ssh printed.
         host: How the host is called.
         address: How ssh addresses it.
         fingerprints: Those of the keys that the host shows.
     """
     address = address or host
-    changed = "HAS CHANGED" in said
+    changed = "HAS CHANGED" in message
     shown = "; ".join(fingerprints)
     known = "knows another key of it" if changed else "does not know its key"
     shows = f" It shows {shown}." if shown else ""
@@ -113,24 +113,24 @@ def contact_failure(
     """
     if result.get("failure"):
         return dict(result["failure"])
-    said = " ".join(str(result.get("msg") or "no answer").split())
-    if refuses_host_key(said):
-        return host_key_failure(said, host, address, fingerprints()).as_dict()
+    message = " ".join(str(result.get("msg") or "no answer").split())
+    if refuses_host_key(message):
+        return host_key_failure(message, host, address, fingerprints()).as_dict()
     if result.get("unreachable"):
         return Failure(
             Code.HOST_UNREACHABLE,
-            f"{host} can't be reached: {said.rstrip('.')}.",
+            f"{host} can't be reached: {message.rstrip('.')}.",
             "Check that it is up, its address, user and key (ansible_host, ansible_user, ansible_ssh_private_key_file),"
             " then run again.",
         ).as_dict()
     found = dict(re.findall(r"^(\w+)=(.*?)\r?$", answer, re.MULTILINE))
     return (
-        _of_rights(found, result, host, said, become=become) or _of_python(found, host) or _other(result, said)
+        _of_rights(found, result, host, message, become=become) or _of_python(found, host) or _other(result, message)
     ).as_dict()
 
 
 def _of_rights(
-    found: Mapping[str, str], result: Mapping[str, Any], host: str, said: str, *, become: bool
+    found: Mapping[str, str], result: Mapping[str, Any], host: str, message: str, *, become: bool
 ) -> Failure | None:
     if found.get("uid", "0") == "0" or not (become or result.get("rc") == NOT_FOUND):
         return None
@@ -143,7 +143,7 @@ def _of_rights(
     if not _too_old(found):
         return Failure(
             Code.PRIVILEGES_MISSING,
-            f"The user of {host} does not become root: {said}",
+            f"The user of {host} does not become root: {message}",
             "Set ansible_become_password or allow the user to become root without one (sudo -l shows it).",
         )
     return None
@@ -171,6 +171,8 @@ def _of_python(found: Mapping[str, str], host: str) -> Failure | None:
     )
 
 
-def _other(result: Mapping[str, Any], said: str) -> Failure:
+def _other(result: Mapping[str, Any], message: str) -> Failure:
     error = " ".join(str(result.get("module_stderr") or "").split())
-    return Failure(Code.TASK_FAILED, f"The machine can't be examined: {said} {error}".strip(), "Run again with -vvv.")
+    return Failure(
+        Code.TASK_FAILED, f"The machine can't be examined: {message} {error}".strip(), "Run again with -vvv."
+    )

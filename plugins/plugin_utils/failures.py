@@ -17,5 +17,5 @@ def failed(failures: Sequence[Failure]) -> dict[str, Any]:
     if not failures:
         return {}
     found = [failure.as_dict() for failure in failures]
-    said = " ".join(failure.message for failure in failures)
-    return {"failed": True, "msg": said, "failure": found[0], "failures": found}
+    message = " ".join(failure.message for failure in failures)
+    return {"failed": True, "msg": message, "failure": found[0], "failures": found}

@@ -107,7 +107,7 @@ def _registration(request: Request, cluster: Mapping[str, Any], joining: Iterabl
     if not cluster.get("version"):
         return
     yield from registration.wanted_version(request.version, cluster)
-    yield from registration.way(
+    yield from registration.suitable(
         request.name,
         cluster,
         request.registration,

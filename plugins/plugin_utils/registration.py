@@ -32,7 +32,9 @@ def wanted_version(version: str, cluster: Mapping[str, Any]) -> Iterator[Finding
     )
 
 
-def way(name: str, cluster: Mapping[str, Any], registration: str, *, dynamic: bool, joining: int) -> Iterator[Finding]:
+def suitable(
+    name: str, cluster: Mapping[str, Any], registration: str, *, dynamic: bool, joining: int
+) -> Iterator[Finding]:
     """Refuse to register a node in a way that the cluster or the node itself does not allow.
 
     Args:

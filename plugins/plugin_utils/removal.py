@@ -165,20 +165,20 @@ def outcome(
     if check_mode:
         jobs = drain.get("jobs") or []
         then = f"runs jobs {','.join(jobs)} now" if jobs else drain.get("message", "")
-        said = ["would be removed" if left else "is not in the cluster", then]
-        return {"result": "planned", "message": "; ".join(filter(None, said))}
+        parts = ["would be removed" if left else "is not in the cluster", then]
+        return {"result": "planned", "message": "; ".join(filter(None, parts))}
     changed = node_changed(host)
     reached = "scale_unreachable" not in host
-    said = ["is out of the cluster" if left else "is not in the cluster"]
+    parts = ["is out of the cluster" if left else "is not in the cluster"]
     if not reached:
-        said.append("can not be reached, so nothing was stopped or uninstalled there")
+        parts.append("can not be reached, so nothing was stopped or uninstalled there")
     elif uninstall:
-        said.append("nothing of Slurm is left there")
+        parts.append("nothing of Slurm is left there")
     elif left or changed:
-        said.append("slurmd is stopped")
+        parts.append("slurmd is stopped")
     if drain.get("requested_by"):
-        said.append(f"the pending jobs {','.join(drain['requested_by'])} asked for it by name and fail")
+        parts.append(f"the pending jobs {','.join(drain['requested_by'])} asked for it by name and fail")
     # The drain of somebody else did not hinder the removal.
     if drain.get("reason") and not is_ours(drain["reason"]):
-        said.append(drain["message"])
-    return {"result": "removed" if left else "done" if changed else "unchanged", "message": "; ".join(said)}
+        parts.append(drain["message"])
+    return {"result": "removed" if left else "done" if changed else "unchanged", "message": "; ".join(parts)}

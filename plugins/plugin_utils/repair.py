@@ -183,7 +183,7 @@ def configuration(node: Mapping[str, Any], cluster: Mapping[str, Any], directory
         yield finding(Code.CONFIGURATION_DIFFERS, "configuration", needed, found, remedy, step, files=sorted(old))
 
 
-def stray(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Finding]:
+def stray_conf_files(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Finding]:
     """Find a slurm.conf on a configless node, which the commands there take in place of the controller's."""
     ours = ((cluster.get("files") or {}).get("slurm.conf") or {}).get("sha256")
     for path in STRAY_FILES if cluster.get("configless") else ():
@@ -227,35 +227,35 @@ def state(
         slurm_users: As whom Slurm itself drains.
     """
     states, reason = set(node["state"]), str(node.get("reason") or "")
-    said = str(slurm_states.state_text(dict(node)))
+    state = str(slurm_states.state_text(dict(node)))
     if reason:
-        said += f", reason '{reason}' by {node.get('reason_user') or 'somebody'}"
+        state += f", reason '{reason}' by {node.get('reason_user') or 'somebody'}"
     resume = f"scontrol update NodeName={name} State=RESUME"
     if states & _INVALID:
-        yield _invalid(name, node, definition, said)
+        yield _invalid(name, node, definition, state)
     elif states & _HELD and node.get("reason_user") in slurm_users and reason.startswith(_TOO_LITTLE):
         # The mark of an invalid registration is gone, so what Slurm missed is there again.
         remedy = "fix resumes it: Slurm drained it for less than configured, which is no longer so."
-        yield _state(Code.NODE_DRAINED_BY_SLURM, said, remedy, "undrain", "resume")
+        yield _state(Code.NODE_DRAINED_BY_SLURM, state, remedy, "undrain", "resume")
     elif states & _HELD and not slurm_states.is_ours(reason):
         remedy = f"Never lifted by this tool. When its cause is gone: {resume}"
-        yield _state(Code.NODE_HELD_BY_OTHERS, said, remedy, note=True)
+        yield _state(Code.NODE_HELD_BY_OTHERS, state, remedy, note=True)
     elif states & _HELD or ("DOWN" in states and slurm_states.is_ours(reason)):
-        yield _state(Code.NODE_DRAINED_BY_SLURMSCALE, said, "fix resumes it once its slurmd answers.", "resume")
+        yield _state(Code.NODE_DRAINED_BY_SLURMSCALE, state, "fix resumes it once its slurmd answers.", "resume")
     elif "DOWN" in states and slurm_states.is_away(reason):
-        yield _state(Code.NODE_NOT_RESPONDING, said, "fix resumes it once its slurmd answers.", "resume")
+        yield _state(Code.NODE_NOT_RESPONDING, state, "fix resumes it once its slurmd answers.", "resume")
     elif "DOWN" in states:
         remedy = f"Not resumed, as somebody set it. When its cause is gone: {resume}"
-        yield _state(Code.NODE_HELD_BY_OTHERS, said, remedy, note=True)
+        yield _state(Code.NODE_HELD_BY_OTHERS, state, remedy, note=True)
     elif states & _AWAY:
-        yield _state(Code.NODE_NOT_RESPONDING, said, "fix waits until its slurmd has registered.", "resume")
+        yield _state(Code.NODE_NOT_RESPONDING, state, "fix waits until its slurmd has registered.", "resume")
 
 
 def _state(code: Code, found: str, remedy: str, *fix: str, note: bool = False) -> Finding:
     return finding(code, "state", "in service", found, remedy, *fix, note=note)
 
 
-def _invalid(name: str, node: Mapping[str, Any], definition: Mapping[str, Any] | None, said: str) -> Finding:
+def _invalid(name: str, node: Mapping[str, Any], definition: Mapping[str, Any] | None, state: str) -> Finding:
     params = (definition or {}).get("params") or {}
     more = [
         f"{key} {node[field]} > {params[key]}"
@@ -264,8 +264,8 @@ def _invalid(name: str, node: Mapping[str, Any], definition: Mapping[str, Any] |
     ]
     if not more:
         remedy = "fix restarts its slurmd, which registers again."
-        return _state(Code.NODE_INVALID, said, remedy, "restart", "undrain", "resume")
-    found = f"{said}; registered with more than it has: {', '.join(more)}"
+        return _state(Code.NODE_INVALID, state, remedy, "restart", "undrain", "resume")
+    found = f"{state}; registered with more than it has: {', '.join(more)}"
     if node.get("managed"):
         remedy = "fix registers what was measured and restarts its slurmd."
         return _state(Code.NODE_INVALID, found, remedy, "definition", "restart", "undrain", "resume")

@@ -86,7 +86,7 @@ def outcomes(
         check_mode: No node was verified.
 
     Returns:
-        By host the variables scale_proof (what is told of a node that is ready for use), scale_failure (code, reason
+        By host the variables scale_success (what is told of a node that is ready for use), scale_failure (code, reason
         and remedy; one of both is None), scale_changed, scale_ended and scale_unverified (it should have been verified,
         and was not).
     """
@@ -105,7 +105,7 @@ def _outcome(  # noqa: PLR0917 - passed on
     failure = failure_of(host, facts, controller)
     if failure or check_mode:
         return {
-            "scale_proof": None,
+            "scale_success": None,
             "scale_failure": failure,
             "scale_ended": facts.get("scale_ended", ended),
             "scale_unverified": False,
@@ -113,7 +113,7 @@ def _outcome(  # noqa: PLR0917 - passed on
     name = facts["slurmd_plan"]["definition"]["name"]
     found = {"ok": True, "message": stage} if stage else _verified(name, controller)
     changed = node_changed(facts) or _registered(name, controller)
-    result = {"scale_proof": found, "scale_failure": None, "scale_changed": changed, "scale_ended": ended}
+    result = {"scale_success": found, "scale_failure": None, "scale_changed": changed, "scale_ended": ended}
     if found["ok"]:
         return {**result, "scale_unverified": False}
     reported = found.get("failure") or {}
@@ -123,7 +123,7 @@ def _outcome(  # noqa: PLR0917 - passed on
         reason += f"\nThe last lines of slurmd's journal:\n{journal}"
     code, remedy = reported.get("code") or Code.NODE_NOT_VERIFIED.value, reported.get("remedy") or ""
     failure = {"code": code, "reason": reason, "remedy": remedy}
-    return {**result, "scale_proof": None, "scale_failure": failure, "scale_unverified": True}
+    return {**result, "scale_success": None, "scale_failure": failure, "scale_unverified": True}
 
 
 def _registered(name: str, controller: Mapping[str, Any]) -> bool:

@@ -276,7 +276,7 @@ class NodeChange(Document):
 
 
 class EventDocument(Document):
-    """One line of `--json --follow`: begin once, progress while it is at work, end once."""
+    """One line of `--json --follow`: begin once, progress while it is in progress, end once."""
 
     event: str
     """begin, progress or end."""

@@ -6,7 +6,7 @@
 
     - NodesError: node list empty, malformed, or not in the inventory
     - OverlapError: another run works on some of these nodes; has `run_id` and `nodes`
-    - NoRoomError: as many runs of the cluster are at work as may be
+    - NoRoomError: as many runs of the cluster are in progress as may be
     - ClusterError: cluster unknown, or its inventory can't be used
     - ProjectError: the playbooks can't be found
 
@@ -105,13 +105,13 @@ class OverlapError(RefusedError):
         self.nodes = nodes
         shown = ", ".join(nodes[:5]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")  # noqa: PLR2004 - a readable list
         super().__init__(
-            f"Run {run_id} is still at work on {shown}.",
+            f"Run {run_id} is still in progress on {shown}.",
             f"Wait for it (slurmscale status --watch) or cancel it (slurmscale cancel {run_id}).",
         )
 
 
 class NoRoomError(RefusedError):
-    """As many runs of the cluster are at work as may be; the run goes on waiting."""
+    """As many runs of the cluster are in progress as may be; the run goes on waiting."""
 
 
 class ClusterError(RefusedError):

@@ -196,12 +196,12 @@ class Run:
         lease_until: By the database's clock; the owner moves it on as long as it lives.
         logins: How to log in as far as it is not secret, to repeat the run: `nodes` by name, `run`, and in `secrets`
             what has to be given again.
-        claims: The machines, one per node and in the same order; no two runs at work have one in common. When empty,
+        claims: The machines, one per node and in the same order; no two active runs have one in common. When empty,
             the nodes' names within the cluster.
         revision: One higher with each batch that is written into the run's records; what `Store.run_changes` goes by.
         queued: Whether any process may take up the work, and another one when the first is lost.
         attempt: How often a process has taken up the run's work; 0 while it waits for the first one.
-        worker: The process at work on it, as people name it.
+        worker: The process that works on it, as people name it.
         requested_by: The user of a service who asked for it.
         request: What was asked for, without secrets, so that another process can take it up.
         explanation: What became of earlier attempts, as a sentence.

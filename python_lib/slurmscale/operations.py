@@ -303,7 +303,7 @@ DEFINITIONS: dict[Operation, Definition] = {
             _DRAIN_TIMEOUT,
             _SCALE_TIMEOUT,
         ),
-        risk=f"Nodes of the batch at work may stay drained; running it again goes on there. {_PACKAGES}",
+        risk=f"Nodes of the batch in progress may stay drained; running it again goes on there. {_PACKAGES}",
     ),
     Operation.ROTATE_MUNGE_KEY: Definition(
         "rotate_munge_key.yml",

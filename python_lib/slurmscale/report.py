@@ -108,7 +108,7 @@ class OperationView:
 
 @dataclass(frozen=True, slots=True)
 class StalledTask:
-    """A task without a sign of life."""
+    """A task without recent activity."""
 
     task_id: str
     operation_id: str
@@ -127,14 +127,14 @@ class ScalingStatus:
     Runs that only look, such as checks, are shown, and count neither as successes nor as failures.
 
     Attributes:
-        active: Whether any operation is at work.
+        active: Whether any operation is in progress.
         active_tasks: Nodes that are being changed.
         success_nodes: Nodes that were changed as wanted; one that two runs worked on counts twice.
         failed_nodes: Nodes that failed, likewise.
         progress: Whole percent over all of them.
-        active_operations: What is at work.
+        active_operations: What is in progress.
         recent_operations: What began in the window, newest first.
-        stalled_tasks: Nodes at work without a sign of life.
+        stalled_tasks: Nodes in progress without recent activity.
     """
 
     active: bool
@@ -169,7 +169,7 @@ def scaling_status(  # noqa: PLR0913 - choices, each by its name
         store: The records.
         window: Seconds to look back; runs that are still active always count.
         recent: Number of recent operations.
-        stalled_after: Seconds without a sign of life after which a task counts as stalled.
+        stalled_after: Seconds without recent activity after which a task counts as stalled.
         now: Seconds since the epoch; the clock when None.
         clusters: The clusters to look at; all when None.
     """

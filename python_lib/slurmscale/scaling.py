@@ -18,10 +18,8 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from slurmscale import settings
-from slurmscale.discovery import Clusters
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError, StoreUnavailableError
 from slurmscale.inventory import registry as clusters
-from slurmscale.jobs import Jobs
 from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
@@ -29,8 +27,10 @@ from slurmscale.report import ScalingStatus, overall_progress, scaling_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runs.broadcast import Broadcaster, Subscription
+from slurmscale.runs.discovery import Clusters
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
+from slurmscale.runs.jobs import Jobs
 from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
 from slurmscale.runs.recovery import CANCELLED, recover
 from slurmscale.runs.request import Request, request_of
@@ -90,7 +90,7 @@ class Scaling:
         self._handles: dict[str, RunHandle] = {}
         self._prepared: dict[str, PreparedRun] = {}
         """Runs that were requested here and wait; their secrets are nowhere else."""
-        self._not_begun: dict[str, tuple[Run, Failure]] = {}
+        self._unstarted: dict[str, tuple[Run, Failure]] = {}
         """Runs that were taken up here and could be neither begun nor ended, because the database was away."""
         self.recover()
 
@@ -105,13 +105,13 @@ class Scaling:
         self.close()
 
     def close(self) -> None:
-        """Close the database; runs at work in this process must have ended."""
+        """Close the database; active runs in this process must have ended."""
         self.store.close()
 
     # -- runs
 
     def scale_up(self, cluster: Cluster | str, nodes: Nodes, options: RunOptions | None = None) -> RunHandle:
-        """Make compute nodes of machines, register them and prove them with a job.
+        """Make compute nodes of machines, register them and verify them with a job.
 
         Args:
             cluster: A cluster, the name of a known one, or the path of an inventory.
@@ -119,7 +119,7 @@ class Scaling:
             options: Choices for this run.
 
         Returns:
-            The run at work.
+            The active run.
 
         Raises:
             RefusedError: Nothing was changed; the text says why.
@@ -164,7 +164,7 @@ class Scaling:
     def _repeated(self, run_id: str, options: RunOptions | None, nodes: Nodes, only: Collection[str] = ()) -> Request:
         run = self.find_run(run_id)
         if run.status in RUN_ACTIVE:
-            raise RefusedError(f"Run {run.id} is still at work. Cancel it first, or wait for it.")
+            raise RefusedError(f"Run {run.id} is still in progress. Cancel it first, or wait for it.")
         failed = [task.node for task in self.store.tasks(run.id, status=FAILED) if not only or task.node in only]
         if not failed and (run.status is RunStatus.COMPLETED or run.operation.definition.scope is Scope.NODES):
             raise RefusedError(f"All nodes of run {run.id} are done, there is nothing to do again.")
@@ -279,7 +279,7 @@ class Scaling:
             run_id: The run.
 
         Returns:
-            The run at work.
+            The active run.
 
         Raises:
             NotFoundError: There is no such run.
@@ -306,21 +306,21 @@ class Scaling:
             reason = f"The run could not be started: {exc}"
             redacted = prepared.redactor(reason) if prepared else reason
             with self._lock:
-                self._not_begun[run.id] = run, Failure(known.code if known else Code.INTERNAL_ERROR, redacted)
-            self._end_what_was_not_begun()
+                self._unstarted[run.id] = run, Failure(known.code if known else Code.INTERNAL_ERROR, redacted)
+            self._end_unstarted_runs()
             raise
 
-    def _end_what_was_not_begun(self) -> None:
+    def _end_unstarted_runs(self) -> None:
         with self._lock:
-            not_begun = list(self._not_begun.values())
-        for run, failure in not_begun:
+            unstarted = list(self._unstarted.values())
+        for run, failure in unstarted:
             try:
                 self.store.end_run(run, RunStatus.FAILED, failure)
             except StoreUnavailableError:
                 # this process lives, so nobody else ends it
                 continue
             with self._lock:
-                self._not_begun.pop(run.id, None)
+                self._unstarted.pop(run.id, None)
 
     def _forget_prepared(self, run_id: str) -> None:
         with self._lock:
@@ -376,7 +376,7 @@ class Scaling:
         Returns:
             The runs that were ended.
         """
-        self._end_what_was_not_begun()
+        self._end_unstarted_runs()
         return recover(self.store, self._data_dir)
 
     def cancel(self, run_id: str, *, wait: float = _CANCEL_WAIT) -> Run:

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     forks: int = Field(default=50, ge=1)
     """Nodes worked on at the same time."""
     max_runs: int = Field(default=4, ge=1)
-    """Runs that a service has at work at the same time; the others wait."""
+    """Runs that a service executes at the same time; the others wait."""
     max_runs_per_cluster: int = Field(default=4, ge=1)
     """Likewise of one cluster."""
     lease_seconds: float = Field(default=60, ge=20, le=3600)

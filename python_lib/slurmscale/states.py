@@ -33,7 +33,7 @@ class RunStatus(StrEnum):
     PENDING = "pending"
     """Claimed its nodes; ansible-playbook has not been started yet."""
     RUNNING = "running"
-    """ansible-playbook is at work."""
+    """ansible-playbook runs."""
     COMPLETED = "completed"
     """Every node is done."""
     FAILED = "failed"

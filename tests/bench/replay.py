@@ -141,7 +141,7 @@ def status_query(directory: str, records: int) -> float:
 
 
 def fill(store: Store, records: int) -> None:
-    """Write task records of the last hours: runs of ten thousand nodes, the newest one still at work."""
+    """Write task records of the last hours: runs of ten thousand nodes, the newest one still in progress."""
     now = time.time()
     left, number = records, 0
     while left:

@@ -1,4 +1,4 @@
-"""How long a run is without a process after kill -9, until Ansible is at work on its nodes again.
+"""How long a run is without a process after kill -9, until Ansible works on its nodes again.
 
     python tests/bench/takeover.py [--lease 60]
 
@@ -78,7 +78,7 @@ def measure(lease: float, machine: str = "") -> float:
         machine: The machine that it says it is on; this one when empty.
 
     Returns:
-        Seconds until the nodes are at work again.
+        Seconds until the nodes are in progress again.
     """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -114,7 +114,7 @@ def measure(lease: float, machine: str = "") -> float:
 
 
 def _at_work(run: Run, attempt: int) -> bool:
-    """Say whether all nodes of a run are at work, in an attempt."""
+    """Say whether all nodes of a run are in progress, in an attempt."""
     if run.attempt != attempt or not run.run_dir:
         return False
     workers = [

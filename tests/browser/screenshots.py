@@ -49,7 +49,7 @@ SUDO = {"code": "sudo-missing", "reason": "The node has no sudo.", "remedy": "In
 
 
 def made_up(service: Service) -> str:
-    """Make some runs of the last hours and one at work, and return the id of that one."""
+    """Make some runs of the last hours and an active one, and return the id of that one."""
     recording = service.recordings[Operation.SCALE_UP] = Recording(
         failures={"node05": (2, MISSING), "gpu02": (0, SUDO)}
     )

@@ -88,7 +88,7 @@ def test_a_refused_request_says_why_and_what_to_do(visit: Callable[..., Visitor]
     visitor.page.get_by_label("Nodes", exact=False).first.fill("node01")
     visitor.page.get_by_label("Type the number of nodes").fill("1")
     visitor.button("Remove 1 node").click()
-    expect(visitor.page.get_by_role("alert")).to_contain_text("is still at work on node01")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("is still in progress on node01")
     expect(visitor.page.get_by_label("Nodes", exact=False).first).to_have_value("node01")
     gate.set()
     run.wait(60)

@@ -473,7 +473,7 @@ def test_what_root_runs_for_a_run_that_was_killed_is_ended_with_the_inventorys_p
     with structlog.testing.capture_logs() as told, Scaling(config) as scaling:
         assert scaling.store.run("r1").status is RunStatus.INTERRUPTED
     assert (tmp_path / "done").exists()
-    assert [line["nodes"] for line in told if "may still be at work" in line["event"]] == (["n1"] if left else [])
+    assert [line["nodes"] for line in told if "may still be running" in line["event"]] == (["n1"] if left else [])
 
 
 def only_sqlite(scaling):
@@ -483,7 +483,7 @@ def only_sqlite(scaling):
 
 @pytest.fixture
 def full_disk(scaling, monkeypatch):
-    """The database takes no more, as on a full disk; called once the run is at work."""
+    """The database takes no more, as on a full disk; called once the run is in progress."""
     only_sqlite(scaling)
     monkeypatch.setattr("slurmscale.scaling.Writer", functools.partial(Writer, give_up=0.5))
     full = []

@@ -103,7 +103,7 @@ class Takeover:
         self.seen = {}
 
     def begin(self, lease, machine=""):
-        """Let the first process begin, until its nodes are at work; returns the run's id."""
+        """Let the first process begin, until its nodes are in progress; returns the run's id."""
         script = self._tmp_path / "victim.py"
         script.write_text(
             textwrap.dedent(VICTIM).format(

@@ -9,12 +9,12 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx2
 import psutil
 import pytest
+from fakes.waiting import wait_for
 from slurmscale.models import Cluster
 from slurmscale.scaling import Scaling
 from slurmscale.service.accounts import Accounts
@@ -26,14 +26,6 @@ LIMIT = 90
 PASSWORD = "hunter22-planted"  # noqa: S105 - made up, to be looked for
 
 pytestmark = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-
-
-def wait_for(condition, seconds=LIMIT):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 class Site:

@@ -17,7 +17,7 @@ from testing import INVENTORY, ROOT, ctl1
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmscale.jobs import Jobs
+    from slurmscale.runs.jobs import Jobs
 
 __all__ = ["ctl1"]
 

@@ -13,7 +13,7 @@ from testing import lab_host
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slurmscale.jobs import Jobs
+    from slurmscale.runs.jobs import Jobs
     from testinfra.host import Host
 
 LIMIT = 180

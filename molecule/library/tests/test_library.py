@@ -100,7 +100,7 @@ def test_a_cancel_in_the_middle_of_an_installation_leaves_nothing_at_work(scalin
     assert processes_with(run_dir) == []
     # a machine with more to do than it has processors takes longer for everything
     assert time.monotonic() - started < 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    wait_for(nothing_at_work, "no module is at work on the nodes", started + 5 - time.monotonic())
+    wait_for(nothing_at_work, "no module runs on the nodes", started + 5 - time.monotonic())
     assert run.status is RunStatus.CANCELLED
     assert {task.status for task in scaling.tasks(run.id)} == {TaskStatus.FAILED}
     assert states(ctl1, *CUT_OFF) == set()
@@ -134,7 +134,7 @@ def test_what_a_killed_process_left_is_ended_and_finished_by_the_next(settings: 
         assert run.status is RunStatus.INTERRUPTED
         assert {task.status for task in after.tasks(run.id)} == {TaskStatus.FAILED}
         assert not after.status().active
-        wait_for(nothing_at_work, "no module is at work on the nodes", 5)
+        wait_for(nothing_at_work, "no module runs on the nodes", 5)
         assert run.run_dir
         assert processes_with(run.run_dir) == []
         assert after.scale_up(CLUSTER, ",".join(CUT_OFF)).wait(LIMIT).status is RunStatus.COMPLETED

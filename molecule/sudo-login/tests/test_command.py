@@ -148,8 +148,8 @@ def test_a_cancel_ends_what_root_does_on_the_nodes(
             output, _ = up.communicate(timeout=30)
         finally:
             up.kill()
-    wait_for(lambda: not at_work(), f"nothing is at work on the nodes: {at_work()}", ENDED)
-    assert "may still be at work" not in output
+    wait_for(lambda: not at_work(), f"nothing runs on the nodes: {at_work()}", ENDED)
+    assert "may still be running" not in output
     assert up.returncode == 130, output
 
 
@@ -166,8 +166,8 @@ def test_what_root_does_for_a_run_that_was_killed_is_ended_by_the_next_start(
     assert at_work()
     status = as_nobody("slurmscale", "status")
     assert status.returncode == 0, status.stdout
-    assert "may still be at work" not in status.stdout
-    wait_for(lambda: not at_work(), f"nothing is at work on the nodes: {at_work()}", ENDED)
+    assert "may still be running" not in status.stdout
+    wait_for(lambda: not at_work(), f"nothing runs on the nodes: {at_work()}", ENDED)
 
 
 def test_what_was_cancelled_is_finished(as_nobody: AsNobody, ctl1: Host) -> None:

@@ -25,8 +25,8 @@ def _missing(program: str) -> FailureError:
     return FailureError(Code.APPHUB_TOOL_MISSING, f"{program} is needed, but it is not installed.", _INSTALL)
 
 
-def _failed(program: str, said: bytes) -> FailureError:
-    text = said.decode("utf-8", "replace").strip()[-2000:]
+def _failed(program: str, output: bytes) -> FailureError:
+    text = output.decode("utf-8", "replace").strip()[-2000:]
     return FailureError(Code.APPHUB_TOOL_FAILED, f"{program} failed: {text}")
 
 

@@ -85,7 +85,9 @@ def _key(checks: FileChecks, url: str, params: Dict[str, Any], home: str) -> Non
 def _repositories(checks: FileChecks, published: Dict[str, Any], params: Dict[str, Any]) -> None:
     for name in sorted(set(params["repositories"]) - set(published)):
         found = f"It is not published; there are {', '.join(sorted(published)) or 'none'}."
-        checks.add_failure("repository", name, Code.APPHUB_REPOSITORY_MISSING, found, _bring("its packages", name))
+        checks.add_failure(
+            "repository", name, Code.APPHUB_REPOSITORY_MISSING, found, _publish_remedy("its packages", name)
+        )
     for name in sorted(published):
         kind = name[:3]
         entries = [
@@ -107,7 +109,7 @@ def _repositories(checks: FileChecks, published: Dict[str, Any], params: Dict[st
             _packages(checks, name, arch, packages, params)
 
 
-def _bring(what: str, repository: str) -> str:
+def _publish_remedy(what: str, repository: str) -> str:
     return f"Put {what} into {repository} below apphub_sources on the AppHub, then publish."
 
 
@@ -162,7 +164,9 @@ def _packages(checks: FileChecks, name: str, arch: str, packages: Packages, para
     needed = params["needed"].get(name[:3], [])
     gaps = [*metadata.lacking(entries, needed, params["version"]), *metadata.unmet(entries, needed)]
     for gap in gaps:
-        checks.add_failure("packages", subject, Code.APPHUB_PACKAGE_MISSING, gap, _bring("what is missing", name))
+        checks.add_failure(
+            "packages", subject, Code.APPHUB_PACKAGE_MISSING, gap, _publish_remedy("what is missing", name)
+        )
     if not gaps:
         versions = {entry.version for entry in entries if entry.name.startswith("slurm") and entry.name in needed}
         checks.add_passed("packages", subject, f"Slurm {', '.join(sorted(versions))} with {', '.join(needed)}.")

@@ -227,7 +227,7 @@ class Planner:
         gres = {name: lines for name, lines in self.old_gres.items() if name not in names}
         removed = [name for name in self.old if name in names]
         topology = self.topology.detach(removed) if self.topology else []
-        edited = None if nodes or not self.included else self._without_us()
+        edited = None if nodes or not self.included else self._without_our_nodes()
         if edited is None:
             return self._plan(nodes, gres, topology, ([], [], removed), {})
         changes: Dict[str, Tuple[Optional[str], Optional[str]]] = {}
@@ -238,7 +238,7 @@ class Planner:
         self._change_topology(changes, topology)
         return Plan(changes, [], [], sorted(removed, key=managed_nodes_conf.natural), {}, nodes)
 
-    def _without_us(self) -> Optional[Dict[str, str]]:
+    def _without_our_nodes(self) -> Optional[Dict[str, str]]:
         """Return the files without all that was added for our nodes; None where slurm.conf needs it.
 
         It does when setup_controller wrote it, when there is no other node, and when other lines name our NodeSet.

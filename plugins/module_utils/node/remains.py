@@ -36,7 +36,7 @@ def remove_remains(place: Optional[str] = None, own: Optional[str] = None, root:
     """Remove what modules left that were run by the same user and are gone.
 
     Such a directory belongs to a process from before it is made. It is not told which; so nothing is removed as long
-    as any other module is at work on this machine.
+    as any other module runs on this machine.
 
     Args:
         place: The directory for temporary files, by default this user's.

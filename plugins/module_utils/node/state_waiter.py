@@ -177,7 +177,7 @@ class StateWaiter:
             outcome["ok"] = True
         elif self.check_mode:
             self._predict(name, decision)
-        elif decision.action is Action.REFUSE or (decision.action is Action.UNLIKELY and self._lasts(name)):
+        elif decision.action is Action.REFUSE or (decision.action is Action.UNLIKELY and self._outlasts_grace(name)):
             self._fail(name, decision.code, decision.message, decision.remedy)
 
     def _predict(self, name: str, decision: Decision) -> None:
@@ -204,7 +204,7 @@ class StateWaiter:
         stayed = "".join(f"; job {job}: {self._evicted[job]}" for job in waited if self._evicted.get(job))
         self._fail(name, decision.code, decision.message + stayed, decision.remedy, after)
 
-    def _lasts(self, name: str) -> bool:
+    def _outlasts_grace(self, name: str) -> bool:
         now = time.monotonic()
         return now - self._unlikely_since.setdefault(name, now) >= GRACE
 

@@ -49,7 +49,7 @@ def follow(
     who only watches.
 
     Args:
-        handle: The run at work.
+        handle: The active run.
         quiet: Show nothing to people.
         events: Print what happens as JSON, a line per event.
         ask: Ask before cancelling.
@@ -81,7 +81,7 @@ def follow(
                 return None
             if left and leave is not None:
                 leave()
-                leave = _nothing
+                leave = _do_nothing
         run = handle.wait()
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -90,7 +90,7 @@ def follow(
     return run
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
@@ -140,11 +140,11 @@ class _CancelHandler:
         if answer == "c":
             self.cancel()
         elif answer == "l":
-            _say(self._console, f"The run goes on. See it again: slurmscale attach {self._handle.id}")
+            _print_line(self._console, f"The run goes on. See it again: slurmscale attach {self._handle.id}")
         return answer == "l"
 
     def _answer(self) -> str:
-        question = f"{len(self._handle.nodes)} nodes are at work: (l)eave it running, (c)ancel, or (g)o on?"
+        question = f"{len(self._handle.nodes)} nodes are in progress: (l)eave it running, (c)ancel, or (g)o on?"
         try:
             given = str(typer.prompt(question, default="g", err=True)).strip().lower()[:1]
         except (typer.Abort, KeyboardInterrupt):
@@ -164,10 +164,10 @@ class _CancelHandler:
         except RefusedError as exc:
             self._cancelling = False
             with contextlib.suppress(OSError):
-                _say(self._console, str(exc))
+                _print_line(self._console, str(exc))
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
+def _print_line(console: Console, text: str, style: str = "") -> None:
     """Print a line, broken between words in a terminal and whole elsewhere."""
     shown = output.fitted(text, sys.stderr)
     console.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -179,17 +179,17 @@ def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: C
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     groups = group_failures((change.node, change.error) for change in view.failed)
     for line in output.failure_lines(groups):
-        _say(console, line, style="red")
+        _print_line(console, line, style="red")
     counts = run.counts
     style = "green" if run.status is RunStatus.COMPLETED else "red"
     seconds = int((run.completed_at or run.created_at) - run.created_at)
     done = f"{counts.success} of {counts.total} nodes done"
-    _say(console, f"{run.id}: {run.operation.value} {run.status.value} after {seconds} s, {done}", style)
+    _print_line(console, f"{run.id}: {run.operation.value} {run.status.value} after {seconds} s, {done}", style)
     # the reason of the run as a whole, such as a refusal by the controller, which stopped all nodes
     if run.error and run.error.code != "nodes-failed":
-        _say(console, run.error.text, style="red")
+        _print_line(console, run.error.text, style="red")
     if view.failed:
-        _say(console, f"Details: slurmscale log {view.failed[0].node} --run {run.id}")
+        _print_line(console, f"Details: slurmscale log {view.failed[0].node} --run {run.id}")
     if run.error:
-        _say(console, f"The controller's part: slurmscale log --run {run.id}")
-        _say(console, f"Again: slurmscale retry {run.id}")
+        _print_line(console, f"The controller's part: slurmscale log --run {run.id}")
+        _print_line(console, f"Again: slurmscale retry {run.id}")

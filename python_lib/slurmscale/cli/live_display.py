@@ -1,4 +1,4 @@
-"""Shows a run while it is at work.
+"""Shows a run while it is in progress.
 
 A bar per node up to some forty nodes, aggregated above; plain lines without a terminal.
 """

@@ -61,11 +61,11 @@ class EnduringStream:
 
 
 @contextmanager
-def without_a_reader() -> Iterator[None]:
+def surviving_hangup() -> Iterator[None]:
     """Let the work in this block go on when the terminal or the pipe is closed."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast("TextIO", EnduringStream(stream)) for stream in streams)
-    previous = signal.signal(signal.SIGHUP, _hung_up)
+    previous = signal.signal(signal.SIGHUP, _on_hangup)
     try:
         yield
     finally:
@@ -73,7 +73,7 @@ def without_a_reader() -> Iterator[None]:
         sys.stdout, sys.stderr = streams
 
 
-def _hung_up(_number: int, _frame: Any) -> None:
+def _on_hangup(_number: int, _frame: Any) -> None:
     typer.echo("The terminal was closed; the run goes on. See: slurmscale status", err=True)
 
 

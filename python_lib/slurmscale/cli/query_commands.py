@@ -45,7 +45,7 @@ def status(
     watch: WatchOption = False,
     json: parameters.JsonOption = False,
 ) -> None:
-    """Show the scaling status: what is at work, the last day's operations, what is stalled."""
+    """Show the scaling status: what is in progress, the last day's operations, what is stalled."""
     with Scaling() as scaling:
         if not watch:
             found = scaling.status()
@@ -80,7 +80,7 @@ def _status_text(found: ScalingStatus) -> str:
 
 
 def _status_lines(found: ScalingStatus) -> Iterator[str]:
-    state = "at work" if found.active else "idle"
+    state = "active" if found.active else "idle"
     yield (
         f"{state}: {found.progress} %, {found.active_tasks} active, {found.success_nodes} succeeded,"
         f" {found.failed_nodes} failed"
@@ -155,7 +155,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
     json: parameters.JsonOption = False,
 ) -> None:
-    """Delete the records of old runs: nodes, logs and reports; a run at work stays."""
+    """Delete the records of old runs: nodes, logs and reports; an active run stays."""
     age = _AGE.fullmatch(older_than)
     if age is None:
         raise RefusedError(f"{clean(older_than)!r} is no age.", "Write hours, days or weeks: 12h, 90d, 8w.")

@@ -100,8 +100,8 @@ def attach(
     json: parameters.JsonOption = False,
     follow_events: Annotated[bool, typer.Option("--follow", help="With --json: a line per event.")] = False,
 ) -> None:
-    """Show a run at work, whoever started it, until it has ended."""
-    with output.without_a_reader(), Scaling() as scaling:
+    """Show an active run, whoever started it, until it has ended."""
+    with output.surviving_hangup(), Scaling() as scaling:
         handle = scaling.watch(run)
         code = _follow(scaling, handle, {"json": json, "follow": follow_events})
     raise typer.Exit(code)
@@ -176,10 +176,10 @@ def _start(command: _Command, given: dict[str, Any]) -> None:
         question = ""
     if question and command.plan:
         if sys.stdin.isatty() and not (given["json"] or given["detach"]):
-            _work([command.plan, command.operation], given, question)
+            _run_operations([command.plan, command.operation], given, question)
     elif question:
         _confirm(question)
-    _work([command.operation], given)
+    _run_operations([command.operation], given)
 
 
 def _confirm(question: str) -> None:
@@ -193,10 +193,10 @@ def _repair(given: dict[str, Any]) -> None:
     action = given["action"]
     if action is not None and action not in _REPAIR:
         raise RefusedError(f"A repair has no action {clean(action)}.", f"Name one of {', '.join(_REPAIR)}.")
-    _work([_REPAIR[action]] if action else list(_REPAIR.values()), given)
+    _run_operations([_REPAIR[action]] if action else list(_REPAIR.values()), given)
 
 
-def _work(operations: list[Operation], given: dict[str, Any], question: str = "") -> NoReturn:
+def _run_operations(operations: list[Operation], given: dict[str, Any], question: str = "") -> NoReturn:
     """Run operations one after the other, in a process that can leave the terminal; ask the question after a plan."""
     options = common.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
@@ -212,21 +212,21 @@ def _work(operations: list[Operation], given: dict[str, Any], question: str = ""
         return scaling.run(operation, cluster, nodes, dataclasses.replace(options, extra_vars=variables))
 
     def work(leave: Callable[[], None]) -> int:
-        with output.without_a_reader(), Scaling() as scaling:
+        with output.surviving_hangup(), Scaling() as scaling:
 
-            def carry_out(operation: Operation) -> tuple[int, str]:
+            def run_one(operation: Operation) -> tuple[int, str]:
                 handle = start(scaling, operation)
                 return _follow(scaling, handle, given, leave), handle.id
 
-            return _in_turn(scaling, operations, carry_out, question)
+            return _run_in_order(scaling, operations, run_one, question)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
 
 
-def _in_turn(
+def _run_in_order(
     scaling: Scaling,
     operations: Iterable[Operation],
-    carry_out: Callable[[Operation], tuple[int, str]],
+    run_one: Callable[[Operation], tuple[int, str]],
     question: str,
 ) -> int:
     codes: dict[Operation, int] = {}
@@ -236,7 +236,7 @@ def _in_turn(
         if operation is Operation.REPAIR_FIX and codes.get(Operation.REPAIR_CHECK) == 0:
             # nothing is wrong
             continue
-        codes[operation], run_id = carry_out(operation)
+        codes[operation], run_id = run_one(operation)
         if codes[operation] == output.CANCELLED:
             return output.CANCELLED
         if operation is Operation.PLAN and not scaling.store.run(run_id).counts.success:
@@ -254,7 +254,7 @@ def _retry(given: dict[str, Any]) -> None:
     options = common.run_options(given)
 
     def work(leave: Callable[[], None]) -> int:
-        with output.without_a_reader(), Scaling() as scaling:
+        with output.surviving_hangup(), Scaling() as scaling:
             return _follow(scaling, scaling.retry(given["run"], options), given, leave)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))

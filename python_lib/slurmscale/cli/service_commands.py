@@ -32,12 +32,13 @@ def serve(
 
 def worker(
     concurrency: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Runs at work at the same time (default: SLURMSCALE_MAX_RUNS).")
+        int | None,
+        typer.Option(min=1, max=64, help="Runs in progress at the same time (default: SLURMSCALE_MAX_RUNS)."),
     ] = None,
 ) -> None:
     """Carry the runs that services with the same PostgreSQL ask for, until it is told to stop.
 
-    A stop waits for the runs at work; another worker goes on with what takes too long. It logs JSON, a line each, on
+    A stop waits for the active runs; another worker goes on with what takes too long. It logs JSON, a line each, on
     standard error.
     """
     with extra.service():

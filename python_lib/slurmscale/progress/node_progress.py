@@ -103,7 +103,6 @@ class RoleMilestones:
         ("munge", 30),
         ("slurmd", 45),
         ("slurmctld-reconfigure", 75),
-        ("verify", 85),
     )
 
     def percent(self, node: NodeProgress, role: str) -> int:

@@ -72,10 +72,10 @@ def final_state(
 
 def _finished_last_play(node: NodeProgress, plan: TaskPlan, passed_ends: set[int]) -> bool:
     last_play = next((play for play in reversed(plan.plays.values()) if node.name in play.hosts), None)
-    return plan.known and (last_play is None or _went_through(node, last_play, passed_ends))
+    return plan.known and (last_play is None or _completed_play(node, last_play, passed_ends))
 
 
-def _went_through(node: NodeProgress, play: PlannedPlay, passed_ends: set[int]) -> bool:
+def _completed_play(node: NodeProgress, play: PlannedPlay, passed_ends: set[int]) -> bool:
     if play.last is None or node.last_result >= play.last:
         return True
     for task in play.tasks:

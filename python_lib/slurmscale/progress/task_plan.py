@@ -167,7 +167,12 @@ class TaskPlan:
 
     def _weigh(self) -> None:
         self.timed = bool(self.timings) or any(task.phase for task in self.tasks)
-        self.weights = [weight(task, self.timings.get(task.key), timed=self.timed) for task in self.tasks]
+        self.weights = [
+            # what is reached only after a failure, or does nothing by itself, moves no node on
+            0.0 if task.rescue or task.meta
+            else weight(task.action, task.phase, self.timings.get(task.key), timed=self.timed)
+            for task in self.tasks
+        ]  # fmt: skip
         if not any(self.weights):
             self.weights = [1.0] * len(self.tasks)
         expected = [own * self._share(task) for own, task in zip(self.weights, self.tasks, strict=True)]

@@ -13,7 +13,6 @@ from slurmscale.states import Phase
 
 if TYPE_CHECKING:
     from slurmscale.models import Timing
-    from slurmscale.progress.task_plan import PlannedTask
 
 _SECONDS: dict[str, float] = {
     Phase.PACKAGES: 10.0, Phase.REGISTERING: 3.0, Phase.STARTING: 1.0, Phase.PROVING: 3.0, Phase.DRAINING: 10.0,
@@ -36,18 +35,17 @@ def is_bookkeeping(action: str) -> bool:
     return action.rpartition(".")[2] in _BOOKKEEPING
 
 
-def weight(task: PlannedTask, known: Timing | None, *, timed: bool) -> float:
+def weight(action: str, phase: str, known: Timing | None, *, timed: bool) -> float:
     """Return the weight of a task.
 
     Args:
-        task: The task.
+        action: What it calls.
+        phase: The phase of the run that it belongs to.
         known: What earlier runs teach of it.
         timed: Whether weights are seconds, which takes timings or phases; else all tasks weigh the same.
     """
-    if task.rescue or task.meta:
-        return 0.0
     if known:
         return known.seconds
     if not timed:
         return 1.0
-    return _BOOKKEEPING_SECONDS if is_bookkeeping(task.action) else _SECONDS.get(task.phase, _WORK_SECONDS)
+    return _BOOKKEEPING_SECONDS if is_bookkeeping(action) else _SECONDS.get(phase, _WORK_SECONDS)

@@ -77,7 +77,7 @@ class Tracker:
         self._success = 0
         self._failed = 0
         for task in recorded:
-            self._go_on_from(task)
+            self._resume_from(task)
         self._handlers = {
             Kind.PLAY_START: self._on_play,
             Kind.TASK_START: self._on_task,
@@ -87,7 +87,7 @@ class Tracker:
             Kind.STATS: self._on_stats,
         }
 
-    def _go_on_from(self, task: Task) -> None:
+    def _resume_from(self, task: Task) -> None:
         node = self.nodes[task.node]
         node.progress, node.updated_at, node.started_at = task.progress, task.updated_at, task.started_at
         if task.active:

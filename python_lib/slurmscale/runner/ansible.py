@@ -191,7 +191,7 @@ class AnsibleJob:
                 remedy = f"End the processes {numbers} on this machine by hand: they are another user's. "
                 self.stopped = self.stopped._replace(remedy=remedy + self.stopped.remedy)
             if processes.stop_on_nodes(self._control, self._end_as_root) and self.stopped:
-                remedy = "On nodes whose sudo refused, what root runs there may still be at work. "
+                remedy = "On nodes whose sudo refused, what root runs there may still be running. "
                 self.stopped = self.stopped._replace(remedy=remedy + self.stopped.remedy)
 
     def _end_as_root(self, program: str) -> None:

@@ -48,7 +48,7 @@ class Launch:
 
 
 class Job(Protocol):
-    """A playbook at work; `fake` has another one."""
+    """A running playbook; `fake` has another one."""
 
     pid: int | None
     stopped: Failure | None

@@ -20,7 +20,7 @@ _END = None
 
 
 class RecordedJob:
-    """An ansible-playbook at work that is not ours.
+    """An ansible-playbook that another process started.
 
     Args:
         lines: What the callback writes, a JSON object a line: events as ansible-runner gives them, and the lines of the

@@ -45,7 +45,7 @@ class Executor(Protocol):
         """Have a run begun that was just recorded."""
 
     def close(self, wait: float = 0.0) -> None:
-        """Begin no more runs, and wait for those at work."""
+        """Begin no more runs, and wait for the active ones."""
 
 
 class Looker:
@@ -83,11 +83,11 @@ class Looker:
 
 
 class Carrier:
-    """Runs at work in this process, a thread each.
+    """Active runs of this process, a thread each.
 
     Args:
         scaling: The library's entry.
-        max_runs: Runs at work at the same time.
+        max_runs: Runs in progress at the same time.
         per_cluster: Likewise of one cluster.
     """
 
@@ -120,7 +120,7 @@ class Carrier:
                 self._begin()
 
     def close(self, wait: float = 0.0) -> None:
-        """Begin no more runs, wait for those at work, then stop them and leave them to another process.
+        """Begin no more runs, wait for the active ones, then stop them and leave them to another process.
 
         A run that must not be cut is waited for to its end.
 
@@ -245,7 +245,7 @@ class LocalExecutor(Carrier):
 
     Args:
         scaling: The library's entry.
-        max_runs: Runs at work at the same time; the setting when None.
+        max_runs: Runs in progress at the same time; the setting when None.
     """
 
     def __init__(self, scaling: Runs, max_runs: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A run at work: the thread that carries its events, and the handle its starter holds."""
+"""An active run: the thread that carries its events, and the handle its starter holds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RunHandle:
 
     Args:
         run: The run as it was recorded.
-        job: The playbook at work.
+        job: The running playbook.
         store: Where it is recorded.
         broadcaster: Who watches.
         pipeline: Takes the events.

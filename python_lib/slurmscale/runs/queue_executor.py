@@ -40,7 +40,7 @@ class QueueExecutor:
     def submit(self, run_id: str) -> None:
         """Do nothing: the queue got the run with its record."""
 
-    def close(self, wait: float = 0.0) -> None:  # noqa: ARG002 - nothing is at work here
+    def close(self, wait: float = 0.0) -> None:  # noqa: ARG002 - nothing runs here
         """Look after lost runs no more."""
         self._looker.close()
 
@@ -55,7 +55,7 @@ class QueueWorker(Carrier):
     Args:
         scaling: The library's entry.
         queue: The queue.
-        max_runs: Runs at work at the same time.
+        max_runs: Runs in progress at the same time.
     """
 
     def __init__(self, scaling: Runs, queue: RunQueue, max_runs: int) -> None:
@@ -95,7 +95,7 @@ class QueueWorker(Carrier):
                 await self._fetching
             except asyncio.CancelledError:
                 return
-            except Exception as exc:  # noqa: BLE001 - the runs at work go on, whatever became of the queue
+            except Exception as exc:  # noqa: BLE001 - the active runs go on, whatever happens to the queue
                 log.warning("the queue can not be read for the moment", error=str(exc))
             self._fetching = None
             await asyncio.sleep(_RETRY_SECONDS)

@@ -30,7 +30,7 @@ CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again 
 INTERRUPTED = Failure(
     Code.RUN_INTERRUPTED,
     "The run was interrupted: the process that ran it is gone.",
-    "Run it again to continue. What is still at work on nodes that can not be reached ends by itself, and the next run"
+    "Run it again to continue. What still runs on nodes that can not be reached ends by itself, and the next run"
     " waits for its locks.",
 )
 _MOST_ATTEMPTS = 3
@@ -49,7 +49,7 @@ def recover(store: Store, data_dir: Path) -> list[Run]:
         The runs that were ended.
     """
     record_kept_results(store, data_dir)
-    ended = _look_after_abandoned_runs(store)
+    ended = _recover_abandoned_runs(store)
     # of a process that was killed before it recorded what it had made
     run_directories.remove_abandoned(_end_unrecorded)
     return ended
@@ -89,7 +89,7 @@ def _may_go_on(store: Store, run: Run) -> bool:
     )
 
 
-def _look_after_abandoned_runs(store: Store) -> list[Run]:
+def _recover_abandoned_runs(store: Store) -> list[Run]:
     """Give up the runs without a process, and end what is left of them on this machine."""
     machine = processes.this_machine()
     ended = []
@@ -123,7 +123,7 @@ def _end_remains(run: Run, machine: str) -> None:
     processes.stop_processes(run.ansible_pid if known else None, run_dir)
     if processes.stop_on_nodes(run_dir / "cp", partial(_end_as_root, run, run_dir)):
         log.warning(
-            "on nodes whose sudo refused, what root runs there may still be at work", run=run.id, nodes=fold(run.nodes)
+            "on nodes whose sudo refused, what root runs there may still be running", run=run.id, nodes=fold(run.nodes)
         )
     run_directories.remove(run_dir)
 

@@ -54,7 +54,7 @@ class WatchedRun:
     def get(self, timeout: float = _POLL) -> Notice | None:
         """Wait, then return what changed since the last call; None when nothing did."""
         time.sleep(max(timeout, _POLL))
-        self._look()
+        self._refresh()
         changes = self.changes()
         changed = tuple(change for change in changes if self._known.get(change.node) != change)
         self._known = {change.node: change for change in changes}
@@ -89,12 +89,12 @@ class WatchedRun:
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for the end; see `RunHandle.wait`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        self._look()
+        self._refresh()
         while not self.finished and (deadline is None or time.monotonic() < deadline):
             time.sleep(_POLL)
-            self._look()
+            self._refresh()
         return self.run
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         self._recover()
         self.run = self._store.run(self.id)

@@ -47,7 +47,7 @@ class Accounts:
         self._hasher = hasher or PasswordHasher()
 
     @cached_property
-    def _nobody(self) -> str:
+    def _unknown_password_hash(self) -> str:
         """The hash of a password that nobody knows."""
         return self._hasher.hash(secrets.token_hex(16))
 
@@ -101,7 +101,7 @@ class Accounts:
             values["password_hash"] = self.hash(values.pop("password"))
         if values.get("clusters") is not None:
             values["clusters"] = [check_cluster(cluster) for cluster in values["clusters"]]
-        self.users.change(user.id, keeping=_keeping(user), **values)
+        self.users.change(user.id, keeping=_role_to_keep(user), **values)
 
     def remove_user(self, user: User) -> None:
         """Delete a user and its tokens.
@@ -109,7 +109,7 @@ class Accounts:
         Raises:
             RefusedError: There would be no admin left.
         """
-        self.users.remove(user.id, keeping=_keeping(user))
+        self.users.remove(user.id, keeping=_role_to_keep(user))
 
     def hash(self, password: str) -> str:
         """Return the hash of a new password.
@@ -125,7 +125,7 @@ class Accounts:
 
     def sign_in(self, name: str, password: str) -> User | None:
         """Return the user of a name and a password; None when they do not fit. Takes the same time in all cases."""
-        user, nobody = self.users.named(name), self._nobody
+        user, nobody = self.users.named(name), self._unknown_password_hash
         known = user.password_hash if user is not None else None
         try:
             self._hasher.verify(known or nobody, password)
@@ -208,7 +208,7 @@ def _valid(token: Token, user: User) -> bool:
     return token.expires_at >= time.time() and not user.disabled
 
 
-def _keeping(user: User) -> str | None:
+def _role_to_keep(user: User) -> str | None:
     return Role.ADMIN.value if user.role == Role.ADMIN else None
 
 

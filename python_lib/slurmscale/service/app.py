@@ -112,7 +112,7 @@ def _routed() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Have runs begun while the application is up; when it stops, wait for those at work here."""
+    """Have runs begun while the application is up; when it stops, wait for the active ones here."""
     state = app.state
     async with state.stream.running():
         with RunAudit(state.scaling, state.audit), state.apphubs, state.sender:

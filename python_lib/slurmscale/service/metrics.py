@@ -15,14 +15,14 @@ from slurmscale.service.access import Principal, requires
 from slurmscale.service.permissions import Permission
 from slurmscale.service.state import Parts  # noqa: TC001 - FastAPI reads the annotations
 from slurmscale.states import RUN_ACTIVE, RunStatus
-from slurmscale.store.counters import DURATIONS, MORE, CounterKey, CounterName, Group, read_counters, read_moment
+from slurmscale.store.counters import DURATIONS, MORE, CounterKey, CounterName, Group, read_counters, read_gauges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from prometheus_client import Metric
 
-    from slurmscale.store.counters import Moment
+    from slurmscale.store.counters import Gauges
     from slurmscale.store.engine import Database
 
 router = APIRouter(tags=["service"])
@@ -53,7 +53,7 @@ class Figures(Collector):
 
     Args:
         database: Where they are read.
-        stalled_after: Seconds without a sign of life after which a node counts as stalled.
+        stalled_after: Seconds without recent activity after which a node counts as stalled.
         viewers: Connections of those who watch.
         apphubs: Whether each AppHub answered, by address.
         workers: Processes that carry runs.
@@ -75,7 +75,7 @@ class Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all figures."""
         counted = read_counters(self._database)
-        moment = read_moment(self._database, self._stalled_after)
+        moment = read_gauges(self._database, self._stalled_after)
         clusters = moment.clusters | {key.cluster for key in counted}
         # also what has not happened yet: of a figure that begins with its first event, the event is not seen
         groups = [Group(*pair) for pair in product(sorted(clusters), _CHANGING)]
@@ -125,9 +125,11 @@ def _runs(counted: dict[CounterKey, float]) -> Iterator[Metric]:
     yield CounterMetricFamily("slurm_scale_runs_interrupted", "Runs whose process was lost.", interrupted)
 
 
-def _at_work(moment: Moment, groups: list[Group]) -> Iterator[Metric]:
+def _at_work(moment: Gauges, groups: list[Group]) -> Iterator[Metric]:
     active = GaugeMetricFamily("slurm_node_scale_active", "Nodes that are worked on or wait for it.", labels=_LABELS)
-    stalled = GaugeMetricFamily("slurm_node_scale_stalled", "Nodes at work without a sign of life.", labels=_LABELS)
+    stalled = GaugeMetricFamily(
+        "slurm_node_scale_stalled", "Nodes in progress without recent activity.", labels=_LABELS
+    )
     for group in sorted({*groups, *moment.active, *moment.stalled}):
         active.add_metric(group, moment.active.get(group, 0))
         stalled.add_metric(group, moment.stalled.get(group, 0))
@@ -138,7 +140,7 @@ def _at_work(moment: Moment, groups: list[Group]) -> Iterator[Metric]:
     )
 
 
-def _external(moment: Moment) -> Iterator[Metric]:
+def _external(moment: Gauges) -> Iterator[Metric]:
     labels = ("cluster", "status")
     health = GaugeMetricFamily("slurm_external_cluster_health", "What the last look at a cluster found.", labels=labels)
     for cluster, found in sorted(moment.external.items()):

@@ -52,10 +52,10 @@ class Repeats:
         return hmac.new(self._digest_keys[0], content, hashlib.sha256).hexdigest()
 
     def begin(self, user_id: str, key: str, digest: str) -> dict[str, Any] | None:
-        """Note that a request is at work, or return the answer that it got before.
+        """Note that a request is in progress, or return the answer that it got before.
 
         Raises:
-            ProblemError: The key was used for another request, or the request is still at work.
+            ProblemError: The key was used for another request, or the request is still in progress.
         """
         known = self._keys.begin(user_id, key, digest)
         if known is None:
@@ -66,7 +66,7 @@ class Repeats:
             )
         if known.answer is None:
             raise ProblemError(
-                409, Code.REQUEST_AT_WORK, "The request with this Idempotency-Key is still at work.",
+                409, Code.REQUEST_AT_WORK, "The request with this Idempotency-Key is still in progress.",
                 "Repeat it later.", headers={"Retry-After": "1"},
             )  # fmt: skip
         try:

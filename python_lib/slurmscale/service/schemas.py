@@ -117,7 +117,7 @@ class RunView(Document):
     attempt: int
     """How often a process has taken up its work; 0 while it waits for the first one."""
     worker: str | None
-    """The process at work on it."""
+    """The process that works on it."""
     explanation: str | None
     """What became of earlier attempts."""
     revision: int
@@ -172,7 +172,7 @@ class RunAnswer(Document):
     """What became of a request for a run."""
 
     success: bool | None
-    """Whether all its nodes succeeded; none while it is at work."""
+    """Whether all its nodes succeeded; none while it is in progress."""
     logs: list[str]
     """The end of its log, when it was waited for."""
     error: str | None

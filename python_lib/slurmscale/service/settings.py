@@ -41,7 +41,7 @@ class ServiceSettings(BaseSettings):
     requests_per_second: float = Field(default=200, ge=0)
     """Requests to the API that one address may make in a second; any number when 0."""
     stop_seconds: float = Field(default=900, ge=0)
-    """How long a service that is stopped waits for runs at work."""
+    """How long a service that is stopped waits for active runs."""
 
     @field_validator("trusted_proxies", "allowed_hosts", "allowed_networks", mode="before")
     @classmethod

@@ -24,12 +24,12 @@ log = structlog.get_logger(__name__)
 
 
 def work(library: Settings, config: ServiceSettings, max_runs: int | None = None) -> None:
-    """Carry runs until SIGTERM or SIGINT; then wait for those at work, and leave to others what takes too long.
+    """Carry runs until SIGTERM or SIGINT; then wait for the active ones, and leave to others what takes too long.
 
     Args:
         library: Settings of the library.
         config: Settings of the service.
-        max_runs: Runs at work at the same time; the setting when None.
+        max_runs: Runs in progress at the same time; the setting when None.
 
     Raises:
         RefusedError: The database is none that services on other machines use.

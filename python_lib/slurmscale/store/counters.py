@@ -66,13 +66,13 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Gauges:
     """How things stand.
 
     Attributes:
-        clusters: The known clusters, and those with runs at work.
+        clusters: The known clusters, and those with active runs.
         active: Nodes that are worked on or wait, by cluster and operation.
-        stalled: Those of them without a sign of life.
+        stalled: Those of them without recent activity.
         waiting: Runs that no process has taken up yet.
         waiting_seconds: How long the oldest of them has waited.
         failed_logins: All there have been.
@@ -152,12 +152,12 @@ def read_counters(database: Database) -> dict[CounterKey, float]:
     return {CounterKey(CounterName(row.name), row.cluster, row.operation, row.detail): row.value for row in rows}
 
 
-def read_moment(database: Database, stalled_after: float) -> Moment:
+def read_gauges(database: Database, stalled_after: float) -> Gauges:
     """Return how things stand.
 
     Args:
         database: The database.
-        stalled_after: Seconds without a sign of life after which a node counts as stalled.
+        stalled_after: Seconds without recent activity after which a node counts as stalled.
     """
     now = time.time()
     at_work = select(runs.c.cluster, runs.c.operation, func.sum(runs.c.active)).where(runs.c.status.in_(RUN_ACTIVE))
@@ -180,4 +180,4 @@ def read_moment(database: Database, stalled_after: float) -> Moment:
         health = {row.name: row.health for row in connection.execute(external)}
         failures = connection.execute(failed).scalar() or 0
     seconds = max(0.0, now - oldest) if oldest is not None else 0.0
-    return Moment(known, active, stalled, count, seconds, failures, health)
+    return Gauges(known, active, stalled, count, seconds, failures, health)

@@ -22,7 +22,7 @@ class KeyRecord(NamedTuple):
 
     Attributes:
         digest: What tells it from other requests.
-        answer: What was answered; None while it is at work.
+        answer: What was answered; None while it is in progress.
     """
 
     digest: str
@@ -40,7 +40,7 @@ class IdempotencyKeys:
         self._database = database
 
     def begin(self, user_id: str, key: str, digest: str) -> KeyRecord | None:
-        """Record that a request is at work; return the record of an earlier one with the same key instead."""
+        """Record that a request is in progress; return the record of an earlier one with the same key instead."""
         table, now = idempotency_keys.c, time.time()
         lost = (table.answer.is_(None)) & (table.created_at < now - _AT_WORK_SECONDS)
         own = (table.user_id == user_id) & (table.key == key)

@@ -1,7 +1,7 @@
-"""Telling of runs that have changed, once it is committed.
+"""Notifies of runs that have changed, after the commit.
 
 Within the process on SQLite, and to all processes on PostgreSQL. A notice may be lost with a connection: whoever
-listens looks by himself now and then.
+listens polls as well.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Notices:
                 self._listeners.discard(told)
             return
         ended = threading.Event()
-        thread = threading.Thread(target=self._hear, args=(told, ended), name="notices", daemon=True)
+        thread = threading.Thread(target=self._listen_postgresql, args=(told, ended), name="notices", daemon=True)
         thread.start()
         try:
             yield
@@ -76,14 +76,14 @@ class Notices:
             ended.set()
             thread.join()
 
-    def _hear(self, told: Callable[[str], None], ended: threading.Event) -> None:
+    def _listen_postgresql(self, told: Callable[[str], None], ended: threading.Event) -> None:
         """Listen to PostgreSQL, and again when it was away."""
         away = (SQLAlchemyError, OSError, self._engine.dialect.loaded_dbapi.Error)
         while not ended.is_set():
             try:
                 with self._engine.connect() as connection:
                     try:
-                        self._hear_until(connection, told, ended)
+                        self._pass_on_notices(connection, told, ended)
                     finally:
                         # nobody else is to get one that listens
                         connection.invalidate()
@@ -92,7 +92,7 @@ class Notices:
                 ended.wait(_RETRY_SECONDS)
 
     @staticmethod
-    def _hear_until(connection: Connection, told: Callable[[str], None], ended: threading.Event) -> None:
+    def _pass_on_notices(connection: Connection, told: Callable[[str], None], ended: threading.Event) -> None:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
         driver = connection.connection.driver_connection

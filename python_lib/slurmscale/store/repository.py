@@ -235,7 +235,7 @@ class Store(Database):
             run: The run, as it was read.
             owner: The columns that describe the process.
             worker: Its name.
-            most: How many runs of the cluster that were asked for may be at work, of all processes together.
+            most: How many runs of the cluster that were asked for may be in progress, of all processes together.
 
         Returns:
             The run, with its new owner.
@@ -340,7 +340,7 @@ class Store(Database):
             return bool(connection.execute(update(run_secrets).where(*known).values(sealed=new)).rowcount)
 
     def delete_run_secrets(self, before: float) -> None:
-        """Delete the sealed secrets of runs that were asked for before a time, whatever became of them."""
+        """Delete the sealed secrets of runs that were asked for before a time, however they ended."""
         with self.explained("write"), self.begin() as connection:
             connection.execute(delete(run_secrets).where(run_secrets.c.created_at < before))
 
@@ -379,7 +379,7 @@ class Store(Database):
         return bool(row.cancel_requested)
 
     def active_runs(self) -> list[tuple[Run, bool]]:
-        """Return the runs at work, each with whether its owner's lease has expired."""
+        """Return the active runs, each with whether its owner's lease has expired."""
         expired = (runs.c.lease_until < self.now).label("expired")
         query = select(*runs.c, expired).where(runs.c.status.in_(RUN_ACTIVE))
         with self.explained("read"), self.engine.connect() as connection:
@@ -422,7 +422,7 @@ class Store(Database):
             return run, [task_of_row(row) for row in connection.execute(changed).mappings()]
 
     def revisions(self, run_ids: Iterable[str] = ()) -> dict[str, int]:
-        """Return the revisions of some runs, of all at work, and of the newest one: what else changes the status."""
+        """Return the revisions of some runs, of all active ones, and of the newest: what else changes the status."""
         newest = select(runs.c.id).order_by(runs.c.created_at.desc()).limit(1).scalar_subquery()
         wanted = runs.c.id.in_(list(run_ids)) | runs.c.status.in_(RUN_ACTIVE) | (runs.c.id == newest)
         with self.explained("read"), self.engine.connect() as connection:
@@ -448,7 +448,7 @@ class Store(Database):
             limit: How many at most.
             since: Only those that began at this time or later.
             before: Only those that come after a run in this order, given by when it was created and its id.
-            active: Only those at work.
+            active: Only the active ones.
             cluster: Only those of a cluster.
             clusters: Only those of these clusters.
             status: Only those in this state.
@@ -665,7 +665,7 @@ def _claims(run: Run) -> dict[str, str]:
 
 
 def _require_room(connection: Connection, run: Run, most: int) -> None:
-    """Refuse a run when enough of its cluster are at work; whoever else takes one of the cluster waits meanwhile."""
+    """Refuse a run when enough of its cluster are in progress; whoever else takes one of the cluster waits."""
     if connection.dialect.name == "postgresql":
         lock = text("SELECT pg_advisory_xact_lock(:key, hashtext(:cluster))")
         connection.execute(lock, {"key": _ROOM_LOCK, "cluster": run.cluster})
@@ -675,7 +675,7 @@ def _require_room(connection: Connection, run: Run, most: int) -> None:
     found = connection.execute(at_work).scalar_one()
     if found >= most:
         raise NoRoomError(
-            f"{found} runs of cluster {run.cluster} are at work.", "It begins when one of them has ended."
+            f"{found} runs of cluster {run.cluster} are in progress.", "It begins when one of them has ended."
         )
 
 

@@ -385,7 +385,7 @@ def row_of_task(run: Run, change: TaskChange) -> dict[str, Any]:
 
 
 CHANGING_COLUMNS = tuple(row_of_change(TaskChange("")))
-"""Columns of tasks that change while a run is at work."""
+"""Columns of tasks that change while a run is in progress."""
 
 
 def log_line_of_row(row: RowMapping) -> LogLine:

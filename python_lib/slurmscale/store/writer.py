@@ -152,7 +152,7 @@ class Writer:
                 self._write(batch)
             except StoreUnavailableError as exc:
                 self._put_back(changes, lines, values)
-                self._tell_away(exc)
+                self._log_unavailable(exc)
                 if closing:
                     deadline = deadline or time.monotonic() + self._give_up
                     if time.monotonic() > deadline:
@@ -163,7 +163,7 @@ class Writer:
             except SlurmscaleError:
                 self._put_back(changes, lines, values)
                 raise
-            self._tell_back()
+            self._log_available()
 
     def _write(self, batch: Batch) -> None:
         try:
@@ -214,7 +214,7 @@ class Writer:
             self._lines = lines + self._lines
             self._values = values | self._values
 
-    def _tell_away(self, exc: StoreError) -> None:
+    def _log_unavailable(self, exc: StoreError) -> None:
         if not self._away:
             log.warning(
                 "The database does not take the run's records. The run goes on, they are kept until it does.",
@@ -222,7 +222,7 @@ class Writer:
             )  # fmt: skip
         self._away = True
 
-    def _tell_back(self) -> None:
+    def _log_available(self) -> None:
         if self._away:
             log.warning("The database takes the run's records again.", run=self._owned.id)
         self._away = False

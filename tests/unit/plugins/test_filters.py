@@ -256,11 +256,11 @@ def test_the_table_has_a_row_for_every_node_also_for_one_that_was_lost() -> None
     hostvars = {
         "localhost": {"scale_started": 10.0},
         "n07": {
-            "scale_proof": {"message": "job 12 ran"},
+            "scale_success": {"message": "job 12 ran"},
             "scale_changed": True,
             "scale_ended": 40.4,
         },
-        "n08": {"scale_proof": {"message": "job 13 ran"}, "scale_changed": False},
+        "n08": {"scale_success": {"message": "job 13 ran"}, "scale_changed": False},
         "n09": {"scale_failure": {"code": "task-failed", "reason": "no way.", "remedy": "Try again."}},
         "n10": {},
     }
@@ -280,9 +280,9 @@ def test_the_table_has_a_row_for_every_node_also_for_one_that_was_lost() -> None
 def test_the_table_of_a_removal_counts_what_left_and_what_was_kept() -> None:
     facts = {
         "localhost": {},
-        "n1": {"scale_proof": {"result": "removed", "message": "is out of the cluster"}},
+        "n1": {"scale_success": {"result": "removed", "message": "is out of the cluster"}},
         "n2": {"scale_failure": {"code": "task-failed", "reason": "still runs jobs 7"}, "scale_outcome": "kept"},
-        "n3": {"scale_proof": {"result": "unchanged", "message": "is not in the cluster"}},
+        "n3": {"scale_success": {"result": "unchanged", "message": "is not in the cluster"}},
     }
     report = scale_report(["n1", "n2", "n3"], facts)
     assert [row["result"] for row in report["rows"]] == ["removed", "kept", "unchanged"]

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.munge import rotation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import CommandResult
 from ansible_collections.ai_infra.slurm.plugins.modules import munge_rotation
+from fakes.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,13 +135,6 @@ def switch(host: Systemd, step: Any, hold: int = 60) -> None:
 
 def names(host: Systemd) -> list[str]:
     return sorted(path.name for path in host.key.parent.iterdir())
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def code(result: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ CLUSTER = {"version": "24.11.5", "config": CONFIG, "nodes": {"n1": {"dynamic": F
 
 
 def failed(cluster: dict[str, Any], name: str = "n9", way: str = "static", *, joining: int = 3) -> list[str]:
-    found = registration.way(name, cluster, way, dynamic=way == "dynamic", joining=joining)
+    found = registration.suitable(name, cluster, way, dynamic=way == "dynamic", joining=joining)
     return [entry["check"] for entry in found if not entry["ok"]]
 
 

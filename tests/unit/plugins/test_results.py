@@ -24,9 +24,9 @@ def outcome(node: dict[str, Any], controller: dict[str, Any], **options: Any) ->
 
 def test_a_verified_node_tells_of_its_job() -> None:
     found = outcome(NODE, JOB, ended=5.0)
-    assert found["scale_proof"] == {"ok": True, "message": "job 12 ran"}
+    assert found["scale_success"] == {"ok": True, "message": "job 12 ran"}
     assert (found["scale_failure"], found["scale_changed"], found["scale_ended"]) == (None, False, 5.0)
-    assert outcome(NODE, {}, stage="prepared")["scale_proof"]["message"] == "prepared"
+    assert outcome(NODE, {}, stage="prepared")["scale_success"]["message"] == "prepared"
 
 
 @pytest.mark.parametrize("result", RESULTS)
@@ -100,4 +100,4 @@ def test_the_others_go_on() -> None:
 
 def test_nothing_is_verified_in_check_mode() -> None:
     found = outcome(NODE, {}, check_mode=True)
-    assert (found["scale_proof"], found["scale_failure"], found["scale_unverified"]) == (None, None, False)
+    assert (found["scale_success"], found["scale_failure"], found["scale_unverified"]) == (None, None, False)

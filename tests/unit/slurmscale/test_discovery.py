@@ -201,7 +201,7 @@ def test_a_cluster_with_a_run_at_work_is_not_forgotten(hpc: Answering) -> None:
     connect(hpc)
     run = Run("r1", "hpc", Operation.CHECK, RunStatus.PENDING, ("n1",), Counts(1, 1), time.time(), **owner())
     hpc.scaling.store.create_run(run)
-    with pytest.raises(RefusedError, match="r1 is at work"):
+    with pytest.raises(RefusedError, match="r1 is in progress"):
         hpc.clusters.forget("hpc")
     hpc.scaling.store.record(run, status=RunStatus.COMPLETED)
     hpc.clusters.forget("hpc")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from slurmscale.models import Timing
 from slurmscale.progress.durations import TaskDurations
 from slurmscale.progress.events import failure_text, parse, readable, shortened
+from slurmscale.progress.node_progress import RoleMilestones
 from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import overall_progress
@@ -128,7 +131,7 @@ def test_learned_seconds_and_the_clock_move_a_node_within_a_long_task_but_never_
     assert left[2] == pytest.approx(50.0)
     moved = node.updated_at
     run.tracker.tick(900)
-    assert node.updated_at == moved, "the clock is no sign of life"
+    assert node.updated_at == moved, "the clock is no activity"
 
 
 def test_tasks_of_a_dynamic_include_move_a_node_in_smaller_and_smaller_steps():
@@ -261,7 +264,8 @@ def test_a_host_that_comes_back_after_it_was_given_up_is_running_again():
 def test_role_milestones_without_a_plan():
     tracker = Tracker(["a"])
     seen = []
-    for role in ("preflight", "apphub-client", "munge", "slurmd-rocky", "slurmctld-reconfigure", "verify"):
+    # what follows the last role is tasks of the playbook
+    for role in ("preflight", "apphub-client", "munge", "slurmd-rocky", "slurmctld-reconfigure", ""):
         for _ in range(3):
             data = {"host": "a", "role": role, "task_uuid": "x", "play_uuid": "p", "task": "t"}
             tracker.handle(parse({"event": "runner_on_start", "event_data": data}))
@@ -270,6 +274,11 @@ def test_role_milestones_without_a_plan():
     assert seen == sorted(seen)
     assert len(set(seen)) >= 8
     assert 85 <= seen[-1] < 100
+
+
+def test_the_roles_of_the_milestones_are_there():
+    roles = {path.name for path in (Path(__file__).resolve().parents[3] / "roles").iterdir()}
+    assert {role for role, _ in RoleMilestones._STARTS} <= roles
 
 
 def test_positions_that_everybody_skipped_weigh_nothing_in_the_next_run():

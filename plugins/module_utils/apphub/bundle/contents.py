@@ -192,7 +192,7 @@ def _describe(result: Contents, elves: Dict[str, elf.Elf], where: str) -> None:
     archs = {one.arch: name for name, one in elves.items()}
     if len(archs) > 1:
         mixed = ", ".join(f"{name} is for {arch}" for arch, name in sorted(archs.items()))
-        raise _mixture(f"{where} mixes architectures: {mixed}.")
+        raise _invalid_input(f"{where} mixes architectures: {mixed}.")
     result.arch = next(iter(archs))
     result.loader = next((one.interpreter for one in elves.values() if one.interpreter), "")
     result.glibc = max(one.glibc for one in elves.values())
@@ -203,8 +203,8 @@ def _describe(result: Contents, elves: Dict[str, elf.Elf], where: str) -> None:
         result.libc = "glibc"
     foreign = {"musl": "libc.so.6", "glibc": "libc.musl-"}.get(result.libc)
     if foreign and any(needed.startswith(foreign) for needed in linked):
-        raise _mixture(f"{where} mixes C libraries: musl and glibc.")
+        raise _invalid_input(f"{where} mixes C libraries: musl and glibc.")
 
 
-def _mixture(reason: str) -> FailureError:
+def _invalid_input(reason: str) -> FailureError:
     return FailureError(Code.CLIENT_BUNDLE_INPUT_INVALID, reason, "Make it of one build of Slurm and its libraries.")

@@ -59,10 +59,10 @@ def read(files: Dict[str, bytes]) -> Dict[str, Elf]:
         for name, path in paths.items():
             with open(path, "wb") as stream:
                 stream.write(files[name])
-        said, errors = _readelf(list(paths.values()))
+        output, errors = _readelf(list(paths.values()))
         for name, path in paths.items():
             # Of several files, it does not tell which one an error is about.
-            text, error = (said[path], "") if not errors else _read_one(path)
+            text, error = (output[path], "") if not errors else _read_one(path)
             if error:
                 raise _invalid(name, error)
             result[name] = _parse(name, text)
@@ -73,19 +73,19 @@ def _readelf(paths: List[str]) -> Tuple[Dict[str, str], str]:
     """Return what readelf says of each file, by its path, and its first error; it may end with 0 all the same."""
     options = ["--wide", "--file-header", "--program-headers", "--dynamic", "--version-info"]
     done = commands.execute(["readelf", *options, *paths])
-    said = done.stdout.decode("utf-8", "replace")
+    output = done.stdout.decode("utf-8", "replace")
     if len(paths) > 1:
-        parts = re.split(r"(?m)^File: (.*)$", said)[1:]
+        parts = re.split(r"(?m)^File: (.*)$", output)[1:]
         by_path = {parts[index]: parts[index + 1] for index in range(0, len(parts), 2)}
     else:
-        by_path = dict.fromkeys(paths, said)
+        by_path = dict.fromkeys(paths, output)
     errors = re.findall(r"(?m)^readelf: Error: (.*)$", done.stderr.decode("utf-8", "replace"))
     return by_path, errors[0] if errors else ""
 
 
 def _read_one(path: str) -> Tuple[str, str]:
-    said, error = _readelf([path])
-    return said[path], error.replace(f"{path}: ", "")
+    output, error = _readelf([path])
+    return output[path], error.replace(f"{path}: ", "")
 
 
 def _invalid(name: str, reason: str) -> FailureError:
@@ -96,17 +96,17 @@ def _invalid(name: str, reason: str) -> FailureError:
     )
 
 
-def _parse(name: str, said: str) -> Elf:
-    header = dict(re.findall(r"(?m)^  (Class|Machine):\s+(.*?)\s*$", said))
+def _parse(name: str, output: str) -> Elf:
+    header = dict(re.findall(r"(?m)^  (Class|Machine):\s+(.*?)\s*$", output))
     if header.get("Class") != "ELF64":
         raise _invalid(name, f"readelf calls it {header.get('Class', 'nothing')}")
     if header["Machine"] not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES.values())
         raise _invalid(name, f"it is for {header['Machine']}, and known are {known}")
-    loader = re.search(r"\[Requesting program interpreter: ([^\]]+)\]", said)
-    needed = re.findall(r"\(NEEDED\)\s+Shared library: \[([^\]]+)\]", said)
+    loader = re.search(r"\[Requesting program interpreter: ([^\]]+)\]", output)
+    needed = re.findall(r"\(NEEDED\)\s+Shared library: \[([^\]]+)\]", output)
     # Only what is needed: a library also defines versions, and libc all of them.
-    _, _, requirements = said.partition("Version needs section")
+    _, _, requirements = output.partition("Version needs section")
     versions = re.findall(r"Name: GLIBC_([0-9]+(?:\.[0-9]+)*)\s", requirements)
     numbers = [tuple(int(number) for number in version.split(".")) for version in versions]
     return Elf(

@@ -158,8 +158,8 @@ def _tree(path: str, version: str) -> Origin:
 
 
 def _read(path: str) -> Deb:
-    said = commands.run(["dpkg-deb", "--show", _FORMAT, path]).decode("utf-8", "replace")
-    name, version, arch, early, late, provides = said.split("\t")
+    output = commands.run(["dpkg-deb", "--show", _FORMAT, path]).decode("utf-8", "replace")
+    name, version, arch, early, late, provides = output.split("\t")
     return Deb(path, name, version, arch, f"{early}, {late}", provides)
 
 

@@ -38,7 +38,7 @@ export class RunModel {
   }
 }
 
-// A run that a view shows while it is at work.
+// A run that a view shows while it is in progress.
 export class FollowedRun {
   constructor(view, id, changed = () => {}) {
     Object.assign(this, { view, id, changed, model: null, error: null });

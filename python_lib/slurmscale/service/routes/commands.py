@@ -46,19 +46,19 @@ _POLL_SECONDS = 0.5
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 _LINES = 200
 _MOST_RUNS = 50
-"""Runs of one user that wait or are at work."""
+"""Runs of one user that wait or are active."""
 _PLAN_SECONDS = 24 * 3600.0
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     200: {"model": RunAnswer, "description": "It was waited for, and has ended."},
-    202: {"model": RunAnswer, "description": "It is at work; `Location` says where to look."},
+    202: {"model": RunAnswer, "description": "It is in progress; `Location` says where to look."},
 }
 _NODES: dict[int | str, dict[str, Any]] = {
     200: {"model": dict[str, NodeAnswer], "description": "It was waited for, and has ended."},
-    202: {"model": dict[str, NodeAnswer], "description": "It is at work; `Location` says where to look."},
+    202: {"model": dict[str, NodeAnswer], "description": "It is in progress; `Location` says where to look."},
 }
 _REPORT: dict[int | str, dict[str, Any]] = {
     200: {"model": dict[str, Any], "description": "It was waited for: the report of readiness, format 1."},
-    202: {"model": RunAnswer, "description": "It is at work; `Location` says where to look."},
+    202: {"model": RunAnswer, "description": "It is in progress; `Location` says where to look."},
 }
 
 
@@ -154,7 +154,7 @@ class _Call:
         active = [run for run in self.parts.scaling.store.runs(active=True) if run.requested_by == self.principal.name]
         if len(active) >= _MOST_RUNS:
             raise ProblemError(
-                429, Code.TOO_MANY_REQUESTS, f"{len(active)} runs of yours wait or are at work.", "Wait for one.",
+                429, Code.TOO_MANY_REQUESTS, f"{len(active)} runs of yours wait or are active.", "Wait for one.",
                 headers={"Retry-After": "30"},
             )  # fmt: skip
 
@@ -191,7 +191,7 @@ async def plan(body: wanted.Plan, call: CheckCall) -> JSONResponse:
 
 @router.post("/scale-up", status_code=202, responses=_ACCEPTED)
 async def scale_up(body: wanted.ScaleUp, call: ScaleCall) -> JSONResponse:
-    """Make nodes of machines, register them and prove them with a job."""
+    """Make nodes of machines, register them and verify them with a job."""
     return await _scale_up(body, call)
 
 

@@ -59,7 +59,7 @@ Part = Annotated[LogPart, Depends()]
 
 @router.get("/scaling/status")
 def scaling_status(principal: Reader, parts: Parts) -> dict[str, Any]:
-    """Tell what is at work, what has ended in the last day, and what is stalled."""
+    """Tell what is in progress, what has ended in the last day, and what is stalled."""
     return parts.scaling.status(principal.clusters).as_json()
 
 

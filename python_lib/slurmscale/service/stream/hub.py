@@ -31,7 +31,7 @@ class ChangingRecords(Records, Protocol):
     """Records whose changes can be looked for."""
 
     def revisions(self, run_ids: Iterable[str] = ()) -> dict[str, int]:
-        """Return the revisions of some runs, of those at work, and of the newest one."""
+        """Return the revisions of some runs, of the active ones, and of the newest one."""
 
 
 class Hub:

@@ -113,9 +113,9 @@ class Sessions:
             await asyncio.sleep(self._interval)
             # what can't be read now is read the next time
             with contextlib.suppress(SlurmscaleError):
-                await self._look()
+                await self._check_tokens()
 
-    async def _look(self) -> None:
+    async def _check_tokens(self) -> None:
         sessions = tuple(self._sessions)
         if not sessions:
             return

@@ -54,7 +54,7 @@ class Target(Body):
         return self
 
 
-class Wish(Body):
+class ClientMessage(Body):
     """What a client may send."""
 
     watch: Target | None = None
@@ -125,7 +125,7 @@ async def _receive(websocket: WebSocket, stream: Stream, session: Session) -> tu
             return _TOO_MUCH
         times.append(now)
         try:
-            wish = Wish.model_validate_json(text)
+            wish = ClientMessage.model_validate_json(text)
         except ValidationError:
             # what was sent is not repeated: it may be a secret in the wrong place
             reason = "This is not understood."
@@ -134,7 +134,7 @@ async def _receive(websocket: WebSocket, stream: Stream, session: Session) -> tu
         await _grant(wish, stream, session)
 
 
-async def _grant(wish: Wish, stream: Stream, session: Session) -> None:
+async def _grant(wish: ClientMessage, stream: Stream, session: Session) -> None:
     target = wish.watch or wish.unwatch
     assert target is not None  # noqa: S101 - the model has checked it
     about = {"run": target.run} if target.run is not None else {"log": target.log or ""}

@@ -1,4 +1,4 @@
-// Where are we: the figures of the last day, what is at work, and what was.
+// Where are we: the figures of the last day, what is in progress, and what was.
 
 import { get } from "../api.js";
 import { FollowedRun } from "../run_model.js";
@@ -25,7 +25,7 @@ export default class Status extends View {
     this.update();
   }
 
-  // The nodes at work are read only while they are shown.
+  // The active nodes are read only while they are shown.
   unfold(open) {
     this.open = open;
     if (open) this.watch();

@@ -109,7 +109,7 @@ class Clusters:
         # an inventory says itself how its hosts are reached
         keys = () if cluster.inventory else found.host_keys
         external = dataclasses.replace(cluster, cluster_type="external", config=config, host_keys=keys)
-        registry.add(self._store, _seen(external, found))
+        registry.add(self._store, _with_discovery(external, found))
         return self._store.cluster(cluster.name)
 
     def import_inventory(self, cluster: Cluster, vault: Iterable[str] = ()) -> list[str]:
@@ -148,7 +148,7 @@ class Clusters:
         except RefusedError:
             self._store.save_cluster(dataclasses.replace(cluster, health="unhealthy"))
             raise
-        self._store.save_cluster(_seen(cluster, found))
+        self._store.save_cluster(_with_discovery(cluster, found))
         return found
 
     def forget(self, name: str) -> None:
@@ -156,11 +156,11 @@ class Clusters:
 
         Raises:
             NotFoundError: There is no such cluster.
-            RefusedError: A run is at work on it.
+            RefusedError: A run is in progress on it.
         """
         active = [run.id for run in self._store.runs(limit=1, cluster=name, active=True)]
         if active:
-            raise RefusedError(f"Run {active[0]} is at work on cluster {name}.", "Wait for its end, or cancel it.")
+            raise RefusedError(f"Run {active[0]} is in progress on cluster {name}.", "Wait for its end, or cancel it.")
         self._store.remove_cluster(name)
 
 
@@ -169,7 +169,7 @@ def _iso(epoch: float) -> str:
     return moment.isoformat(timespec="seconds") if moment else ""
 
 
-def _seen(cluster: Cluster, found: Discovery) -> Cluster:
+def _with_discovery(cluster: Cluster, found: Discovery) -> Cluster:
     if not found.success:
         return dataclasses.replace(cluster, health="unhealthy")
     return dataclasses.replace(cluster, health="healthy", seen_at=time.time(), info=found.info)
