@@ -50,20 +50,24 @@ class Controllers:
         script.chmod(0o755)
         return str(script)
 
+    def own_python(self, before: str = "") -> str:
+        """Return the interpreter of the backup, whose files lie where the primary's do."""
+        own = (
+            'if [ "$1" != own ]; then exec unshare --mount "$0" own "$@"; fi\nshift\n'
+            f"mount --bind {self.backup} {self.slurm.conf.parent}\n"
+        )
+        return self._python("python-ctl2", own + before)
+
     def change(self, backup: dict[str, Any] | None = None, **variables: Any) -> dict[str, Any]:
         """Let the role do it; the backup is a host with files of its own when nothing else is said.
 
         Returns:
             What the role returned, or the failure of the run.
         """
-        own = (
-            'if [ "$1" != own ]; then exec unshare --mount "$0" own "$@"; fi\nshift\n'
-            f"mount --bind {self.backup} {self.slurm.conf.parent}\n"
-        )
         local = {"ansible_connection": "local"}
         hosts = {
             "ctl": local | {"ansible_python_interpreter": self._python("python-ctl")},
-            "ctl2": backup or local | {"ansible_python_interpreter": self._python("python-ctl2", own)},
+            "ctl2": backup or local | {"ansible_python_interpreter": self.own_python()},
         }
         inventory = self.home / "hosts.json"
         inventory.write_text(json.dumps({"all": {"children": {"slurm_controllers": {"hosts": hosts}}}}))
@@ -162,3 +166,14 @@ def test_files_that_both_share_are_changed_once(controllers: Controllers) -> Non
     assert "NodeName=n2" in controllers.both[0]["slurmscale-nodes.conf"]
     backups = [path for path in (controllers.slurm.conf.parent / "slurmscale-backup").iterdir() if path.is_dir()]
     assert len(backups) == 1
+
+
+def test_a_backup_that_is_lost_when_the_primary_works_keeps_the_new_files(controllers: Controllers) -> None:
+    calls = controllers.home / "calls"
+    lost = controllers.own_python(f"echo >> {calls}\n[ $(wc -l < {calls}) = 1 ] || exit 1\n")
+    assert controllers.change({"ansible_connection": "local", "ansible_python_interpreter": lost})["added"] == ["n2"]
+    primary, backup = controllers.both
+    assert primary == backup
+    assert "NodeName=n2" in backup["slurmscale-nodes.conf"]
+    assert not controllers.change()["changed"]
+    assert not list(controllers.home.glob("*/slurmscale-backup/in-progress.json"))
