@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -55,7 +56,10 @@ def measure(count: int) -> Cost:
     with fleet(count) as inventory:
         cost = scale_up(inventory)
         if f"{count} of {count} nodes succeeded" not in (log := inventory.log.read_text()) or " changed=1 " in log:
-            sys.exit(f"not all simulated nodes were right:\n{log[-3000:]}")
+            wrong = [
+                line for line in log.splitlines() if re.search(r"changed=[1-9]|failed(?!=0)|fatal|succeeded", line)
+            ]
+            sys.exit("not all simulated nodes were right:\n" + "\n".join(line[:300] for line in wrong[:40]))
         print(
             f"  {count} right nodes: {cost.seconds:.0f} s, {cost.cpu:.1f} s of CPU, {cost.pss_mb:.0f} MB",
             file=sys.stderr,
