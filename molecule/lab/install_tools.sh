@@ -16,6 +16,7 @@ if [ "${1:-lab}" = test ]; then
     need createrepo_c createrepo-c
     need dnf 'dnf dnf-plugins-core'
     need gpg gnupg
+    need nginx nginx-light
     need promtool prometheus
     need rpmbuild rpm
     need shellcheck shellcheck
@@ -39,11 +40,13 @@ if [ ! -e /etc/postgresql-common/createcluster.conf ] && [ "${1:-lab}" = test ];
     mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
 fi
-# Likewise a Prometheus, unless somebody has set one up.
-if [ ! -e /etc/prometheus ] && [ ! -e /etc/systemd/system/prometheus.service ] && [ "${1:-lab}" = test ]; then
-    mkdir -p /etc/systemd/system
-    ln -s /dev/null /etc/systemd/system/prometheus.service
-fi
+# Likewise a Prometheus and an nginx, unless somebody has set one up.
+for service in prometheus nginx; do
+    if [ ! -e /etc/$service ] && [ ! -e /etc/systemd/system/$service.service ] && [ "${1:-lab}" = test ]; then
+        mkdir -p /etc/systemd/system
+        ln -s /dev/null /etc/systemd/system/$service.service
+    fi
+done
 apt-get -qq update
 # shellcheck disable=SC2086 # a list of words
 apt-get -qq install -y --no-install-recommends $packages > /dev/null

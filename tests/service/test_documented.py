@@ -78,15 +78,3 @@ def test_systemd_takes_the_unit(tmp_path, name):
         [program, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert name not in done.stderr, done.stderr
-
-
-def test_nginx_takes_its_example(tmp_path):
-    program = shutil.which("nginx")
-    if program is None:
-        pytest.skip("there is no nginx here")
-    site = (DEPLOY / "nginx/slurmscale.conf").read_text()
-    site = re.sub(r"(?m)^ *ssl_certificate.*\n", "", site).replace("listen 443 ssl;", "listen 127.0.0.1:8443;")
-    conf = tmp_path / "nginx.conf"
-    conf.write_text(f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{ access_log off;\n{site}\n}}\n")
-    done = subprocess.run([program, "-t", "-c", str(conf)], capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert "syntax is ok" in done.stderr, done.stderr
