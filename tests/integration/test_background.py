@@ -50,10 +50,11 @@ class Terminal:
 
     def __init__(self, arguments, environment):
         self.ours, theirs = pty.openpty()
+        # What a shell starts in the background, such as these tests, ignores Ctrl-C, and so would what they start.
+        own = ["env", "--default-signal=INT", "setsid", "--ctty", "--wait"]
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", *COMMAND, *arguments], env=environment, stdin=theirs, stdout=theirs,
-            stderr=theirs,
-        )  # fmt: skip
+            [*own, *COMMAND, *arguments], env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+        )
         os.close(theirs)
         self.shown = ""
         threading.Thread(target=self._read, daemon=True).start()
