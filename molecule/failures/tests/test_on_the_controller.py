@@ -71,22 +71,24 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "said", "down"),
     [
-        ("Check names and ports of the nodes from the controller", "it can't be asked"),
-        ("Fetch the munge key from the controller", "The munge key can't be read on ctl1"),
-        ("Decode the credentials of the nodes", "host-unreachable"),
-        (REGISTER, "ctl1 can't be reached"),
-        ("Run a job on each of them", "ctl1 can't be reached"),
+        # Of a node that works nothing is asked, and of one on which nothing is to be done no credential.
+        ("Check names and ports of the nodes from the controller", "it can't be asked", True),
+        ("Fetch the munge key from the controller", "The munge key can't be read on ctl1", True),
+        ("Decode the credentials of the nodes", "host-unreachable", True),
+        (REGISTER, "ctl1 can't be reached", True),
+        # A node that an administrator set DOWN stays so, and gets no job.
+        ("Run a job on each of them", "ctl1 can't be reached", False),
     ],
 )
 def test_a_controller_that_is_lost_in_the_middle_is_named_in_the_table(
-    ctl1: Host, struck: Playbook, task: str, said: str
+    ctl1: Host, struck: Playbook, task: str, said: str, *, down: bool
 ) -> None:
     """Its Slurm goes on, but nobody can log in any more: no node is to blame for that."""
     configuration = ctl1.check_output(CONFIGURATION)
-    # Of a node that works nothing is asked, and of one on which nothing is to be done no credential.
-    set_down(ctl1, "rocky1", "test")
+    if down:
+        set_down(ctl1, "rocky1", "test")
     run_command(in_container("rocky1", "systemctl stop slurmd"))
     vanish = "systemctl stop ssh.socket ssh; pkill sshd || true"
     try:
@@ -94,7 +96,7 @@ def test_a_controller_that_is_lost_in_the_middle_is_named_in_the_table(
     finally:
         run_command(in_container("ctl1", "systemctl start ssh"))
         run_command(in_container("rocky1", "systemctl start slurmd"))
-        # Refused when the node has come back by itself.
+        # Refused when the node was not DOWN, or has come back by itself.
         ctl1.run("scontrol update NodeName=rocky1 State=RESUME")
     assert run.returncode != 0
     assert said in row(run, "rocky1"), run.stdout
