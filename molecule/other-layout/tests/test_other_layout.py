@@ -99,6 +99,9 @@ def test_the_key_is_rotated(ctl1: Host, playbook: Playbook) -> None:
 def test_scale_down_removes_a_node(ctl1: Host, playbook: Playbook) -> None:
     done = playbook("scale_down", "-e", "nodes=ubuntu1", "-e", "confirm=true", "-e", "uninstall=true")
     assert done.returncode == 0, done.stdout
+    # Slurm marks a node with * until it has answered the slurmctld that has read its configuration anew.
+    answered = SLURM_AT + "sinfo --noheader --Node --nodes rocky1 --format %%T | grep --quiet --line-regexp idle"
+    ctl1.check_output(f"for try in $(seq 60); do {answered} && exit; sleep 1; done; exit 1")
     assert states(ctl1) == {"rocky1": "idle"}
     assert not lab_host("ubuntu1").file("/var/log/hpc").exists
     assert not lab_host("ubuntu1").file("/var/spool/hpc").exists
