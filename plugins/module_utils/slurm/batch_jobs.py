@@ -153,8 +153,29 @@ def parse_queue(text: str) -> Dict[str, Description]:
         if len(fields) > len(_FIELDS) and fields[0]:
             last = len(_FIELDS) - 2
             name, output = "|".join(fields[last:-2]), fields[-2]
-            found[fields[0]] = Description(*fields[:3], exit_code(fields[3]), *fields[4:last], name, output)  # type: ignore[misc] # as many as there are fields
+            job = Description(*fields[:3], exit_code(fields[3]), *fields[4:last], name, output)  # type: ignore[misc] # as many as there are fields
+            found[job.job_id] = job._replace(output=_expand(job))
     return found
+
+
+def _expand(job: Description) -> str:
+    """Return the file of a job's output without the patterns of sbatch, which newer versions of Slurm leave in it."""
+    known = {
+        "%": "%",
+        "j": job.job_id,
+        "A": job.job_id,
+        "J": job.job_id,
+        "u": job.user,
+        "x": job.name,
+        "N": job.batch_host,
+    }
+    known.update({"s": "batch", "n": "0", "t": "0"})
+
+    def value(found: "re.Match[str]") -> str:
+        text = known.get(found[2], found[0])
+        return text.zfill(min(int(found[1]), 10)) if found[1] and text.isdigit() else text
+
+    return re.sub(r"%(\d*)([%A-Za-z])", value, job.output)
 
 
 def find(ids: List[str], since: float) -> Found:
