@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from slurmscale.errors import Code
 from slurmscale.models import Counts, Failure, Run, failure, when
 from slurmscale.operations import Operation
 from slurmscale.states import FAILED, RUN_ACTIVE
-from slurmscale.store.tables import ACTIVE_SQL, COUNTS, runs, tasks
+from slurmscale.store.tables import COUNTS, is_silent_since, runs, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -202,12 +202,7 @@ def scaling_status(  # noqa: PLR0913 - choices, each by its name
 
 
 def _stalled(connection: Connection, now: float, after: float, clusters: Collection[str] | None) -> list[StalledTask]:
-    silent = (
-        select(tasks)
-        .where(text(ACTIVE_SQL), tasks.c.status != "pending", tasks.c.updated_at < now - after)
-        .order_by(tasks.c.updated_at)
-        .limit(_MOST_STALLED)
-    )
+    silent = select(tasks).where(is_silent_since(now - after)).order_by(tasks.c.updated_at).limit(_MOST_STALLED)
     if clusters is not None:
         silent = silent.where(tasks.c.run_id.in_(select(runs.c.id).where(runs.c.cluster.in_(list(clusters)))))
     return [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import func, select, text
 
 from slurmscale.states import ACTIVE, RUN_ACTIVE, SUCCEEDED, RunStatus, TaskStatus
-from slurmscale.store.tables import ACTIVE_SQL, audit, clusters, counters, runs, tasks
+from slurmscale.store.tables import audit, clusters, counters, is_silent_since, runs, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -164,9 +164,7 @@ def read_gauges(database: Database, stalled_after: float) -> Gauges:
     silent = (
         select(runs.c.cluster, runs.c.operation, func.count())
         .select_from(tasks.join(runs, tasks.c.run_id == runs.c.id))
-        .where(
-            text(f"tasks.{ACTIVE_SQL}"), tasks.c.status != TaskStatus.PENDING, tasks.c.updated_at < now - stalled_after
-        )
+        .where(is_silent_since(now - stalled_after))
     )
     waiting = select(func.count(), func.min(runs.c.created_at)).where(runs.c.status == RunStatus.PENDING)
     failed = select(func.count()).where(audit.c.action == "login", audit.c.status == "failed")

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     false,
     text,
 )
@@ -36,7 +37,7 @@ from slurmscale.states import RunStatus, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from sqlalchemy import RowMapping
+    from sqlalchemy import ColumnElement, RowMapping
 
 metadata = MetaData()
 
@@ -386,6 +387,11 @@ def row_of_task(run: Run, change: TaskChange) -> dict[str, Any]:
 
 CHANGING_COLUMNS = tuple(row_of_change(TaskChange("")))
 """Columns of tasks that change while a run is in progress."""
+
+
+def is_silent_since(moment: float) -> ColumnElement[bool]:
+    """Return the condition for tasks in progress without activity since then, which the index on active tasks finds."""
+    return and_(text(f"tasks.{ACTIVE_SQL}"), tasks.c.status != TaskStatus.PENDING, tasks.c.updated_at < moment)
 
 
 def log_line_of_row(row: RowMapping) -> LogLine:

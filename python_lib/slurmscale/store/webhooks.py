@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
 
-from slurmscale.states import ACTIVE, RunStatus, TaskStatus
-from slurmscale.store.tables import runs, tasks, webhook_deliveries, webhooks
+from slurmscale.states import RunStatus
+from slurmscale.store.tables import is_silent_since, runs, tasks, webhook_deliveries, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -178,17 +178,18 @@ class Webhooks:
             return [Delivery(**row) for row in connection.execute(query).mappings()]
 
     def find_stalled(self, silent_seconds: float) -> None:
-        """Tell of nodes at work that show no sign of life."""
+        """Tell of nodes in progress without recent activity."""
         silent = (
             select(tasks.c.run_id, tasks.c.node, tasks.c.step, tasks.c.updated_at, runs.c.cluster)
             .select_from(tasks.join(runs, tasks.c.run_id == runs.c.id))
-            .where(
-                tasks.c.status.in_(ACTIVE), tasks.c.status != TaskStatus.PENDING,
-                tasks.c.updated_at < time.time() - silent_seconds,
-            )
-        )  # fmt: skip
+            .where(is_silent_since(time.time() - silent_seconds))
+        )
+        with self._database.explained("read"), self._database.engine.connect() as connection:
+            found = connection.execute(silent).all()
+        if not found:
+            return
         with self._database.explained("write"), self._database.begin() as connection:
-            for row in connection.execute(silent).all():
+            for row in found:
                 data = {"run": row.run_id, "cluster": row.cluster, "node": row.node, "step": row.step}
                 subject = f"{row.run_id}:{row.node}@{row.updated_at:.3f}"
                 tell(connection, WebhookEvent.TASK_STALLED, subject, data)
