@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from slurmscale.errors import NoRoomError, RefusedError, RunLostError, SlurmscaleError, StoreUnavailableError
+from slurmscale.periodic import PeriodicCall
 from slurmscale.runs.recovery import give_up
 from slurmscale.states import RunStatus
 
@@ -48,38 +49,9 @@ class Executor(Protocol):
         """Begin no more runs, and wait for the active ones."""
 
 
-class Looker:
-    """Calls a function now and at times, in a thread of its own, until it is closed.
-
-    Args:
-        look: The function; what it raises is logged.
-    """
-
-    def __init__(self, look: Callable[[], None]) -> None:
-        self._look = look
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="executor", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Call it no more."""
-        self._closing.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        away = False
-        while True:
-            try:
-                self._look()
-                away = False
-            except SlurmscaleError as exc:
-                if not away:
-                    log.warning("the waiting runs can not be looked at", error=exc.reason)
-                away = True
-            except Exception:
-                log.exception("the waiting runs can not be looked at")
-            if self._closing.wait(_LOOK_SECONDS):
-                return
+def look_after_runs(look: Callable[[], None]) -> PeriodicCall:
+    """Begin to call what an executor does about runs now and then."""
+    return PeriodicCall(look, _LOOK_SECONDS, "executor", "the waiting runs can not be looked at").start()
 
 
 class Carrier:
@@ -102,7 +74,7 @@ class Carrier:
         self._at_work: dict[str, Run] = {}
         self._handles: dict[str, RunHandle] = {}
         self._closing = threading.Event()
-        self._looker = Looker(self._look)
+        self._looking = look_after_runs(self._look)
 
     def submit(self, run_id: str) -> None:
         """Begin a run as soon as there is room for it, after those that were submitted before.
@@ -134,7 +106,7 @@ class Carrier:
             self._queue.clear()
             self._later.clear()
             self._changed.wait_for(lambda: not self._at_work, wait)
-        self._looker.close()
+        self._looking.close()
         for run in waiting:
             self._give_up(run)
         left: set[str] = set()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmscale.errors import SlurmscaleError
-from slurmscale.runs.executor import Carrier, Looker
+from slurmscale.runs.executor import Carrier, look_after_runs
 
 if TYPE_CHECKING:
     from slurmscale.models import Run
@@ -35,14 +35,14 @@ class QueueExecutor:
     def __init__(self, scaling: Runs, queue: RunQueue) -> None:
         self._scaling = scaling
         self._queue = queue
-        self._looker = Looker(self._look)
+        self._looking = look_after_runs(self._look)
 
     def submit(self, run_id: str) -> None:
         """Do nothing: the queue got the run with its record."""
 
     def close(self, wait: float = 0.0) -> None:  # noqa: ARG002 - nothing runs here
         """Look after lost runs no more."""
-        self._looker.close()
+        self._looking.close()
 
     def _look(self) -> None:
         self._scaling.recover()

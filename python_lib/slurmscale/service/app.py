@@ -28,7 +28,7 @@ from slurmscale.service.run_audit import RunAudit
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.service.stream import sse, websocket
 from slurmscale.service.stream.stream import Stream
-from slurmscale.service.webhooks import Hooks, Sender
+from slurmscale.service.webhooks import Hooks, sender
 from slurmscale.store.audit import AuditTrail
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
     app.state.stream = Stream(scaling, app.state.accounts, config.root_path)
     app.state.apphubs = ApphubWatch(scaling)
     app.state.hooks = Hooks(scaling, keys)
-    app.state.sender = Sender(app.state.hooks)
+    app.state.sender = sender(app.state.hooks)
     app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
     app.state.repeats = Repeats(scaling.store, keys)
     problems.install(app)

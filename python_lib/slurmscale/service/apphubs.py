@@ -7,19 +7,15 @@ but its status is told.
 from __future__ import annotations
 
 import http.client
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import structlog
-
-from slurmscale.errors import SlurmscaleError
+from slurmscale.periodic import PeriodicCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     from slurmscale.scaling import Scaling
 
@@ -27,8 +23,6 @@ _SECONDS = 5.0
 _PAUSE = 60.0
 _AT_ONCE = 8
 _SERVER_ERROR = 500
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +62,7 @@ def _ask(url: str) -> Answer:
     return Answer(url, up, "" if up else f"It answers with status {status}.")
 
 
-class ApphubWatch:
+class ApphubWatch(PeriodicCall):
     """Asks the AppHubs of all known clusters every minute, for the figures.
 
     Args:
@@ -76,29 +70,12 @@ class ApphubWatch:
     """
 
     def __init__(self, scaling: Scaling) -> None:
+        # an answer that is waited for keeps nobody from stopping
+        super().__init__(self._look, _PAUSE, "apphubs", "the AppHubs are not known for the moment", join=False)
         self._scaling = scaling
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="apphubs", daemon=True)
         self.up: dict[str, bool] = {}
         """What was found last, by address."""
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop; an answer that is waited for is not."""
-        self._closing.set()
-
-    def _work(self) -> None:
-        while True:
-            try:
-                urls = [url for cluster in self._scaling.store.clusters() for url in cluster.apphub_urls]
-                self.up = {answer.url: answer.up for answer in ask(urls)}
-            except SlurmscaleError as exc:
-                log.warning("the AppHubs are not known for the moment", error=exc.reason)
-            if self._closing.wait(_PAUSE):
-                return
+    def _look(self) -> None:
+        urls = [url for cluster in self._scaling.store.clusters() for url in cluster.apphub_urls]
+        self.up = {answer.url: answer.up for answer in ask(urls)}

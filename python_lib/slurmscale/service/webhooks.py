@@ -10,22 +10,21 @@ import ipaddress
 import secrets
 import socket
 import ssl
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from slurmscale.errors import SlurmscaleError
+from slurmscale.periodic import PeriodicCall
 from slurmscale.service.keys import derive
 from slurmscale.store.webhooks import WebhookEvent, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     from slurmscale.scaling import Scaling
     from slurmscale.store.webhooks import Delivery, Webhook
@@ -146,41 +145,8 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> int:
             connection.close()
 
 
-class Sender:
-    """Sends messages while it is entered; of many processes each message has one.
-
-    Args:
-        hooks: The webhooks.
-    """
-
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = hooks
-        self._wake = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Send what is being sent, and stop."""
-        self._closing = True
-        self._wake.set()
-        self._thread.join()
-
-    def wake(self) -> None:
-        """Look at once."""
-        self._wake.set()
-
-    def _work(self) -> None:
-        while not self._closing:
-            self._wake.clear()
-            try:
-                self._hooks.send_due()
-            except SlurmscaleError as exc:
-                log.warning("the messages to webhooks can not be read for the moment", error=exc.reason)
-            self._wake.wait(_LOOK_SECONDS)
+def sender(hooks: Hooks) -> PeriodicCall:
+    """Return what sends the messages of webhooks while it is entered; of many processes each message has one."""
+    return PeriodicCall(
+        hooks.send_due, _LOOK_SECONDS, "webhooks", "the messages to webhooks can not be read for the moment"
+    )
