@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -23,22 +23,30 @@ _MOST_ROWS = 10_000
 Text = Annotated[str | None, Query(max_length=255)]
 
 
-@router.get("/audit")
-def audit(
-    _principal: Auditor,
-    parts: Parts,
+def _filters(
     user: Text = None,
     action: Text = None,
     status: Text = None,
     run: Text = None,
     since: Annotated[float | None, Query(ge=0)] = None,
+) -> dict[str, Any]:
+    """Return which rows are wanted, as `AuditTrail.entries` takes it."""
+    return {"since": since, "user": user, "action": action, "status": status, "run_id": run}
+
+
+Filters = Annotated[dict[str, Any], Depends(_filters)]
+
+
+@router.get("/audit")
+def audit(
+    _principal: Auditor,
+    parts: Parts,
+    wanted: Filters,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> AuditPage:
     """List what was asked for, by whom, and the result; newest first."""
-    found = parts.audit.entries(
-        limit=limit + 1, before=cursor, since=since, user=user, action=action, status=status, run_id=run
-    )
+    found = parts.audit.entries(limit=limit + 1, before=cursor, **wanted)
     more = str(found[limit - 1].id) if len(found) > limit else None
     return AuditPage(items=[_view(entry) for entry in found[:limit]], next_cursor=more)
 
@@ -47,14 +55,10 @@ def audit(
 def audit_table(
     _principal: Auditor,
     parts: Parts,
-    user: Text = None,
-    action: Text = None,
-    status: Text = None,
-    run: Text = None,
-    since: Annotated[float | None, Query(ge=0)] = None,
+    wanted: Filters,
 ) -> Response:
     """List the newest rows, 10,000 at most, as CSV."""
-    found = parts.audit.entries(limit=_MOST_ROWS, since=since, user=user, action=action, status=status, run_id=run)
+    found = parts.audit.entries(limit=_MOST_ROWS, **wanted)
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow(AuditView.model_fields)
