@@ -1,30 +1,19 @@
-"""The library with a data directory of its own, and the lab's hosts."""
+"""The cluster that the tests connect."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from slurmscale.models import Cluster, Credentials
-from slurmscale.scaling import Scaling
-from slurmscale.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import INVENTORY, ROOT, ctl1
+from library_fixtures import scaling, settings
+from testing import INVENTORY, ctl1
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["ctl1"]
-
-
-@pytest.fixture(scope="session")
-def scaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaling]:
-    with Scaling(Settings(data_dir=tmp_path_factory.mktemp("slurmscale"), project_dir=ROOT)) as scaling:
-        yield scaling
+__all__ = ["ctl1", "scaling", "settings"]
 
 
 @pytest.fixture(scope="session")

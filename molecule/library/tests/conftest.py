@@ -1,4 +1,4 @@
-"""The library with a data directory of its own, and the lab's hosts."""
+"""The library, entered anew by each test."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from slurmscale.scaling import Scaling
-from slurmscale.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
-from testing import ROOT, ctl1
+from library_fixtures import settings
+from testing import ctl1
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ctl1"]
+    from slurmscale.settings import Settings
 
-
-@pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(data_dir=tmp_path_factory.mktemp("slurmscale"), project_dir=ROOT)
+__all__ = ["ctl1", "settings"]
 
 
 @pytest.fixture
