@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _NO_BROWSER = "SLURMSCALE_TEST_WITHOUT_BROWSER"
 
 
-@pytest.fixture(scope="session")
+# Of one file, not of the session: an event loop runs in this thread as long as the browser is there, and other tests
+# of the same process start their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:

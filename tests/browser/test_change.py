@@ -16,6 +16,8 @@ from .recording import Recording
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from playwright.sync_api import Route
+
     from .service import Service
     from .visitor import Visitor
 
@@ -126,6 +128,25 @@ def test_a_run_is_cancelled_after_a_question(visit: Callable[..., Visitor], serv
     visitor.page.get_by_role("dialog").get_by_role("button", name="Cancel run").click()
     expect(visitor.find(".title .pill")).to_contain_text("cancelled")
     assert run.wait(60).status is RunStatus.CANCELLED
+
+
+def test_an_answer_that_is_older_than_what_the_stream_told_changes_nothing(
+    visit: Callable[..., Visitor], service: Service
+) -> None:
+    service.recordings[Operation.SCALE_UP].wait_before(2)
+    run = service.run("node[01-02]")
+    visitor = visit("otto", f"slurm/runs/{run.id}")
+    visitor.button("Cancel run").wait_for()
+    address = f"{service.url}/api/slurm/runs/{run.id}"
+    before = visitor.page.evaluate("url => fetch(url).then((answer) => answer.json())", address)
+    held: list[Route] = []
+    visitor.page.route(address, lambda route: held.append(route))  # noqa: PLW0108 - it can't look into a method of C
+    visitor.button("Cancel run").click()
+    visitor.page.get_by_role("dialog").get_by_role("button", name="Cancel run").click()
+    expect(visitor.find(".title .pill")).to_contain_text("cancelled")
+    held[0].fulfill(json=before)
+    expect(visitor.page.get_by_role("dialog")).to_be_hidden()
+    expect(visitor.find(".title .pill")).to_contain_text("cancelled")
 
 
 def test_a_viewer_is_offered_nothing_that_changes(visit: Callable[..., Visitor], service: Service) -> None:

@@ -50,7 +50,8 @@ export class FollowedRun {
     try {
       const model = await RunModel.read(this.id);
       if (this.stopped) return;
-      this.model = model;
+      // an event may have told more while this was on its way
+      if (!(model.run.revision < this.model?.run.revision)) this.model = model;
       this.error = null;
       this._unwatch ??= this.view.app.live.watch("run", model.run.id, model.run.revision ?? null, this.take);
       this.changed(model.run);
