@@ -33,10 +33,10 @@ from slurmscale.runner.processes import owner
 from slurmscale.runs.broadcast import Broadcaster
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.scaling import Scaling
-from slurmscale.service.accounts import Accounts
+from slurmscale.service.access.accounts import Accounts
+from slurmscale.service.access.permissions import Role
 from slurmscale.service.app import create_app
-from slurmscale.service.permissions import Role
-from slurmscale.service.serve import Server
+from slurmscale.service.processes.serve import Server
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus

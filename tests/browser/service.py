@@ -10,9 +10,9 @@ from argon2 import PasswordHasher
 from slurmscale.models import Cluster, RunOptions
 from slurmscale.operations import Operation
 from slurmscale.scaling import Scaling
-from slurmscale.service.accounts import Accounts
+from slurmscale.service.access.accounts import Accounts
+from slurmscale.service.access.permissions import Role
 from slurmscale.service.app import create_app
-from slurmscale.service.permissions import Role
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.settings import Settings
 

@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 
 import pytest
-import slurmscale.service.page
+import slurmscale.service.routes.page
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from slurmscale.operations import Operation
-from slurmscale.service.permissions import Role
+from slurmscale.service.access.permissions import Role
 from slurmscale.states import Phase, RunStatus, TaskStatus
 
-PAGE = Path(slurmscale.service.page.__file__).parent / "page"
+PAGE = Path(slurmscale.service.routes.page.__file__).parent / "page"
 MOST_BYTES = 120 * 1024
 """Of what a browser needs for any one view, as it is in the files; all views together, compressed, take half of it."""
 TEXTS: dict[str, list[str]] = json.loads((PAGE / "strings.json").read_text(encoding="utf-8"))
@@ -30,7 +30,7 @@ WORDS = {
 @pytest.fixture(scope="module")
 def client() -> TestClient:
     app = FastAPI()
-    app.include_router(slurmscale.service.page.router)
+    app.include_router(slurmscale.service.routes.page.router)
     return TestClient(app)
 
 

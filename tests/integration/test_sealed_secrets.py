@@ -12,7 +12,7 @@ from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
 from slurmscale.operations import Operation
 from slurmscale.runner.fake import FakeJob
 from slurmscale.scaling import Scaling
-from slurmscale.service.sealing import RunSealer, rotate, sealer
+from slurmscale.service.access.sealing import RunSealer, rotate, sealer
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.states import RunStatus
 from sqlalchemy import inspect

@@ -16,11 +16,11 @@ from slurmscale.models import Counts, Failure, LogLine, Run, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.runner.processes import owner
 from slurmscale.scaling import Scaling
-from slurmscale.service.access import COOKIE
-from slurmscale.service.accounts import Accounts
+from slurmscale.service.access.accounts import Accounts
+from slurmscale.service.access.authentication import COOKIE
+from slurmscale.service.access.permissions import Permission, Role
 from slurmscale.service.app import create_app
-from slurmscale.service.permissions import Permission, Role
-from slurmscale.service.serve import Server
+from slurmscale.service.processes.serve import Server
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus, TaskStatus

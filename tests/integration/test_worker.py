@@ -17,8 +17,8 @@ import pytest
 from fakes.waiting import wait_for
 from slurmscale.models import Cluster
 from slurmscale.scaling import Scaling
-from slurmscale.service.accounts import Accounts
-from slurmscale.service.permissions import Role
+from slurmscale.service.access.accounts import Accounts
+from slurmscale.service.access.permissions import Role
 from sqlalchemy import create_engine, text
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"

@@ -15,9 +15,9 @@ from slurmscale.progress.outcome import NODE_RESULT
 from slurmscale.runner.fake import FakeJob
 from slurmscale.runner.processes import owner
 from slurmscale.scaling import Scaling
-from slurmscale.service.accounts import Accounts
+from slurmscale.service.access.accounts import Accounts
+from slurmscale.service.access.permissions import Role
 from slurmscale.service.app import create_app
-from slurmscale.service.permissions import Role
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus

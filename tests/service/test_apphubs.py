@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from slurmscale.models import Cluster
-from slurmscale.service import apphubs
+from slurmscale.service.monitoring import apphubs
 
 
 @pytest.fixture

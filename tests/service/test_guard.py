@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 from fastapi.testclient import TestClient
+from slurmscale.service.access.rate_limit import RateLimit
 from slurmscale.service.app import create_app
-from slurmscale.service.rate_limit import RateLimit
 
 
 def test_every_answer_has_an_id_and_headers_that_browsers_keep_to(client):

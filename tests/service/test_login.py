@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from slurmscale.service.access import COOKIE
+from slurmscale.service.access.authentication import COOKIE
 
 from .conftest import PASSWORD
 

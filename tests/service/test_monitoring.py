@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import yaml
 from slurmscale.models import Cluster
-from slurmscale.service.serve import Server
+from slurmscale.service.processes.serve import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
-from slurmscale.service.access import signed_in
-from slurmscale.service.permissions import PERMISSIONS, Permission, Role
+from slurmscale.service.access.authentication import signed_in
+from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
 
 OPEN = {"/healthz", "/readyz", "/api/auth/login"}
 """Routes that need no login; pages and the description are not in the table."""

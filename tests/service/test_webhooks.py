@@ -13,7 +13,7 @@ import time
 import pytest
 from slurmscale.models import Cluster, Failure
 from slurmscale.service import webhooks as sending
-from slurmscale.service.keys import read_keys
+from slurmscale.service.access.keys import read_keys
 from slurmscale.service.webhooks import Hooks, post, signed
 from slurmscale.states import RunStatus
 from slurmscale.store import webhooks as records

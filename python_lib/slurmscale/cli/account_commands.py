@@ -12,12 +12,12 @@ from slurmscale.cli import extra, output, parameters
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.models import when
 from slurmscale.scaling import Scaling
-from slurmscale.service.permissions import Role
+from slurmscale.service.access.permissions import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmscale.service.administration import Administration
+    from slurmscale.service.access.administration import Administration
     from slurmscale.store.accounts import Token, User
 
 user_app = typer.Typer(help="Keep the users of the service.", no_args_is_help=True)
@@ -34,7 +34,7 @@ PasswordStdinOption = Annotated[bool, typer.Option("--password-stdin", help="Rea
 def administration() -> Iterator[Administration]:
     """Open the users and the audit trail of the service."""
     with extra.service():
-        from slurmscale.service.administration import Administration  # noqa: PLC0415 - it may not be installed
+        from slurmscale.service.access.administration import Administration  # noqa: PLC0415 - it may not be installed
     with Scaling() as scaling:
         yield Administration(scaling)
 

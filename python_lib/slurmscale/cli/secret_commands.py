@@ -19,7 +19,7 @@ def rotate() -> None:
     Write the new key as the first line, restart the service, run this, and only then delete the old key.
     """
     with extra.service():
-        from slurmscale.service import sealing  # noqa: PLC0415 - it may not be installed
+        from slurmscale.service.access import sealing  # noqa: PLC0415 - it may not be installed
         from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - likewise
     sealer = sealing.sealer(settings.read(ServiceSettings), settings.load())
     if sealer is None:

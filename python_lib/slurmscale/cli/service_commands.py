@@ -22,7 +22,7 @@ def serve(
 ) -> None:
     """Serve the API until it is told to stop. It logs JSON, a line each, on standard error."""
     with extra.service():
-        from slurmscale.service.serve import serve as run  # noqa: PLC0415 - it may not be installed
+        from slurmscale.service.processes.serve import serve as run  # noqa: PLC0415 - it may not be installed
         from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - likewise
     given = {"host": host, "port": port, "root_path": root_path}
     config = settings.read(ServiceSettings, **{name: value for name, value in given.items() if value is not None})
@@ -42,8 +42,8 @@ def worker(
     standard error.
     """
     with extra.service():
+        from slurmscale.service.processes.worker import work  # noqa: PLC0415 - likewise
         from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - it may not be installed
-        from slurmscale.service.work import work  # noqa: PLC0415 - likewise
     config = settings.read(ServiceSettings)
     _log_as_json()
     work(settings.load(), config, concurrency)

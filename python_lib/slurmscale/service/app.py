@@ -12,19 +12,20 @@ import slurmscale
 from slurmscale import settings
 from slurmscale.runs.executor import LocalExecutor
 from slurmscale.runs.queue_executor import QueueExecutor
-from slurmscale.service import metrics, page, problems
-from slurmscale.service.accounts import Accounts
-from slurmscale.service.apphubs import ApphubWatch
-from slurmscale.service.guard import Guard
-from slurmscale.service.keys import derive, read_keys
+from slurmscale.service import problems
+from slurmscale.service.access.accounts import Accounts
+from slurmscale.service.access.guard import Guard
+from slurmscale.service.access.keys import derive, read_keys
+from slurmscale.service.access.run_audit import RunAudit
+from slurmscale.service.api.idempotency import Repeats
+from slurmscale.service.monitoring import metrics
+from slurmscale.service.monitoring.apphubs import ApphubWatch
 from slurmscale.service.problems import Problem
-from slurmscale.service.repeats import Repeats
 from slurmscale.service.routes import accounts as account_routes
 from slurmscale.service.routes import apphub as apphub_routes
-from slurmscale.service.routes import audit, auth, clusters, commands, health, jobs, runs
+from slurmscale.service.routes import audit, auth, clusters, commands, health, jobs, page, runs
 from slurmscale.service.routes import problems as problem_pages
 from slurmscale.service.routes import webhooks as webhook_routes
-from slurmscale.service.run_audit import RunAudit
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.service.stream import sse, websocket
 from slurmscale.service.stream.stream import Stream

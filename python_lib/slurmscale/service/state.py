@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from slurmscale.models import Cluster
     from slurmscale.runs.executor import Executor
     from slurmscale.scaling import Scaling
-    from slurmscale.service.access import Principal
-    from slurmscale.service.accounts import Accounts
+    from slurmscale.service.access.accounts import Accounts
+    from slurmscale.service.access.authentication import Principal
     from slurmscale.service.settings import ServiceSettings
     from slurmscale.store.audit import AuditTrail
 

@@ -20,7 +20,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from slurmscale.errors import SlurmscaleError
 from slurmscale.periodic import PeriodicCall
-from slurmscale.service.keys import derive
+from slurmscale.service.access.keys import derive
 from slurmscale.store.webhooks import WebhookEvent, Webhooks
 
 if TYPE_CHECKING:

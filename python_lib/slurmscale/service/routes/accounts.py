@@ -8,11 +8,10 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from slurmscale.errors import Code, NotFoundError, RefusedError
 from slurmscale.models import when
-from slurmscale.service.access import Principal, SignedIn, deny, record, requires
-from slurmscale.service.permissions import PERMISSIONS, Permission
-from slurmscale.service.problems import ProblemError
-from slurmscale.service.repeats import RepeatableRoute
-from slurmscale.service.schemas import (
+from slurmscale.service.access.authentication import Principal, SignedIn, deny, record, requires
+from slurmscale.service.access.permissions import PERMISSIONS, Permission
+from slurmscale.service.api.idempotency import RepeatableRoute
+from slurmscale.service.api.schemas import (
     MadeToken,
     NewToken,
     NewUser,
@@ -22,6 +21,7 @@ from slurmscale.service.schemas import (
     UserChange,
     UserList,
 )
+from slurmscale.service.problems import ProblemError
 from slurmscale.service.state import Parts, Service
 from slurmscale.store.accounts import Token, User
 

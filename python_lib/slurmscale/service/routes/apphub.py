@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from slurmscale.service import apphubs
-from slurmscale.service.access import Principal, requires
-from slurmscale.service.permissions import Permission
-from slurmscale.service.schemas import ApphubHealth, ApphubList
+from slurmscale.service.access.authentication import Principal, requires
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.schemas import ApphubHealth, ApphubList
+from slurmscale.service.monitoring import apphubs
 from slurmscale.service.state import Parts
 
 router = APIRouter(prefix="/api/apphub", tags=["apphub"])

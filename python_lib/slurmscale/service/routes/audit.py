@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from slurmscale.models import when
-from slurmscale.service.access import Principal, requires
-from slurmscale.service.permissions import Permission
-from slurmscale.service.schemas import AuditPage, AuditView
+from slurmscale.service.access.authentication import Principal, requires
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.schemas import AuditPage, AuditView
 from slurmscale.service.state import Parts
 from slurmscale.store.audit import AuditEntry
 

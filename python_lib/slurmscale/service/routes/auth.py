@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 
 from slurmscale.errors import Code
-from slurmscale.service.access import COOKIE, Principal, SignedIn, holder_of, record, source_of
+from slurmscale.service.access.authentication import (
+    COOKIE,
+    Principal,
+    SignedIn,
+    holder_of,
+    record,
+    source_of,
+)
+from slurmscale.service.api.schemas import Login, LoginAnswer, LoginData, UserView
 from slurmscale.service.problems import ProblemError
-from slurmscale.service.schemas import Login, LoginAnswer, LoginData, UserView
 from slurmscale.service.state import Parts, Service
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from slurmscale.documents import DiscoveryDocument
 from slurmscale.errors import NotFoundError, OverlapError, RefusedError
 from slurmscale.inventory import registry
 from slurmscale.models import Cluster, Credentials, RunOptions, when
-from slurmscale.service.access import Principal, record, requires
-from slurmscale.service.permissions import Permission
-from slurmscale.service.repeats import RepeatableRoute
-from slurmscale.service.schemas import (
+from slurmscale.service.access.authentication import Principal, record, requires
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.idempotency import RepeatableRoute
+from slurmscale.service.api.schemas import (
     ClusterInfo,
     ClusterList,
     ClusterNode,

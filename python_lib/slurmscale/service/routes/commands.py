@@ -16,12 +16,12 @@ from fastapi.responses import JSONResponse
 from slurmscale.errors import Code, NotFoundError, OverlapError, RefusedError, SlurmscaleError
 from slurmscale.models import Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
-from slurmscale.service import requests as wanted
-from slurmscale.service.access import Principal, deny, record, requires, visible
-from slurmscale.service.permissions import Permission
+from slurmscale.service.access.authentication import Principal, deny, record, requires, visible
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api import requests as wanted
+from slurmscale.service.api.idempotency import RepeatableRoute
+from slurmscale.service.api.schemas import NodeAnswer, RunAnswer, RunView
 from slurmscale.service.problems import ProblemError
-from slurmscale.service.repeats import RepeatableRoute
-from slurmscale.service.schemas import NodeAnswer, RunAnswer, RunView
 from slurmscale.service.state import Parts, Service
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.text import clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from slurmscale.errors import StoreError
-from slurmscale.service.schemas import Health, Readiness
+from slurmscale.service.api.schemas import Health, Readiness
 from slurmscale.service.state import Parts
 
 router = APIRouter(tags=["service"])

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from slurmscale.documents import JobDocument, JobOutputDocument
 from slurmscale.errors import NotFoundError
 from slurmscale.models import JobSpec, SlurmJob
-from slurmscale.service.access import Principal, deny, record, requires
-from slurmscale.service.permissions import Permission
-from slurmscale.service.repeats import RepeatableRoute
-from slurmscale.service.schemas import JobList, NewJob
+from slurmscale.service.access.authentication import Principal, deny, record, requires
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.idempotency import RepeatableRoute
+from slurmscale.service.api.schemas import JobList, NewJob
 from slurmscale.service.state import Parts, Service
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], route_class=RepeatableRoute)

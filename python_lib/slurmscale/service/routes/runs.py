@@ -14,10 +14,10 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from slurmscale.documents import LineDocument, TaskDocument
 from slurmscale.errors import Code, NotFoundError
 from slurmscale.operations import Operation
-from slurmscale.service.access import Principal, requires, visible
-from slurmscale.service.permissions import Permission
+from slurmscale.service.access.authentication import Principal, requires, visible
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.schemas import LogPage, RunPage, RunView, TaskPage
 from slurmscale.service.problems import ProblemError
-from slurmscale.service.schemas import LogPage, RunPage, RunView, TaskPage
 from slurmscale.service.state import Parts, Service
 from slurmscale.states import RunStatus, TaskStatus
 

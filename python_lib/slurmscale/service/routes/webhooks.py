@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from slurmscale.errors import NotFoundError
 from slurmscale.models import when
-from slurmscale.service.access import Principal, record, requires
-from slurmscale.service.permissions import Permission
-from slurmscale.service.repeats import RepeatableRoute
-from slurmscale.service.schemas import DeliveryList, DeliveryView, MadeWebhook, NewWebhook, WebhookList, WebhookView
+from slurmscale.service.access.authentication import Principal, record, requires
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.idempotency import RepeatableRoute
+from slurmscale.service.api.schemas import DeliveryList, DeliveryView, MadeWebhook, NewWebhook, WebhookList, WebhookView
 from slurmscale.service.state import HookParts
 from slurmscale.store.webhooks import Delivery, Webhook
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from anyio import to_thread
 
 from slurmscale.documents import LineDocument
-from slurmscale.service.schemas import RunView
+from slurmscale.service.api.schemas import RunView
 from slurmscale.service.stream.messages import (
     LogLines,
     Message,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from slurmscale.documents import Document, Error, LineDocument, Moment
 from slurmscale.models import when
 from slurmscale.report import overall_progress
+from slurmscale.service.api.schemas import CountsView, RunView
 from slurmscale.service.problems import problem_of
-from slurmscale.service.schemas import CountsView, RunView
 
 if TYPE_CHECKING:
     from slurmscale.errors import SlurmscaleError

@@ -12,14 +12,14 @@ import structlog
 from anyio import to_thread
 
 from slurmscale.errors import Code, SlurmscaleError
-from slurmscale.service.permissions import Permission
+from slurmscale.service.access.permissions import Permission
 from slurmscale.service.problems import ProblemError
 from slurmscale.service.stream.viewer import Viewer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from slurmscale.service.access import Principal
+    from slurmscale.service.access.authentication import Principal
     from slurmscale.service.stream.hub import Hub
 
 MOST_OF_USER = 20

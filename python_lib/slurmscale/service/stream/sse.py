@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from slurmscale.errors import Code
-from slurmscale.service.access import Principal, requires
-from slurmscale.service.permissions import Permission
+from slurmscale.service.access.authentication import Principal, requires
+from slurmscale.service.access.permissions import Permission
 from slurmscale.service.problems import ProblemError
 from slurmscale.states import RUN_ACTIVE
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from slurmscale.errors import NotFoundError
-from slurmscale.service.access import holder_of, visible
+from slurmscale.service.access.authentication import holder_of, visible
 from slurmscale.service.stream.hub import Hub
 from slurmscale.service.stream.sessions import Sessions
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from slurmscale.models import Run
     from slurmscale.scaling import Scaling
-    from slurmscale.service.access import Principal
-    from slurmscale.service.accounts import Accounts
+    from slurmscale.service.access.accounts import Accounts
+    from slurmscale.service.access.authentication import Principal
     from slurmscale.service.stream.feeds import Feed
 
 

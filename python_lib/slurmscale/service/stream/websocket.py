@@ -13,10 +13,10 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError, model_validator
 
 from slurmscale.errors import RefusedError, SlurmscaleError, StoreError
-from slurmscale.service.access import principal_of
-from slurmscale.service.permissions import Permission
+from slurmscale.service.access.authentication import principal_of
+from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.schemas import Body
 from slurmscale.service.problems import ProblemError
-from slurmscale.service.schemas import Body
 from slurmscale.service.stream.messages import error
 from slurmscale.service.stream.sessions import NOT_ALLOWED
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from slurmscale.errors import Code, RefusedError
-from slurmscale.service.keys import derive, read_keys
+from slurmscale.service.access.keys import derive, read_keys
 
 if TYPE_CHECKING:
     from slurmscale.service.settings import ServiceSettings

@@ -6,8 +6,8 @@ import getpass
 from typing import TYPE_CHECKING, Any
 
 from slurmscale import settings
-from slurmscale.service.accounts import Accounts
-from slurmscale.service.keys import derive, read_keys
+from slurmscale.service.access.accounts import Accounts
+from slurmscale.service.access.keys import derive, read_keys
 from slurmscale.service.settings import ServiceSettings
 from slurmscale.store.audit import AuditEntry, AuditTrail
 

@@ -11,8 +11,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from slurmscale.operations import Operation
-from slurmscale.service.access import Principal, requires
-from slurmscale.service.permissions import Permission
+from slurmscale.service.access.authentication import Principal, requires
+from slurmscale.service.access.permissions import Permission
 from slurmscale.service.state import Parts  # noqa: TC001 - FastAPI reads the annotations
 from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.counters import DURATIONS, MORE, CounterKey, CounterName, Group, read_counters, read_gauges

@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.names import check_cluster, shown
-from slurmscale.service.permissions import Permission, Role
+from slurmscale.service.access.permissions import Permission, Role
 from slurmscale.store.accounts import Token, Tokens, User, Users, new_id
 
 if TYPE_CHECKING:

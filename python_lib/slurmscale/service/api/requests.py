@@ -16,7 +16,7 @@ from slurmscale.errors import NodesError, RefusedError
 from slurmscale.inventory.hostlist import expand
 from slurmscale.inventory.names import check_node
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
-from slurmscale.service.schemas import Body
+from slurmscale.service.api.schemas import Body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ import uvicorn
 
 from slurmscale.errors import RefusedError
 from slurmscale.service.app import create_app
-from slurmscale.service.processes import opened
+from slurmscale.service.processes.open_library import opened
 from slurmscale.service.stream.websocket import MOST_BYTES
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotations
 
 from slurmscale.errors import Code, NotFoundError
-from slurmscale.service.guard import CHANGING
-from slurmscale.service.permissions import PERMISSIONS, Permission, Role
+from slurmscale.service.access.guard import CHANGING
+from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
 from slurmscale.service.problems import ProblemError
 from slurmscale.store.audit import AuditEntry
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slurmscale.models import Run
-    from slurmscale.service.accounts import Accounts
+    from slurmscale.service.access.accounts import Accounts
     from slurmscale.store.accounts import Token, User
 
 COOKIE = "__Host-slurmscale"

@@ -11,9 +11,9 @@ import structlog
 from slurmscale.errors import RefusedError
 from slurmscale.runner import processes
 from slurmscale.runs.queue_executor import QueueWorker
-from slurmscale.service.keys import derive, read_keys
-from slurmscale.service.processes import opened
-from slurmscale.service.run_audit import RunAudit
+from slurmscale.service.access.keys import derive, read_keys
+from slurmscale.service.access.run_audit import RunAudit
+from slurmscale.service.processes.open_library import opened
 from slurmscale.store.audit import AuditTrail
 
 if TYPE_CHECKING:

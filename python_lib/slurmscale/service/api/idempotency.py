@@ -15,8 +15,8 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from slurmscale.errors import Code
-from slurmscale.service.access import principal_of
-from slurmscale.service.keys import derive
+from slurmscale.service.access.authentication import principal_of
+from slurmscale.service.access.keys import derive
 from slurmscale.service.problems import ProblemError
 from slurmscale.store.idempotency import IdempotencyKeys
 

@@ -10,7 +10,7 @@ from slurmscale.documents import Document, Error, JobDocument, LineDocument, Mom
 from slurmscale.models import Run, when
 from slurmscale.operations import Operation
 from slurmscale.report import overall_progress
-from slurmscale.service.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
+from slurmscale.service.access.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
 
 NewPassword = Annotated[str, Field(min_length=12, max_length=1024)]
 Address = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurmscale.errors import RefusedError
 from slurmscale.scaling import Scaling
-from slurmscale.service.sealing import sealer
+from slurmscale.service.access.sealing import sealer
 from slurmscale.store.run_queue import RunQueue
 
 if TYPE_CHECKING:

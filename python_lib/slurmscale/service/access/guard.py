@@ -10,8 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 
 from slurmscale.errors import Code
+from slurmscale.service.access.rate_limit import RateLimit
 from slurmscale.service.problems import ProblemError, answer
-from slurmscale.service.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
