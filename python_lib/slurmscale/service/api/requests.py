@@ -42,7 +42,7 @@ Hostlist = Annotated[str, Field(min_length=1, max_length=100_000)]
 OsType = Annotated[str, Field(max_length=64)]
 
 
-class Login(Body):
+class MachineLogin(Body):
     """How to log in to a machine; what is left out is that of the cluster."""
 
     port: Port | None = None
@@ -55,7 +55,7 @@ class Login(Body):
         return Credentials(self.user, self.password, None, self.become_password, self.port)
 
 
-class Machine(Login):
+class Machine(MachineLogin):
     """A machine with its address."""
 
     host: Host
@@ -209,7 +209,7 @@ class Retry(Body):
 
     nodes: Annotated[list[NodeName], Field(max_length=MOST_NODES)] | None = None
     """Only these of the nodes that failed."""
-    credentials: Login = Login()
+    credentials: MachineLogin = MachineLogin()
 
 
 def node_specs(nodes: str | Sequence[str | Machine], config: ServiceSettings) -> list[NodeSpec]:
