@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+from types import SimpleNamespace
 
 import pytest
 from slurmscale.models import Cluster
@@ -60,7 +61,8 @@ def test_the_apphubs_of_a_cluster_are_checked_by_a_run(as_role, launches):
 
 
 def test_prometheus_is_told_of_apphubs_and_workers(app, as_role):
-    app.state.apphubs.up = {"https://one": True, "https://two": False}
+    # in place of the one that looks by itself
+    app.state.apphubs = SimpleNamespace(up={"https://one": True, "https://two": False})
     text = as_role().get("/metrics").text
     assert 'slurm_apphub_up{url="https://one"} 1.0' in text
     assert 'slurm_apphub_up{url="https://two"} 0.0' in text
