@@ -106,9 +106,20 @@ def run(command: Sequence[str], log: Path, **environment: str) -> Cost:
         )  # fmt: skip
         code, rss = _wait(process)
         cost = Cost(time.monotonic() - begun, cpu_seconds(group), rss, most[0])
+    _require_success(code, command, log)
+    return cost
+
+
+def do(command: Sequence[str], log: Path) -> None:
+    """Run a command whose cost is of no interest. What it starts may stay, such as the name server of the lab."""
+    with log.open("w") as output:
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+    _require_success(done.returncode, command, log)
+
+
+def _require_success(code: int, command: Sequence[str], log: Path) -> None:
     if code:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{log.read_text()[-6000:]}")
-    return cost
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
@@ -171,7 +182,7 @@ class Lab(Inventory):
 
     def _lab(self, action: str, **variables: Any) -> None:
         given = {"lab_prefix": self.prefix, "lab_slurm": self.generation, **variables}
-        run(["ansible-playbook", f"molecule/lab/{action}.yml", "-e", json.dumps(given)], self.log)
+        do(["ansible-playbook", f"molecule/lab/{action}.yml", "-e", json.dumps(given)], self.log)
 
     def create(self, rocky: int, ubuntu: int) -> None:
         """Make the hosts that are missing."""
@@ -201,9 +212,9 @@ class Lab(Inventory):
         """Make nodes bare again: their containers anew, and the controller without them."""
         arguments = json.dumps({"nodes": [{"name": name} for name in nodes], "state": "absent"})
         module = ["-m", "ai_infra.slurm.slurm_nodes", "-a", arguments]
-        run(["ansible", "-i", str(self.path), "ctl1", *module], self.log)
+        do(["ansible", "-i", str(self.path), "ctl1", *module], self.log)
         names = [f"slurmscale-{self.prefix}-{name}" for name in nodes]
-        run(["podman", "rm", "--force", "--time", "0", *names], self.log)
+        do(["podman", "rm", "--force", "--time", "0", *names], self.log)
         names_known = self.addresses()
         rocky, ubuntu = (sum(name.startswith(kind) for name in names_known) for kind in ("rocky", "ubuntu"))
         self.create(rocky, ubuntu)
