@@ -387,6 +387,6 @@ SCHEMAS: dict[str, Any] = {
 """The documents by name."""
 
 
-def schema(name: str) -> dict[str, Any]:
-    """Return the JSON schema of a document."""
-    return TypeAdapter(SCHEMAS[name]).json_schema(mode="serialization")
+def schema(document: Any) -> dict[str, Any]:
+    """Return the JSON schema of a document, or of a list of them."""
+    return TypeAdapter(document).json_schema(mode="serialization")

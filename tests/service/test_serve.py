@@ -110,6 +110,28 @@ def test_users_and_tokens_are_listed_changed_and_removed(slurmscale):
     assert [user["role"] for user in json.loads(slurmscale("user", "list", "--json").out)] == ["admin"]
 
 
+def test_programs_read_what_became_of_users_and_tokens_as_json(slurmscale):
+    def answer(document, *arguments):
+        done = slurmscale(*arguments, "--json")
+        assert (done.code, done.err) == (0, "")
+        shown = json.loads(done.out)
+        assert set(shown) == set(json.loads(slurmscale("schema", document).out)["properties"])
+        return shown
+
+    anna = answer("user", "user", "add", "anna", "--role", "admin", "--no-password")
+    assert (anna["name"], anna["role"], anna["password_set"]) == ("anna", "admin", False)
+    assert answer("user", "user", "add", "otto", "--no-password")["role"] == "viewer"
+    assert answer("user", "user", "change", "otto", "--role", "operator", "--off")["disabled"] is True
+    token = answer("token-created", "token", "create", "anna", "--name", "laptop")
+    assert token["token"].startswith("slsc_")
+    (listed,) = json.loads(slurmscale("token", "list", "--json").out)
+    assert listed == {name: value for name, value in token.items() if name != "token"}
+    revoked = slurmscale("token", "revoke", token["id"], "--json")
+    assert json.loads(revoked.out) == {"id": token["id"], "revoked": True}
+    assert answer("user", "user", "remove", "otto")["name"] == "otto"
+    assert json.loads(slurmscale("audit", "verify", "--json").out) == {"changed": False}
+
+
 @pytest.mark.parametrize(("arguments", "reason"), [
     (("user", "add", "x y", "--no-password"), "not allowed as the name of a user"),
     (("user", "add", "x", "--password-stdin"), "A password has 12 to"),

@@ -10,6 +10,7 @@ from slurmscale.cli import output, parameters
 from slurmscale.cli.account_commands import administration
 from slurmscale.errors import SlurmscaleError
 from slurmscale.models import when
+from slurmscale.service.api.schemas import AuditView
 
 audit_app = typer.Typer(help="Show what users asked for, newest first, or verify it.", invoke_without_command=True)
 
@@ -30,10 +31,7 @@ def audit(  # noqa: PLR0913, PLR0917 - options, each by its name
     with administration() as service:
         found = service.audit.entries(limit=limit, user=user, action=action, status=status, run_id=run)
     if json:
-        names = [name for name in found[0].__dataclass_fields__ if name != "timestamp"] if found else []
-        output.echo_json(
-            [{name: getattr(row, name) for name in names} | {"timestamp": when(row.timestamp)} for row in found]
-        )
+        output.echo_json([AuditView.of(row).as_json() for row in found])
         return
     rows = [
         (output.iso(when(row.timestamp)), row.user_name or "", row.source, row.action, row.status, row.run_id or "",
@@ -43,8 +41,8 @@ def audit(  # noqa: PLR0913, PLR0917 - options, each by its name
     output.print_table(("time", "user", "from", "action", "result", "run", "what"), rows)
 
 
-@audit_app.command(epilog=output.epilog(("slurmscale audit verify",)))
-def verify() -> None:
+@audit_app.command(epilog=output.epilog(("slurmscale audit verify", "slurmscale audit verify --json")))
+def verify(json: parameters.JsonOption = False) -> None:
     """Verify that no row of the audit trail was changed or taken out."""
     with administration() as service:
         broken = service.audit.broken()
@@ -54,4 +52,7 @@ def verify() -> None:
             "Compare with the log of the service and with a backup.",
             code="audit-changed",
         )
+    if json:
+        output.echo_json({"changed": False})
+        return
     typer.echo("Nothing was changed.")

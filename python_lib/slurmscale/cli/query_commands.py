@@ -20,6 +20,7 @@ from slurmscale.inventory.hostlist import fold
 from slurmscale.models import doing, when
 from slurmscale.report import group_failures
 from slurmscale.scaling import Scaling
+from slurmscale.service.api.schemas import AuditView, MadeToken, TokenView, UserAccount
 from slurmscale.states import RUN_ACTIVE
 from slurmscale.text import clean
 
@@ -254,22 +255,32 @@ def _print_lines(lines: Iterable[LogLine]) -> None:
         typer.echo(f"{' '.join(filter(None, head))}\n{line.text}")
 
 
+_DOCUMENTS = documents.SCHEMAS | {
+    "audit": list[AuditView],
+    "token": TokenView,
+    "token-created": MadeToken,
+    "tokens": list[TokenView],
+    "user": UserAccount,
+    "users": list[UserAccount],
+}
+
+
 def schema(
     name: Annotated[
         str | None,
         typer.Argument(
             help="The document; without it, their names.",
-            autocompletion=lambda incomplete: [one for one in documents.SCHEMAS if one.startswith(incomplete)],
+            autocompletion=lambda incomplete: [one for one in _DOCUMENTS if one.startswith(incomplete)],
         ),
     ] = None,
 ) -> None:
     """Print the JSON schema of what --json prints."""
     if name is None:
-        typer.echo("\n".join(documents.SCHEMAS))
-    elif name not in documents.SCHEMAS:
-        raise RefusedError(f"There is no document {clean(name)!r}.", f"Name one of {', '.join(documents.SCHEMAS)}.")
+        typer.echo("\n".join(sorted(_DOCUMENTS)))
+    elif name not in _DOCUMENTS:
+        raise RefusedError(f"There is no document {clean(name)!r}.", f"Name one of {', '.join(sorted(_DOCUMENTS))}.")
     else:
-        output.echo_json(documents.schema(name))
+        output.echo_json(documents.schema(_DOCUMENTS[name]))
 
 
 _EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {

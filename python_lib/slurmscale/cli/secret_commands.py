@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import extra, output
+from slurmscale.cli import extra, output, parameters
 from slurmscale.errors import RefusedError
 from slurmscale.scaling import Scaling
 
@@ -13,7 +13,7 @@ app = typer.Typer(help="Keep the sealed secrets of runs that wait.", no_args_is_
 
 
 @app.command(epilog=output.epilog(("SLURMSCALE_SECRET_KEY_FILE=/etc/slurmscale/keys slurmscale secrets rotate",)))
-def rotate() -> None:
+def rotate(json: parameters.JsonOption = False) -> None:
     """Seal all secrets anew with the first key of the secret key file.
 
     Write the new key as the first line, restart the service, run this, and only then delete the old key.
@@ -27,4 +27,8 @@ def rotate() -> None:
             "Without SLURMSCALE_SECRET_KEY_FILE no secrets are sealed.", "Name the file of keys that the service has."
         )
     with Scaling() as scaling:
-        typer.echo(f"{sealing.rotate(scaling.store, sealer)} sealed anew")
+        done = sealing.rotate(scaling.store, sealer)
+    if json:
+        output.echo_json({"sealed": done})
+        return
+    typer.echo(f"{done} sealed anew")

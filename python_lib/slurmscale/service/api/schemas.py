@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,10 @@ from slurmscale.models import Run, when
 from slurmscale.operations import Operation
 from slurmscale.report import overall_progress
 from slurmscale.service.access.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
+
+if TYPE_CHECKING:
+    from slurmscale.store.accounts import Token, User
+    from slurmscale.store.audit import AuditEntry
 
 NewPassword = Annotated[str, Field(min_length=12, max_length=1024)]
 Address = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
@@ -225,6 +229,19 @@ class UserAccount(Document):
     password_set: bool
     created_at: Moment | None
 
+    @classmethod
+    def of(cls, user: User) -> UserAccount:
+        """Make the document of a user."""
+        return cls(
+            id=user.id,
+            name=user.name,
+            role=user.role,
+            clusters=None if user.clusters is None else list(user.clusters),
+            disabled=user.disabled,
+            password_set=user.password_hash is not None,
+            created_at=when(user.created_at),
+        )
+
 
 class UserList(Document):
     """All users."""
@@ -267,12 +284,37 @@ class TokenView(Document):
     expires_at: Moment | None
     last_used_at: Moment | None
 
+    @classmethod
+    def of(cls, token: Token, user: str) -> TokenView:
+        """Make the document of a token.
+
+        Args:
+            token: The token.
+            user: Name of its user.
+        """
+        return cls(
+            id=token.id,
+            user=user,
+            kind=token.kind,
+            name=token.name,
+            permissions=None if token.permissions is None else list(token.permissions),
+            clusters=None if token.clusters is None else list(token.clusters),
+            created_at=when(token.created_at),
+            expires_at=when(token.expires_at),
+            last_used_at=when(token.last_used_at),
+        )
+
 
 class MadeToken(TokenView):
     """A token that was just made."""
 
     token: str
     """It is not shown again."""
+
+    @classmethod
+    def with_text(cls, token: Token, user: str, text: str) -> MadeToken:
+        """Make the document of a new token, with what is shown this once."""
+        return cls(**TokenView.of(token, user).model_dump(), token=text)
 
 
 class TokenList(Document):
@@ -313,6 +355,13 @@ class AuditView(Document):
     run_id: str | None
     request_id: str | None
     details: dict[str, Any]
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> AuditView:
+        """Make the document of a row."""
+        plain = {name: getattr(entry, name) for name in cls.model_fields if name not in ("id", "timestamp", "nodes")}
+        nodes = entry.nodes.split(",") if entry.nodes else []
+        return cls(**plain, id=str(entry.id), timestamp=when(entry.timestamp), nodes=nodes)
 
 
 class AuditPage(Page):

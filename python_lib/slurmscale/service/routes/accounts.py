@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from slurmscale.errors import Code, NotFoundError, RefusedError
-from slurmscale.models import when
 from slurmscale.service.access.authentication import Principal, SignedIn, deny, record, requires
 from slurmscale.service.access.permissions import PERMISSIONS, Permission
 from slurmscale.service.api.idempotency import RepeatableRoute
@@ -23,7 +22,7 @@ from slurmscale.service.api.schemas import (
 )
 from slurmscale.service.problems import ProblemError
 from slurmscale.service.state import Parts, Service
-from slurmscale.store.accounts import Token, User
+from slurmscale.store.accounts import User
 
 router = APIRouter(prefix="/api", tags=["accounts"], route_class=RepeatableRoute)
 
@@ -37,7 +36,7 @@ def tokens(principal: SignedIn, parts: Parts) -> TokenList:
     owner = None if principal.may(Permission.USERS_ADMIN) else principal.user_id
     names = {user.id: user.name for user in parts.accounts.users.all()}
     found = parts.accounts.tokens.of_user(owner)
-    return TokenList(items=[_token_view(token, names.get(token.user_id, "")) for token in found])
+    return TokenList(items=[TokenView.of(token, names.get(token.user_id, "")) for token in found])
 
 
 @router.post("/tokens", status_code=201)
@@ -54,7 +53,7 @@ def create_token(body: NewToken, principal: SignedIn, request: Request, parts: P
         clusters=_bound(principal, body.clusters),
     )
     record(request, principal, "success", details={"token": token.id, "user": user.name})
-    return MadeToken(**_token_view(token, user.name).model_dump(), token=text)
+    return MadeToken.with_text(token, user.name, text)
 
 
 @router.delete("/tokens/{token_id}", status_code=204)
@@ -69,7 +68,7 @@ def revoke_token(token_id: AccountId, principal: SignedIn, request: Request, par
 @router.get("/users")
 def users(_principal: Admin, parts: Parts) -> UserList:
     """List the users."""
-    return UserList(items=[_user_view(user) for user in parts.accounts.users.all()])
+    return UserList(items=[UserAccount.of(user) for user in parts.accounts.users.all()])
 
 
 @router.post("/users", status_code=201)
@@ -77,7 +76,7 @@ def create_user(body: NewUser, principal: Admin, request: Request, parts: Parts)
     """Make a user."""
     made = parts.accounts.add_user(body.name, body.role, password=body.password, clusters=body.clusters)
     record(request, principal, "success", details={"user": made.name, "role": made.role})
-    return _user_view(made)
+    return UserAccount.of(made)
 
 
 @router.patch("/users/{user_id}")
@@ -92,7 +91,7 @@ def change_user(user_id: AccountId, body: UserChange, principal: Admin, request:
     parts.accounts.change_user(found, **values)
     shown = {name: value for name, value in values.items() if name != "password"}
     record(request, principal, "success", details={"user": found.name, "changed": sorted(values), **shown})
-    return _user_view(_user(parts, user_id))
+    return UserAccount.of(_user(parts, user_id))
 
 
 @router.delete("/users/{user_id}", status_code=204)
@@ -128,29 +127,3 @@ def _bound(principal: Principal, wanted: list[str] | None) -> list[str] | None:
     if missing:
         raise RefusedError(f"{principal.name} is not for the cluster {missing[0]}.", "Leave it away.")
     return wanted
-
-
-def _user_view(user: User) -> UserAccount:
-    return UserAccount(
-        id=user.id,
-        name=user.name,
-        role=user.role,
-        clusters=None if user.clusters is None else list(user.clusters),
-        disabled=user.disabled,
-        password_set=user.password_hash is not None,
-        created_at=when(user.created_at),
-    )
-
-
-def _token_view(token: Token, user: str) -> TokenView:
-    return TokenView(
-        id=token.id,
-        user=user,
-        kind=token.kind,
-        name=token.name,
-        permissions=None if token.permissions is None else list(token.permissions),
-        clusters=None if token.clusters is None else list(token.clusters),
-        created_at=when(token.created_at),
-        expires_at=when(token.expires_at),
-        last_used_at=when(token.last_used_at),
-    )

@@ -9,12 +9,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from slurmscale.models import when
 from slurmscale.service.access.authentication import Principal, requires
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.schemas import AuditPage, AuditView
 from slurmscale.service.state import Parts
-from slurmscale.store.audit import AuditEntry
 
 router = APIRouter(prefix="/api", tags=["audit"])
 
@@ -48,7 +46,7 @@ def audit(
     """List what was asked for, by whom, and the result; newest first."""
     found = parts.audit.entries(limit=limit + 1, before=cursor, **wanted)
     more = str(found[limit - 1].id) if len(found) > limit else None
-    return AuditPage(items=[_view(entry) for entry in found[:limit]], next_cursor=more)
+    return AuditPage(items=[AuditView.of(entry) for entry in found[:limit]], next_cursor=more)
 
 
 @router.get("/audit.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
@@ -63,7 +61,7 @@ def audit_table(
     rows = csv.writer(table)
     rows.writerow(AuditView.model_fields)
     for entry in found:
-        view = _view(entry)
+        view = AuditView.of(entry)
         cells = view.model_dump(mode="json") | {"nodes": " ".join(view.nodes), "details": json.dumps(view.details)}
         rows.writerow([_cell(value) for value in cells.values()])
     headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
@@ -74,9 +72,3 @@ def _cell(value: object) -> str:
     """Return a text that no spreadsheet takes for a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _view(entry: AuditEntry) -> AuditView:
-    plain = {name: getattr(entry, name) for name in AuditView.model_fields if name not in ("id", "timestamp", "nodes")}
-    nodes = entry.nodes.split(",") if entry.nodes else []
-    return AuditView(**plain, id=str(entry.id), timestamp=when(entry.timestamp), nodes=nodes)
