@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from slurmscale.inventory.registry import Nodes
     from slurmscale.runner.protocol import Job, Launch
     from slurmscale.runs.request import Sealer
+    from slurmscale.store.idempotency import RequestKey
     from slurmscale.store.run_queue import RunQueue
 
 _CANCEL_WAIT = 15.0
@@ -148,7 +149,7 @@ class Scaling:
         """
         return self.execute(self._record(self._repeated(run_id, options, nodes)).id)
 
-    def request_retry(
+    def request_retry(  # noqa: PLR0913 - what is given anew, and who asks, each by its name
         self,
         run_id: str,
         options: RunOptions | None = None,
@@ -156,10 +157,11 @@ class Scaling:
         *,
         only: Collection[str] = (),
         requested_by: str | None = None,
+        key: RequestKey | None = None,
     ) -> Run:
         """Ask for a retry, of `only` some failed nodes if any are named; parameters as in `retry` and `request`."""
         repeated = self._repeated(run_id, options, nodes, only)
-        return self._record(dataclasses.replace(repeated, requested_by=requested_by, queued=True))
+        return self._record(dataclasses.replace(repeated, requested_by=requested_by, queued=True, key=key))
 
     def _repeated(self, run_id: str, options: RunOptions | None, nodes: Nodes, only: Collection[str] = ()) -> Request:
         run = self.find_run(run_id)
@@ -194,7 +196,7 @@ class Scaling:
         """
         return self.execute(self._record(self._asked(operation, cluster, nodes, options, retry_of)).id)
 
-    def request(
+    def request(  # noqa: PLR0913 - the same
         self,
         operation: Operation,
         cluster: Cluster | str,
@@ -202,6 +204,7 @@ class Scaling:
         options: RunOptions | None = None,
         *,
         requested_by: str | None = None,
+        key: RequestKey | None = None,
     ) -> Run:
         """Ask for an operation that an executor begins, as soon as it may; its nodes are claimed at once.
 
@@ -214,6 +217,7 @@ class Scaling:
             nodes: The nodes.
             options: Choices for this run.
             requested_by: The user who asks.
+            key: Of the request, which is recorded with the run; see `IdempotencyKeys`.
 
         Returns:
             The run; it waits.
@@ -223,7 +227,7 @@ class Scaling:
             StoreError: Nothing was changed; the database can't be written.
         """
         asked = self._asked(operation, cluster, nodes, options)
-        return self._record(dataclasses.replace(asked, requested_by=requested_by, queued=True))
+        return self._record(dataclasses.replace(asked, requested_by=requested_by, queued=True, key=key))
 
     def _asked(
         self,
@@ -254,9 +258,9 @@ class Scaling:
         if self.queue is not None and run.queued:
             # a worker prepares it again, with what it finds where it is
             run = dataclasses.replace(run, **NOBODY)
-            self.store.create_run(run, sealed)
+            self.store.create_run(run, sealed, request.key)
             return run
-        self.store.create_run(run, sealed)
+        self.store.create_run(run, sealed, request.key)
         with self._lock:
             self._prepared[run.id] = prepared
         return run

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 from fakes.waiting import wait_for
+from slurmscale.errors import StoreUnavailableError
 from slurmscale.models import Cluster
+from slurmscale.service.api.schemas import RunView
+from slurmscale.store.idempotency import IdempotencyKeys
 
 pytestmark = pytest.mark.usefixtures("lab")
 
@@ -146,6 +149,48 @@ def test_a_request_with_a_key_is_done_once(as_role, launches):
     # keys are each user's own
     assert "idempotency-replayed" not in post(as_role("admin"), "scale-up", body, Prefer="wait=30", **key).headers
     assert post(client, "scale-up", body, **{"Idempotency-Key": "not one"}).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["scale-up", "nodes/check"])
+def test_a_request_whose_answer_was_lost_is_answered_with_the_run_that_it_made(
+    as_role, launches, scaling, monkeypatch, path
+):
+    client = as_role("operator")
+    body, key = {"nodes": [machine()]}, {"Idempotency-Key": "c"}
+    launches.gate.clear()
+    with monkeypatch.context() as lost:
+        # a process that is killed as soon as the run is recorded comes to neither of these
+        for name in ("finish", "forget"):
+            lost.setattr(IdempotencyKeys, name, lambda *_: None)
+        first = post(client, path, body, **key)
+    at_work = post(client, path, body, **key)
+    assert (at_work.status_code, at_work.headers["idempotency-replayed"]) == (202, "true")
+    assert at_work.json()["run"]["id"] == first.json()["run"]["id"]
+    launches.gate.set()
+    ended = post(client, path, body, Prefer="wait=30", **key)
+    # the first answer that somebody kept
+    assert (ended.status_code, ended.json(), ended.headers["location"]) == (
+        202, at_work.json(), at_work.headers["location"],
+    )  # fmt: skip
+    assert [run.id for run in scaling.runs()] == [first.json()["run"]["id"]]
+    assert post(client, path, {"nodes": [machine(11)]}, **key).json()["code"] == "idempotency-key-reused"
+
+
+def test_a_request_that_breaks_off_after_its_run_was_recorded_makes_no_second_one(as_role, scaling, monkeypatch):
+    client, store = as_role("operator"), scaling.store
+    key, retried = {"Idempotency-Key": "d"}, {"Idempotency-Key": "e"}
+    scale_up(client, 10)
+
+    def fail(*_):
+        raise StoreUnavailableError("It is away.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(RunView, "of", fail)
+        assert post(client, "scale-up", {"nodes": [machine(11)]}, **key).status_code == 503
+    again = post(client, "scale-up", {"nodes": [machine(11)]}, Prefer="wait=30", **key)
+    assert (again.status_code, again.json()["success"]) == (200, True)
+    assert len(store.runs()) == 2
+    assert post(client, f"runs/{again.json()['run']['id']}/retry", {}, **retried).status_code == 409
 
 
 def test_a_request_that_failed_may_be_repeated_with_its_key(as_role):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from slurmscale.models import Run
     from slurmscale.operations import Operation
+    from slurmscale.store.idempotency import RequestKey
 
 _CLUSTER, _OPTIONS, _SPECS = TypeAdapter(Cluster), TypeAdapter(RunOptions), TypeAdapter(list[NodeSpec])
 
@@ -34,6 +35,7 @@ class Request:
         retry_of: The run that is repeated.
         requested_by: The user of a service who asks.
         queued: Whether any process may take it up; see `Run`.
+        key: Of a request that makes no other run when it is repeated.
     """
 
     operation: Operation
@@ -43,6 +45,7 @@ class Request:
     retry_of: str | None = None
     requested_by: str | None = None
     queued: bool = False
+    key: RequestKey | None = None
 
     def without_secrets(self) -> Request:
         """Return what may be written down of it."""

@@ -18,6 +18,7 @@ from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, Task
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.counters import count_ended_run, count_ended_tasks, count_unfinished_tasks
 from slurmscale.store.engine import Database
+from slurmscale.store.idempotency import note_run
 from slurmscale.store.tables import (
     CHANGING_COLUMNS,
     claims,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, RowMapping
 
     from slurmscale.operations import Operation
+    from slurmscale.store.idempotency import RequestKey
 
 _LEARN_FROM = 5
 """Earlier runs whose timings count; older ones describe machines and roles of the past."""
@@ -92,18 +94,20 @@ class Store(Database):
 
     # -- runs
 
-    def create_run(self, run: Run, sealed: str | None = None) -> dict[str, int]:
+    def create_run(self, run: Run, sealed: str | None = None, request_key: RequestKey | None = None) -> dict[str, int]:
         """Record a run, its tasks, and its claim on its nodes, all or nothing.
 
         Args:
             run: The run; its status must be pending.
             sealed: Its secrets, sealed; they are kept until it ends.
+            request_key: Key of the request that asks for it; repeated with this key, it makes no other run.
 
         Returns:
             The ids of its task records by node.
 
         Raises:
             OverlapError: Another run works on some of the nodes.
+            RefusedError: The request with the key is not in progress any more.
             StoreError: The database can't be written.
         """
         with self.explained("write"):
@@ -115,6 +119,8 @@ class Store(Database):
                         if sealed is not None:
                             row = {"run_id": run.id, "sealed": sealed, "created_at": run.created_at}
                             connection.execute(insert(run_secrets).values(**row))
+                        if request_key is not None:
+                            note_run(connection, request_key, run.id)
                         if run.queued and not run.owner_id:
                             self._enqueue(connection, run.id)
                         return ids

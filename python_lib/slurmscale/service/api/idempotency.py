@@ -18,7 +18,7 @@ from slurmscale.errors import Code
 from slurmscale.service.access.authentication import principal_of
 from slurmscale.service.access.keys import derive
 from slurmscale.service.problems import ProblemError
-from slurmscale.store.idempotency import IdempotencyKeys
+from slurmscale.store.idempotency import IdempotencyKeys, RequestKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -51,19 +51,21 @@ class Repeats:
         content = f"{request.method} {request.url.path}\n".encode() + body
         return hmac.new(self._digest_keys[0], content, hashlib.sha256).hexdigest()
 
-    def begin(self, user_id: str, key: str, digest: str) -> dict[str, Any] | None:
-        """Note that a request is in progress, or return the answer that it got before.
+    def begin(self, request_key: RequestKey, digest: str) -> dict[str, Any] | str | None:
+        """Note that a request is in progress, or return the answer that it got before, or the run that it made.
 
         Raises:
             ProblemError: The key was used for another request, or the request is still in progress.
         """
-        known = self._keys.begin(user_id, key, digest)
+        known = self._keys.begin(request_key, digest)
         if known is None:
             return None
         if not hmac.compare_digest(known.digest, digest):
             raise ProblemError(
                 422, Code.IDEMPOTENCY_KEY_REUSED, "This Idempotency-Key belongs to another request.", "Use a new key."
             )
+        if known.run_id is not None:
+            return known.run_id
         if known.answer is None:
             raise ProblemError(
                 409, Code.REQUEST_AT_WORK, "The request with this Idempotency-Key is still in progress.",
@@ -76,21 +78,21 @@ class Repeats:
                 409, Code.REQUEST_AT_WORK, "The first answer was sealed with a key that is gone.", "Use a new key."
             ) from exc
 
-    def finish(self, user_id: str, key: str, response: Response) -> None:
+    def finish(self, request_key: RequestKey, response: Response) -> None:
         """Keep the answer of a request that was done; let one that was not be repeated."""
         if response.status_code not in _SUCCESS:
-            self._keys.forget(user_id, key)
+            self._keys.forget(request_key)
             return
         answer = {
             "status": response.status_code,
             "headers": {name: response.headers[name] for name in _REPEATED_HEADERS if name in response.headers},
             "body": base64.b64encode(response.body).decode(),
         }
-        self._keys.finish(user_id, key, self._fernet.encrypt(json.dumps(answer).encode()).decode())
+        self._keys.finish(request_key, self._fernet.encrypt(json.dumps(answer).encode()).decode())
 
-    def forget(self, user_id: str, key: str) -> None:
-        """Let a request that failed be repeated."""
-        self._keys.forget(user_id, key)
+    def forget(self, request_key: RequestKey) -> None:
+        """Let a request that failed be repeated; one that has made a run is told of that run instead."""
+        self._keys.forget(request_key)
 
 
 class RepeatableRoute(APIRoute):
@@ -119,15 +121,31 @@ async def _once(request: Request, key: str, handler: Callable[[Request], Corouti
     user = (await anyio.to_thread.run_sync(principal_of, request, state.accounts)).user_id
     repeats: Repeats = state.repeats
     digest = repeats.digest(request, await request.body())
-    known = await anyio.to_thread.run_sync(repeats.begin, user, key, digest)
-    if known is not None:
+    request.state.key = own = RequestKey(user, key)
+    known = await anyio.to_thread.run_sync(repeats.begin, own, digest)
+    if isinstance(known, str):
+        # whoever answered first was lost, or still waits for the end: the run answers
+        request.state.made_run = known
+    elif known is not None:
         headers = {**known["headers"], "Idempotency-Replayed": "true"}
         return Response(base64.b64decode(known["body"]), known["status"], headers)
     try:
         response = await handler(request)
     except BaseException:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(repeats.forget, user, key)
+            await anyio.to_thread.run_sync(repeats.forget, own)
         raise
-    await anyio.to_thread.run_sync(repeats.finish, user, key, response)
+    await anyio.to_thread.run_sync(repeats.finish, own, response)
+    if known is not None:
+        response.headers["Idempotency-Replayed"] = "true"
     return response
+
+
+def key_of(request: Request) -> RequestKey | None:
+    """Return the key that a request is recorded with."""
+    return getattr(request.state, "key", None)
+
+
+def made_run(request: Request) -> str | None:
+    """Return the run that the same request has made before; its answer is that of this run."""
+    return getattr(request.state, "made_run", None)

@@ -19,7 +19,7 @@ from slurmscale.operations import Operation
 from slurmscale.service.access.authentication import Principal, deny, record, requires, visible
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api import requests as wanted
-from slurmscale.service.api.idempotency import RepeatableRoute
+from slurmscale.service.api.idempotency import RepeatableRoute, key_of, made_run
 from slurmscale.service.api.schemas import NodeAnswer, RunAnswer, RunView
 from slurmscale.service.problems import ProblemError
 from slurmscale.service.state import Parts, Service
@@ -94,7 +94,9 @@ class _Call:
             if check is not None:
                 check(found, specs)
             self._require_room()
-            return self.parts.scaling.request(operation, found, specs, options, requested_by=self.principal.name)
+            return self.parts.scaling.request(
+                operation, found, specs, options, requested_by=self.principal.name, key=key_of(self.request)
+            )
 
         return await self.submit(ask, operation)
 
@@ -102,6 +104,9 @@ class _Call:
         """Run what requests a run, hand it to the executor, and record both in the audit trail."""
 
         def work() -> Run:
+            made = made_run(self.request)
+            if made is not None:
+                return self.parts.scaling.store.run(made)
             try:
                 run = ask()
             except SlurmscaleError as exc:
@@ -376,7 +381,9 @@ def _retry(call: _Call, run_id: str, body: wanted.Retry, node: str | None = None
         if name in (only or failed)
     ]
     options = RunOptions(credentials=given)
-    return call.parts.scaling.request_retry(run.id, options, again, only=only, requested_by=call.principal.name)
+    return call.parts.scaling.request_retry(
+        run.id, options, again, only=only, requested_by=call.principal.name, key=key_of(call.request)
+    )
 
 
 def _completed(given: Credentials, login: Mapping[str, Any]) -> Credentials:
