@@ -19,12 +19,12 @@ help: ## List the targets
 demo: $(VENV)/.run ## Scale a real Slurm cluster up, in containers on this machine (needs root)
 	molecule/lab/demo.sh
 
-demo-service: $(VENV)/.run ## The same through the API of the service, which then goes on serving its page
-	$(BIN)/pip install --quiet --editable '.[service]'
+demo-service: $(VENV)/.run ## The same through the API of a service with PostgreSQL and two workers, which then goes on serving its page
+	$(BIN)/pip install --quiet --editable '.[service,postgresql]'
 	molecule/lab/demo.sh service
 
 demo-down: $(VENV)/.run ## Remove what `make demo` or `make demo-service` made; the images stay as a cache
-	molecule/lab/demo_down.sh
+	molecule/lab/demo_service.sh down
 	$(BIN)/ansible-playbook molecule/lab/destroy.yml
 
 test: lint unit molecule ## Everything that must pass: lint, unit and Molecule tests (needs root)

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Shows the product on real hosts in containers: a controller with one node and a job on it, then four bare machines join.
-# Usage: demo.sh [service]     with service they join through its API, and it goes on serving its page.
+# Usage: demo.sh [service]     with service they join through its API: on PostgreSQL, with two workers, and it goes on serving its page.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-lab=inventories/lab
+lab=inventories/${LAB_PREFIX:-lab}
 # The record of the demo's runs goes when the lab goes.
 export SLURMSCALE_DATA_DIR=$PWD/$lab/slurmscale
 existing=ubuntu1
 new=rocky1,rocky2,ubuntu2,ubuntu3
 
 service=http://127.0.0.1:${DEMO_PORT:-8765}
-token_file=$SLURMSCALE_DATA_DIR/token
+token_file=$lab/service/token
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 quiet() { # COMMAND...: shows its output only when it fails
@@ -26,20 +26,6 @@ login() { # prints how to log in to the controller
     echo "ssh -i $lab/id_ed25519 -o UserKnownHostsFile=$lab/known_hosts -o ConnectTimeout=10 root@$address"
 }
 controller() { $(login) "$@"; } # COMMAND: run on the controller
-start_service() {
-    slurmscale cluster add lab --inventory "$lab/hosts.yml"
-    slurmscale user list | grep -q '^demo ' || slurmscale user add demo --role admin --no-password
-    (umask 077 && slurmscale token create demo --days 1 > "$token_file")
-    molecule/lab/demo_down.sh
-    setsid slurmscale serve --port "${service##*:}" > "$lab/service.log" 2>&1 < /dev/null &
-    echo $! > "$lab/service.pid"
-    for _ in $(seq 60); do
-        if curl --silent --output /dev/null "$service/readyz"; then return; fi
-        sleep 0.5
-    done
-    cat "$lab/service.log" >&2
-    return 1
-}
 api() { # PATH [CURL OPTION...]: the token stays out of the list of processes
     local path=$1
     shift
@@ -50,11 +36,16 @@ scale_up() {
         slurmscale up "$new" --inventory "$lab/hosts.yml" --yes
         return
     fi
-    start_service
+    say 'Start the service: PostgreSQL, two workers and one that answers'
+    quiet molecule/lab/demo_service.sh up
+    # shellcheck source=/dev/null # just written
+    . "$lab/service/env"
+    echo "$service/ with the token $(< "$token_file")"
+    say "Scale up through its API: $new"
     local run
     run=$(api /api/slurm/scale-up --header 'Content-Type: application/json' \
         --data "{\"cluster\": \"lab\", \"nodes\": \"$new\"}" | sed -n 's/.*"run":{"id":"\([^"]*\)".*/\1/p')
-    echo "The service has begun run $run. The command shows it as well:"
+    echo "The service has recorded run $run, and a worker takes it up. The command shows it as well:"
     slurmscale attach "$run"
 }
 
@@ -74,19 +65,21 @@ job=$(controller sbatch --parsable --job-name demo-old-job --nodelist "$existing
 controller "for i in 1 2 3 4 5 6 7 8 9 10; do squeue --noheader --job $job --states RUNNING | grep -q . && break; sleep 0.5; done"
 say 'Before: one node, and a job runs on it'
 controller 'sinfo; squeue'
-say "Scale up: $new"
+if [ "${1:-}" != service ]; then say "Scale up: $new"; fi
 scale_up "$@"
 say 'After: five nodes, and the old job still runs'
 controller 'sinfo; squeue'
 controller "squeue --noheader --job $job --states RUNNING" | grep -q "$existing" || { echo "The old job $job did not survive." >&2; exit 1; }
 say 'A job over all five nodes'
 controller "srun --chdir / --nodes 5 --ntasks-per-node 1 --overlap hostname" | sort
+environment="export SLURMSCALE_DATA_DIR=$SLURMSCALE_DATA_DIR"
+if [ "${1:-}" = service ]; then environment=". $lab/service/env"; fi
 cat <<END
 
 The cluster is yours to look at:
   $(login)
 Look back at the run, or run the same again, and nothing changes:
-  export SLURMSCALE_DATA_DIR=$SLURMSCALE_DATA_DIR
+  $environment
   .venv/bin/slurmscale status; .venv/bin/slurmscale log rocky1
   .venv/bin/slurmscale up $new --inventory $lab/hosts.yml
 Take it down: make demo-down

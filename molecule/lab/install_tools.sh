@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the lab and the tests need, when one of their programs is missing.
-# Usage: install_tools.sh lab|test
+# Usage: install_tools.sh lab|service|test     service is the demo's with its database, test adds what the tests need
 set -eu
 packages='' programs=''
 need() { programs="$programs $1"; packages="$packages $2"; }
@@ -9,8 +9,11 @@ need ssh-keyscan openssh-client
 need newuidmap uidmap
 need /usr/lib/podman/netavark netavark
 need /usr/lib/podman/aardvark-dns aardvark-dns
-if [ "${1:-lab}" = test ]; then
+if [ "${1:-lab}" != lab ]; then
     need '/usr/lib/postgresql/*/bin/initdb' postgresql
+    need curl curl
+fi
+if [ "${1:-lab}" = test ]; then
     need apt-ftparchive apt-utils
     need busybox busybox
     need createrepo_c createrepo-c
@@ -35,8 +38,8 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "Installing$packages"
 export DEBIAN_FRONTEND=noninteractive
-# The tests start a PostgreSQL of their own; the package shall not start one for the machine.
-if [ ! -e /etc/postgresql-common/createcluster.conf ] && [ "${1:-lab}" = test ]; then
+# Tests and demo start a PostgreSQL of their own; the package shall not start one for the machine.
+if [ ! -e /etc/postgresql-common/createcluster.conf ] && [ "${1:-lab}" != lab ]; then
     mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
 fi
