@@ -99,7 +99,8 @@ class Cluster:
         cluster_type: managed, or external for one that somebody else set up.
         config: What was chosen when it was connected: `max_nodes`, the most nodes that it may have, and
             `reuse_existing_config`, `reuse_existing_munge`, `reuse_existing_database`, which are true: a cluster is
-            used as it is. Also `discovered_at` and `original_cluster_name`, Slurm's own name of it.
+            used as it is. Also `discovered_at` and `original_cluster_name`, Slurm's own name of it, and
+            `needs_password` of one that was reached with a password, which is not kept.
         host_keys: The controller's ssh keys that somebody confirmed, as lines of a known_hosts file; no others are
             accepted then.
         health: healthy or unhealthy, as its last look told; empty when nobody looked.

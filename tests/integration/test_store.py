@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -261,6 +262,28 @@ def test_clusters_are_kept_changed_and_forgotten(store):
     store.remove_cluster("lab")
     with pytest.raises(NotFoundError, match="cluster add lab"):
         store.cluster("lab")
+
+
+def test_of_many_processes_one_looks_at_a_cluster(store, url):
+    for name in ("c1", "c2", "c3"):
+        store.save_cluster(Cluster(name, controller="192.0.2.1", cluster_type="external", health="healthy"))
+    store.save_cluster(Cluster("own", controller="192.0.2.1"))
+    assert store.claim_looks(60, 8) == []
+    with store.begin() as connection:
+        connection.execute(text("UPDATE clusters SET updated_at = updated_at - 61"))
+        connection.execute(text("UPDATE clusters SET updated_at = updated_at - 61 WHERE name = 'c2'"))
+    assert store.claim_looks(60, 1) == ["c2"]
+    others = [Store(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        claimed = list(pool.map(lambda other: other.claim_looks(60, 8), others))
+    assert sorted(name for names in claimed for name in names) == ["c1", "c3"]
+    for other in others:
+        other.close()
+    store.record_look("c1", None)
+    store.record_look("c1", {"version": "25.05"})
+    store.record_look("gone", None)
+    assert (store.cluster("c1").health, store.cluster("c1").info) == ("healthy", {"version": "25.05"})
+    assert [one.name for one in store.clusters()] == ["c1", "c2", "c3", "own"]
 
 
 def test_what_is_not_there_is_said_to_be_missing(store):

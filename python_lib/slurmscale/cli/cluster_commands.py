@@ -174,6 +174,8 @@ def _connect(given: dict[str, Any]) -> None:
     cluster = dataclasses.replace(cluster, variables=common.extra_vars(given["extra_vars"]))
     config = {name: given[name] for name in ("max_nodes", "reuse_existing_config", "reuse_existing_munge",
                                              "reuse_existing_database")}  # fmt: skip
+    if options.credentials.password or options.credentials.become_password:
+        config["needs_password"] = True
     with Scaling() as scaling:
         found = _confirmed(scaling, cluster, options, given)
         if given["json"] and not found.success:

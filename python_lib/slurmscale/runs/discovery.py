@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from slurmscale.errors import ClusterError, RefusedError
+import structlog
+
+from slurmscale.errors import ClusterError, RefusedError, SlurmscaleError
 from slurmscale.inventory import ansible_inventory, registry
 from slurmscale.inventory.described import describe
 from slurmscale.models import Discovery, Failure, RunOptions, when
 from slurmscale.operations import Operation
+from slurmscale.periodic import PeriodicCall
 from slurmscale.runner import project
 from slurmscale.runs.answers import answer
 from slurmscale.runs.request import Request
@@ -26,12 +30,25 @@ if TYPE_CHECKING:
 
 _LIMIT = 60.0
 """Seconds for a look."""
+_HEALTHY_SECONDS = 30.0
+"""A cluster that does not answer in this time is not healthy."""
+LOOK_SECONDS = 60.0
+"""From one look at the health of an external cluster to the next one."""
+_AT_ONCE = 8
+_PAUSE = 5.0
 REUSED = {
     "reuse_existing_config": ("slurm.conf", "slurmscale setup-controller makes a controller of a bare machine."),
     "reuse_existing_munge": ("munge key", "Add it as a managed cluster, then: slurmscale rotate-key"),
     "reuse_existing_database": ("accounting database", "slurmscale does not set up slurmdbd."),
 }
 """What of an external cluster is used as it is, with what to do instead where that is not wanted."""
+
+log = structlog.get_logger(__name__)
+
+
+def look_after_clusters(known: Clusters) -> PeriodicCall:
+    """Keep the health of external clusters up to date, from `start` to `close`."""
+    return PeriodicCall(known.look_again, _PAUSE, "clusters", "the clusters are not known for the moment")
 
 
 class Clusters:
@@ -79,7 +96,8 @@ class Clusters:
         Args:
             cluster: The cluster, with how to log in; passwords are not kept.
             found: What the test found.
-            **config: `max_nodes`, and the options of `REUSED`, which must be true.
+            **config: `max_nodes`, and the options of `REUSED`, which must be true. `needs_password` when it was
+                tested with one that is not kept.
 
         Returns:
             The cluster as it is remembered.
@@ -102,6 +120,8 @@ class Clusters:
         nodes, limit = len(found.info["nodes"]), config.setdefault("max_nodes", None)
         if limit is not None and limit < nodes:
             raise ClusterError(f"The cluster has {nodes} nodes, more than {limit}.", "Give a higher limit, or none.")
+        if cluster.credentials.password or cluster.credentials.become_password:
+            config["needs_password"] = True
         config |= {
             "discovered_at": _iso(time.time()),
             "original_cluster_name": found.info["cluster_name"],
@@ -146,10 +166,33 @@ class Clusters:
         try:
             found = self.test(cluster, options)
         except RefusedError:
-            self._store.save_cluster(dataclasses.replace(cluster, health="unhealthy"))
+            self._store.record_look(name, None)
             raise
-        self._store.save_cluster(_with_discovery(cluster, found))
+        self._store.record_look(name, found.info if found.success else None)
         return found
+
+    def look_again(self) -> None:
+        """Look at some external clusters at which no process has looked for a minute.
+
+        One that was connected with a password is left out where the settings have none: it is not kept, and a look
+        without it would tell nothing.
+        """
+        own = self._config.ssh_password or self._config.become_password
+        names = [
+            name for name in self._store.claim_looks(LOOK_SECONDS, _AT_ONCE)
+            if own or not self._store.cluster(name).config.get("needs_password")
+        ]  # fmt: skip
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="look") as pool:
+            list(pool.map(self._look_again, names))
+
+    def _look_again(self, name: str) -> None:
+        try:
+            found = self.refresh(name, RunOptions(timeout=_HEALTHY_SECONDS))
+        except SlurmscaleError as exc:
+            log.warning("a cluster does not answer", cluster=name, error=exc.reason)
+            return
+        if found.error:
+            log.warning("a cluster is not healthy", cluster=name, stage=found.stage, error=found.error.reason)
 
     def forget(self, name: str) -> None:
         """Forget a cluster; nothing is changed on it, and the records of its runs stay.

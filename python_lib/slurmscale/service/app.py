@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 import slurmscale
 from slurmscale import settings
+from slurmscale.runs.discovery import look_after_clusters
 from slurmscale.runs.executor import LocalExecutor
 from slurmscale.runs.queue_executor import QueueExecutor
 from slurmscale.service import problems
@@ -116,12 +117,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Have runs begun while the application is up; when it stops, wait for the active ones here."""
     state = app.state
     async with state.stream.running():
-        with RunAudit(state.scaling, state.audit), state.apphubs, state.sender:
+        with RunAudit(state.scaling, state.audit), state.apphubs, state.sender, _looking(state.scaling):
             state.executor = await anyio.to_thread.run_sync(_executor, state.scaling)
             try:
                 yield
             finally:
                 await anyio.to_thread.run_sync(state.executor.close, state.config.stop_seconds)
+
+
+def _looking(scaling: Scaling) -> AbstractContextManager[object]:
+    """Look at external clusters, unless workers do, who have what it takes to log in."""
+    return look_after_clusters(scaling.clusters) if scaling.queue is None else nullcontext()
 
 
 def _executor(scaling: Scaling) -> Executor:

@@ -623,13 +623,46 @@ class Store(Database):
     def save_cluster(self, cluster: Cluster) -> None:
         """Add a cluster, or replace the one of that name."""
         now = time.time()
-        row = row_of_cluster(cluster) | {"updated_at": now}
+        row = row_of_cluster(cluster) | {"updated_at": self.now}
         with self.explained("write"), self.begin() as connection:
             before = connection.execute(select(clusters.c.health).where(clusters.c.name == cluster.name)).scalar()
             if cluster.health == "unhealthy" != before:
                 tell_of_cluster(connection, cluster.name)
             if not connection.execute(update(clusters).where(clusters.c.name == cluster.name).values(**row)).rowcount:
                 connection.execute(insert(clusters).values(name=cluster.name, created_at=now, **row))
+
+    def claim_looks(self, seconds: float, most: int) -> list[str]:
+        """Choose external clusters to look at: of all processes, one gets each of them.
+
+        Args:
+            seconds: Leave out those that were changed, looked at or claimed since, by the database's clock.
+            most: How many at most; those first that waited longest.
+
+        Returns:
+            Their names.
+        """
+        due = (clusters.c.cluster_type == "external") & (clusters.c.updated_at < self.now - seconds)
+        longest = select(clusters.c.name).where(due).order_by(clusters.c.updated_at).limit(most)
+        with self.explained("write"), self.begin() as connection:
+            claimed = update(clusters).where(due, clusters.c.name.in_(longest)).values(updated_at=self.now)
+            return list(connection.scalars(claimed.returning(clusters.c.name)))
+
+    def record_look(self, name: str, info: Mapping[str, Any] | None) -> None:
+        """Record what a look at a cluster found, and nothing for one that was forgotten meanwhile.
+
+        Args:
+            name: The cluster.
+            info: What it told; None when it is not healthy.
+        """
+        found: dict[str, Any] = {"health": "unhealthy"}
+        if info is not None:
+            found = {"health": "healthy", "seen_at": time.time(), "info": dict(info)}
+        own = clusters.c.name == name
+        with self.explained("write"), self.begin() as connection:
+            before = connection.execute(select(clusters.c.health).where(own)).scalar()
+            if before is not None and found["health"] == "unhealthy" != before:
+                tell_of_cluster(connection, name)
+            connection.execute(update(clusters).where(own).values(**found, updated_at=self.now))
 
     def clusters(self) -> list[Cluster]:
         """Return all clusters by name."""

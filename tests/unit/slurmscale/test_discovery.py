@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 from slurmscale.cli import cluster_commands
 from slurmscale.cli.app import app
 from slurmscale.documents import SCHEMAS
 from slurmscale.errors import ClusterError, NodesError, NotFoundError, RefusedError
 from slurmscale.inventory.extra_vars import unsafe
-from slurmscale.models import Cluster, Counts, Credentials, Run
+from slurmscale.models import Cluster, Counts, Credentials, Discovery, Run
 from slurmscale.operations import Operation
 from slurmscale.runner.fake import FakeJob
 from slurmscale.runner.processes import owner
@@ -25,7 +27,7 @@ from slurmscale.states import RunStatus, TaskStatus
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from slurmscale.runner.protocol import Launch
 
@@ -41,6 +43,7 @@ INFO = {
     "states": {"IDLE": 1, "DOWN": 1}, "accounting": "accounting_storage/none", "auth": "auth/munge", "munge_key": True,
 }  # fmt: skip
 UNKNOWN = {"code": "host-key-unknown", "reason": "The host key of ctl is not known.", "remedy": "Compare it."}
+KEYED = Cluster("hpc", controller="ctl", credentials=Credentials(user="admin"))
 EXTERNAL = Cluster("hpc", controller="ctl", credentials=Credentials(user="admin", password="hunter22", port=2222))
 
 
@@ -109,7 +112,7 @@ def test_a_connected_cluster_is_remembered_without_its_password(hpc: Answering) 
     assert cluster.config.pop("discovered_at").endswith("+00:00")
     assert cluster.config == {
         "reuse_existing_config": True, "reuse_existing_munge": True, "reuse_existing_database": True, "max_nodes": 10,
-        "original_cluster_name": "hpc",
+        "original_cluster_name": "hpc", "needs_password": True,
     }  # fmt: skip
     assert cluster.seen_at
     assert abs(cluster.seen_at - time.time()) < 300
@@ -159,6 +162,68 @@ def test_a_look_tells_the_health_and_keeps_what_was_known(hpc: Answering) -> Non
     with pytest.raises(RefusedError):
         hpc.clusters.refresh("hpc")
     assert hpc.scaling.store.cluster("hpc").health == "unhealthy"
+
+
+def minutes_pass(hpc: Answering) -> None:
+    with hpc.scaling.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE clusters SET updated_at = updated_at - 61")
+
+
+def test_external_clusters_are_looked_at_each_minute_by_one_of_all_processes(hpc: Answering) -> None:
+    hpc.clusters.connect(KEYED, hpc.clusters.test(KEYED))
+    hpc.scaling.add_cluster(Cluster("managed", controller="other"))
+    asked = len(hpc.launches)
+    hpc.clusters.look_again()
+    assert len(hpc.launches) == asked
+    with Scaling(hpc.settings, make_job=hpc.job) as other:
+        minutes_pass(hpc)
+        hpc.says("tcp", {"code": "host-unreachable", "reason": "No answer.", "remedy": "Start it."})
+        for clusters in (hpc.clusters, other.clusters, hpc.clusters):
+            clusters.look_again()
+        assert len(hpc.launches) == asked + 1
+        assert hpc.launches[-1].timeout == 30
+        assert hpc.scaling.store.cluster("hpc").health == "unhealthy"
+        minutes_pass(hpc)
+        hpc.says()
+        for clusters in (other.clusters, hpc.clusters):
+            clusters.look_again()
+    assert len(hpc.launches) == asked + 2
+    found = hpc.scaling.store.cluster("hpc")
+    assert (found.health, hpc.scaling.store.cluster("managed").health) == ("healthy", "")
+    assert found.seen_at
+    assert found.seen_at > found.created_at
+
+
+def test_a_cluster_whose_password_is_not_kept_is_not_called_unhealthy_for_that(hpc: Answering) -> None:
+    connect(hpc)
+    asked = len(hpc.launches)
+    minutes_pass(hpc)
+    hpc.clusters.look_again()
+    assert (len(hpc.launches), hpc.scaling.store.cluster("hpc").health) == (asked, "healthy")
+    known = hpc.settings.model_copy(update={"ssh_password": SecretStr("hunter22")})
+    with Scaling(known, make_job=hpc.job) as other:
+        minutes_pass(hpc)
+        other.clusters.look_again()
+    assert len(hpc.launches) == asked + 1
+
+
+def test_what_was_changed_or_forgotten_during_a_look_stays_so(hpc: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(hpc)
+    store, test = hpc.scaling.store, hpc.clusters.test
+
+    def meanwhile(change: Callable[[], object]) -> None:
+        def look(*given: Any, **more: Any) -> Discovery:
+            change()
+            return test(*given, **more)
+
+        monkeypatch.setattr(hpc.clusters, "test", look)
+        hpc.clusters.refresh("hpc")
+
+    changed = replace(store.cluster("hpc"), apphub_urls=("https://apphub.example",))
+    meanwhile(lambda: store.save_cluster(changed))
+    assert store.cluster("hpc").apphub_urls == ("https://apphub.example",)
+    meanwhile(lambda: store.remove_cluster("hpc"))
+    assert store.clusters() == []
 
 
 def test_an_external_cluster_keeps_its_configuration_its_key_and_its_size(hpc: Answering) -> None:
