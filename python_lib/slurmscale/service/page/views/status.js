@@ -11,6 +11,7 @@ export default class Status extends View {
   constructor(app, parts) {
     super(app, parts);
     this.status = new Loaded(this, () => get("api/slurm/scaling/status"));
+    this.clusters = new Loaded(this, async () => (await get("api/slurm/clusters")).items).every(30);
     this.followed = new Map();
     this.open = false;
     this.atEnd(app.live.listen((event, data) => event === "status" && this.changed(data)));
@@ -48,7 +49,7 @@ export default class Status extends View {
   }
 
   template() {
-    return html`<h1 tabindex="-1">${t("nav_status")}</h1>${this.status.show((status) => this.page(status))}`;
+    return html`<h1 tabindex="-1">${t("nav_status")}</h1>${this.unhealthy(this.clusters.data ?? [])}${this.status.show((status) => this.page(status))}`;
   }
 
   page(status) {
@@ -86,6 +87,14 @@ export default class Status extends View {
 
   figure(name, value, style) {
     return html`<div class="figure ${style}"><dt>${t(name)}</dt><dd data-figure=${name}>${number(value)}</dd></div>`;
+  }
+
+  unhealthy(clusters) {
+    const found = clusters.filter((cluster) => cluster.health === "unhealthy");
+    if (!found.length) return nothing;
+    return html`<div class="notice warning" role="status">
+      <p><strong>${t("unhealthy", { n: found.length })}</strong> ${found.map((cluster) => html`<a href="slurm/nodes?cluster=${cluster.id}">${cluster.name}</a> ${cluster.seen_at ? html`<span class="step">${t("seen")} ${time(cluster.seen_at)}</span> ` : nothing}`)}</p>
+    </div>`;
   }
 
   stalled(tasks) {
