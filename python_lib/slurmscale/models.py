@@ -60,6 +60,8 @@ class Credentials:
         private_key_file: Path of a private key that exists already.
         become_password: Password for sudo; never written anywhere.
         port: TCP port of the ssh server.
+        private_key: Text of a private key without a passphrase; never written anywhere. Ansible hands it to an
+            ssh-agent of the run.
     """
 
     user: str | None = None
@@ -67,6 +69,7 @@ class Credentials:
     private_key_file: str | None = None
     become_password: str | None = field(default=None, repr=False)
     port: int | None = None
+    private_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

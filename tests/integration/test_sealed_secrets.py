@@ -19,6 +19,7 @@ from sqlalchemy import inspect
 
 LAB = Cluster("lab", controller="10.0.0.1")
 SECRET = "hunter22-planted"  # noqa: S105 - made up, to be looked for
+KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}5\n-----END PRIVATE KEY-----\n"
 OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
 
 
@@ -47,7 +48,7 @@ def open_scaling(config, url, launches):
 
 
 def ask(scaling):
-    nodes = [NodeSpec("n1", "10.0.0.7", Credentials(user="ann", password=SECRET + "1")), NodeSpec("n2")]
+    nodes = [NodeSpec("n1", "10.0.0.7", Credentials(user="ann", password=SECRET + "1", private_key=KEY)), NodeSpec("n2")]
     options = RunOptions(
         credentials=Credentials(become_password=SECRET + "2"), extra_vars={"munge_key": SECRET + "3", "duration": 1},
         vault_password=SECRET + "4",
@@ -79,7 +80,7 @@ def test_another_process_with_the_key_goes_on_with_the_same_secrets(open_scaling
     assert [waiting.id for waiting in second.store.waiting_runs()] == [run.id]
     assert SECRET not in everything(second)
     second.execute(run.id).wait(60)
-    assert all(SECRET + part in str(launches[0]) or SECRET + part in str(launches[0].added) for part in "123")
+    assert all(SECRET + part in str(launches[0]) or SECRET + part in str(launches[0].added) for part in "1235")
     assert launches[0].vault_password == SECRET + "4"
     assert launches[0].extra_vars["duration"] == 1
     assert second.store.run_secrets() == {}

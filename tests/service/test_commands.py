@@ -1,6 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from fakes.waiting import wait_for
 from slurmscale.errors import StoreUnavailableError
 from slurmscale.models import Cluster
@@ -23,7 +30,7 @@ def post(client, path, body, **headers):
 
 def scale_up(client, *numbers, wait=30, **more):
     headers = {"Prefer": f"wait={wait}"} if wait else {}
-    return post(client, "scale-up", {"nodes": [machine(number) for number in numbers], **more}, **headers)
+    return post(client, "scale-up", {"nodes": [machine(number) for number in numbers]} | more, **headers)
 
 
 def audited(app, **wanted):
@@ -71,6 +78,50 @@ def test_no_password_is_found_in_the_data_the_answers_or_the_audit(as_role, scal
     assert SECRET not in answer.text
     files = [path.read_bytes() for path in scaling.settings.data_dir.rglob("*") if path.is_file()]
     assert not [one for one in files if SECRET.encode() in one]
+
+
+def key(passphrase=None):
+    seal = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    form = PrivateFormat.PKCS8 if passphrase else PrivateFormat.OpenSSH
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, form, seal).decode()
+
+
+def test_a_private_key_is_handed_to_ansible_as_text_and_kept_nowhere(as_role, launches, scaling):
+    own, retried = key(), key()
+    launches.bad.add("n10")
+    client = as_role("operator")
+    answer = scale_up(client, 10, nodes=[machine(10) | {"private_key": own}, machine(11) | {"password": "x y z w"}])
+    assert answer.status_code == 200
+    hosts = launches[0].added["_meta"]["hostvars"]
+    assert hosts["n10"]["ansible_private_key"] == {"__ansible_unsafe": own}
+    assert "ansible_private_key" not in hosts["n11"]
+    assert launches[0].environment["ANSIBLE_SSH_AGENT"] == "auto"
+    wanted = own.splitlines()[1]
+    files = [path.read_bytes() for path in scaling.settings.data_dir.rglob("*") if path.is_file()]
+    assert not [one for one in files if wanted.encode() in one]
+    assert wanted not in answer.text
+    again = f"runs/{answer.json()['run']['id']}/retry"
+    needed = post(client, again, {"credentials": {"password": "x"}})
+    assert (needed.status_code, needed.json()["code"], "private key" in needed.json()["remedy"]) == (
+        409, "credentials-needed", True,
+    )  # fmt: skip
+    launches.bad.clear()
+    done = post(client, again, {"credentials": {"password": "x", "private_key": retried}}, Prefer="wait=30")
+    assert (done.status_code, done.json()["success"]) == (200, True)
+    assert launches[1].added["_meta"]["hostvars"]["n10"]["ansible_private_key"] == {"__ansible_unsafe": retried}
+    post(client, "nodes/check", {"nodes": [machine(12)]}, Prefer="wait=30")
+    assert "ANSIBLE_SSH_AGENT" not in launches[2].environment
+
+
+@pytest.mark.parametrize(
+    "text", ["/etc/shadow", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END", key(b"sealed"), ""]
+)
+def test_what_is_no_usable_private_key_is_refused_and_not_repeated(as_role, launches, text):
+    answer = post(as_role("operator"), "scale-up", {"nodes": [machine() | {"private_key": text}]})
+    assert answer.status_code == 422
+    assert not text or text[:60] not in answer.text
+    assert "private_key" in answer.text
+    assert launches == []
 
 
 def test_a_failed_node_is_repeated_alone_and_wants_its_password_again(as_role, launches):

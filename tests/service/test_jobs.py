@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from slurmscale.models import SlurmJob
 from slurmscale.store.jobs import JobRecords
 
@@ -97,3 +99,9 @@ def test_a_cluster_of_others_is_looked_at_and_connected(as_role, launches):
     assert admin.get("/api/slurm/clusters/old/info").json()["info"] == info
     assert admin.post("/api/slurm/clusters/old/refresh", json={}).json()["stage"] == "slurm"
     assert "s3cret" not in tested.text + made.text
+    own = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    ssh = {"host": "192.0.2.50", "username": "root", "auth_type": "key", "key": own}
+    tested = admin.post("/api/slurm/clusters/test-connection", json={"master_ssh": ssh})
+    assert (tested.status_code, tested.json()["success"], own.splitlines()[1] in tested.text) == (200, True, False)
+    assert launches[-1].added["_meta"]["hostvars"]["controller"]["ansible_private_key"] == {"__ansible_unsafe": own}
+    assert launches[-1].environment["ANSIBLE_SSH_AGENT"] == "auto"

@@ -6,7 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from slurmscale.errors import NotFoundError
 from slurmscale.models import Credentials
 from testing import SLURM
@@ -97,6 +100,18 @@ def test_it_is_reached_again_by_the_key_that_was_confirmed_and_by_no_other(scali
     assert (found.stage, found.error.code) == ("hostkey", "host-key-differs")
     assert scaling.store.cluster("theirs").health == "unhealthy"
     scaling.store.save_cluster(known)
+
+
+def test_a_key_may_be_a_text_and_its_agent_ends_with_the_look(scaling: Scaling, theirs: Cluster) -> None:
+    path = Path(theirs.credentials.private_key_file or "")
+    fingerprint = scaling.clusters.test(theirs).fingerprint
+    other = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    for text, stage in ((path.read_text(), "slurm"), (other, "auth")):
+        given = dataclasses.replace(theirs, credentials=Credentials(theirs.credentials.user, private_key=text))
+        found = scaling.clusters.test(given, fingerprint=fingerprint)
+        assert (found.stage, found.success) == (stage, stage == "slurm"), found
+    agents = [process.cmdline() for process in psutil.process_iter() if process.name() == "ssh-agent"]
+    assert not [one for one in agents if "slurmscale-run-" in " ".join(one)]
 
 
 def test_a_forgotten_cluster_is_gone_from_here(scaling: Scaling) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from slurmscale.errors import ClusterError, NodesError, RefusedError
-from slurmscale.models import Cluster, NodeSpec, RunOptions
+from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus
 from testing import INVENTORY, lab_host
@@ -25,7 +25,9 @@ THEIRS = "sha256sum /etc/slurm/slurm.conf /etc/munge/munge.key"
 @pytest.fixture(scope="module")
 def node() -> NodeSpec:
     children = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]
-    return NodeSpec("ubuntu1", children["slurm_nodes"]["hosts"]["ubuntu1"]["ansible_host"])
+    # as a service has it of a request: by an agent of the run
+    key = Credentials(private_key=(INVENTORY / "id_ed25519").read_text())
+    return NodeSpec("ubuntu1", children["slurm_nodes"]["hosts"]["ubuntu1"]["ansible_host"], key)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -199,6 +199,7 @@ _ALIASES = {
     "ansible_user": ("ansible_ssh_user",),
     "ansible_password": ("ansible_ssh_pass", "ansible_ssh_password"),
     "ansible_ssh_private_key_file": ("ansible_private_key_file",),
+    "ansible_private_key": ("ansible_ssh_private_key",),
     "ansible_become_password": ("ansible_become_pass", "ansible_sudo_pass"),
 }
 """Other names by which Ansible takes the same; it prefers them."""
@@ -245,5 +246,6 @@ def _variables(credentials: Credentials) -> dict[str, Any]:
         # a password for sudo is given to be used
         "ansible_become": True if credentials.become_password else None,
         "ansible_port": credentials.port,
+        "ansible_private_key": credentials.private_key,
     }
     return {name: value for name, value in values.items() if value is not None}

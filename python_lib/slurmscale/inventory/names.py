@@ -22,6 +22,10 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._@-]{0,63}")
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = frozenset({"all", "ungrouped", "localhost"})
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN ([A-Z ]{0,20})PRIVATE KEY-----\r?\n[\x20-\x7e\r\n]+-----END \1PRIVATE KEY-----\s*"
+)
+_LONGEST_KEY = 20_000
 _LAST_PORT = 65535
 _SHOWN = 80
 _MOST_VALUES = 200_000
@@ -100,7 +104,7 @@ def check_credentials(credentials: Credentials) -> None:
     """Refuse credentials that no ssh would take.
 
     Raises:
-        RefusedError: User or port are not allowed.
+        RefusedError: User or port are not allowed, or a text is not what it should be.
     """
     if credentials.user is not None:
         check_user(credentials.user)
@@ -112,6 +116,11 @@ def check_credentials(credentials: Credentials) -> None:
                 "A password or the path of a key holds a line break, NUL, or bytes that are not UTF-8.",
                 "Give it in one line of text.",
             )
+    key = credentials.private_key
+    if key is not None and not (len(key) <= _LONGEST_KEY and _PRIVATE_KEY.fullmatch(key)):
+        raise RefusedError(
+            "The private key is not the text of one.", "Give the whole file, such as id_ed25519, from BEGIN to END."
+        )
 
 
 def check_variables(variables: Any) -> None:

@@ -120,7 +120,8 @@ class Clusters:
         nodes, limit = len(found.info["nodes"]), config.setdefault("max_nodes", None)
         if limit is not None and limit < nodes:
             raise ClusterError(f"The cluster has {nodes} nodes, more than {limit}.", "Give a higher limit, or none.")
-        if cluster.credentials.password or cluster.credentials.become_password:
+        given = cluster.credentials
+        if given.password or given.become_password or given.private_key:
             config["needs_password"] = True
         config |= {
             "discovered_at": _iso(time.time()),

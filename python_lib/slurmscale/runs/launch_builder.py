@@ -75,13 +75,17 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
     content = project.find(config.project_dir)
     playbook = content.playbook(request.operation)
     environment = content.environment() | settings.blanked_environment()
-    own = config.vault_password
-    vault_password = request.options.vault_password or (own.get_secret_value() if own else None)
+    known_password = config.vault_password
+    vault_password = request.options.vault_password or (known_password.get_secret_value() if known_password else None)
     known = _known(request, environment, vault_password)
     plain_vars, secret_vars = split_secrets(request.options.extra_vars)
     run = _run(config, request, _hosts(request, known), plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
     levels = (cluster.credentials, options.credentials, config.credentials)
+    own = (spec.credentials for spec in request.specs.values())
+    if any(one.private_key for one in (*levels, *own)):
+        # Ansible starts it in the run's directory, and it ends with the run
+        environment |= {"ANSIBLE_SSH_AGENT": "auto"}
     launch = Launch(
         playbook=playbook,
         environment=environment,
@@ -274,7 +278,11 @@ def _logins(request: Request) -> dict[str, Any]:
     wanted = [
         f"{what} {whose}"
         for whose, given in secret
-        for what, value in (("login password", given.password), ("sudo password", given.become_password))
+        for what, value in (
+            ("login password", given.password),
+            ("sudo password", given.become_password),
+            ("private key", given.private_key),
+        )
         if value is not None
     ]
     if options.vault_password is not None:
@@ -315,15 +323,19 @@ def repeat(
     found = {
         "login password of the nodes": anew.password or config.ssh_password,
         "sudo password of the nodes": anew.become_password or config.become_password,
+        "private key of the nodes": anew.private_key,
         "password of Ansible Vault": options.vault_password or options.vault_password_file or config.vault_password,
     }  # fmt: skip
     for name, spec in given.items():
         found |= {
             f"login password of {name}": spec.credentials.password,
             f"sudo password of {name}": spec.credentials.become_password,
+            f"private key of {name}": spec.credentials.private_key,
         }
     others = {
-        f"{what} of {node}" for node in set(run.nodes) - set(names) for what in ("login password", "sudo password")
+        f"{what} of {node}"
+        for node in set(run.nodes) - set(names)
+        for what in ("login password", "sudo password", "private key")
     }
     missing = [text for text in logins["secrets"] if found.get(text) is None and text not in others]
     variables = [name for name in run.secret_names if name not in options.extra_vars]

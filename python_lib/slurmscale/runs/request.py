@@ -125,4 +125,4 @@ def request_of(run: Run, recorded: Mapping[str, Any], left: Collection[str]) -> 
 
 
 def _plain(given: Credentials) -> Credentials:
-    return dataclasses.replace(given, password=None, become_password=None)
+    return dataclasses.replace(given, password=None, become_password=None, private_key=None)

@@ -10,13 +10,13 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from slurmscale.errors import NodesError, RefusedError
 from slurmscale.inventory.hostlist import expand
 from slurmscale.inventory.names import check_node
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
-from slurmscale.service.api.schemas import Body
+from slurmscale.service.api.schemas import Body, usable_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +32,7 @@ Host = Annotated[str, Field(pattern=_HOST_PATTERN)]
 UserName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
 ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Password = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")]
+PrivateKey = Annotated[str, Field(max_length=20_000), AfterValidator(usable_key)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Words = Annotated[list[Word], Field(max_length=64)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+[0-9A-Za-z.+~-]{0,40}$")]
@@ -48,11 +49,13 @@ class MachineLogin(Body):
     port: Port | None = None
     user: UserName | None = None
     password: Password | None = None
+    private_key: PrivateKey | None = None
+    """The text of a private key, never a path. It must have no passphrase."""
     become_password: Password | None = None
 
     def credentials(self) -> Credentials:
         """Return the library's form."""
-        return Credentials(self.user, self.password, None, self.become_password, self.port)
+        return Credentials(self.user, self.password, None, self.become_password, self.port, self.private_key)
 
 
 class Machine(MachineLogin):
@@ -184,6 +187,7 @@ class Ssh(Body):
     port: Port = 22
     user: UserName | None = None
     password: Password | None = None
+    private_key: PrivateKey | None = None
     become_password: Password | None = None
 
 

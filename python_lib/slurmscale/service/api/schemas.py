@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from slurmscale.documents import Document, Error, JobDocument, LineDocument, Moment, TaskDocument
 from slurmscale.models import Run, when
@@ -21,6 +23,19 @@ Address = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za
 ClusterNames = Annotated[
     list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]], Field(max_length=1000)
 ]
+
+
+def usable_key(text: str) -> str:
+    """Return the text of a private key; raises ValueError when Ansible could not use it."""
+    content = text.encode(errors="replace")
+    load = load_ssh_private_key if b"BEGIN OPENSSH" in content else load_pem_private_key
+    try:
+        load(content, None)
+    except TypeError as exc:
+        raise ValueError("The private key has a passphrase.") from exc
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise ValueError("This is not the text of a private key.") from exc
+    return text
 
 
 class Body(BaseModel):
@@ -521,9 +536,11 @@ class MasterSsh(Body):
     host: Address
     port: Annotated[int, Field(ge=1, le=65_535)] = 22
     username: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")] | None = None
-    auth_type: Literal["password"] | None = None
-    """Keys are those of the service's own account."""
+    auth_type: Literal["password", "key"] | None = None
+    """Without password and key, the keys of the service's own account are used."""
     password: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")] | None = None
+    key: Annotated[str, Field(max_length=20_000), AfterValidator(usable_key)] | None = None
+    """The text of a private key, never a path. It must have no passphrase."""
 
 
 class Connection(Body):
@@ -556,6 +573,8 @@ class Refresh(Body):
 
     username: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")] | None = None
     password: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")] | None = None
+    key: Annotated[str, Field(max_length=20_000), AfterValidator(usable_key)] | None = None
+    """The text of a private key, never a path. It must have no passphrase."""
 
 
 # -- jobs

@@ -101,7 +101,7 @@ def refresh(
 ) -> DiscoveryDocument:
     """Look at a known cluster again."""
     known = _cluster(cluster_id, principal, parts)
-    options = RunOptions(credentials=Credentials(user=body.username, password=body.password))
+    options = RunOptions(credentials=Credentials(user=body.username, password=body.password, private_key=body.key))
     found = parts.scaling.clusters.refresh(known.name, options)
     record(request, principal, "success" if found.success else "failed", cluster=known.name)
     return DiscoveryDocument.of(found)
@@ -122,7 +122,7 @@ def _described(body: Connection) -> Cluster:
     return Cluster(
         body.name,
         controller=login.host,
-        credentials=Credentials(user=login.username, password=login.password, port=login.port),
+        credentials=Credentials(user=login.username, password=login.password, port=login.port, private_key=login.key),
     )
 
 
