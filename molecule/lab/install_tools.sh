@@ -21,6 +21,7 @@ if [ "${1:-lab}" = test ]; then
     need gpg gnupg
     need nginx nginx-light
     need promtool prometheus
+    need sqlite3 sqlite3
     need rpmbuild rpm
     need shellcheck shellcheck
     need chromium 'chromium fonts-dejavu-core'

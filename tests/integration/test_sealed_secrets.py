@@ -48,7 +48,10 @@ def open_scaling(config, url, launches):
 
 
 def ask(scaling):
-    nodes = [NodeSpec("n1", "10.0.0.7", Credentials(user="ann", password=SECRET + "1", private_key=KEY)), NodeSpec("n2")]
+    nodes = [
+        NodeSpec("n1", "10.0.0.7", Credentials(user="ann", password=SECRET + "1", private_key=KEY)),
+        NodeSpec("n2"),
+    ]
     options = RunOptions(
         credentials=Credentials(become_password=SECRET + "2"), extra_vars={"munge_key": SECRET + "3", "duration": 1},
         vault_password=SECRET + "4",

@@ -42,7 +42,7 @@ def test_the_calls_that_are_shown_do_what_is_said(url, scaling, token, tmp_path)
     inventory = tmp_path / "hosts"
     inventory.write_text("[slurm_controllers]\nctl1\n[slurm_nodes]\nnode[07:12] ansible_host=192.0.2.7\n")
     scaling.add_cluster(Cluster("lab", inventory=str(inventory)))
-    (script,) = blocks("sh")
+    (script,) = [block for block in blocks("sh") if "curl" in block]
     script = script.replace("TOKEN=slsc_...", f"TOKEN={token('operator')}").replace("http://127.0.0.1:8765", url)
     calls, follow = script.split("# Follow it.")
     done = subprocess.run(

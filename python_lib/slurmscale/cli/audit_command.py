@@ -49,7 +49,8 @@ def verify(json: parameters.JsonOption = False) -> None:
     if broken is not None:
         raise SlurmscaleError(
             f"Row {broken} of the audit trail was changed, or the row before it is missing.",
-            "Compare with the log of the service and with a backup.",
+            "When the keys were rotated since, verify with the key that it was written with. Else compare with the log"
+            " of the service and with a backup.",
             code="audit-changed",
         )
     if json:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from slurmscale.errors import SlurmscaleError
+from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.periodic import PeriodicCall
 from slurmscale.service.access.keys import derive
 from slurmscale.store.webhooks import WebhookEvent, Webhooks
@@ -60,6 +60,27 @@ class Hooks:
         secret = _PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
         sealed = self._fernet.encrypt(secret.encode()).decode()
         return self.records.add(url, dict.fromkeys(events), sealed, secrets.token_hex(8)), secret
+
+    def reseal(self) -> int:
+        """Seal the secrets of all webhooks anew with the first key.
+
+        Returns:
+            How many.
+
+        Raises:
+            RefusedError: One was sealed with a key that is not there.
+        """
+        done = 0
+        for hook in self.records.all():
+            try:
+                sealed = self._fernet.rotate(hook.secret).decode()
+            except InvalidToken as exc:
+                raise RefusedError(
+                    f"The secret of the webhook {hook.id} was sealed with another key.",
+                    "Put that key back into the secret key file, behind the new one.",
+                ) from exc
+            done += self.records.replace_secret(hook, sealed)
+        return done
 
     def send_due(self) -> None:
         """Send what is to be sent now."""

@@ -152,6 +152,12 @@ class Webhooks:
             connection.execute(webhooks.insert().values(**values, created_at=made.created_at))
         return made
 
+    def replace_secret(self, known: Webhook, secret: str) -> bool:
+        """Replace the sealed secret of one; returns whether it was still the known one."""
+        own = (webhooks.c.id == known.id) & (webhooks.c.secret == known.secret)
+        with self._database.explained("write"), self._database.begin() as connection:
+            return bool(connection.execute(webhooks.update().where(own).values(secret=secret)).rowcount)
+
     def all(self) -> list[Webhook]:
         """Return all, oldest first."""
         with self._database.explained("read"), self._database.engine.connect() as connection:

@@ -46,21 +46,21 @@ class Repeats:
         self._digest_keys = derive(keys, "idempotency")
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in derive(keys, "answers")])
 
-    def digest(self, request: Request, body: bytes) -> str:
-        """Return what tells two requests apart; a plain hash of a body with a password could be guessed."""
+    def digests(self, request: Request, body: bytes) -> list[str]:
+        """Return what tells two requests apart, by each key; the plain hash of a password could be guessed."""
         content = f"{request.method} {request.url.path}\n".encode() + body
-        return hmac.new(self._digest_keys[0], content, hashlib.sha256).hexdigest()
+        return [hmac.new(key, content, hashlib.sha256).hexdigest() for key in self._digest_keys]
 
-    def begin(self, request_key: RequestKey, digest: str) -> dict[str, Any] | str | None:
+    def begin(self, request_key: RequestKey, digests: list[str]) -> dict[str, Any] | str | None:
         """Note that a request is in progress, or return the answer that it got before, or the run that it made.
 
         Raises:
             ProblemError: The key was used for another request, or the request is still in progress.
         """
-        known = self._keys.begin(request_key, digest)
+        known = self._keys.begin(request_key, digests[0])
         if known is None:
             return None
-        if not hmac.compare_digest(known.digest, digest):
+        if not any(hmac.compare_digest(known.digest, digest) for digest in digests):
             raise ProblemError(
                 422, Code.IDEMPOTENCY_KEY_REUSED, "This Idempotency-Key belongs to another request.", "Use a new key."
             )
@@ -120,9 +120,9 @@ async def _once(request: Request, key: str, handler: Callable[[Request], Corouti
     state = request.app.state
     user = (await anyio.to_thread.run_sync(principal_of, request, state.accounts)).user_id
     repeats: Repeats = state.repeats
-    digest = repeats.digest(request, await request.body())
+    digests = repeats.digests(request, await request.body())
     request.state.key = own = RequestKey(user, key)
-    known = await anyio.to_thread.run_sync(repeats.begin, own, digest)
+    known = await anyio.to_thread.run_sync(repeats.begin, own, digests)
     if isinstance(known, str):
         # whoever answered first was lost, or still waits for the end: the run answers
         request.state.made_run = known
