@@ -13,6 +13,13 @@ from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
 
 OPEN = {"/healthz", "/readyz", "/api/auth/login"}
 """Routes that need no login; pages and the description are not in the table."""
+OUTSIDE = {
+    "/", "/slurm", "/slurm/{path:path}", "/slurm-tasks", "/page/{version}/{name:path}", "/problems/{code}",
+    "/openapi.json",
+    # it asks for a permission itself, as it must not be refused before it was accepted
+    "/api/slurm/ws",
+}  # fmt: skip
+"""What is no call of the API: the page, which holds no data, what tells of the API, and the socket."""
 PLANTED = (
     "{{ lookup('pipe', 'touch MARK') }}",
     "{% for x in lookup('pipe', 'touch MARK') %}{% endfor %}",
@@ -77,6 +84,18 @@ def path_of(route):
         "job_id": "0",
     }
     return route.path.format(**values)
+
+
+def test_what_is_no_call_of_the_api_is_known_and_a_new_route_is_found(app):
+    def others():
+        return {route.path for route in _flat(app.routes)} - {route.path for route in routes(app)}
+
+    assert others() == OUTSIDE
+    app.add_api_route("/api/new", lambda: 1, methods=["PUT"])
+    app.add_api_route("/api/hidden", lambda: 1, include_in_schema=False)
+    (new,) = [route for route in routes(app) if route.path == "/api/new"]
+    assert permission_of(new) is None
+    assert others() == OUTSIDE | {"/api/hidden"}
 
 
 def test_every_route_asks_for_a_permission_but_those_that_are_known_to_need_none(app):
