@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -167,6 +168,73 @@ def read_openapi() -> str:
     return _run_python("The description of the API", ["-c", code], dict(os.environ))
 
 
+def read_api(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the calls of the API and the shapes of what they take and answer, from its description."""
+    calls = [
+        {
+            "method": method.upper(),
+            "path": path,
+            "anchor": re.sub(r"[^a-z0-9_ -]", "", f"{method} {path}").replace(" ", "-"),
+            "permission": permission_of(call),
+            "description": call.get("description", ""),
+            "parameters": [
+                {**one, "place": one["in"], "type": shape(one["schema"])} for one in call.get("parameters", [])
+            ],
+            "body": shapes_of(call.get("requestBody", {})),
+            "answers": [
+                {"status": status, "type": shapes_of(answer)}
+                for status, answer in sorted(call["responses"].items())
+                if status != "default"
+            ],
+        }
+        for path, methods in document["paths"].items()
+        for method, call in methods.items()
+    ]
+    shapes = [
+        {
+            "name": name,
+            "description": found.get("description", ""),
+            "fields": [
+                {**one, "name": field, "type": shape(one), "required": field in found.get("required", ())}
+                for field, one in found.get("properties", {}).items()
+            ],
+            "values": [str(value) for value in found.get("enum", ())],
+        }
+        for name, found in sorted(document["components"]["schemas"].items())
+    ]
+    return {"calls": calls, "shapes": shapes}
+
+
+def permission_of(call: dict[str, Any]) -> str:
+    """Return what a call needs."""
+    if "x-permission" in call:
+        return f"`{call['x-permission']}`"
+    return "a login" if "security" in call else "none"
+
+
+def shapes_of(message: dict[str, Any]) -> str:
+    """Return what a body or an answer may be."""
+    kinds = (shape(one["schema"]) for one in message.get("content", {}).values() if "schema" in one)
+    return ", ".join(dict.fromkeys(kinds))
+
+
+def shape(schema: dict[str, Any]) -> str:
+    """Return a schema of JSON as a few words, with links to the shapes that have a section of their own."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(shape(one) for one in schema["anyOf"]))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type", "anything")
+    if kind == "array":
+        return f"list of {shape(schema.get('items', {}))}"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {shape(schema['additionalProperties'])}"
+    return str(schema.get("format", kind))
+
+
 def _run_python(what: str, arguments: list[str], environment: dict[str, str]) -> str:
     """Return what a Python that finds the library prints; end with the reason when it fails."""
     answer = subprocess.run(
@@ -229,7 +297,9 @@ def pages() -> dict[Path, str]:
     for role in roles:
         path = ROOT / "roles" / role["name"] / "README.md"
         wanted[path] = readme(role, path, templates)
-    wanted[REFERENCE / "openapi.json"] = read_openapi()
+    wanted[REFERENCE / "openapi.json"] = openapi = read_openapi()
+    api = templates.get_template("api.md.j2").render(items=read_api(json.loads(openapi)))
+    wanted[REFERENCE / "api.md"] = re.sub(r"\n{3,}", "\n\n", api)
     command = read_command()
     if command:
         wanted[REFERENCE / "command.md"] = command

@@ -233,6 +233,16 @@ def assert_no_template(value):
         assert "{%" not in value
 
 
+def test_the_description_names_the_permission_of_each_call(app, client):
+    document = client.get("/openapi.json").json()
+    for route in routes(app):
+        needed = permission_of(route)
+        for method in route.methods:
+            operation = document["paths"][route.path_format][method.lower()]
+            assert operation.get("x-permission") == (needed if isinstance(needed, Permission) else None)
+            assert ("security" in operation) is (needed is not None)
+
+
 def test_the_description_in_the_documentation_is_that_of_the_application(client):
     kept = Path(__file__).resolve().parents[2] / "docs/reference/openapi.json"
     assert json.loads(kept.read_text()) == client.get("/openapi.json").json(), "run `make docs`"

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from fastapi import FastAPI
 
 import slurmscale
 from slurmscale import settings
@@ -18,6 +17,7 @@ from slurmscale.service.access.accounts import Accounts
 from slurmscale.service.access.guard import Guard
 from slurmscale.service.access.keys import derive, read_keys
 from slurmscale.service.access.run_audit import RunAudit
+from slurmscale.service.api.description import DescribedApi
 from slurmscale.service.api.idempotency import Repeats
 from slurmscale.service.monitoring import metrics
 from slurmscale.service.monitoring.apphubs import ApphubWatch
@@ -36,6 +36,7 @@ from slurmscale.store.audit import AuditTrail
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from fastapi import FastAPI
     from fastapi.routing import APIRoute
 
     from slurmscale.runs.executor import Executor
@@ -96,7 +97,7 @@ def describe() -> dict[str, Any]:
 
 
 def _routed() -> FastAPI:
-    app = FastAPI(
+    app = DescribedApi(
         title="slurmscale",
         summary="Scales Slurm clusters and shows how far each node is.",
         version=slurmscale.__version__,
