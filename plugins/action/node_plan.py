@@ -39,6 +39,7 @@ class ActionModule(ActionBase):
                 "checks": {"type": "list", "elements": "str", "default": list(node_plan.CHECKS)},
                 "repository": {"type": "str", "default": ""},
                 "packages": {"type": "list", "elements": "str", "default": []},
+                "beside": {"type": "list", "elements": "str", "default": []},
                 "steps": {"type": "list", "elements": "str", "default": []},
             }
         )
@@ -62,7 +63,9 @@ class ActionModule(ActionBase):
             cluster,
             defined=options["defined"],
             catalog=local.get("apphub_client_catalog"),
-            packages=node_plan.Packages(options["repository"], options["packages"]) if options["repository"] else None,
+            packages=node_plan.Packages(options["repository"], options["packages"], options["beside"])
+            if options["repository"]
+            else None,
             reach=reach,
             address=address,
             common=common,

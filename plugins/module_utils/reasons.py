@@ -207,6 +207,12 @@ class Code(str, enum.Enum):
     APPHUB_REPOSITORY_MISSING = "apphub-repository-missing", "There is no repository for an operating system."
     APPHUB_PACKAGE_MISSING = "apphub-package-missing", "A repository lacks a package, or a version of it."
     PACKAGE_INSTALLATION_FAILED = "package-installation-failed", "apt or dnf cannot install from the AppHub."
+    PACKAGE_DEPENDENCY_MISSING = (
+        "package-dependency-missing",
+        "What a package needs is neither in AppHub nor in the sources of the machine.",
+    )
+    PACKAGE_MANAGER_BUSY = "package-manager-busy", "Something else installs packages on the machine, and does not end."
+    PACKAGE_SOURCE_MISSING = "package-source-missing", "The machine does not have a repository that is stated."
 
     # AppHub, where it is made.
     APPHUB_TOOL_MISSING = "apphub-tool-missing", "A program that is needed is not installed."

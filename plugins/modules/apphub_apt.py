@@ -11,7 +11,11 @@ module: apphub_apt
 short_description: Installs packages from AppHub with apt
 version_added: "0.1.0"
 description:
-  - Reads AppHub's list, and no other. All lists of a distribution take longer than everything else.
+  - Reads AppHub's list, and no other, as all lists of a distribution take longer than everything else. Only when AppHub
+    lacks a dependency the others are read as well, which on a fresh image are empty. What is missing then is reported
+    for each package, with where it was looked for, before anything is installed.
+  - Waits for whoever installs packages already, such as unattended upgrades, and keeps needrestart from restarting
+    services.
   - Finishes an installation that was cut off, by a cancel for instance; apt would refuse to go on. A package of which
     only a half was unpacked is removed for that, as apt finds no archive of what its pin calls installed, and what
     depends on it gets it back.
@@ -45,6 +49,10 @@ options:
     type: list
     elements: str
     default: []
+  lock_timeout:
+    description: Seconds to wait until nobody else installs packages.
+    type: float
+    default: 600
   preferences:
     description: File with the candidate. It is removed when no O(version) is stated.
     type: path
@@ -92,11 +100,12 @@ repaired:
 import contextlib
 import os
 import re
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import package_locks
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
@@ -107,6 +116,7 @@ ARGUMENTS = {
     "exclusive": {"type": "list", "elements": "str", "required": True},
     "version": {"type": "str", "default": ""},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "lock_timeout": {"type": "float", "default": 600},
     "preferences": {"type": "path", "default": "/etc/apt/preferences.d/00apphub-version.pref"},
 }
 CANDIDATE = """\
@@ -119,16 +129,19 @@ Pin-Priority: 995
 # dpkg works on while a run that began it is gone; half an hour is more than the slowest disk needs.
 _DPKG_SECONDS = 1800
 # Left to itself, apt tries a server that does not answer for four minutes.
-UPDATE = (
+UPDATE_ALL = (
     "apt-get", "update", "--quiet",
-    "--option=Dir::Etc::sourceparts=-",
-    "--option=APT::Get::List-Cleanup=false",
-    "--option=APT::Update::Error-Mode=any",
     "--option=DPkg::Lock::Timeout=120",
     "--option=Acquire::http::Timeout=10",
     "--option=Acquire::https::Timeout=10",
     "--option=Acquire::Retries=1",
 )  # fmt: skip
+UPDATE = (
+    *UPDATE_ALL,
+    "--option=Dir::Etc::sourceparts=-",
+    "--option=APT::Get::List-Cleanup=false",
+    "--option=APT::Update::Error-Mode=any",
+)
 
 INSTALL = (
     "apt-get", "install", "--quiet", "--yes", "--no-install-recommends",
@@ -138,6 +151,9 @@ INSTALL = (
 )  # fmt: skip
 #: What asks whether a package may start its services.
 POLICY = "/usr/sbin/policy-rc.d"
+# A package that can't be installed, and below it what it needs, each but the first without its name.
+_UNMET = re.compile(r"^ (?:(\S+) :)? +(?:Pre-)?Depends: (.+) but (.+)$", re.MULTILINE)
+_LEFT_OUT = "it is not going to be installed"
 _NO_STARTS = b"#!/bin/sh\n# Written by slurmscale while it installs packages.\nexit 101\n"
 
 
@@ -155,12 +171,16 @@ def finish_interrupted(exclusive: List[str]) -> List[str]:
     half = [line.split()[1] for line in listed.stdout.splitlines() if line.startswith("reinstreq ")]
     if half:
         done.append(["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *half])
-    if slurm_commands.run(["dpkg", "--audit"]).stdout:
+    before = slurm_commands.run(["dpkg", "--audit"]).stdout
+    if before:
         done.append(["dpkg", "--configure", "--pending", "--force-confold"])
     if done:
         with no_service_starts(POLICY):
             for command in done:
                 slurm_commands.run(command, timeout=_DPKG_SECONDS)
+        # What somebody else's package can't finish, it won't finish here either: that is no change.
+        if not half and slurm_commands.run(["dpkg", "--audit"]).stdout == before:
+            return []
     return [" ".join(command) for command in done]
 
 
@@ -174,19 +194,45 @@ def restore_dependencies() -> List[str]:
     return [" ".join(command)]
 
 
-def read_list(url: str, source: str) -> None:
+def read_list(url: str, source: str, lock_timeout: float) -> None:
     """Read AppHub's list.
 
     Raises:
         FailureError: It can't be read.
     """
-    answer = slurm_commands.run([*UPDATE, f"--option=Dir::Etc::sourcelist={source}"], timeout=300)
+    command = [*UPDATE, f"--option=Dir::Etc::sourcelist={source}"]
+    answer = slurm_commands.run(command, timeout=300)
+    if answer.rc and package_locks.holder():
+        # Somebody began in between.
+        package_locks.wait_until_free(lock_timeout)
+        answer = slurm_commands.run(command, timeout=300)
     if answer.rc:
         raise FailureError(
             Code.PACKAGE_INSTALLATION_FAILED,
             f"The list of {url}/pkgs/deb cannot be read: {answer.message}",
             f"Compare with curl -i {url}/healthz on this machine. If the list is damaged, publish again.",
         )
+
+
+def list_sources() -> List[str]:
+    """Return the address and suite of each source of apt, also of those whose lists were never read."""
+    told = slurm_commands.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+    ).stdout
+    return sorted(set(told.splitlines()))
+
+
+def find_unmet(answer: slurm_commands.CommandResult) -> List[Tuple[str, str, str]]:
+    """Read which dependencies apt does not find.
+
+    Returns:
+        Each with the package that has it, the dependency with its version, and what apt says of it.
+    """
+    unmet, package = [], ""
+    for name, need, said in _UNMET.findall(answer.stdout):
+        package = name or package
+        unmet.append((package, need, said))
+    return unmet
 
 
 def candidate(url: str, package: str, version: str) -> str:
@@ -266,21 +312,72 @@ def install(url: str, packages: List[str], version: str, *, check_mode: bool) ->
     if not wanted:
         return []
 
-    def apt(*options: str) -> str:
-        answer = slurm_commands.run([*INSTALL, *options, *wanted], timeout=_DPKG_SECONDS)
-        if answer.rc:
-            raise FailureError(
-                Code.PACKAGE_INSTALLATION_FAILED,
-                f"{', '.join(packages)} cannot be installed from {url}: {answer.message}",
-                f"Compare with: curl -i {url}/healthz; df -h on this machine. Then run again.",
-            )
-        return answer.stdout
-
-    planned = re.findall(r"^Inst (\S+) ", apt("--simulate"), re.MULTILINE)
+    tried = try_install(wanted)
+    if tried.rc and find_unmet(tried):
+        tried = _look_elsewhere(url, wanted)
+    if tried.rc:
+        raise _refused(url, packages, tried)
+    planned = re.findall(r"^Inst (\S+) ", tried.stdout, re.MULTILINE)
     if planned and not check_mode:
         with no_service_starts(POLICY):
-            apt()
+            done = slurm_commands.run([*INSTALL, *wanted], timeout=_DPKG_SECONDS)
+        if done.rc:
+            raise _refused(url, packages, done)
     return sorted(planned)
+
+
+def try_install(wanted: List[str]) -> slurm_commands.CommandResult:
+    """Let apt tell what it would install."""
+    return slurm_commands.run([*INSTALL, "--simulate", *wanted], timeout=_DPKG_SECONDS)
+
+
+def _refused(url: str, packages: List[str], answer: slurm_commands.CommandResult) -> FailureError:
+    return FailureError(
+        Code.PACKAGE_INSTALLATION_FAILED,
+        f"{', '.join(packages)} cannot be installed from {url}: {answer.message}",
+        f"Compare with: curl -i {url}/healthz; df -h on this machine. Then run again.",
+    )
+
+
+def _look_elsewhere(url: str, wanted: List[str]) -> slurm_commands.CommandResult:
+    """Look for what AppHub lacks in the other sources of the machine, whose lists may be empty or old.
+
+    Raises:
+        FailureError: They lack it, too.
+    """
+    sources = list_sources()
+    read = None
+    if any(not source.startswith(url + "/") for source in sources):
+        read = slurm_commands.run(UPDATE_ALL, timeout=300)
+    tried = try_install(wanted)
+    missing = _collect_missing(wanted, tried) if tried.rc else {}
+    if not missing:
+        return tried
+    unread = f" Not all of their lists can be read: {read.message}." if read and read.rc else ""
+    needs = "; ".join(f"{package} needs {', '.join(needed)}" for package, needed in sorted(missing.items()))
+    raise FailureError(
+        Code.PACKAGE_DEPENDENCY_MISSING,
+        f"Nothing was installed, as dependencies are missing: {needs}. Looked for in {', '.join(sources)}.{unread}",
+        f"Put these packages into the folders of {url} and publish again, or let the machine have a source of the"
+        " distribution that has them.",
+    )
+
+
+def _collect_missing(wanted: List[str], tried: slurm_commands.CommandResult) -> Dict[str, List[str]]:
+    """Return by package what it needs that no source has, also what only other dependencies need."""
+    missing: Dict[str, List[str]] = {}
+    asked, answer = list(wanted), tried
+    while True:
+        unmet = find_unmet(answer)
+        for package, need, said in unmet:
+            if said != _LEFT_OUT and need not in missing.setdefault(package, []):
+                missing[package].append(need)
+        # apt tells what these lack when they are asked for themselves.
+        further = {need.partition(" ")[0] for _package, need, said in unmet if said == _LEFT_OUT} - set(asked)
+        if not further:
+            return {package: needs for package, needs in missing.items() if needs}
+        asked += sorted(further)
+        answer = try_install(asked)
 
 
 def prefer(path: str, version: str, *, check_mode: bool) -> node_files.Change:
@@ -297,12 +394,13 @@ def run(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
     """Do all of it and return what the module returns.
 
     Raises:
-        FailureError: AppHub's list can't be read, or lacks the version.
+        FailureError: AppHub's list can't be read, or lacks the version or a dependency; or somebody else does not end.
         file_options.FileError: The file with the candidate can't be written.
     """
     url = params["url"].rstrip("/")
+    package_locks.wait_until_free(params["lock_timeout"])
     repaired = [] if check_mode else finish_interrupted(params["exclusive"])
-    read_list(url, params["source"])
+    read_list(url, params["source"], params["lock_timeout"])
     slurm = [name for name in params["packages"] if name.startswith("slurm")]
     version = candidate(url, slurm[0], params["version"]) if params["version"] and slurm else ""
     change = prefer(params["preferences"], version, check_mode=check_mode)
@@ -324,7 +422,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     # What apt makes there when it is killed goes with what the module itself leaves then.
-    os.environ.update(DEBIAN_FRONTEND="noninteractive", TMPDIR=module.tmpdir)
+    # needrestart would restart services of others, which it may do when the administrator upgrades the machine.
+    os.environ.update(DEBIAN_FRONTEND="noninteractive", NEEDRESTART_SUSPEND="1", TMPDIR=module.tmpdir)
     try:
         module.exit_json(**run(module.params, check_mode=module.check_mode))
     except FailureError as error:

@@ -63,6 +63,11 @@ options:
     type: list
     elements: str
     default: []
+  beside:
+    description: Ids of repositories of dnf that the machine is to have beside AppHub.
+    type: list
+    elements: str
+    default: []
   steps:
     description: The steps that the roles need, in any order.
     type: list

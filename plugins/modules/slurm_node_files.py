@@ -334,7 +334,7 @@ def apply(module: AnsibleModule, steps: Plan, result: Dict[str, Any]) -> None:
     directories, files, words, absent = steps
     for path, attributes in directories:
         with _errors_name(path):
-            record("directories", path, put_directory(path, attributes, check_mode=module.check_mode))
+            record("directories", path, put_directory(path, attributes, label, check_mode=module.check_mode))
     for item in files:
         with _errors_name(item.path):
             record("files", item.path, put_file(item, label, check_mode=module.check_mode))

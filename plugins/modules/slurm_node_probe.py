@@ -166,6 +166,19 @@ packages:
     gave no answer.
   type: dict
   sample: {"munge": "0.5.13-13.el9", "slurm-slurmd": "22.05.9-1.el9"}
+half_done:
+  returned: always
+  description: >-
+    Packages that an installation left half done which was cut off: of dpkg any, of rpm those of Slurm and munge that
+    are there in two versions.
+  type: list
+  elements: str
+  sample: [libhwloc15, slurmd]
+repositories:
+  returned: always
+  description: Repositories of dnf by their ids, and whether they are enabled.
+  type: dict
+  sample: {apphub: true, baseos: true, crb: false}
 services:
   returned: always
   description: >-

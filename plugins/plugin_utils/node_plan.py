@@ -22,10 +22,11 @@ CHECKS = ("readiness", "registration", "definition", "packages")
 
 
 class Packages(NamedTuple):
-    """What a node needs of AppHub."""
+    """What a node needs of AppHub, and which repositories of its own it is to have beside it."""
 
     repository: str
     names: Sequence[str]
+    beside: Sequence[str] = ()
 
 
 class Request(NamedTuple):
@@ -125,5 +126,15 @@ def _packages(
     needed = "packages of Slurm and munge for this system in AppHub"
     if not missing:
         yield readiness.finding("packages", Code.APPHUB_PACKAGE_MISSING, True, needed, packages.repository, "")  # noqa: FBT003 - a record
+    own = node.get("repositories") or {}
+    for name in packages.beside if packages.repository.startswith("rpm/") else ():
+        yield readiness.finding(
+            f"repository {name}",
+            Code.PACKAGE_SOURCE_MISSING,
+            name in own,
+            "a repository of the machine, as apphub_client_dependency_repositories says",
+            name if name in own else f"only {', '.join(own)}" if own else "no repository",
+            "Add it to the machine (dnf repolist --all), or take it out of apphub_client_dependency_repositories.",
+        )
     for gap in missing:
         yield {"check": "packages", "ok": False, "needed": needed, "found": gap["reason"], **gap}

@@ -17,7 +17,7 @@ OPTIONS = ("sysusers", "directories", "files", "words", "absent")
 #: What roles, and the stage that writes for all of them, register of what they did on a node.
 RESULTS = (
     "scale_written",
-    *(f"apphub_client_{name}" for name in ("written", "installed", "bundle", "removed", "unconfigured")),
+    *(f"apphub_client_{name}" for name in ("written", "finished", "installed", "bundle", "removed", "unconfigured")),
     *(f"munge_{name}" for name in ("written", "service")),
     *(f"slurmd_{name}" for name in ("written", "service", "stopped", "removed", "emptied")),
 )
@@ -123,7 +123,8 @@ def node_steps(
     """
     steps = [step for step, wanted in files.items() if wanted.get("sysusers") or outdated_files(node, wanted)]
     written = bool(steps)
-    if set(packages) - set(node.get("packages") or {}):
+    packages = set(packages)
+    if packages - set(node.get("packages") or {}) or (packages and node.get("half_done")):
         steps.append("packages")
     if service:
         state = (node.get("services") or {}).get(service) or {}

@@ -91,5 +91,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "users": {"slurm": None, "munge": None},
         "disks": {"/var": 5000},
         "services": {"slurmd": {"active": None}},
+        "half_done": [],
+        "repositories": {},
     }
     return {**known, **changes}

@@ -50,6 +50,8 @@ CODES = {
 # one where that user is to become root without sudo, and one that says of itself what would get it into a partition.
 FURTHER = """
 all:
+  vars:
+    apphub_client_dependency_repositories: [distribution]
   hosts:
     ubuntu3: {{ansible_python_interpreter: /opt/ahead/python3}}
   children:

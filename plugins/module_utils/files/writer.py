@@ -101,12 +101,14 @@ def _content_diff(item: WantedFile, old: Optional[bytes], *, private: bool) -> D
     return diff
 
 
-def put_directory(path: str, wanted: Attributes, *, check_mode: bool) -> Change:
+def put_directory(path: str, wanted: Attributes, label: Callable[[str, str], None], *, check_mode: bool) -> Change:
     """Make a directory, and its parents, with the wanted attributes.
 
     Args:
         path: The directory. A link to a directory counts as one.
         wanted: Its attributes; parents that had to be made are 0755.
+        label: Called with each directory that was made, as what is labelled and as what it is, to give it its SELinux
+            context: what is made before its package gets that of its parent otherwise.
         check_mode: Change nothing.
 
     Returns:
@@ -124,7 +126,12 @@ def put_directory(path: str, wanted: Attributes, *, check_mode: bool) -> Change:
     else:
         change = Change(changed=True, diffs=[_diff(path, {"state": "absent"}, {"state": "directory"})])
         if not check_mode:
+            missing = [path]
+            while not os.path.isdir(os.path.dirname(missing[0])):
+                missing.insert(0, os.path.dirname(missing[0]))
             os.makedirs(path, 0o755)
+            for made in missing:
+                label(made, made)
             os.chmod(path, 0o755 if wanted.mode is None else wanted.mode)
     if change.changed and not check_mode:
         _set_attributes(path, wanted)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import configparser
+import glob
 import grp
 import hashlib
 import os
@@ -31,6 +33,9 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import comman
 SERVICES = ("munge", "slurmd", "slurmctld")
 ACCOUNTS = ("slurm", "munge")
 _PACKAGES = ("munge*", "slurm*", "ohpc-slurm*")
+_OURS = re.compile(r"munge|slurm|ohpc-slurm")
+#: What dpkg calls a package with which all is well.
+_DPKG_DONE = ("installed", "not-installed", "config-files")
 _PROPERTIES = {
     "LoadState": "load",
     "ActiveState": "active",
@@ -64,14 +69,18 @@ def parse_services(text: str) -> Dict[str, Optional[Dict[str, Any]]]:
 
 
 def package_query(family: Optional[str]) -> List[str]:
-    """Return the command that lists installed packages of Slurm and munge.
+    """Return the command that lists packages: those of Slurm and munge, and of dpkg all, as any may be half done.
 
     Args:
         family: Family of the operating system; all but Debian's have rpm.
     """
     if family == "Debian":
-        return ["dpkg-query", "-W", "-f", r"${db:Status-Status}\t${Package}\t${Version}\n", *_PACKAGES]
+        return ["dpkg-query", "-W", "-f", r"${db:Status-Status}\t${Package}\t${Version}\n"]
     return ["rpm", "-qa", "--queryformat", r"installed\t%{NAME}\t%{VERSION}-%{RELEASE}\n", *_PACKAGES]
+
+
+def _rows(text: str) -> List[List[str]]:
+    return [line.split("\t") for line in text.splitlines() if line.count("\t") == 2]  # noqa: PLR2004 # three columns
 
 
 def parse_packages(text: str, family: Optional[str]) -> Dict[str, str]:
@@ -84,11 +93,49 @@ def parse_packages(text: str, family: Optional[str]) -> Dict[str, str]:
     Returns:
         Name and version of what is installed. Debian's package `slurm` is left out: it is a network monitor.
     """
-    rows = [line.split("\t") for line in text.splitlines() if line.count("\t") == 2]  # noqa: PLR2004 # three columns
-    packages = {name: version for status, name, version in rows if status == "installed"}
+    packages = {name: version for status, name, version in _rows(text) if status == "installed" and _OURS.match(name)}
     if family == "Debian":
         packages.pop("slurm", None)
     return packages
+
+
+def half_done(text: str) -> List[str]:
+    """Find packages that an installation left half done which was cut off, in the answer to package_query().
+
+    Args:
+        text: Lines of status, name and version.
+
+    Returns:
+        Names, in alphabetical order: of dpkg what is neither installed nor away, of rpm what is there in two versions,
+        as its upgrade removes the old one last.
+    """
+    rows = _rows(text)
+    unfinished = {name for status, name, _version in rows if status not in _DPKG_DONE}
+    versions = {(name, version) for status, name, version in rows if status == "installed" and _OURS.match(name)}
+    names = [name for name, _version in versions]
+    return sorted(unfinished | {name for name in names if names.count(name) > 1})
+
+
+def dnf_repositories(root: str = "/") -> Dict[str, bool]:
+    """List the repositories that dnf knows.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        Whether each is enabled, by its id.
+    """
+    found: Dict[str, bool] = {}
+    for path in sorted(glob.glob(os.path.join(root, "etc/yum.repos.d/*.repo"))):
+        parser = configparser.RawConfigParser(strict=False)
+        try:
+            parser.read_string((read(path) or b"").decode("utf-8", "replace"))
+        except configparser.Error:
+            continue
+        for name in parser.sections():
+            value = parser.get(name, "enabled", fallback="1").strip().lower()
+            found[name] = value in {"1", "yes", "true", "on"}
+    return found
 
 
 def account_facts() -> Tuple[Dict[str, Optional[Dict[str, Any]]], Dict[str, Optional[int]]]:
@@ -264,6 +311,8 @@ def probe(
         "hostname": socket.gethostname(),
         "fqdn": _fqdn(2),
         "packages": None if packages is None else parse_packages(packages, system["family"]),
+        "half_done": half_done(packages or ""),
+        "repositories": dnf_repositories(),
         "services": services,
         "users": users,
         "groups": groups,

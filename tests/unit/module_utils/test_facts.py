@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import (
     account_ids,
+    dnf_repositories,
     file_facts,
     free_megabytes,
+    half_done,
     package_query,
     parse_packages,
     parse_services,
@@ -61,6 +63,27 @@ def test_dpkg_lists_what_is_installed_and_no_network_monitor() -> None:
 def test_rpm_lists_slurm_itself() -> None:
     text = "installed\tslurm\t22.05.9-1.el9\ninstalled\tslurm-slurmd\t22.05.9-1.el9\n"
     assert parse_packages(text, "RedHat") == {"slurm": "22.05.9-1.el9", "slurm-slurmd": "22.05.9-1.el9"}
+
+
+def test_what_dpkg_left_half_done_is_found_whoever_it_belongs_to() -> None:
+    text = (
+        "installed\tmunge\t1\nhalf-configured\tlibhwloc15\t2\nunpacked\tslurmd\t24\n"
+        "config-files\told\t1\nnot-installed\tslurm-wlm\t\n"
+    )
+    assert half_done(text) == ["libhwloc15", "slurmd"]
+    assert parse_packages(text, "Debian") == {"munge": "1"}
+
+
+def test_what_rpm_has_in_two_versions_is_half_done() -> None:
+    text = "installed\tslurm\t23-1\ninstalled\tmunge\t1-1\ninstalled\tslurm\t24-1\n"
+    assert half_done(text) == ["slurm"]
+
+
+def test_repositories_of_dnf_are_listed_with_whether_they_are_enabled(machine: Machine) -> None:
+    machine.write("etc/yum.repos.d/rocky.repo", "[baseos]\nname=x\n[crb]\nenabled = 0\n")
+    machine.write("etc/yum.repos.d/epel.repo", "[epel]\nenabled=1\nbaseurl=http://x/$releasever%2f\n")
+    machine.write("etc/yum.repos.d/broken.repo", "no section\n")
+    assert dnf_repositories(machine.root) == {"baseos": True, "crb": False, "epel": True}
 
 
 def test_redhat_is_asked_by_rpm_even_where_dpkg_exists() -> None:

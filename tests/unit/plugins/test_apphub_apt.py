@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 URL = "http://hub:8081"
 INST = "Inst munge [1] (2 hub [amd64])\nInst slurmd (24.11.5-4 hub [amd64])\nConf munge (2 hub [amd64])\n"
+DEBIAN = "http://deb.example.org/debian"
+
+
+def unmet(package: str, needs: list[str]) -> str:
+    """What apt prints of a package and what it needs."""
+    said = "".join(
+        f"{f' {package} :' if number == 0 else ' ' * (len(package) + 3)} Depends: {need}\n"
+        for number, need in enumerate(needs)
+    )
+    return f"The following packages have unmet dependencies:\n{said}"
 
 
 class FakeDpkg:
@@ -34,10 +44,24 @@ class FakeDpkg:
         self.installed = ""
         self.planned = INST
         self.refusal = ""
+        # What AppHub lacks, by the package that needs it, and whether the lists of other sources bring it.
+        self.unmet: dict[str, list[str]] = {}
+        self.elsewhere = False
+        self.configures = True
         self.policies: list[str] = []
 
     def run(self, argv: list[str], **_options: object) -> slurm_commands.CommandResult:
         self.calls.append(list(argv))
+        if argv[:2] == ["apt-get", "indextargets"]:
+            return slurm_commands.CommandResult(tuple(argv), 0, f"{DEBIAN} trixie\n{URL}/pkgs/deb noble\n", "", 0.0)
+        if list(argv) == list(apphub_apt.UPDATE_ALL) and self.elsewhere:
+            self.unmet = {}
+        if argv[:2] == ["apt-get", "install"] and self.unmet:
+            words = {word.partition("=")[0] for word in argv if not word.startswith("--")}
+            text = "".join(unmet(name, needs) for name, needs in self.unmet.items() if name in words)
+            return slurm_commands.CommandResult(tuple(argv), 100, text, "E: held broken packages", 0.0)
+        if argv[:2] == ["dpkg", "--configure"] and self.configures:
+            self.audit = ""
         if argv[:2] == ["apt-get", "install"]:
             if "--simulate" not in argv:
                 self.policies.append(Path(apphub_apt.POLICY).read_text())
@@ -184,3 +208,37 @@ def test_a_policy_that_a_run_left_which_was_cut_off_goes(tmp_path: Path, kept: s
         assert policy.read_bytes() == ours
     assert (policy.read_text() if policy.exists() else "") == kept
     assert not (tmp_path / "policy-rc.d.slurmscale").exists()
+
+
+NOWHERE = "but it is not installable"
+
+
+def test_what_no_source_has_is_told_for_each_package_with_where_it_was_looked_for(dpkg: FakeDpkg) -> None:
+    dpkg.unmet = {
+        "slurmd": [f"libhwloc15 (>= 2.9) {NOWHERE}", "slurm-plugins (= 1) but it is not going to be installed"],
+        "slurm-plugins": [f"libhwloc15 (>= 2.9) {NOWHERE}", "libc6 (>= 9) but 2 is to be installed"],
+    }
+    with pytest.raises(FailureError) as refused:
+        apphub_apt.install(URL, ["munge", "slurmd"], "", check_mode=False)
+    failure = refused.value.failure
+    assert failure.code is Code.PACKAGE_DEPENDENCY_MISSING
+    assert "slurm-plugins needs libhwloc15 (>= 2.9), libc6 (>= 9); slurmd needs libhwloc15 (>= 2.9)." in failure.reason
+    assert f"Looked for in {DEBIAN} trixie, {URL}/pkgs/deb noble." in failure.reason
+    assert installs(dpkg) == []
+
+
+def test_lists_of_the_distribution_are_read_when_a_dependency_is_missing(dpkg: FakeDpkg) -> None:
+    dpkg.unmet, dpkg.elsewhere = {"slurmd": [f"libhwloc15 {NOWHERE}"]}, True
+    assert apphub_apt.install(URL, ["munge", "slurmd"], "", check_mode=False) == ["munge", "slurmd"]
+    assert dpkg.calls.count(list(apphub_apt.UPDATE_ALL)) == 1
+
+
+def test_lists_of_the_distribution_are_not_read_where_apphub_has_everything(dpkg: FakeDpkg) -> None:
+    apphub_apt.install(URL, ["munge", "slurmd"], "", check_mode=False)
+    assert list(apphub_apt.UPDATE_ALL) not in dpkg.calls
+
+
+def test_a_package_of_somebody_else_that_can_not_be_finished_is_no_change(dpkg: FakeDpkg) -> None:
+    dpkg.audit, dpkg.configures = "foreign is half configured", False
+    assert apphub_apt.finish_interrupted(["slurm*"]) == []
+    assert any(call[:2] == ["dpkg", "--configure"] for call in dpkg.calls)

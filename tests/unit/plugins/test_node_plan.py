@@ -52,6 +52,14 @@ def test_packages_that_apphub_lacks_are_named() -> None:
     assert enough["ready"]
 
 
+def test_a_repository_that_is_to_stand_beside_apphub_must_be_there() -> None:
+    packages = Packages("rpm/el9", ["munge"], ["crb", "epel"])
+    node = facts(repositories={"baseos": True, "crb": False})
+    plan = node_plan.plan(REQUEST, node, CLUSTER, defined=DEFINED, catalog=CATALOG, packages=packages)
+    (wrong,) = [finding for finding in plan["findings"] if not finding["ok"]]
+    assert (wrong["code"], wrong["found"]) == ("package-source-missing", "only baseos, crb")
+
+
 def test_only_the_checks_that_are_asked_for_are_made() -> None:
     plan = node_plan.plan(
         Request("n7", "99.11"), facts(uid=1000), CLUSTER, checks=["registration"], steps=["configuration"]

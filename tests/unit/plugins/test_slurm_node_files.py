@@ -443,3 +443,24 @@ def test_a_line_that_makes_no_account_is_refused(files: Runner) -> None:
     result = files(sysusers=["munge"])
     assert result["failure"]["code"] == "file-invalid"
     assert "'munge'" in result["msg"]
+
+
+def test_files_and_all_directories_that_were_made_get_the_selinux_context_of_their_path(
+    files: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled: dict[str, list[str]] = {}
+    monkeypatch.setattr(AnsibleModule, "selinux_enabled", lambda _self: True)
+    monkeypatch.setattr(AnsibleModule, "selinux_default_context", lambda _self, path: ["context of", path])
+
+    def set_context(_self: AnsibleModule, path: str, context: list[str], *_args: Any, **_options: Any) -> bool:
+        labelled[path] = context
+        return False
+
+    monkeypatch.setattr(AnsibleModule, "set_context_if_different", set_context)
+    spool = tmp_path / "var" / "spool" / "slurmd"
+    key = tmp_path / "key"
+    files(directories=[{"path": str(spool)}], files=[{"path": str(key), "content": "k"}])
+    assert [path for path in (spool, spool.parent, spool.parent.parent) if str(path) not in labelled] == []
+    assert labelled[str(spool)] == ["context of", str(spool)]
+    assert str(tmp_path) not in labelled
+    assert ["context of", str(key)] in labelled.values()

@@ -27,6 +27,12 @@ def node(content: str = "A=1\n", **facts: Any) -> dict[str, Any]:
     return {"files": {OPTIONS["path"]: found}, "packages": {"munge": "1"}, "services": {"slurmd": RUNNING}, **facts}
 
 
+def test_packages_that_were_left_half_done_are_a_step_of_a_role_that_wants_packages() -> None:
+    assert node_steps(node(half_done=["libhwloc15"]), {}, packages=["munge"]) == ["packages"]
+    assert node_steps(node(half_done=["libhwloc15"]), {}) == []
+    assert node_steps(node(half_done=[]), {}, packages=["munge"]) == []
+
+
 def test_parts_of_several_roles_become_the_options_of_one_run() -> None:
     merged = node_files(
         [
