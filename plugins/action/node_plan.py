@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_address, node_plan, readiness
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import needed_ports
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ActionModule(ActionBase):
                 "checks": {"type": "list", "elements": "str", "default": list(node_plan.CHECKS)},
                 "repository": {"type": "str", "default": ""},
                 "packages": {"type": "list", "elements": "str", "default": []},
+                "open_firewall": {"type": "bool", "default": False},
                 "beside": {"type": "list", "elements": "str", "default": []},
                 "steps": {"type": "list", "elements": "str", "default": []},
             }
@@ -47,7 +49,12 @@ class ActionModule(ActionBase):
         controller, local = (facts_of(host, variables["hostvars"]) for host in (options["controller"], "localhost"))
         cluster = controller.get("preflight_cluster") or {}
         node, common = variables["preflight_node"], local.get("scale_common_checks") or []
-        reach = self._reach(variables, node, cluster)
+        reach = self._reach(variables, node, cluster) | {
+            "ports": needed_ports(
+                cluster, ((options["defined"] or {}).get("definition") or {}).get("params", {}).get("Port")
+            ),
+            "opens": options["open_firewall"],
+        }
         ansible_host = str(self._templar.template(variables.get("ansible_host") or ""))
         address = node_address.default_address(ansible_host, options["name"], node, cluster, reach)
         made = node_plan.plan(

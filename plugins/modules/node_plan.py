@@ -63,6 +63,10 @@ options:
     type: list
     elements: str
     default: []
+  open_firewall:
+    description: Whether firewalld or ufw of the machine will be opened for the cluster, and need not be open now.
+    type: bool
+    default: false
   beside:
     description: Ids of repositories of dnf that the machine is to have beside AppHub.
     type: list
@@ -102,8 +106,8 @@ definition:
   sample: {"name": "node07", "params": {"CPUs": 64, "RealMemory": 251860}, "gres_lines": []}
 steps:
   description: >-
-    What has to be done, in order, of repository, packages, accounts, key, configuration, munge and slurmd. Empty for a
-    node that is right, and for one that is not ready.
+    What has to be done, in order, of repository, packages, accounts, key, configuration, munge, firewall and slurmd.
+    Empty for a node that is right, and for one that is not ready.
   returned: always
   type: list
   elements: str

@@ -174,6 +174,13 @@ half_done:
   type: list
   elements: str
   sample: [libhwloc15, slurmd]
+firewall:
+  returned: always
+  description: >-
+    C(name) of the firewall of the distribution that is on, firewalld or ufw, else empty; and C(tcp), the ports and
+    ranges that it lets everybody in at. Of firewalld the default zone counts.
+  type: dict
+  sample: {"name": "ufw", "tcp": ["22", "6818", "60001-63000"]}
 repositories:
   returned: always
   description: Repositories of dnf by their ids, and whether they are enabled.

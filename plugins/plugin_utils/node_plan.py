@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Finding
 
 #: Every step, in the order in which they are taken.
-STEPS = ("repository", "packages", "accounts", "key", "configuration", "munge", "slurmd")
+STEPS = ("repository", "packages", "accounts", "key", "configuration", "munge", "firewall", "slurmd")
 
 CHECKS = ("readiness", "registration", "definition", "packages")
 

@@ -12,6 +12,7 @@ from ansible.module_utils.basic import _PY_MIN
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED, SYSTEMS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import closed_ports, commands
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_address import is_usable
 
 if TYPE_CHECKING:
@@ -425,19 +426,30 @@ def node_from_controller(node: Mapping[str, Any], reach: Mapping[str, Any]) -> I
         f"Put {name} with its address into DNS or into the controller's /etc/hosts, or state NodeAddr in"
         " slurmd_parameters.",
     )
-    slurmd = (node.get("services") or {}).get("slurmd") or {}
-    running = slurmd.get("active") == "active"
     for target, answer in (network.get("connect") or {}).items():
         if addresses and target.rpartition(":")[0] == name:
-            yield finding(
-                f"port {target}",
-                Code.PORT_UNREACHABLE,
-                answer["state"] == "open" or (answer["state"] == "refused" and not running),
-                "slurmd answers the controller" if running else "the controller reaches the machine",
-                f"{answer['state']}: {answer['message']}",
-                f"Allow the connection from the controller to {target} (firewall, route)"
-                + (", and see whether slurmd listens: journalctl -u slurmd" if running else "."),
-            )
+            yield _port_of_node(node, target, answer, reach)
+
+
+def _port_of_node(node: Mapping[str, Any], target: str, answer: Mapping[str, str], reach: Mapping[str, Any]) -> Finding:
+    running = ((node.get("services") or {}).get("slurmd") or {}).get("active") == "active"
+    ports = reach.get("ports") or [target.rpartition(":")[2]]
+    wall, closed = (node.get("firewall") or {}).get("name") or "", closed_ports(node.get("firewall"), ports)
+    opened = answer["state"] == "filtered" and bool(closed) and bool(reach.get("opens"))
+    remedy = f"Allow the connection from the controller to {target} (firewall, route)" + (
+        ", and see whether slurmd listens: journalctl -u slurmd" if running else "."
+    )
+    if closed and answer["state"] == "filtered":
+        by_hand = "; ".join(" ".join(words) for words in commands(wall, closed))
+        remedy = f"{wall} is on there. Set slurmd_open_firewall: true, or run on it: {by_hand}"
+    return finding(
+        f"port {target}",
+        Code.PORT_UNREACHABLE,
+        opened or answer["state"] == "open" or (answer["state"] == "refused" and not running),
+        "slurmd answers the controller" if running else "the controller reaches the machine",
+        f"{answer['state']}: {answer['message']}" + (f"; {wall} will be opened" if opened else ""),
+        remedy,
+    )
 
 
 def assess(
@@ -455,8 +467,9 @@ def assess(
         cluster: What slurm_cluster_info found; empty where the controller does not answer.
         limits: What the machine must keep to.
         reach: How the controller sees it: name (the one it knows it by), network (what slurm_cluster_info returns), own
-            (whether both are one machine), problem (why the controller could not be asked), and state, when it is a
-            node that works already, which proves all this.
+            (whether both are one machine), problem (why the controller could not be asked), ports (at which the node
+            has to be reached), opens (whether its firewall will be told so), and state, when it is a node that works
+            already, which proves all this.
         take_over: The machine may be taken from another cluster when no job lives there.
 
     Returns:

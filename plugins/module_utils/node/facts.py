@@ -16,9 +16,10 @@ import socket
 import stat
 import threading
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall import firewall_facts
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.membership import read_membership
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import os_facts
@@ -45,7 +46,22 @@ _PROPERTIES = {
     "Result": "result",
 }
 
-_SHOW = ["systemctl", "show", "--property=Id," + ",".join(_PROPERTIES), *(name + ".service" for name in SERVICES)]
+_SHOW = [
+    "systemctl",
+    "show",
+    "--property=Id," + ",".join(_PROPERTIES),
+    *(name + ".service" for name in (*SERVICES, "firewalld")),
+]
+
+
+def _blocks(text: str) -> Iterator[Dict[str, str]]:
+    for block in re.split(r"\n\s*\n", text):
+        yield dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def is_active(text: str, name: str) -> bool:
+    """Say whether a service runs, by the answer to `systemctl show` of several units."""
+    return any((one.get("Id"), one.get("ActiveState")) == (f"{name}.service", "active") for one in _blocks(text))
 
 
 def parse_services(text: str) -> Dict[str, Optional[Dict[str, Any]]]:
@@ -58,8 +74,7 @@ def parse_services(text: str) -> Dict[str, Optional[Dict[str, Any]]]:
         For each of our services its state, or None when systemctl has no answer.
     """
     services: Dict[str, Optional[Dict[str, Any]]] = dict.fromkeys(SERVICES)
-    for block in re.split(r"\n\s*\n", text):
-        fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+    for fields in _blocks(text):
         name = fields.get("Id", "").rpartition(".")[0]
         if name in services:
             state: Dict[str, Any] = {key: fields.get(source) or None for source, key in _PROPERTIES.items()}
@@ -285,7 +300,7 @@ def probe(
     """
     problems: List[str] = []
 
-    def ask(argv: List[str], accepted: Tuple[int, ...] = (0,)) -> Optional[str]:
+    def ask(argv: Sequence[str], accepted: Tuple[int, ...] = (0,)) -> Optional[str]:
         result = commands.run(argv, timeout=timeout)
         if result.rc not in (*accepted, commands.NOT_FOUND):
             problems.append(f"{' '.join(argv[:2])}: {result.message}")
@@ -294,7 +309,8 @@ def probe(
     release = read("/etc/os-release") or read("/usr/lib/os-release") or b""
     system = os_facts(release.decode("utf-8", "replace"), platform.machine())
     packages = ask(package_query(system["family"]), (0, 1))  # 1 from dpkg-query: a pattern matches nothing
-    services = parse_services(ask(_SHOW) or "")
+    units = ask(_SHOW) or ""
+    services = parse_services(units)
     hardware, problem = measure(timeout)
     if problem:
         problems.append(problem)
@@ -313,6 +329,7 @@ def probe(
         "packages": None if packages is None else parse_packages(packages, system["family"]),
         "half_done": half_done(packages or ""),
         "repositories": dnf_repositories(),
+        "firewall": firewall_facts(is_active(units, "firewalld"), ask),
         "services": services,
         "users": users,
         "groups": groups,

@@ -76,6 +76,17 @@ def test_a_refused_port_is_a_fault_only_where_slurmd_runs() -> None:
     assert failed(node, seen(["10.0.0.7"], OPEN)) == {}
 
 
+def test_a_firewall_that_is_on_is_named_with_what_opens_it() -> None:
+    node = {**machine(), "firewall": {"name": "ufw", "tcp": ["22"]}}
+    reach = {**seen(["10.0.0.7"], FILTERED), "ports": ["6818"]}
+    found = failed(node, reach)["port n07:6818"]
+    assert "slurmd_open_firewall: true, or run on it: ufw allow proto tcp to any port 6818" in found
+    assert failed(node, {**reach, "opens": True}) == {}
+    # What it lets in already, something else on the way hides.
+    node["firewall"]["tcp"].append("6818")
+    assert "ufw" not in failed(node, {**reach, "opens": True})["port n07:6818"]
+
+
 def test_a_node_that_works_needs_no_look_from_the_controller() -> None:
     assert failed(machine(), {"name": "n07", "state": "IDLE", "network": {}}) == {}
 

@@ -1,0 +1,67 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which ports of a node the cluster needs, and how its firewall is told to let them in."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def needed_ports(cluster: Mapping[str, Any], port: str | int | None = None) -> list[str]:
+    """Return the TCP ports at which a node has to be reached.
+
+    Args:
+        cluster: What slurm_cluster_info found.
+        port: The node's own port of slurmd, where it has one.
+
+    Returns:
+        slurmd's, and those of SrunPortRange (FIRST-LAST) where the cluster has it: without it srun listens anywhere.
+    """
+    ports = [str(port or cluster.get("slurmd_port") or 6818)]
+    srun = str((cluster.get("config") or {}).get("SrunPortRange") or "")
+    if _RANGE.fullmatch(srun) and not srun.startswith("0"):
+        ports.append(srun)
+    return ports
+
+
+def closed_ports(firewall: Mapping[str, Any] | None, ports: list[str]) -> list[str]:
+    """Return which of the ports the firewall of a machine does not let in.
+
+    Args:
+        firewall: What the probe found; nothing is closed where none is on.
+        ports: Ports and ranges.
+    """
+    if not firewall or not firewall.get("name"):
+        return []
+    spans = [_span(port) for port in firewall.get("tcp") or []]
+    return [port for port in ports if not any(low <= _span(port)[0] and _span(port)[1] <= high for low, high in spans)]
+
+
+def _span(port: str) -> tuple[int, int]:
+    found = _RANGE.fullmatch(port)
+    first, last = found.groups() if found else ("0", None)
+    return int(first), int(last or first)
+
+
+def commands(name: str, ports: list[str], *, close: bool = False) -> list[list[str]]:
+    """Return the commands that let ports in, now and after a boot, or no more.
+
+    Args:
+        name: firewalld or ufw.
+        ports: Ports and ranges; none needs no command.
+        close: No more.
+    """
+    if not ports or name not in {"firewalld", "ufw"}:
+        return []
+    if name == "ufw":
+        listed = ",".join(ports).replace("-", ":")
+        rule = ["allow", "proto", "tcp", "to", "any", "port", listed]
+        return [["ufw", "delete", *rule] if close else ["ufw", *rule, "comment", "slurmscale"]]
+    words = [f"--{'remove' if close else 'add'}-port={port}/tcp" for port in ports]
+    return [["firewall-cmd", "--permanent", *words], ["firewall-cmd", *words]]
