@@ -116,7 +116,7 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
         params["Gres"] = ",".join(_gres(gres) for gres in hardware["gres"])
     params.update(wanted)
     found = _as_stated(hardware.get("gres") or [], str(wanted.get("Gres", "")))
-    lines = [_gres_line(name, gres) for gres in found if gres.get("files")]
+    lines = [line for gres in found if gres.get("files") for line in _gres_lines(name, gres)]
     definition = {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
     if switch:
         definition["switch"] = switch
@@ -160,10 +160,13 @@ def _as_stated(found: Sequence[Mapping[str, Any]], stated: str) -> list[Mapping[
     kinds = [item.split(":") for item in stated.split(",") if item.split(":")[0] == "gpu"]
     gpus = [item for item in found if item["name"] == "gpu"]
     files = [path for item in gpus for path in item.get("files") or ()]
-    if len(kinds) != 1 or not files:
+    instances = [files for item in gpus for files in item.get("instances") or ()]
+    if len(kinds) != 1 or not files or (instances and len(gpus) > 1):
         return list(found)
     *kind, count = kinds[0][1:] if kinds[0][-1].isdigit() else [*kinds[0][1:], "1"]
     wanted = {"name": "gpu", "type": kind[0] if kind else None, "count": int(count), "files": files[: int(count)]}
+    if instances:
+        wanted |= {"files": files, "instances": instances[: int(count)]}
     same = [item for item in gpus if item.get("type") == wanted["type"] and item["count"] == wanted["count"]]
     return [*(item for item in found if item["name"] != "gpu"), *(same or [wanted])]
 
@@ -179,9 +182,12 @@ def _gres(gres: Mapping[str, Any]) -> str:
     return ":".join(str(part) for part in (gres["name"], gres.get("type"), gres["count"]) if part)
 
 
-def _gres_line(name: str, gres: Mapping[str, Any]) -> str:
+def _gres_lines(name: str, gres: Mapping[str, Any]) -> list[str]:
     kind = f" Type={gres['type']}" if gres.get("type") else ""
-    return f"NodeName={name} Name={gres['name']}{kind} File={','.join(gres['files'])}"
+    begin = f"NodeName={name} Name={gres['name']}{kind}"
+    if gres.get("instances"):
+        return [f"{begin} MultipleFiles={','.join(files)}" for files in gres["instances"]]
+    return [f"{begin} File={','.join(gres['files'])}"]
 
 
 class FilterModule:

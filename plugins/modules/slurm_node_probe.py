@@ -226,7 +226,7 @@ hardware:
   returned: always
   description: >-
     source (slurmd or kernel), cpus, boards, sockets, cores_per_socket, threads_per_core, real_memory in MB, and
-    gres, a list of name, type, count and files.
+    gres, a list of name, type, count and files, and of a GPU that is divided (MIG) instances, the files of each.
   type: dict
   sample: {"source": "slurmd", "cpus": 64, "boards": 1, "sockets": 2, "cores_per_socket": 16,
     "threads_per_core": 2, "real_memory": 257000,

@@ -118,7 +118,8 @@ def claims(node: Mapping[str, Any]) -> Iterator[Finding]:
     ]
     for gres in hardware.get("gres") or []:
         words = [str(gres.get("name")), str(gres.get("type") or "any"), str(gres.get("count"))]
-        usual = all(WORD.fullmatch(word) for word in words) and all(DEVICE.fullmatch(path) for path in gres["files"])
+        paths = [*gres["files"], *(path for files in gres.get("instances") or [] for path in files)]
+        usual = all(WORD.fullmatch(word) for word in words) and all(DEVICE.fullmatch(path) for path in paths)
         said.append(("gres", gres, usual))
     wrong = [f"{what} {value!r}" for what, value, usual in said if value is not None and not usual]
     yield finding(

@@ -32,15 +32,33 @@ def test_the_gpus_are_registered_with_the_type_that_slurm_gives_them(ctl1: Host)
     lines = ctl1.file("/etc/slurm/gres.conf").content_string
     assert f"NodeName=ubuntu2 Name=gpu Type={TYPE} File=/dev/nvidia0,/dev/nvidia1" in lines
     assert "GresTypes               = gpu" in ctl1.check_output("scontrol show config")
-    assert ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").split() == [
-        *("ubuntu1", "idle"),
-        *("ubuntu2", "idle"),
-    ]
+    states = ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").splitlines()
+    assert states == [f"ubuntu{number} idle" for number in range(1, 5)]
 
 
 @pytest.mark.parametrize("wanted", ["gpu:1", f"gpu:{TYPE}:1"])
 def test_a_job_with_a_gpu_sees_its_device(ctl1: Host, wanted: str) -> None:
-    assert run_job(ctl1, f"--gres={wanted}").split() == ["0", "there"]
+    assert run_job(ctl1, "-w ubuntu2", f"--gres={wanted}").split() == ["0", "there"]
+
+
+def test_instances_of_a_divided_gpu_are_registered_with_all_their_files_and_given_to_jobs(ctl1: Host) -> None:
+    assert "Gres=gpu:2" in ctl1.check_output("scontrol show node ubuntu3")
+    lines = ctl1.file("/etc/slurm/gres.conf").content_string
+    for number in (7, 8):
+        files = f"/dev/nvidia0,/dev/nvidia-caps/nvidia-cap{number}6,/dev/nvidia-caps/nvidia-cap{number}7"
+        assert f"NodeName=ubuntu3 Name=gpu MultipleFiles={files}" in lines
+    # slurmd has two of them, and no third one.
+    job = "cd / && srun --mpi=none --mem 10 -w ubuntu3 --gres=gpu:%s uname -n"
+    assert ctl1.check_output(job, "2") == "ubuntu3"
+    assert "configuration is not available" in ctl1.run(job, "3").stderr
+
+
+def test_gpus_of_amd_are_registered_with_their_files_and_given_to_jobs(ctl1: Host) -> None:
+    assert "Gres=gpu:2" in ctl1.check_output("scontrol show node ubuntu4")
+    lines = ctl1.file("/etc/slurm/gres.conf").content_string
+    assert "NodeName=ubuntu4 Name=gpu File=/dev/dri/renderD128,/dev/dri/renderD129" in lines
+    told = ctl1.check_output("cd / && srun --mpi=none --mem 10 -w ubuntu4 --gres=gpu:1 printenv ROCR_VISIBLE_DEVICES")
+    assert told == "0"
 
 
 def test_slurmd_finds_on_the_node_what_is_configured() -> None:
@@ -52,7 +70,7 @@ def test_slurmd_finds_on_the_node_what_is_configured() -> None:
 
 def test_a_second_run_changes_nothing(playbook: Playbook) -> None:
     done = playbook("scale_up")
-    assert len(re.findall(r"ubuntu[12] +unchanged", done.stdout)) == 2, done.stdout
+    assert len(re.findall(r"ubuntu[1-4] +unchanged", done.stdout)) == 4, done.stdout
 
 
 def test_more_gpus_than_there_are_are_refused(playbook: Playbook) -> None:

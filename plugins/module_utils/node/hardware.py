@@ -110,6 +110,52 @@ def gpu_types(root: str = "/") -> Dict[str, str]:
     return found
 
 
+def mig_instances(root: str = "/") -> Dict[str, List[List[str]]]:
+    """Return the instances into which NVIDIA's GPUs are divided (MIG), as far as the driver tells them.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        By the device file of the GPU, for each instance the files that a job needs of it: that of the GPU, and those
+        that give access to the GPU instance and to the compute instance in it.
+    """
+    found: Dict[str, List[List[str]]] = {}
+    for path in glob.glob(os.path.join(root, "proc/driver/nvidia/capabilities/gpu*/mig/gi*/ci*/access")):
+        gpu = re.search(r"/gpu(\d+)/mig/", path)
+        above = os.path.join(os.path.dirname(os.path.dirname(path)), "access")
+        minors = [re.search(r"(?m)^DeviceFileMinor:\s*(\d+)$", _read(one)) for one in (above, path)]
+        if gpu and all(minors):
+            device = f"/dev/nvidia{gpu.group(1)}"
+            caps = [f"/dev/nvidia-caps/nvidia-cap{minor.group(1)}" for minor in minors if minor]
+            found.setdefault(device, []).append([device, *caps])
+    return {device: sorted(instances, key=_numbers) for device, instances in found.items()}
+
+
+def _numbers(paths: List[str]) -> List[int]:
+    return [int(number) for path in paths for number in re.findall(r"\d+", path)]
+
+
+def amd_devices(root: str = "/") -> List[str]:
+    """List the device files of AMD's GPUs, as Slurm's AutoDetect=rsmi names them.
+
+    Args:
+        root: Where the file system begins.
+
+    Returns:
+        Such as /dev/dri/renderD128, by number; only those that the driver for computing (KFD) has.
+    """
+    found = []
+    for path in glob.glob(os.path.join(root, "sys/class/kfd/kfd/topology/nodes/*/properties")):
+        told = dict(re.findall(r"(?m)^(simd_count|drm_render_minor) (\d+)$", _read(path)))
+        # Processors stand there, too, without any unit that computes.
+        if int(told.get("simd_count", 0)) and os.path.exists(
+            os.path.join(root, f"dev/dri/renderD{told.get('drm_render_minor')}")
+        ):
+            found.append(int(told["drm_render_minor"]))
+    return [f"/dev/dri/renderD{minor}" for minor in sorted(found)]
+
+
 def kernel_hardware(root: str = "/") -> Optional[Dict[str, Any]]:
     """Count sockets, cores, threads and memory as the kernel shows them, in the way slurmd does.
 
@@ -139,24 +185,42 @@ def kernel_hardware(root: str = "/") -> Optional[Dict[str, Any]]:
     }
 
 
-def add_devices(gres: List[Dict[str, Any]], devices: List[str], types: Dict[str, str]) -> List[Dict[str, Any]]:
+def add_devices(
+    gres: List[Dict[str, Any]],
+    devices: List[str],
+    types: Dict[str, str],
+    instances: Optional[Dict[str, List[List[str]]]] = None,
+) -> List[Dict[str, Any]]:
     """Join the GPUs that slurmd found with their device files, or make them of the files alone.
 
     Args:
         gres: As slurmd reports it; empty before 24.11, without NVIDIA's library, and from the kernel.
-        devices: NVIDIA's device files.
+        devices: The device files of GPUs.
         types: The types of those of which they are known.
+        instances: What some of them are divided into, as mig_instances() returns it; only slurmd tells types of these.
 
     Returns:
         The resources. Files are named only where it is certain which GPU they are.
     """
+    divided = [files for device in devices for files in (instances or {}).get(device, [])]
     by_type: Dict[Optional[str], List[str]] = {}
     for device in devices:
-        by_type.setdefault(types.get(device), []).append(device)
-    seen = [{"name": "gpu", "type": kind, "count": len(files), "files": files} for kind, files in by_type.items()]
+        if device not in (instances or {}):
+            by_type.setdefault(types.get(device), []).append(device)
+    seen: List[Dict[str, Any]] = [
+        {"name": "gpu", "type": kind, "count": len(files), "files": files} for kind, files in by_type.items()
+    ]
+    if divided:
+        flat = list(dict.fromkeys(path for files in divided for path in files))
+        seen.append({"name": "gpu", "type": None, "count": len(divided), "files": flat, "instances": divided})
     gpus = [item for item in gres if item["name"] == "gpu"]
     if not gpus:
         return [*gres, *seen]
+    if divided:
+        # Which instance has which type nobody but slurmd knows; with one type there is no doubt.
+        if len(gpus) == len(seen) == 1 and gpus[0]["count"] == len(divided):
+            gpus[0].update(files=seen[0]["files"], instances=divided)
+        return gres
     if len(gpus) == 1 and gpus[0]["count"] == len(devices):
         gpus[0]["files"] = devices
     elif {item["type"]: item["count"] for item in gpus} == {item["type"]: item["count"] for item in seen}:
@@ -183,5 +247,6 @@ def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, An
             problem = f"slurmd -C: {result.message}"
         hardware = kernel_hardware(root)
     if hardware is not None:
-        hardware["gres"] = add_devices(hardware["gres"], gpu_devices(root), gpu_types(root))
+        devices = gpu_devices(root) or amd_devices(root)
+        hardware["gres"] = add_devices(hardware["gres"], devices, gpu_types(root), mig_instances(root))
     return hardware, problem

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import (
     add_devices,
+    amd_devices,
     gpu_devices,
     gpu_types,
     kernel_hardware,
     measure,
+    mig_instances,
     parse_gres,
     parse_slurmd,
 )
@@ -164,6 +166,54 @@ def test_gpus_of_several_types_get_their_own_files(told: str, expected: list[tup
     types = {"/dev/nvidia0": "a", "/dev/nvidia1": "b", "/dev/nvidia2": "a"}
     gres = add_devices(parse_gres(told), [f"/dev/nvidia{number}" for number in range(4)], types)
     assert [(item["type"], item["files"]) for item in gres] == expected
+
+
+def divide(machine: Machine, gpu: int, instance: int, minors: tuple[int, int]) -> None:
+    """Show a MIG instance as NVIDIA's driver does."""
+    below = f"proc/driver/nvidia/capabilities/gpu{gpu}/mig/gi{instance}"
+    machine.write(f"{below}/access", f"DeviceFileMinor: {minors[0]}\nDeviceFileMode: 256\nDeviceFileModify: 1\n")
+    machine.write(f"{below}/ci0/access", f"DeviceFileMinor: {minors[1]}\nDeviceFileMode: 256\n")
+
+
+CAP = "/dev/nvidia-caps/nvidia-cap"
+FIRST = ["/dev/nvidia0", f"{CAP}66", f"{CAP}67"]
+SECOND = ["/dev/nvidia0", f"{CAP}102", f"{CAP}103"]
+
+
+def test_the_driver_tells_the_instances_of_a_divided_gpu_with_their_device_files(machine: Machine) -> None:
+    divide(machine, 0, 11, (102, 103))
+    divide(machine, 0, 7, (66, 67))
+    machine.write("proc/driver/nvidia/capabilities/gpu1/mig/gi1/ci0/access", "unreadable")
+    assert mig_instances(machine.root) == {"/dev/nvidia0": [FIRST, SECOND]}
+    assert mig_instances(machine.root + "/none") == {}
+
+
+def test_a_divided_gpu_counts_by_its_instances_beside_a_whole_one() -> None:
+    types = {"/dev/nvidia0": "a100", "/dev/nvidia1": "a100"}
+    gres = add_devices([], ["/dev/nvidia0", "/dev/nvidia1"], types, {"/dev/nvidia0": [FIRST, SECOND]})
+    assert [(item["type"], item["count"], item.get("instances")) for item in gres] == [
+        ("a100", 1, None),
+        (None, 2, [FIRST, SECOND]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "certain"), [("gpu:a100_1g.5gb:2", True), ("gpu:a:1,gpu:b:1", False), ("gpu:a:7", False)]
+)
+def test_the_type_of_instances_is_what_slurmd_tells(told: str, *, certain: bool) -> None:
+    gres = add_devices(parse_gres(told), ["/dev/nvidia0"], {}, {"/dev/nvidia0": [FIRST, SECOND]})
+    assert [item["type"] for item in gres] == [item["type"] for item in parse_gres(told)]
+    assert [item.get("instances") for item in gres] == ([[FIRST, SECOND]] if certain else [None] * len(gres))
+
+
+def test_gpus_of_amd_are_those_that_compute(machine: Machine) -> None:
+    machine.devices("dri/renderD128", "dri/renderD129", "dri/card0")
+    nodes = {0: (0, 0), 1: (440, 129), 2: (440, 128), 3: (440, 130)}
+    for number, (simds, minor) in nodes.items():
+        text = f"cpu_cores_count 0\nsimd_count {simds}\ndrm_render_minor {minor}\n"
+        machine.write(f"sys/class/kfd/kfd/topology/nodes/{number}/properties", text)
+    # The third one has no device file here, and the first one is a processor.
+    assert amd_devices(machine.root) == ["/dev/dri/renderD128", "/dev/dri/renderD129"]
 
 
 def result(rc: int, stdout: str = "", stderr: str = "") -> commands.CommandResult:

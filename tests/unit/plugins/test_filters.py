@@ -169,6 +169,25 @@ def test_gres_conf_says_what_is_stated(stated: str, line: str) -> None:
     assert definition["gres_lines"] == [f"NodeName=n07 Name=gpu {line}"]
 
 
+MIG = [["/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap66"], ["/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap75"]]
+
+
+@pytest.mark.parametrize(
+    ("stated", "value", "kind"),
+    [({}, "gpu:2", ""), ({"Gres": "gpu:1g.5gb:2"}, "gpu:1g.5gb:2", " Type=1g.5gb")],
+)
+def test_each_instance_of_a_divided_gpu_has_a_line_with_all_its_files(
+    stated: dict[str, str], value: str, kind: str
+) -> None:
+    gpu = {"name": "gpu", "type": None, "count": 2, "files": [*MIG[0], MIG[1][1]], "instances": MIG}
+    definition = node_definition({**HARDWARE, "gres": [gpu]}, "n07", stated=stated)["definition"]
+    assert definition["params"]["Gres"] == value
+    assert definition["gres_lines"] == [
+        f"NodeName=n07 Name=gpu{kind} MultipleFiles=/dev/nvidia0,/dev/nvidia-caps/nvidia-cap66",
+        f"NodeName=n07 Name=gpu{kind} MultipleFiles=/dev/nvidia0,/dev/nvidia-caps/nvidia-cap75",
+    ]
+
+
 def test_stated_gpus_are_believed_until_slurmd_or_the_driver_tells_them() -> None:
     bare = {**HARDWARE, "source": "kernel", "gres": []}
     assert node_definition(bare, "n07", stated={"Gres": "gpu:a100:4"})["findings"][0]["ok"]
