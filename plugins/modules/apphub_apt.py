@@ -215,11 +215,9 @@ def read_list(url: str, source: str, lock_timeout: float) -> None:
 
 
 def list_sources() -> List[str]:
-    """Return the address and suite of each source of apt, also of those whose lists were never read."""
-    told = slurm_commands.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
-    ).stdout
-    return sorted(set(told.splitlines()))
+    """Return the address of each source of apt, with its suite, also of those whose lists were never read."""
+    told = slurm_commands.run(["apt-get", "update", "--print-uris"]).stdout
+    return sorted(set(re.findall(r"^'(\S+?)/(?:\./)?InRelease' ", told, re.MULTILINE)))
 
 
 def find_unmet(answer: slurm_commands.CommandResult) -> List[Tuple[str, str, str]]:

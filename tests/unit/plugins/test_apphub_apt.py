@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 URL = "http://hub:8081"
 INST = "Inst munge [1] (2 hub [amd64])\nInst slurmd (24.11.5-4 hub [amd64])\nConf munge (2 hub [amd64])\n"
-DEBIAN = "http://deb.example.org/debian"
+# What apt calls its sources, of which one has no suites.
+DEBIAN, OTHER = "http://deb.example.org/debian/dists/trixie", "file:/opt/other"
 
 
 def unmet(package: str, needs: list[str]) -> str:
@@ -52,8 +53,10 @@ class FakeDpkg:
 
     def run(self, argv: list[str], **_options: object) -> slurm_commands.CommandResult:
         self.calls.append(list(argv))
-        if argv[:2] == ["apt-get", "indextargets"]:
-            return slurm_commands.CommandResult(tuple(argv), 0, f"{DEBIAN} trixie\n{URL}/pkgs/deb noble\n", "", 0.0)
+        if argv[-1] == "--print-uris":
+            sources = (DEBIAN, f"{OTHER}/.", f"{URL}/pkgs/deb/dists/noble")
+            told = "".join(f"'{source}/InRelease' list 0 \n" for source in sources)
+            return slurm_commands.CommandResult(tuple(argv), 0, told, "", 0.0)
         if list(argv) == list(apphub_apt.UPDATE_ALL) and self.elsewhere:
             self.unmet = {}
         if argv[:2] == ["apt-get", "install"] and self.unmet:
@@ -223,7 +226,7 @@ def test_what_no_source_has_is_told_for_each_package_with_where_it_was_looked_fo
     failure = refused.value.failure
     assert failure.code is Code.PACKAGE_DEPENDENCY_MISSING
     assert "slurm-plugins needs libhwloc15 (>= 2.9), libc6 (>= 9); slurmd needs libhwloc15 (>= 2.9)." in failure.reason
-    assert f"Looked for in {DEBIAN} trixie, {URL}/pkgs/deb noble." in failure.reason
+    assert f"Looked for in {OTHER}, {DEBIAN}, {URL}/pkgs/deb/dists/noble." in failure.reason
     assert installs(dpkg) == []
 
 
