@@ -15,7 +15,7 @@ from slurmscale.operations import Operation
 from slurmscale.service.access.permissions import Role
 from slurmscale.states import Phase, RunStatus, TaskStatus
 
-PAGE = Path(slurmscale.service.routes.page.__file__).parent / "page"
+PAGE = Path(slurmscale.service.__file__).parent / "page"
 MOST_BYTES = 120 * 1024
 """Of what a browser needs for any one view, as it is in the files; all views together, compressed, take half of it."""
 TEXTS: dict[str, list[str]] = json.loads((PAGE / "strings.json").read_text(encoding="utf-8"))

@@ -19,7 +19,8 @@ from sqlalchemy import inspect
 
 LAB = Cluster("lab", controller="10.0.0.1")
 SECRET = "hunter22-planted"  # noqa: S105 - made up, to be looked for
-KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}5\n-----END PRIVATE KEY-----\n"
+KIND = "PRIVATE KEY"
+KEY = f"-----BEGIN {KIND}-----\n{SECRET}5\n-----END {KIND}-----\n"
 OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
 
 
