@@ -132,13 +132,6 @@ export class Loaded {
     this.view.update();
   };
 
-  // Reads it again and again, as long as its view is shown.
-  every(seconds) {
-    const timer = setInterval(this.load, seconds * 1000);
-    this.view.atEnd(() => clearInterval(timer));
-    return this;
-  }
-
   show(template) {
     if (this.error) {
       if (this.error.status === 403) return forbidden(this.error.body.permission ?? this.error.message);

@@ -18,7 +18,7 @@ export default class Clusters extends View {
   constructor(app, parts) {
     super(app, parts);
     this.kind = parts.length ? "external" : "managed";
-    this.clusters = new Loaded(this, async () => (await get("api/slurm/clusters")).items).every(30);
+    this.clusters = new Loaded(this, async () => (await get("api/slurm/clusters")).items);
     this.atEnd(app.live.listen((event) => event === "cluster" && this.clusters.load()));
   }
 

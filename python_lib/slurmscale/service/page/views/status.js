@@ -11,7 +11,8 @@ export default class Status extends View {
   constructor(app, parts) {
     super(app, parts);
     this.status = new Loaded(this, () => get("api/slurm/scaling/status"));
-    this.clusters = new Loaded(this, async () => (await get("api/slurm/clusters")).items).every(30);
+    this.clusters = new Loaded(this, async () => (await get("api/slurm/clusters")).items);
+    this.atEnd(app.live.listen((event) => event === "cluster" && this.clusters.load()));
     this.followed = new Map();
     this.open = false;
     this.atEnd(app.live.listen((event, data) => event === "status" && this.changed(data)));
