@@ -108,6 +108,14 @@ def test_the_last_play_of_what_works_on_nodes_returns_their_results(tree: Tree) 
     """By its action, whoever reads the events knows how each node ended."""
     (play,) = plays(tree, tree.root / "playbooks/shared/stages/return_results.yml")
     assert [tree.action(task) for task in play["tasks"]] == ["ai_infra.slurm.node_result"]
-    for name in ("scale_up", "prepare_nodes", "register_nodes", "verify_nodes", "check_nodes"):
+    for name in (
+        "scale_up",
+        "prepare_nodes",
+        "register_nodes",
+        "verify_nodes",
+        "check_nodes",
+        "register_prepared",
+        "start_nodes",
+    ):
         last = tree.read(tree.root / f"playbooks/{name}.yml")[-1]["ansible.builtin.import_playbook"]
         assert last in {"shared/stages/report_results.yml", "shared/stages/return_results.yml"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.node_outcomes import outcomes
+from ansible_collections.ai_infra.slurm.plugins.filter.prepared_nodes import prepared_nodes
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import continuing
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.steps import RESULTS
 
@@ -101,3 +102,13 @@ def test_the_others_go_on() -> None:
 def test_nothing_is_verified_in_check_mode() -> None:
     found = outcome(NODE, {}, check_mode=True)
     assert (found["scale_success"], found["scale_failure"], found["scale_unverified"]) == (None, None, False)
+
+
+def test_what_was_prepared_is_what_registers_and_starts_the_nodes_later() -> None:
+    failed = {"slurmd_plan": {"definition": {"name": "n9"}}, "scale_failure": FAILURE}
+    untouched = {"slurmd_plan": {"definition": {"name": "n8"}, "dynamic": True, "steps": []}}
+    hostvars = {"ctl1": {}, "h7": {**NODE, "scale_restart": True}, "h8": untouched, "h9": failed}
+    assert prepared_nodes(["h7", "h8", "h9"], hostvars, "ctl1", ["h7", "h9"]) == {
+        "h7": {**NODE["slurmd_plan"], "dynamic": False, "steps": [], "acted": True, "restart": True},
+        "h8": {**untouched["slurmd_plan"], "acted": False, "restart": False},
+    }
