@@ -52,7 +52,7 @@ unit: $(VENV)/.test ## Tests without a lab
 # distribution's packages, foreign-cluster, other-layout and two-controllers repeat the flows on clusters of another shape, gpu scale-up
 # with GPUs, accounting jobs with the database of the distribution.
 # One of them: make molecule S=scale-up, all: make molecule S=, on the older Slurm: LAB_SLURM=22.05 make molecule S=
-S ?= $(filter-out library client-bundle foreign-cluster other-layout gpu two-controllers accounting,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml))))
+S ?= $(filter-out library client-bundle foreign-cluster other-layout gpu two-controllers accounting shards,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml))))
 molecule: $(VENV)/.test ## Molecule scenarios against real daemons; S=NAME runs one of them, S= all
 	molecule/lab/run_scenarios.sh $(S)
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurmscale.errors import Code
 from slurmscale.states import ACTIVE, FAILED, JOB_ENDED, SUCCEEDED, RunStatus, TaskStatus
 
 if TYPE_CHECKING:
-    from slurmscale.operations import Operation
+    from collections.abc import Sequence
+
+    from slurmscale.operations import Operation, Stage
 
 
 class Failure(NamedTuple):
@@ -38,6 +41,19 @@ class Failure(NamedTuple):
 def failure(code: str | None, reason: str | None, remedy: str | None) -> Failure | None:
     """Make a failure of its three columns; None where nothing failed."""
     return None if reason is None else Failure(code or "task-failed", reason, remedy or "")
+
+
+CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again to continue.")
+_MOST_NAMED = 5
+
+
+def nodes_failed(names: Sequence[str], total: int) -> Failure | None:
+    """Say why a run as a whole ended badly, by the nodes that failed and how many there are; None when none did."""
+    if not names:
+        return None
+    named = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    reason = f"{len(names)} of {total} nodes failed: {named}"
+    return Failure(Code.NODES_FAILED, reason, "Each node has its own reason; run it again for those that failed.")
 
 
 def doing(phase: str, step: str) -> str:
@@ -189,6 +205,18 @@ class Counts:
     active_progress: int = 0
 
 
+class Shard(NamedTuple):
+    """The part of a large run that one worker carries.
+
+    Attributes:
+        number: Counted over all stages of the run.
+        stage: What is done.
+    """
+
+    number: int
+    stage: Stage
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of one playbook over a set of nodes.
@@ -209,6 +237,8 @@ class Run:
         requested_by: The user of a service who asked for it.
         request: What was asked for, without secrets, so that another process can take it up.
         explanation: What became of earlier attempts, as a sentence.
+        shard: The part of the run that this is, for the worker that carries it; nodes, status, attempt and process are
+            the part's then. None of the run itself.
     """
 
     id: str
@@ -249,6 +279,17 @@ class Run:
     requested_by: str | None = None
     request: dict[str, Any] = field(default_factory=dict, repr=False)
     explanation: str | None = None
+    shard: Shard | None = None
+
+    @property
+    def key(self) -> str:
+        """What a worker takes it by: the id, and of a shard the number."""
+        return f"{self.id}.{self.shard.number}" if self.shard else self.id
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage that is carried; None when it is the whole operation."""
+        return self.shard.stage if self.shard else None
 
     @property
     def error(self) -> Failure | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SECONDS = r"[1-9]\d{0,6}"
 _HOSTS = r"[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)*"
+_WHOLE = 100
 _SWITCH = r"(?i)true|false|yes|no|1|0"
 
 
@@ -85,6 +86,30 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of an operation that a worker carries by itself, for some of the nodes of a run or for all.
+
+    Attributes:
+        name: What it is called.
+        playbook: File name of its playbook.
+        begins: Percent of the progress of a node at its beginning.
+        ends: Likewise at its end; 100 of the last one.
+        together: All nodes are worked on in one step.
+    """
+
+    name: str
+    playbook: str
+    begins: int
+    ends: int
+    together: bool = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether a node is finished after it."""
+        return self.ends == _WHOLE
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """What an operation is.
 
@@ -104,6 +129,8 @@ class Definition:
         risk: What a cancel may leave behind, told before it begins.
         uncut: Names of two plays: from the first up to the second it can't be cancelled.
         recorded: It is a run, with a record, tasks and logs; what is not is asked for by a module of its own.
+        stages: How workers share a large run, in order; what the first one reports of the nodes, the others are told.
+            Empty when it is never shared.
     """
 
     playbook: str
@@ -121,6 +148,7 @@ class Definition:
     risk: str = ""
     uncut: tuple[str, str] | None = None
     recorded: bool = True
+    stages: tuple[Stage, ...] = ()
 
 
 class Operation(StrEnum):
@@ -242,6 +270,11 @@ DEFINITIONS: dict[Operation, Definition] = {
             _SCALE_TIMEOUT,
         ),
         risk=f"Nodes are left half installed, and running it again goes on there. {_PACKAGES}",
+        stages=(
+            Stage("prepare", "prepare_nodes.yml", 0, 70),
+            Stage("register", "register_prepared.yml", 70, 80, together=True),
+            Stage("start", "start_nodes.yml", 80, _WHOLE),
+        ),
     ),
     Operation.SCALE_DOWN: Definition(
         "scale_down.yml",

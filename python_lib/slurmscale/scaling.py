@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any, Self
 from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError, StoreUnavailableError
 from slurmscale.inventory import registry as clusters
-from slurmscale.models import Cluster, Failure, LogLine, Notice, Run, RunOptions, Task
+from slurmscale.models import CANCELLED, Cluster, Failure, LogLine, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
-from slurmscale.report import ScalingStatus, overall_progress, scaling_status
+from slurmscale.report import ScalingStatus, scaling_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
-from slurmscale.runs.broadcast import Broadcaster, Subscription
+from slurmscale.runs.broadcast import Broadcaster, Subscription, end_of
 from slurmscale.runs.discovery import Clusters
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
 from slurmscale.runs.jobs import Jobs
 from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
-from slurmscale.runs.recovery import CANCELLED, recover
+from slurmscale.runs.recovery import recover
 from slurmscale.runs.request import Request, request_of
 from slurmscale.runs.watched import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
@@ -78,7 +78,7 @@ class Scaling:
         make_queue: Callable[[Store], RunQueue] | None = None,
     ) -> None:
         self.settings = config or settings.load()
-        self.store = Store(self.settings.url, self.settings.lease_seconds)
+        self.store = Store(self.settings.url, self.settings.lease_seconds, self.settings.shard_size)
         self.queue = make_queue(self.store) if make_queue else None
         self.store.queue = self.queue
         self.clusters = Clusters(self.settings, self.store, make_job)
@@ -280,20 +280,20 @@ class Scaling:
         """Begin a run that waits, or go on with one whose process was lost: on those nodes that are not finished.
 
         Args:
-            run_id: The run.
+            run_id: The run, or the key of a shard of one.
 
         Returns:
-            The active run.
+            The active run, or that part of it.
 
         Raises:
             NotFoundError: There is no such run.
             RefusedError: It does not wait any more, or it can't be begun; then it has failed.
             StoreError: The database can't be read or written.
         """
-        run = self.store.run(run_id)
+        run = self.store.carried(run_id)
         with self._lock:
             # of a later attempt less is left to be done than was prepared
-            prepared = None if run.attempt else self._prepared.get(run.id)
+            prepared = None if run.attempt or run.shard else self._prepared.get(run.id)
         recorded = None if prepared else self._recorded(run)
         try:
             most = self.settings.max_runs_per_cluster if self.queue is not None and run.queued else None
@@ -310,7 +310,7 @@ class Scaling:
             reason = f"The run could not be started: {exc}"
             redacted = prepared.redactor(reason) if prepared else reason
             with self._lock:
-                self._unstarted[run.id] = run, Failure(known.code if known else Code.INTERNAL_ERROR, redacted)
+                self._unstarted[run.key] = run, Failure(known.code if known else Code.INTERNAL_ERROR, redacted)
             self._end_unstarted_runs()
             raise
 
@@ -324,7 +324,7 @@ class Scaling:
                 # this process lives, so nobody else ends it
                 continue
             with self._lock:
-                self._unstarted.pop(run.id, None)
+                self._unstarted.pop(run.key, None)
 
     def _forget_prepared(self, run_id: str) -> None:
         with self._lock:
@@ -344,10 +344,12 @@ class Scaling:
         return opened
 
     def _start(self, run: Run, prepared: PreparedRun | None, request: dict[str, Any] | None) -> RunHandle:
-        recorded = self.store.tasks(run.id)
+        own = set(run.nodes)
+        recorded = [task for task in self.store.tasks(run.id) if task.node in own]
         if prepared is None:
             left = [task.node for task in recorded if task.active]
-            prepared = prepare_run(self.settings, request_of(run, request or run.request, left))
+            told = self.store.prepared(run) if run.shard else None
+            prepared = prepare_run(self.settings, request_of(run, request or run.request, left), told)
         redactor = prepared.redactor
         tracker = Tracker(
             run.nodes,
@@ -355,6 +357,7 @@ class Scaling:
             redactor,
             whole=run.operation.definition.whole,
             recorded=recorded,
+            stage=run.stage,
         )
         job = self._make_job(prepared.launch)
         self.store.record(run, run_dir=str(job.run_dir) if job.run_dir else None)
@@ -364,13 +367,13 @@ class Scaling:
             job,
             self.store,
             self.broadcaster,
-            EventPipeline(run.id, tracker, writer, self.broadcaster, redactor),
+            EventPipeline(run.id, tracker, writer, self.broadcaster, redactor, part=run.shard is not None),
             writer,
             self._data_dir,
         )
         with self._lock:
             self._handles = {key: known for key, known in self._handles.items() if not known.finished}
-            self._handles[run.id] = handle
+            self._handles[run.key] = handle
         handle.start()
         return handle
 
@@ -405,14 +408,16 @@ class Scaling:
             # nobody has taken it up
             self._forget_prepared(run_id)
             run = self.store.run(run_id)
-            progress = overall_progress(run.counts.success, run.counts.active_progress, run.counts.total)
-            self.broadcaster.publish(Notice(run.id, run.status, progress, run.counts, error=run.error))
+            self.broadcaster.publish(end_of(run))
             return run
         handle = self._handles.get(run_id)
         if handle is not None:
             handle.cancel()
             return handle.wait(wait)
-        self.store.request_cancel(run_id)
+        if self.store.request_cancel(run_id):
+            run = self.store.run(run_id)
+            self.broadcaster.publish(end_of(run))
+            return run
         deadline = time.monotonic() + wait
         while (run := self.store.run(run_id)).status in RUN_ACTIVE and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
 import sys
-import tempfile
 import textwrap
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from fakes.log_stream import log_as_before
+from fakes.postgresql import serve
 from slurmscale.settings import Settings
 from slurmscale.store.repository import Store
 from sqlalchemy import create_engine, text
@@ -22,20 +17,6 @@ from sqlalchemy import create_engine, text
 __all__ = ["log_as_before"]
 
 ROOT = Path(__file__).resolve().parents[2]
-_NO_POSTGRESQL = "SLURMSCALE_TEST_WITHOUT_POSTGRESQL"
-
-
-def _initdb() -> Path:
-    found = shutil.which("initdb")
-    candidates = [Path(found)] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not candidates:
-        if os.environ.get(_NO_POSTGRESQL):
-            pytest.skip(f"no PostgreSQL here, and {_NO_POSTGRESQL} is set")
-        pytest.fail(
-            "The store is tested on PostgreSQL too, but there is no initdb. Install Debian's package postgresql,"
-            f" or set {_NO_POSTGRESQL}=1 to leave these tests out."
-        )
-    return candidates[-1]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,49 +31,8 @@ def _no_agent_stays(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def postgresql():
-    """Start a PostgreSQL on a socket in a directory of its own; yields the URL without a database's name."""
-    initdb = _initdb()
-    base = Path(tempfile.mkdtemp(prefix="slurmscale-pg-", dir="/tmp"))
-    user, become = None, []
-    if os.geteuid() == 0:
-        # PostgreSQL refuses to run as root
-        user = next((name for name in ("postgres", "nobody") if _user_exists(name)), None)
-        shutil.chown(base, user)
-        become = ["runuser", "-u", user, "--"]
-    data = base / "data"
-    subprocess.run([*become, str(initdb), "-D", str(data), "-U", "tester", "-A", "trust", "-N"], check=True,
-                   capture_output=True, cwd=base)  # fmt: skip
-    command = [*become, str(initdb.parent / "postgres"), "-D", str(data), "-k", str(base), "-c", "listen_addresses="]
-    with (base.parent / f"{base.name}.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=base)
-        try:
-            yield _when_ready(f"postgresql+psycopg://tester@/{{}}?host={base}")
-        finally:
-            server.terminate()
-            server.wait(20)
-            shutil.rmtree(base, ignore_errors=True)
-            Path(log.name).unlink()
-
-
-def _user_exists(name):
-    try:
-        return bool(pwd.getpwnam(name))
-    except KeyError:
-        return False
-
-
-def _when_ready(url):
-    engine = create_engine(url.format("postgres"))
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with engine.connect():
-                engine.dispose()
-                return url
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    """A PostgreSQL; the URL without a database's name."""
+    yield from serve()
 
 
 @pytest.fixture

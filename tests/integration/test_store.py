@@ -139,7 +139,7 @@ def test_deleted_runs_take_their_records_along_and_those_at_work_stay(store):
         run = a_run(name, (f"n-{name}",), created=old)
         store.create_run(run)
         store.record(run, lines=[a_line_row("text", f"n-{name}", name)])
-        store.save_report(name, {"kind": "readiness"})
+        store.save_report(run, {"kind": "readiness"})
         if ended:
             store.end_run(run, RunStatus.FAILED, Failure("x", "y"))
     assert store.delete_runs(time.time() - 90 * 86400) == 1

@@ -16,10 +16,11 @@ final when the next play starts without the node, at the latest with the run's s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from slurmscale.errors import Code
-from slurmscale.models import Counts, Failure, TaskChange, Timing
+from slurmscale.models import Counts, Failure, TaskChange, Timing, nodes_failed
+from slurmscale.operations import Stage
 from slurmscale.progress.durations import TaskDurations
 from slurmscale.progress.events import Event, Kind, Outcome, failure_of, reported_failure, shortened
 from slurmscale.progress.node_progress import NodeProgress, RoleMilestones
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 _RECORDED = "scale_failure"
 """The fact in which the playbooks record why a node failed, to report it at the end."""
-_MOST_NAMED = 5
 
 
 class Tracker:
@@ -48,9 +48,10 @@ class Tracker:
         whole: The operation succeeds on all hosts or on none.
         recorded: How the nodes stood when an earlier attempt at the run ended: what is finished stays, the others go on
             from their progress.
+        stage: What is followed is this stage of the operation; None when it is all of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known before a run, each by its name
         self,
         nodes: Iterable[str],
         timings: Mapping[str, Timing] | None = None,
@@ -58,9 +59,11 @@ class Tracker:
         *,
         whole: bool = False,
         recorded: Iterable[Task] = (),
+        stage: Stage | None = None,
     ) -> None:
         self._redact = redact
         self._whole = whole
+        self._stage = stage or Stage("", "", 0, 100)
         self.plan = TaskPlan(timings)
         self.nodes = {name: NodeProgress(name) for name in nodes}
         self.durations = TaskDurations()
@@ -146,9 +149,16 @@ class Tracker:
 
     def take_changes(self) -> list[TaskChange]:
         """Return the nodes that changed since the last call."""
-        changes = [node.as_change() for node in self._dirty.values()]
+        changes = [self._change(node) for node in self._dirty.values()]
         self._dirty.clear()
         return changes
+
+    def _change(self, node: NodeProgress) -> TaskChange:
+        change = node.as_change()
+        if self._stage.is_last or node.status is not TaskStatus.COMPLETED:
+            return change
+        # it waits until the others are as far
+        return replace(change, status=TaskStatus.PENDING, step="", completed_at=None)
 
     def counts(self) -> Counts:
         """Say how the run's tasks stand."""
@@ -168,11 +178,7 @@ class Tracker:
         failed = [node for node in self.nodes.values() if node.error]
         if self.other_failures and (not failed or any(node.stopped for node in failed)):
             return self._run_failure()
-        if not failed:
-            return None
-        names = ", ".join(node.name for node in failed[:_MOST_NAMED]) + (", ..." if len(failed) > _MOST_NAMED else "")
-        reason = f"{len(failed)} of {len(self.nodes)} nodes failed: {names}"
-        return Failure(Code.NODES_FAILED, reason, "Each node has its own reason; run it again for those that failed.")
+        return nodes_failed([node.name for node in failed], len(self.nodes))
 
     def _run_failure(self) -> Failure | None:
         return next(iter(self.other_failures.values()), None)
@@ -337,7 +343,9 @@ class Tracker:
     def _refresh(self, node: NodeProgress, now: float) -> None:
         if node.status not in ACTIVE or node.pending_failure is not None:
             return
-        percent = max(node.progress, node.milestone, node.percent(self.plan, now))
+        within = max(node.milestone, node.percent(self.plan, now))
+        begins, ends = self._stage.begins, self._stage.ends
+        percent = max(node.progress, begins + within * (ends - begins) // 100)
         if percent > node.progress:
             self._active_progress += percent - node.progress
             node.progress = percent
@@ -366,7 +374,7 @@ class Tracker:
             self._failed -= 1
         if status is TaskStatus.COMPLETED:
             self._success += 1
-            node.progress = 100
+            node.progress = self._stage.ends
             node.phase, node.step = "", "done"
         else:
             self._failed += 1

@@ -10,11 +10,20 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from slurmscale.models import Notice, TaskChange
+from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+
+    from slurmscale.models import Run
+
+
+def end_of(run: Run) -> Notice:
+    """Return the notice of the end of a run, as it is recorded."""
+    progress = overall_progress(run.counts.success, run.counts.active_progress, run.counts.total)
+    return Notice(run.id, run.status, progress, run.counts, error=run.error)
 
 
 class Subscription:

@@ -36,21 +36,25 @@ class EventPipeline:
         writer: Takes it to the store.
         broadcaster: Takes it to the subscribers.
         redact: Masks the run's secrets in a text.
+        part: It is a shard of the run, whose end is not the run's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the way that events take, part by part
         self,
         run_id: str,
         tracker: Tracker,
         writer: Writer,
         broadcaster: Broadcaster,
         redact: Callable[[str], str] = str,
+        *,
+        part: bool = False,
     ) -> None:
         self.tracker = tracker
         self._run_id = run_id
         self._writer = writer
         self._broadcaster = broadcaster
         self._redact = redact
+        self._part = part
         self._lines: list[LogLine] = []
         self._counts = Counts()
         self._flushed = 0.0
@@ -115,7 +119,8 @@ class EventPipeline:
         ended = {"status": status, "completed_at": now, **error_columns(error)}
         self._writer.put(changes, self._lines, self._counts, urgent=True, **ended)
         self._lines = []
-        self._publish(status, changes, error)
+        if not self._part:
+            self._publish(status, changes, error)
         return error
 
     def _publish(self, status: RunStatus, changes: list[Any], error: Failure | None = None) -> None:

@@ -80,12 +80,12 @@ class Carrier:
         """Begin a run as soon as there is room for it, after those that were submitted before.
 
         Args:
-            run_id: The run; it must wait.
+            run_id: The run, or a shard of one by its key; it must wait.
 
         Raises:
             NotFoundError: There is no such run.
         """
-        run = self._scaling.store.run(run_id)
+        run = self._scaling.store.carried(run_id)
         with self._changed:
             if run_id not in self._at_work:
                 self._queue.setdefault(run_id, run)
@@ -123,9 +123,9 @@ class Carrier:
     def _begin(self) -> None:
         """Begin what there is room for."""
         while not self._closing.is_set() and (run := self._next()) is not None:
-            del self._queue[run.id]
-            self._at_work[run.id] = run
-            threading.Thread(target=self._carry, args=[run], name=f"carry-{run.id}", daemon=True).start()
+            del self._queue[run.key]
+            self._at_work[run.key] = run
+            threading.Thread(target=self._carry, args=[run], name=f"carry-{run.key}", daemon=True).start()
 
     def _next(self) -> Run | None:
         if len(self._at_work) >= self._max_runs:
@@ -138,29 +138,29 @@ class Carrier:
     def _carry(self, run: Run) -> None:
         later = False
         try:
-            handle = self._scaling.execute(run.id)
+            handle = self._scaling.execute(run.key)
             with self._changed:
-                self._handles[run.id] = handle
+                self._handles[run.key] = handle
                 self._changed.notify_all()
             handle.wait()
         except StoreUnavailableError as exc:
             later = True
-            log.warning("a run could not be begun yet", run=run.id, error=exc.reason)
+            log.warning("a run could not be begun yet", run=run.key, error=exc.reason)
         except NoRoomError:
             self._no_room(run)
         except RefusedError as exc:
             # cancelled or taken by another process meanwhile; or it can't be begun, and its record says why
-            log.info("a run was not begun", run=run.id, reason=exc.reason)
+            log.info("a run was not begun", run=run.key, reason=exc.reason)
         except SlurmscaleError as exc:
-            log.warning("a run could not be carried to its end", run=run.id, error=exc.reason)
+            log.warning("a run could not be carried to its end", run=run.key, error=exc.reason)
         except Exception:
-            log.exception("a run could not be carried", run=run.id)
+            log.exception("a run could not be carried", run=run.key)
         finally:
             with self._changed:
-                del self._at_work[run.id]
-                self._handles.pop(run.id, None)
+                del self._at_work[run.key]
+                self._handles.pop(run.key, None)
                 if later and not self._closing.is_set():
-                    self._later[run.id] = run
+                    self._later[run.key] = run
                 self._begin()
                 self._changed.notify_all()
 
@@ -181,8 +181,8 @@ class Carrier:
             self._queue = self._later | self._queue
             self._later = {}
             for run in waiting:
-                if run.id not in self._at_work:
-                    self._queue.setdefault(run.id, run)
+                if run.key not in self._at_work:
+                    self._queue.setdefault(run.key, run)
             self._begin()
 
     def _waiting(self) -> list[Run]:
@@ -200,16 +200,16 @@ class Carrier:
             self._scaling.store.record(run)
         except RunLostError:
             with self._changed:
-                self._queue.pop(run.id, None)
+                self._queue.pop(run.key, None)
 
     def _give_up(self, run: Run) -> None:
         if not run.owner_id:
             return
         try:
-            if self._scaling.store.run(run.id).status is RunStatus.PENDING:
+            if self._scaling.store.carried(run.key).status is RunStatus.PENDING:
                 give_up(self._scaling.store, run, "")
         except SlurmscaleError as exc:
-            log.warning("a waiting run could not be handed over", run=run.id, error=exc.reason)
+            log.warning("a waiting run could not be handed over", run=run.key, error=exc.reason)
 
 
 class LocalExecutor(Carrier):

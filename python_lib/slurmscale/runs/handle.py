@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from slurmscale.errors import Code, RefusedError, ResultNotRecordedError, RunLostError, SlurmscaleError, StoreError
-from slurmscale.models import Failure, Task
+from slurmscale.models import CANCELLED, Failure, Task
 from slurmscale.progress.report_failures import failures_in
 from slurmscale.runner import processes
-from slurmscale.runs.recovery import CANCELLED, INTERRUPTED, give_up, keep_result
-from slurmscale.states import RunStatus
+from slurmscale.runs.broadcast import end_of
+from slurmscale.runs.recovery import INTERRUPTED, give_up, keep_result
+from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.tables import error_columns, row_of_task
 
 if TYPE_CHECKING:
@@ -239,18 +240,26 @@ class RunHandle:
         except StoreError as exc:
             self._keep(status, error, now, exc)
             return
+        if self._run.shard:
+            self._tell_end()
         if self._pipeline.has_stats and tracker.counts().success:
             kind = timings_kind(self._run)
             # a run that found everything done says nothing about how long the work takes
             only_looks = not self._run.operation.definition.changes
             if tracker.changed_anything or only_looks or not tracker.plan.timings:
-                self._store.save_timings(kind, self.id, tracker.timings())
+                self._store.save_timings(kind, self._run.key, tracker.timings())
+
+    def _tell_end(self) -> None:
+        """Tell of the end of the run when this was the last of its shards."""
+        run = self._store.run(self.id)
+        if run.status not in RUN_ACTIVE and run.owner_id == self._run.owner_id:
+            self._broadcaster.publish(end_of(run))
 
     def _leave(self, now: float) -> None:
         self._pipeline.flush(now)
         try:
             self._writer.close()
-            run = self._store.run(self.id)
+            run = self._store.carried(self._run.key)
             if run.owner_id == self._run.owner_id:
                 give_up(self._store, run, f"{run.worker} was stopped")
         except (RunLostError, StoreError) as exc:
@@ -260,7 +269,7 @@ class RunHandle:
     def _keep_report(self) -> None:
         """Record the report before the run's end: who waits for the end wants to read it."""
         try:
-            self._store.save_report(self.id, self._pipeline.masked(self._report))
+            self._store.save_report(self._run, self._pipeline.masked(self._report))
         except StoreError as exc:
             log.warning("the report could not be recorded", run=self.id, error=str(exc))
 
@@ -336,4 +345,5 @@ def _now() -> float:
 
 def timings_kind(run: Run) -> str:
     """Name what a run's timings are comparable with."""
-    return f"{run.operation.value}{' --check' if run.check else ''}"
+    stage = f" {run.stage.name}" if run.stage else ""
+    return f"{run.operation.value}{stage}{' --check' if run.check else ''}"

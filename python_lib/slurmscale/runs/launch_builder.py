@@ -61,19 +61,22 @@ def _fixed_vars(request: Request, run: Run) -> dict[str, object]:
     return dict(definition.variables) | ({"nodes": nodes} if nodes else {})
 
 
-def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
+def prepare_run(config: settings.Settings, request: Request, prepared: Mapping[str, Any] | None = None) -> PreparedRun:
     """Check a request against playbooks and inventory, and prepare its run.
 
     Args:
         config: Settings.
         request: What somebody asked for.
+        prepared: What earlier stages reported of the nodes.
 
     Raises:
         RefusedError: It can't be run; nothing was changed.
     """
     _validate(config, request)
     content = project.find(config.project_dir)
-    playbook = content.playbook(request.operation)
+    stage = request.stage
+    playbook = content.named(stage.playbook) if stage else content.playbook(request.operation)
+    told = unsafe({"prepared": dict(prepared)}) if prepared else {}
     environment = content.environment() | settings.blanked_environment()
     known_password = config.vault_password
     vault_password = request.options.vault_password or (known_password.get_secret_value() if known_password else None)
@@ -93,7 +96,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         added=_trusting(
             config, cluster, inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars)
         ),
-        extra_vars=unsafe(plain_vars) | references(secret_vars) | _fixed_vars(request, run),
+        extra_vars=unsafe(plain_vars) | references(secret_vars) | _fixed_vars(request, run) | told,
         forks=run.forks,
         check=options.check,
         timeout=options.timeout,
@@ -101,7 +104,7 @@ def prepare_run(config: settings.Settings, request: Request) -> PreparedRun:
         diff=options.diff,
         vault_password=vault_password,
         vault_password_file=options.vault_password_file,
-        report=request.operation.reports and "report" not in options.extra_vars,
+        report=bool(stage or request.operation.reports) and "report" not in options.extra_vars,
     )
     if run.nodes != (_CONTROL_MACHINE,):
         # many clusters may be looked at from here at the same time

@@ -130,7 +130,7 @@ class QueueWorker(Carrier):
 
     def _no_room(self, run: Run) -> None:
         try:
-            self._entries.add_later(run.id, _NO_ROOM_SECONDS)
+            self._entries.add_later(run.key, _NO_ROOM_SECONDS)
         except SlurmscaleError as exc:
             # whoever looks at the queue next adds it
-            log.warning("a run could not be put back", run=run.id, error=exc.reason)
+            log.warning("a run could not be put back", run=run.key, error=exc.reason)

@@ -16,7 +16,7 @@ import structlog
 from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RunLostError, StoreError
 from slurmscale.inventory.hostlist import fold
-from slurmscale.models import Failure
+from slurmscale.models import CANCELLED, Failure
 from slurmscale.runner import processes, run_directories
 from slurmscale.runner.ansible import run_as_root
 from slurmscale.states import RunStatus
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from slurmscale.store.repository import Store
     from slurmscale.store.writer import Batch
 
-CANCELLED = Failure(Code.RUN_CANCELLED, "The run was cancelled.", "Run it again to continue.")
 INTERRUPTED = Failure(
     Code.RUN_INTERRUPTED,
     "The run was interrupted: the process that ran it is gone.",
@@ -70,12 +69,12 @@ def give_up(store: Store, run: Run, why: str, *, only_if_expired: bool = False) 
     if _may_go_on(store, run):
         explanation = why if run.attempt else run.explanation
         if store.hand_over(run, explanation, only_if_expired=only_if_expired):
-            log.warning("a run waits for another process", run=run.id, why=why)
+            log.warning("a run waits for another process", run=run.key, why=why)
         return False
     ended = (RunStatus.CANCELLED, CANCELLED) if run.cancel_requested else (RunStatus.INTERRUPTED, INTERRUPTED)
     if not store.end_run(run, *ended, only_if_expired=only_if_expired):
         return False
-    log.warning("a run was interrupted", run=run.id, nodes=len(run.nodes))
+    log.warning("a run was interrupted", run=run.key, nodes=len(run.nodes))
     return True
 
 
@@ -153,7 +152,7 @@ def keep_result(run: Run, batch: Batch, data_dir: Path) -> Path | None:
     Returns:
         The file; None when no place takes it.
     """
-    content = json.dumps({"run": run.id, "owner": run.owner_id, **batch._asdict()})
+    content = json.dumps({"run": run.key, "owner": run.owner_id, **batch._asdict()})
     for directory in _directories(data_dir):
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -162,7 +161,7 @@ def keep_result(run: Run, batch: Batch, data_dir: Path) -> Path | None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            return Path(name).replace(directory / f"{run.id}.json")
+            return Path(name).replace(directory / f"{run.key}.json")
         except OSError as exc:
             log.warning("the result can not be kept here", directory=str(directory), error=str(exc))
     return None
@@ -179,7 +178,7 @@ def record_kept_results(store: Store, data_dir: Path) -> None:
 def _record_kept(store: Store, path: Path) -> bool:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        run = replace(store.run(kept["run"]), owner_id=kept["owner"])
+        run = replace(store.carried(kept["run"]), owner_id=kept["owner"])
         store.record_late(run, kept["changes"], kept["lines"], **kept["values"])
     except NotFoundError:
         # it waits for another database

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from slurmscale.models import Run
-    from slurmscale.operations import Operation
+    from slurmscale.operations import Operation, Stage
     from slurmscale.store.idempotency import RequestKey
 
 _CLUSTER, _OPTIONS, _SPECS = TypeAdapter(Cluster), TypeAdapter(RunOptions), TypeAdapter(list[NodeSpec])
@@ -36,6 +36,7 @@ class Request:
         requested_by: The user of a service who asks.
         queued: Whether any process may take it up; see `Run`.
         key: Of a request that makes no other run when it is repeated.
+        stage: The stage of the operation that is to be done; None for all of it.
     """
 
     operation: Operation
@@ -46,6 +47,7 @@ class Request:
     requested_by: str | None = None
     queued: bool = False
     key: RequestKey | None = None
+    stage: Stage | None = None
 
     def without_secrets(self) -> Request:
         """Return what may be written down of it."""
@@ -121,6 +123,7 @@ def request_of(run: Run, recorded: Mapping[str, Any], left: Collection[str]) -> 
         run.retry_of,
         run.requested_by,
         run.queued,
+        stage=run.stage,
     )
 
 

@@ -20,7 +20,7 @@ from slurmscale.store.tables import audit, clusters, counters, is_silent_since, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from slurmscale.models import Run
     from slurmscale.store.engine import Database
@@ -107,11 +107,18 @@ def count_ended_tasks(connection: Connection, run: Run, changes: Iterable[Mappin
     _add(connection, run, [(row["status"], row["started_at"], row["completed_at"]) for row in now])
 
 
-def count_unfinished_tasks(connection: Connection, run: Run, now: float) -> None:
-    """Count the nodes of a run that are about to fail because it is ended from outside; arguments as above."""
+def count_unfinished_tasks(connection: Connection, run: Run, which: Iterable[ColumnElement[bool]], now: float) -> None:
+    """Count the nodes of a run that are about to fail because it is ended from outside.
+
+    Args:
+        connection: A transaction in which the run is locked.
+        run: The run.
+        which: The condition for their tasks.
+        now: Seconds since the epoch.
+    """
     if not _is_counted(run):
         return
-    unfinished = select(tasks.c.started_at).where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))
+    unfinished = select(tasks.c.started_at).where(*which)
     _add(connection, run, [(TaskStatus.FAILED, started, now) for started in connection.scalars(unfinished)])
 
 

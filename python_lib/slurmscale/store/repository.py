@@ -7,15 +7,17 @@ SQLite (WAL) in the data directory by default, PostgreSQL by URL. Everything is 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, case, delete, exists, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from slurmscale.errors import NoRoomError, NotFoundError, OverlapError, RefusedError, RunLostError, StoreError
-from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, Task, TaskChange, Timing
+from slurmscale.errors import Code, NoRoomError, NotFoundError, OverlapError, RefusedError, RunLostError, StoreError
+from slurmscale.models import CANCELLED, Cluster, Counts, Failure, LogLine, Run, Task, TaskChange, Timing, nodes_failed
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
+from slurmscale.store import shards
 from slurmscale.store.counters import count_ended_run, count_ended_tasks, count_unfinished_tasks
 from slurmscale.store.engine import Database
 from slurmscale.store.idempotency import note_run
@@ -34,6 +36,7 @@ from slurmscale.store.tables import (
     row_of_task,
     run_of_row,
     run_secrets,
+    run_shards,
     runs,
     task_of_row,
     tasks,
@@ -44,15 +47,16 @@ from slurmscale.store.webhooks import tell_of_cluster, tell_of_run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, RowMapping
+    from sqlalchemy import ColumnElement, RowMapping, Select
 
-    from slurmscale.operations import Operation
+    from slurmscale.operations import Operation, Stage
     from slurmscale.store.idempotency import RequestKey
 
 _LEARN_FROM = 5
 """Earlier runs whose timings count; older ones describe machines and roles of the past."""
 
 _ROOM_LOCK = 7_305_813
+_UNTOLD = Failure(Code.RUN_STOPPED, "The run ended before this node was finished.", "Run it again for this node.")
 NOBODY: dict[str, Any] = {"owner_id": "", "owner_machine": "", "owner_pid": 0, "owner_ticks": 0}
 """The owner of a run that waits for any process."""
 _NEXT = {"revision": runs.c.revision + 1}
@@ -77,14 +81,16 @@ class Store(Database):
     Args:
         url: See `Database`.
         lease_seconds: How long the owner of a run may stay silent before others take it for gone.
+        shard_size: Nodes of a run that one worker takes at most; larger runs are shared where there is a queue.
 
     Raises:
         StoreError: From every method, when the database can't be read or written.
     """
 
-    def __init__(self, url: str, lease_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, lease_seconds: float = 60.0, shard_size: int = 100) -> None:
         super().__init__(url)
         self.lease_seconds = lease_seconds
+        self.shard_size = shard_size
         self.queue: Queue | None = None
         """Told of each run that waits for any process; without it they look for themselves."""
 
@@ -121,16 +127,22 @@ class Store(Database):
                             connection.execute(insert(run_secrets).values(**row))
                         if request_key is not None:
                             note_run(connection, request_key, run.id)
-                        if run.queued and not run.owner_id:
+                        if self.queue is not None and shards.is_shared(run, self.shard_size):
+                            self._begin_stage(connection, run, run.operation.definition.stages[0], run.nodes)
+                        elif run.queued and not run.owner_id:
                             self._enqueue(connection, run.id)
                         return ids
                 except IntegrityError:
                     self._refuse_overlap(run)
             raise StoreError("The run could not be recorded: other runs kept claiming its nodes at the same moment.")
 
-    def _enqueue(self, connection: Connection, run_id: str) -> None:
+    def _enqueue(self, connection: Connection, key: str) -> None:
         if self.queue is not None:
-            self.queue.add(connection, run_id)
+            self.queue.add(connection, key)
+
+    def _begin_stage(self, connection: Connection, run: Run, stage: Stage, nodes: Sequence[str]) -> None:
+        for key in shards.add_stage(connection, run, stage, nodes, self.shard_size):
+            self._enqueue(connection, key)
 
     def _refuse_overlap(self, run: Run) -> None:
         wanted = _claims(run)
@@ -173,6 +185,9 @@ class Store(Database):
         lines: Sequence[Mapping[str, Any]],
         values: Mapping[str, Any],
     ) -> None:
+        if run.shard:
+            self._record_shard(run, statuses, changes, lines, values)
+            return
         own = {"updated_at": time.time(), **values, "lease_until": self._lease}
         if changes or lines or values:
             # else its owner only shows that it lives
@@ -199,6 +214,85 @@ class Store(Database):
             if changes or lines or values:
                 self.notices.add(connection, run.id)
 
+    def _record_shard(
+        self,
+        run: Run,
+        statuses: Iterable[RunStatus],
+        changes: Sequence[Mapping[str, Any]],
+        lines: Sequence[Mapping[str, Any]],
+        values: Mapping[str, Any],
+    ) -> None:
+        """Write a batch of a shard: into the tasks and the log of its run, whose row is locked first."""
+        lost = RunLostError(
+            f"Run {run.id} has ended, or another process carries this part of it.", "See slurmscale runs."
+        )
+        own = {**shards.row_values(values), "lease_until": self._lease}
+        held = update(run_shards).where(shards.of(run), run_shards.c.status.in_(statuses)).values(**own)
+        with self.explained("write"), self.begin() as connection:
+            if not (changes or lines or values):
+                # its owner only shows that it lives
+                active = exists().where(runs.c.id == run.id, runs.c.status.in_(RUN_ACTIVE))
+                if not connection.execute(held.where(active)).rowcount:
+                    raise lost
+                return
+            revision = self._next_revision(connection, run)
+            if revision is None or not connection.execute(held).rowcount:
+                raise lost
+            if changes:
+                count_ended_tasks(connection, run, changes)
+                connection.execute(_UPDATE_TASK, [{**change, "b_revision": revision} for change in changes])
+                _recount(connection, run.id)
+            if lines:
+                connection.execute(insert(log_lines), list(lines))
+            if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
+                self._settle(connection, run)
+            self.notices.add(connection, run.id)
+
+    @staticmethod
+    def _next_revision(connection: Connection, run: Run) -> int | None:
+        """Raise the revision of an active run, and so hold its row; None when it has ended."""
+        raised = (
+            update(runs)
+            .where(runs.c.id == run.id, runs.c.status.in_(RUN_ACTIVE))
+            .values(**_NEXT, updated_at=time.time())
+            .returning(runs.c.revision)
+        )
+        return connection.execute(raised).scalar()
+
+    def _settle(self, connection: Connection, run: Run) -> bool:
+        """Go on with a shared run whose row is held: begin its next stage, or end it, when no shard is left.
+
+        Returns:
+            Whether it has ended.
+        """
+        run = replace(run, shard=None)
+        found = shards.statuses(connection, run.id)
+        cancelled = connection.execute(select(runs.c.cancel_requested).where(runs.c.id == run.id)).scalar_one()
+        if RunStatus.RUNNING in found or (RunStatus.PENDING in found and not cancelled):
+            return False
+        left = shards.unfinished_nodes(connection, run.id)
+        stage = None if cancelled else shards.next_stage(connection, run)
+        if left and stage is not None:
+            self._begin_stage(connection, run, stage, left)
+            return False
+        now = time.time()
+        if cancelled:
+            shards.end_waiting(connection, run.id, RunStatus.CANCELLED)
+        _fail_unfinished(connection, run, CANCELLED if cancelled else _UNTOLD, now)
+        counts = _recount(connection, run.id)
+        failed = (TaskStatus.FAILED, TaskStatus.ERROR)
+        names = select(tasks.c.node).where(tasks.c.run_id == run.id, tasks.c.status.in_(failed)).order_by(tasks.c.id)
+        error, status = nodes_failed(list(connection.scalars(names)), counts.total), RunStatus.COMPLETED
+        if error is not None:
+            # a cancel that came when all was done changes nothing
+            error, status = (CANCELLED, RunStatus.CANCELLED) if cancelled else (error, RunStatus.FAILED)
+        ended = {"status": status, "completed_at": now, "owner_id": run.owner_id, **error_columns(error)}
+        connection.execute(update(runs).where(runs.c.id == run.id).values(**ended))
+        count_ended_run(connection, run, status)
+        tell_of_run(connection, run, status)
+        _release(connection, run.id)
+        return True
+
     def end_run(self, run: Run, status: RunStatus, error: Failure, *, only_if_expired: bool = False) -> bool:
         """End a run from outside: its active tasks become failed with its error, its nodes are free.
 
@@ -211,6 +305,8 @@ class Store(Database):
         Returns:
             Whether it was ended.
         """
+        if run.shard:
+            return self._end_shard(run, status, error, only_if_expired=only_if_expired)
         now = time.time()
         own = self._own(run, only_if_expired=only_if_expired)
         ended = {"completed_at": now, "updated_at": now, **error_columns(error)}
@@ -222,15 +318,23 @@ class Store(Database):
                 return False
             count_ended_run(connection, run, status)
             tell_of_run(connection, run, status)
-            count_unfinished_tasks(connection, run, now)
-            connection.execute(
-                update(tasks)
-                .where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))
-                .values(status=TaskStatus.FAILED, revision=revision, **ended)
-            )
-            counts = _count(connection, run.id)
-            connection.execute(update(runs).where(runs.c.id == run.id).values(**row_of_counts(counts)))
+            _fail_unfinished(connection, run, error, now)
+            _recount(connection, run.id)
+            shards.end_waiting(connection, run.id, status)
             _release(connection, run.id)
+            self.notices.add(connection, run.id)
+        return True
+
+    def _end_shard(self, run: Run, status: RunStatus, error: Failure, *, only_if_expired: bool) -> bool:
+        own = self._own(run, only_if_expired=only_if_expired)
+        with self.explained("write"), self.begin() as connection:
+            if self._next_revision(connection, run) is None:
+                return False
+            if not connection.execute(update(run_shards).where(*own).values(status=status)).rowcount:
+                return False
+            _fail_unfinished(connection, run, error, time.time())
+            _recount(connection, run.id)
+            self._settle(connection, run)
             self.notices.add(connection, run.id)
         return True
 
@@ -252,6 +356,8 @@ class Store(Database):
         """
         attempt = run.attempt + 1
         goes_on = f"{run.explanation}; {worker} continues, attempt {attempt}." if attempt > 1 else run.explanation
+        if run.shard:
+            return self._take_shard(run, {**owner, "worker": worker, "attempt": attempt}, goes_on, most)
         taken = (
             update(runs)
             .where(
@@ -259,6 +365,7 @@ class Store(Database):
                 runs.c.owner_id == run.owner_id,
                 runs.c.attempt == run.attempt,
                 runs.c.status == RunStatus.PENDING,
+                ~shards.has_shards(),
             )
             .values(
                 **owner,
@@ -278,12 +385,42 @@ class Store(Database):
                 _require_room(connection, run, most)
             row = connection.execute(taken).mappings().first()
             if row is None:
-                raise RefusedError(
-                    f"Run {run.id} does not wait any more: it has ended, or another process has taken it.",
-                    f"Look at it with slurmscale tasks {run.id}.",
-                )
+                raise _taken(run)
             self.notices.add(connection, run.id)
         return run_of_row(row)
+
+    def _take_shard(self, run: Run, values: Mapping[str, Any], explanation: str | None, most: int | None) -> Run:
+        attempt = values["attempt"]
+        begun = {
+            "status": RunStatus.RUNNING,
+            "started_at": func.coalesce(runs.c.started_at, time.time()),
+            "updated_at": time.time(),
+            "attempt": case((runs.c.attempt < attempt, attempt), else_=runs.c.attempt),
+        }
+        if attempt > 1:
+            begun["explanation"] = explanation
+        of_run = (
+            update(runs)
+            .where(runs.c.id == run.id, runs.c.status.in_(RUN_ACTIVE), runs.c.cancel_requested.is_(False))
+            .values(**begun, **_NEXT)
+            .returning(*runs.c)
+        )
+        of_shard = (
+            update(run_shards)
+            .where(shards.of(run), run_shards.c.attempt == run.attempt, run_shards.c.status == RunStatus.PENDING)
+            .values(**values, status=RunStatus.RUNNING, lease_until=self._lease)
+            .returning(*run_shards.c)
+        )
+        with self.explained("write"), self.begin() as connection:
+            waits = select(runs.c.status == RunStatus.PENDING).where(runs.c.id == run.id)
+            if most is not None and connection.execute(waits).scalar():
+                _require_room(connection, run, most)
+            taken = connection.execute(of_run).mappings().first()
+            shard = connection.execute(of_shard).mappings().first()
+            if taken is None or shard is None:
+                raise _taken(run)
+            self.notices.add(connection, run.id)
+        return shards.shard_of_row(run_of_row(taken), shard)
 
     def hand_over(self, run: Run, explanation: str | None, *, only_if_expired: bool = False) -> bool:
         """Let a run wait for another process: what is finished stays, and so does the progress of the other nodes.
@@ -298,34 +435,38 @@ class Store(Database):
         """
         own = self._own(run, only_if_expired=only_if_expired)
         now = time.time()
-        stopped = {"ansible_pid": None, "ansible_ticks": None, "run_dir": None, "lease_until": None}
+        waits: dict[str, Any] = {
+            "ansible_pid": None,
+            "ansible_ticks": None,
+            "run_dir": None,
+            "lease_until": None,
+            "worker": None,
+        }
+        waits |= {**NOBODY, "status": RunStatus.PENDING, "explanation": explanation}
         with self.explained("write"), self.begin() as connection:
-            revision = connection.execute(
-                update(runs)
-                .where(*own)
-                .values(
-                    **NOBODY,
-                    worker=None,
-                    **stopped,
-                    **_NEXT,
-                    status=RunStatus.PENDING,
-                    explanation=explanation,
-                    updated_at=now,
-                )
-                .returning(runs.c.revision)
-            ).scalar()
-            if revision is None:
+            if run.shard:
+                revision = self._next_revision(connection, run)
+                handed = connection.execute(update(run_shards).where(*own).values(**waits)).rowcount
+            else:
+                given = update(runs).where(*own).values(**waits, **_NEXT, updated_at=now).returning(runs.c.revision)
+                revision = connection.execute(given).scalar()
+                handed = revision is not None
+            if revision is None or not handed:
+                connection.rollback()
                 return False
             connection.execute(
                 update(tasks)
-                .where(tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE))
+                .where(*_unfinished(run))
                 .values(
                     status=TaskStatus.PENDING, phase="", step="", updated_at=now, revision=revision,
                     **error_columns(None),
                 )
             )  # fmt: skip
             self.notices.add(connection, run.id)
-            self._enqueue(connection, run.id)
+            self._enqueue(connection, run.key)
+            if run.shard:
+                # it may have been cancelled meanwhile
+                self._settle(connection, run)
         return True
 
     def run_secret(self, run_id: str) -> str | None:
@@ -354,21 +495,34 @@ class Store(Database):
         """Return the runs that wait for any process, oldest first."""
         query = (
             select(runs)
-            .where(runs.c.status == RunStatus.PENDING, runs.c.queued.is_(True), runs.c.owner_id == "")
+            .where(
+                runs.c.status == RunStatus.PENDING, runs.c.queued.is_(True), runs.c.owner_id == "", ~shards.has_shards()
+            )
             .order_by(runs.c.created_at, runs.c.id)
         )
         with self.explained("read"), self.engine.connect() as connection:
             return [run_of_row(row) for row in connection.execute(query).mappings()]
 
     def _own(self, run: Run, *, only_if_expired: bool) -> list[ColumnElement[bool]]:
+        if run.shard:
+            own = [shards.of(run), run_shards.c.status.in_(RUN_ACTIVE)]
+            return [*own, run_shards.c.lease_until < self.now] if only_if_expired else own
         own = [runs.c.id == run.id, runs.c.owner_id == run.owner_id, runs.c.status.in_(RUN_ACTIVE)]
         return [*own, runs.c.lease_until < self.now] if only_if_expired else own
 
-    def request_cancel(self, run_id: str) -> None:
-        """Ask the process that owns a run to cancel it."""
+    def request_cancel(self, run_id: str) -> bool:
+        """Ask the process that owns a run to cancel it, or all that work on a shared one.
+
+        Returns:
+            Whether it has ended with that: nobody was at work on a shared one.
+        """
+        asked = update(runs).where(runs.c.id == run_id).values(cancel_requested=True, **_NEXT).returning(*runs.c)
         with self.explained("write"), self.begin() as connection:
-            connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_requested=True, **_NEXT))
+            row = connection.execute(asked).mappings().first()
             self.notices.add(connection, run_id)
+            if row is None or row["status"] not in RUN_ACTIVE or not shards.statuses(connection, run_id):
+                return False
+            return self._settle(connection, run_of_row(row))
 
     def cancel_requested(self, run: Run) -> bool:
         """Say whether somebody asked for the run to be cancelled.
@@ -376,21 +530,26 @@ class Store(Database):
         Raises:
             RunLostError: The run has ended, or is another process's.
         """
+        wanted = select(runs.c.cancel_requested, runs.c.owner_id, runs.c.status).where(runs.c.id == run.id)
+        if run.shard:
+            wanted = select(runs.c.cancel_requested, run_shards.c.owner_id, runs.c.status)
+            wanted = wanted.join(run_shards).where(shards.of(run))
         with self.explained("read"), self.engine.connect() as connection:
-            row = connection.execute(
-                select(runs.c.cancel_requested, runs.c.owner_id, runs.c.status).where(runs.c.id == run.id)
-            ).first()
+            row = connection.execute(wanted).first()
         if row is None or row.owner_id != run.owner_id or row.status not in RUN_ACTIVE:
             raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
         return bool(row.cancel_requested)
 
     def active_runs(self) -> list[tuple[Run, bool]]:
-        """Return the active runs, each with whether its owner's lease has expired."""
+        """Return the active runs and shards of runs, each with whether its owner's lease has expired."""
         expired = (runs.c.lease_until < self.now).label("expired")
         query = select(*runs.c, expired).where(runs.c.status.in_(RUN_ACTIVE))
         with self.explained("read"), self.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [(run_of_row({key: row[key] for key in row if key != "expired"}), bool(row["expired"])) for row in rows]
+            parts = connection.execute(_shards_of(rows, self.now)).mappings().all()
+        found = [(run_of_row({key: row[key] for key in row if key != "expired"}), bool(row["expired"])) for row in rows]
+        by_id = {run.id: run for run, _ in found}
+        return [*found, *((shards.shard_of_row(by_id[row["run_id"]], row), bool(row["expired"])) for row in parts)]
 
     def interrupted_runs(self, owner_host: str) -> list[Run]:
         """Return the runs of a machine that were interrupted and had a directory there."""
@@ -399,6 +558,24 @@ class Store(Database):
         )
         with self.explained("read"), self.engine.connect() as connection:
             return [run_of_row(row) for row in connection.execute(query).mappings()]
+
+    def carried(self, key: str) -> Run:
+        """Return a run or a shard of one by what a worker takes it by, `Run.key`; raises NotFoundError."""
+        run_id, number = shards.split_key(key)
+        run = self.run(run_id)
+        if number is None:
+            return run
+        query = select(run_shards).where(run_shards.c.run_id == run_id, run_shards.c.number == number)
+        with self.explained("read"), self.engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise NotFoundError(f"Run {run_id} has no part {number}.")
+        return shards.shard_of_row(run, row)
+
+    def prepared(self, run: Run) -> dict[str, Any]:
+        """Return what earlier stages reported of the nodes of a shard."""
+        with self.explained("read"), self.engine.connect() as connection:
+            return shards.prepared_nodes(connection, run.id, run.nodes)
 
     def run(self, run_id: str) -> Run:
         """Return a run; raises NotFoundError."""
@@ -496,16 +673,19 @@ class Store(Database):
         """
         old = select(runs.c.id).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
         with self.explained("write"), self.begin() as connection:
-            for table in (log_lines, reports, tasks, timings):
+            for table in (log_lines, reports, run_shards, tasks, timings):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
             return connection.execute(
                 delete(runs).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
             ).rowcount
 
-    def save_report(self, run_id: str, report: Mapping[str, Any]) -> None:
-        """Keep the report of a run."""
+    def save_report(self, run: Run, report: Mapping[str, Any]) -> None:
+        """Keep the report of a run, or of a shard for the stages that follow."""
         with self.explained("write"), self.begin() as connection:
-            connection.execute(insert(reports).values(run_id=run_id, report=dict(report)))
+            if run.shard:
+                connection.execute(update(run_shards).where(shards.of(run)).values(report=dict(report)))
+            else:
+                connection.execute(insert(reports).values(run_id=run.id, report=dict(report)))
 
     def report(self, run_id: str) -> dict[str, Any] | None:
         """Return the report of a run; None when its playbook wrote none."""
@@ -729,6 +909,42 @@ def _insert_run(connection: Connection, run: Run, lease_until: ColumnElement[flo
     )
     rows = connection.execute(select(tasks.c.node, tasks.c.id).where(tasks.c.run_id == run.id))
     return {node: number for node, number in rows}  # noqa: C416 - rows are no pairs to dict()
+
+
+def _shards_of(found: Sequence[Mapping[str, Any]], now: ColumnElement[float]) -> Select[Any]:
+    """Return the query for the active shards of some runs."""
+    expired = (run_shards.c.lease_until < now).label("expired")
+    own = (run_shards.c.run_id.in_([row["id"] for row in found]), run_shards.c.status.in_(RUN_ACTIVE))
+    return select(*run_shards.c, expired).where(*own)
+
+
+def _taken(run: Run) -> RefusedError:
+    return RefusedError(
+        f"Run {run.id} does not wait any more: it has ended, or another process has taken it.",
+        f"Look at it with slurmscale tasks {run.id}.",
+    )
+
+
+def _unfinished(run: Run) -> list[ColumnElement[bool]]:
+    """Return the condition for the tasks of a run, or of a shard, that have not ended."""
+    found = [tasks.c.run_id == run.id, tasks.c.status.in_(ACTIVE)]
+    return [*found, tasks.c.node.in_(run.nodes)] if run.shard else found
+
+
+def _fail_unfinished(connection: Connection, run: Run, error: Failure, now: float) -> None:
+    """Let the nodes of a run, or of a shard, fail that have not ended; its row is held."""
+    count_unfinished_tasks(connection, run, _unfinished(run), now)
+    revision = select(runs.c.revision).where(runs.c.id == run.id).scalar_subquery()
+    ended = {"completed_at": now, "updated_at": now, **error_columns(error)}
+    failed = update(tasks).where(*_unfinished(run)).values(status=TaskStatus.FAILED, revision=revision, **ended)
+    connection.execute(failed)
+
+
+def _recount(connection: Connection, run_id: str) -> Counts:
+    """Write how the tasks of a run stand."""
+    counts = _count(connection, run_id)
+    connection.execute(update(runs).where(runs.c.id == run_id).values(**row_of_counts(counts)))
+    return counts
 
 
 def _count(connection: Connection, run_id: str) -> Counts:

@@ -1,7 +1,7 @@
 """The queue that tells workers on any machine of the runs that wait; it lies in PostgreSQL, beside the runs.
 
-An entry is the id of a run and nothing else. The record of the run decides what is done: an entry that is lost is made
-again, and one that is there twice does nothing the second time.
+An entry is the id of a run, or the key of a part of one, and nothing else. The record of the run decides what is done:
+an entry that is lost is made again, and one that is there twice does nothing the second time.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ _CONNECTIONS = 4
 _REPAIR_LOCK = 7_305_812
 
 _MISSING = text(
-    "SELECT runs.id FROM runs WHERE status = :pending AND queued AND owner_id = '' AND NOT EXISTS"
-    " (SELECT FROM procrastinate_jobs AS entry WHERE entry.status = 'todo' AND entry.args->>'run_id' = runs.id)"
-    " ORDER BY created_at, id"
+    "SELECT waiting.key FROM (SELECT id AS key, created_at, 0 AS number FROM runs WHERE status = :pending AND queued"
+    " AND owner_id = '' AND NOT EXISTS (SELECT FROM run_shards WHERE run_id = runs.id)"
+    " UNION ALL SELECT runs.id || '.' || number, created_at, number FROM runs JOIN run_shards ON run_id = runs.id"
+    " WHERE runs.status = ANY(:active) AND run_shards.status = :pending) AS waiting WHERE NOT EXISTS"
+    " (SELECT FROM procrastinate_jobs AS entry WHERE entry.status = 'todo' AND entry.args->>'run_id' = waiting.key)"
+    " ORDER BY created_at, key, number"
 )
 _FORGET = text(
     "DELETE FROM procrastinate_jobs AS entry WHERE entry.queue_name = :queue AND (entry.status = 'todo' OR"
     " entry.worker_id IS NULL) AND NOT EXISTS"
-    " (SELECT FROM runs WHERE runs.id = entry.args->>'run_id' AND runs.status = ANY(:active))"
+    " (SELECT FROM runs WHERE runs.id = split_part(entry.args->>'run_id', '.', 1) AND runs.status = ANY(:active))"
 )
 _FORGET_WORKERS = text(
     "DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - make_interval(secs => :silent)"
@@ -70,7 +73,7 @@ class RunQueue:
 
         Args:
             connection: The connection, inside a transaction.
-            run_id: The run.
+            run_id: The run, or the key of a shard.
             delay: Seconds to wait before.
         """
         later = {"seconds": delay} if delay else None
@@ -89,8 +92,10 @@ class RunQueue:
             if not mine:
                 return
             connection.execute(_FORGET_WORKERS, {"silent": _SILENT_SECONDS})
-            connection.execute(_FORGET, {"queue": _QUEUE, "active": list(map(str, RUN_ACTIVE))})
-            for run_id in connection.execute(_MISSING, {"pending": RunStatus.PENDING}).scalars().all():
+            active = list(map(str, RUN_ACTIVE))
+            connection.execute(_FORGET, {"queue": _QUEUE, "active": active})
+            missing = {"pending": RunStatus.PENDING, "active": active}
+            for run_id in connection.execute(_MISSING, missing).scalars().all():
                 self.add(connection, run_id)
 
     def workers(self) -> int:

@@ -115,6 +115,30 @@ runs = Table(
     Index("ix_runs_status", "status"),
 )
 
+run_shards = Table(
+    "run_shards",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("stage", String(32), nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("nodes", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", String(255)),
+    Column("explanation", Text),
+    Column("owner_id", String(64), nullable=False),
+    Column("owner_host", String(255), nullable=False),
+    Column("owner_machine", String(128), nullable=False),
+    Column("owner_pid", Integer, nullable=False),
+    Column("owner_ticks", BigInteger, nullable=False),
+    Column("ansible_pid", Integer),
+    Column("ansible_ticks", BigInteger),
+    Column("lease_until", Float),
+    Column("run_dir", Text),
+    Column("report", JSON(none_as_null=True)),
+    Index("ix_run_shards_status", "status"),
+)
+
 tasks = Table(
     "tasks",
     metadata,
@@ -345,7 +369,7 @@ def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
 
 def row_of_run(run: Run) -> dict[str, Any]:
     """Make the row of a run."""
-    return _fields(run, leave_out={"counts", "check", "claims"}) | row_of_counts(run.counts) | {
+    return _fields(run, leave_out={"counts", "check", "claims", "shard"}) | row_of_counts(run.counts) | {
         "nodes": "\n".join(run.nodes),
         "secret_names": list(run.secret_names),
         "check_mode": run.check,

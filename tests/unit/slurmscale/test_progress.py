@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from slurmscale.models import Timing
+from slurmscale.operations import DEFINITIONS, Stage
 from slurmscale.progress.durations import TaskDurations
 from slurmscale.progress.events import failure_text, parse, readable, shortened
 from slurmscale.progress.node_progress import RoleMilestones
@@ -30,8 +31,8 @@ def play(uuid, hosts, names, *, strategy="linear", sec="block"):
 class Playing:
     """A tracker and short ways to feed it."""
 
-    def __init__(self, nodes, *plays, timings=None):
-        self.tracker = Tracker(nodes, timings)
+    def __init__(self, nodes, *plays, timings=None, **more):
+        self.tracker = Tracker(nodes, timings, **more)
         self.tracker.add_plan_line({"kind": "outline", "plays": list(plays)})
         self.clock = 0.0
 
@@ -402,3 +403,34 @@ def test_a_run_that_nothing_was_learned_for_goes_by_the_usual_times_of_its_phase
     assert run.tracker.nodes["a"].progress == 48
     assert run.tracker.remaining is None
     assert run.ok("p", "Install", "a", at=120.0) == {"a": 97}
+
+
+def test_a_stage_is_a_part_of_the_way_and_a_node_that_is_through_it_waits():
+    stage = Stage("register", "register.yml", 70, 80)
+    run = Playing(["a", "b"], play("work", ["a", "b"], ["s", "t"]), stage=stage)
+    run.play("work")
+    assert run.ok("work", "s", "a")["a"] == 70
+    run.failed("work", "t", "b", why="no room")
+    assert 70 < run.ok("work", "t", "a")["a"] < 80
+    run.stats(failures={"b": 1})
+    changes = {change.node: change for change in run.tracker.take_changes()}
+    assert (changes["a"].status, changes["a"].progress, changes["a"].completed_at) == (TaskStatus.PENDING, 80, None)
+    assert (changes["b"].status, changes["b"].error.reason) == (TaskStatus.FAILED, "no room")
+    assert changes["b"].completed_at
+
+
+def test_after_the_last_stage_a_node_is_done():
+    last = Playing(["a"], play("work", ["a"], ["s"]), stage=Stage("start", "start.yml", 80, 100))
+    last.play("work")
+    last.ok("work", "s", "a")
+    last.stats()
+    (change,) = last.tracker.take_changes()
+    assert (change.status, change.progress) == (TaskStatus.COMPLETED, 100)
+
+
+def test_the_stages_of_an_operation_make_the_whole_way():
+    for definition in DEFINITIONS.values():
+        borders = [(stage.begins, stage.ends) for stage in definition.stages]
+        assert borders in ([], sorted(borders))
+        assert [begins for begins, _ in borders[1:]] == [ends for _, ends in borders[:-1]]
+        assert not borders or (borders[0][0], borders[-1][1]) == (0, 100)

@@ -1,0 +1,234 @@
+"""A run that is too large for one worker: several share it, each in a process of its own, on one PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fakes.shard_job import BAD, maker
+from fakes.waiting import wait_for
+from slurmscale.errors import OverlapError, RefusedError, RunLostError
+from slurmscale.models import Cluster, RunOptions
+from slurmscale.operations import Operation
+from slurmscale.scaling import Scaling
+from slurmscale.states import RUN_ACTIVE, RunStatus, TaskStatus
+from slurmscale.store.run_queue import RunQueue
+from slurmscale.store.tables import claims, run_shards
+from sqlalchemy import select
+
+TESTS = Path(__file__).resolve().parents[1]
+LAB = Cluster("lab", controller="10.0.0.1")
+LIMIT = 90
+WORKER = """
+import sys, time
+sys.path[:0] = {path!r}
+from pathlib import Path
+from fakes.shard_job import maker
+from slurmscale.runs import executor
+from slurmscale.runs.queue_executor import QueueWorker
+from slurmscale.scaling import Scaling
+from slurmscale.settings import Settings
+from slurmscale.store.run_queue import RunQueue
+executor._LOOK_SECONDS = 0.5
+config = Settings(data_dir=Path({data_dir!r}), project_dir=Path({project_dir!r}), database_url={url!r})
+config = config.model_copy(update={{"lease_seconds": 20}})
+scaling = Scaling(config, make_job=maker({folder!r}, {seconds}), make_queue=RunQueue)
+worker = QueueWorker(scaling, scaling.queue, 1)
+print("working", flush=True)
+sys.stdin.read()
+"""
+
+pytestmark = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+
+
+class Site:
+    """Who asks, and the workers."""
+
+    def __init__(self, config, url, tmp_path):
+        self._config = config.model_copy(update={"database_url": url, "lease_seconds": 20.0})
+        for name in ("prepare_nodes.yml", "register_prepared.yml", "start_nodes.yml"):
+            (config.project_dir / "playbooks" / name).write_text("[]")
+        self.folder = tmp_path / "jobs"
+        self.folder.mkdir()
+        self.scaling = self.opened()
+        self.workers = []
+
+    def opened(self, **changes):
+        config = self._config.model_copy(update=changes)
+        return Scaling(config, make_job=maker(str(self.folder), 0.1), make_queue=RunQueue)
+
+    def start(self, count, seconds):
+        script = WORKER.format(
+            path=[str(TESTS), str(TESTS.parent / "python_lib")], data_dir=str(self._config.data_dir), seconds=seconds,
+            project_dir=str(self._config.project_dir), url=self._config.database_url, folder=str(self.folder),
+        )  # fmt: skip
+        started = [
+            subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            for _ in range(count)
+        ]
+        self.workers += started
+        for worker in started:
+            assert worker.stdout.readline()
+
+    def ask(self, nodes):
+        return self.scaling.request(Operation.SCALE_UP, LAB, nodes, requested_by="ann").id
+
+    def jobs(self, stage=None):
+        """Return what the jobs were started for, of one stage or of all."""
+        found = [json.loads(path.read_text()) for path in sorted(self.folder.glob(f"{stage or ''}*"))]
+        return found if stage else sorted(found, key=lambda job: job["stage"])
+
+    def shards(self, run_id):
+        with self.scaling.store.engine.connect() as connection:
+            query = select(run_shards).where(run_shards.c.run_id == run_id).order_by(run_shards.c.number)
+            return connection.execute(query).mappings().all()
+
+    def run(self, run_id):
+        return self.scaling.store.run(run_id)
+
+    def watch(self, run_id):
+        """Follow a run to its end; returns it, and the progress of each node as it was seen."""
+        seen, revision = {}, 0
+        while True:
+            run, changed = self.scaling.store.run_changes(run_id, revision)
+            revision = run.revision
+            for task in changed:
+                seen.setdefault(task.node, []).append(task.progress)
+            if run.status not in RUN_ACTIVE:
+                return run, seen
+            time.sleep(0.1)
+
+    def close(self):
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+            worker.stdin.close()
+            worker.stdout.close()
+        self.scaling.close()
+
+
+@pytest.fixture
+def site(config, url, tmp_path):
+    site = Site(config, url, tmp_path)
+    yield site
+    site.close()
+
+
+def test_four_workers_share_a_thousand_nodes_and_one_of_them_is_lost(site):
+    site.start(4, seconds=2)
+    run_id = site.ask("n[0001-1000]")
+    with pytest.raises(OverlapError):
+        site.ask("n0500")
+    first = wait_for(lambda: [shard for shard in site.shards(run_id) if shard["status"] == "running"])
+    wait_for(lambda: len(site.jobs()) >= 4)
+    assert [len(shard["nodes"].split("\n")) for shard in site.shards(run_id)] == [100] * 10
+    lost = next(worker for worker in site.workers if worker.pid == first[0]["owner_pid"])
+    lost.kill()
+    lost.wait()
+    run, seen = site.watch(run_id)
+    assert (run.status, run.counts.success, run.counts.failed, run.counts.active) == (RunStatus.FAILED, 999, 1, 0)
+    assert run.error_message == f"1 of 1000 nodes failed: {BAD}"
+    # never backwards, whoever works on a node
+    assert all(values == sorted(values) for values in seen.values())
+    (failed,) = site.scaling.store.tasks(run_id, status=[TaskStatus.FAILED])
+    assert (failed.node, failed.error_message) == (BAD, "its disk is full")
+    assert (run.attempt, run.requested_by) == (2, "ann")
+    assert f"/{lost.pid}" in run.explanation
+    assert run.explanation.endswith("continues, attempt 2.")
+    check_the_work(site, again=first[0]["nodes"].split("\n"))
+    with site.scaling.store.engine.connect() as connection:
+        assert connection.execute(select(claims)).all() == []
+
+
+def check_the_work(site, again):
+    """See to it that the nodes of the lost worker were worked on again, and no others; all were registered at once."""
+    prepared = [node for job in site.jobs("prepare_nodes") for node in job["nodes"]]
+    assert sorted({node for node in prepared if prepared.count(node) > 1}) == sorted(again)
+    (registered,) = site.jobs("register_prepared")
+    assert len(registered["nodes"]) == 999
+    assert registered["told"] == sorted(registered["nodes"])
+    started = [node for job in site.jobs("start_nodes") for node in job["nodes"]]
+    assert sorted(started) == sorted(registered["nodes"])
+    assert {job["pid"] for job in site.jobs()} == {worker.pid for worker in site.workers}
+
+
+def test_a_cancel_reaches_all_who_share_a_run(site):
+    site.start(3, seconds=120)
+    run_id = site.ask("n[0001-0500]")
+    wait_for(lambda: len(site.jobs()) == 3)
+    began = time.monotonic()
+    run = site.scaling.cancel(run_id)
+    assert (run.status, run.counts.failed, run.error_code) == (RunStatus.CANCELLED, 500, "run-cancelled")
+    assert time.monotonic() - began < 10
+    wait_for(lambda: len(list(site.folder.glob("*.stopped"))) == 3)
+    assert {shard["status"] for shard in site.shards(run_id)} == {"cancelled"}
+    assert {task.error_code for task in site.scaling.tasks(run_id)} == {"run-cancelled"}
+    # the nodes are free again, and nobody works on what is left
+    assert site.run(site.ask("n0001")).status is RunStatus.PENDING
+
+
+def test_a_run_that_nobody_has_begun_is_cancelled_at_once(site):
+    run_id = site.ask("n[0001-0250]")
+    keys = [f"{run_id}.{shard['number']}" for shard in site.shards(run_id)]
+    assert [site.scaling.store.carried(key).nodes[0] for key in keys] == ["n0001", "n0084", "n0167"]
+    assert site.scaling.cancel(run_id).status is RunStatus.CANCELLED
+    with pytest.raises(RefusedError, match="does not wait"):
+        site.scaling.execute(keys[0])
+    # likewise between two parts
+    run_id = site.ask("n[0001-0250]")
+    notices = site.scaling.subscribe()
+    site.scaling.execute(f"{run_id}.1").wait(LIMIT)
+    assert site.run(run_id).status is notices.get(0).status is RunStatus.RUNNING
+    run = site.scaling.cancel(run_id)
+    assert (run.status, run.counts.failed) == (RunStatus.CANCELLED, 250)
+    assert notices.get(0).status is RunStatus.CANCELLED
+
+
+def lose(site, key):
+    """Take up a part of a run, and lose the process that did."""
+    taken = site.scaling.store.take(site.scaling.store.carried(key), {"owner_id": key, "owner_pid": 1}, "w/1")
+    with site.scaling.store.begin() as connection:
+        connection.execute(run_shards.update().where(run_shards.c.owner_id == key).values(lease_until=0))
+    site.scaling.recover()
+    return taken
+
+
+def test_a_part_that_is_lost_three_times_ends_alone(site):
+    run_id = site.ask("n[0101-0250]")
+    for _ in range(3):
+        lose(site, f"{run_id}.2")
+    assert [shard["status"] for shard in site.shards(run_id)] == ["pending", "interrupted"]
+    site.scaling.execute(f"{run_id}.1").wait(LIMIT)
+    notices = site.scaling.subscribe(run_id)
+    for number in (3, 4):
+        site.scaling.execute(f"{run_id}.{number}").wait(LIMIT)
+    # whoever ends the last part tells of the end of the run
+    assert [notice.status for notice in notices][-1] is RunStatus.FAILED
+    run = site.run(run_id)
+    assert (run.status, run.counts.success, run.counts.failed) == (RunStatus.FAILED, 75, 75)
+    assert {task.error_code for task in site.scaling.store.tasks(run_id, status=[TaskStatus.FAILED])} == {
+        "run-interrupted"
+    }
+
+
+def test_a_worker_that_lost_its_part_writes_nothing_more(site):
+    run_id = site.ask("n[0101-0250]")
+    taken = lose(site, f"{run_id}.1")
+    with pytest.raises(RunLostError, match="another process carries this part"):
+        site.scaling.store.record(taken, status=RunStatus.COMPLETED)
+    with pytest.raises(RunLostError, match="another process carries this part"):
+        site.scaling.store.record(taken)
+    assert site.shards(run_id)[0]["status"] == "pending"
+
+
+def test_only_what_is_large_is_shared(site):
+    few = site.ask("n[0001-0100]")
+    assert site.shards(few) == []
+    checked = site.scaling.request(Operation.SCALE_UP, LAB, "n[0101-0250]", RunOptions(check=True))
+    assert site.shards(checked.id) == []
+    down = site.scaling.request(Operation.SCALE_DOWN, LAB, "n[0301-0450]")
+    assert site.shards(down.id) == []
