@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,15 @@ from slurmscale.errors import Code
 from slurmscale.models import Counts, Failure, Run, failure, when
 from slurmscale.operations import Operation
 from slurmscale.states import FAILED, RUN_ACTIVE
-from slurmscale.store.tables import COUNTS, is_silent_since, runs, tasks
+from slurmscale.store.tables import COUNTS, changed_run, is_silent_since, runs, tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from slurmscale.store.notices import Change
     from slurmscale.store.repository import Store
+
+    _Reasons = Mapping[str, Sequence[tuple[str, Failure | None]]]
 
 DAY = 24 * 3600.0
 _MOST_STALLED = 100
@@ -151,6 +154,59 @@ class ScalingStatus:
         return _plain(asdict(self))  # type: ignore[no-any-return] # of a dict, a dict
 
 
+@dataclass(frozen=True, slots=True)
+class StatusRecords:
+    """What the scaling status is made of.
+
+    Attributes:
+        others: The tasks of all runs of the window that are not active.
+        at_work: The active runs.
+        shown: The newest runs of the window.
+        reasons: The failed nodes of these runs, each with its reason.
+        stalled: Nodes in progress without recent activity.
+    """
+
+    others: Counts
+    at_work: tuple[Run, ...]
+    shown: tuple[Run, ...]
+    reasons: _Reasons
+    stalled: tuple[StalledTask, ...]
+
+    def status(self) -> ScalingStatus:
+        """Return the status."""
+        changing = [run.counts for run in self.at_work if run.operation.definition.changes and not run.check]
+        counts = Counts(*(sum(getattr(one, name) for one in (self.others, *changing)) for name in COUNTS))
+        return ScalingStatus(
+            active=bool(self.at_work),
+            active_tasks=counts.active,
+            success_nodes=counts.success,
+            failed_nodes=counts.failed,
+            progress=overall_progress(counts.success, counts.active_progress, counts.total),
+            active_operations=[_view(run, self.reasons) for run in self.at_work],
+            recent_operations=[_view(run, self.reasons) for run in self.shown],
+            stalled_tasks=list(self.stalled),
+        )
+
+    def after(self, change: Change) -> StatusRecords | None:
+        """Return what they are after a change of a run; None when they have to be read again."""
+        known = next((run for run in (*self.at_work, *self.shown) if run.id == change.run_id), None)
+        if known is not None and change.revision <= known.revision:
+            return self
+        if known is None or change.values is None or change.revision != known.revision + 1:
+            return None
+        # which nodes failed and why, and what the end of a run changes, is read
+        if any(task["status"] in FAILED for task in change.tasks.values()):
+            return None
+        run = changed_run(known, change.revision, change.values)
+        if run.status not in RUN_ACTIVE:
+            return None
+        return replace(
+            self,
+            at_work=tuple(run if one.id == run.id else one for one in self.at_work),
+            shown=tuple(run if one.id == run.id else one for one in self.shown),
+        )
+
+
 def scaling_status(  # noqa: PLR0913 - choices, each by its name
     store: Store,
     *,
@@ -160,7 +216,22 @@ def scaling_status(  # noqa: PLR0913 - choices, each by its name
     now: float | None = None,
     clusters: Collection[str] | None = None,
 ) -> ScalingStatus:
-    """Read the scaling status.
+    """Read the scaling status; arguments as of `read_status`."""
+    return read_status(
+        store, window=window, recent=recent, stalled_after=stalled_after, now=now, clusters=clusters
+    ).status()  # fmt: skip
+
+
+def read_status(  # noqa: PLR0913 - choices, each by its name
+    store: Store,
+    *,
+    window: float = DAY,
+    recent: int = 5,
+    stalled_after: float = 600.0,
+    now: float | None = None,
+    clusters: Collection[str] | None = None,
+) -> StatusRecords:
+    """Read what the scaling status is made of.
 
     Every run keeps the counts of its tasks, so this reads the runs of the window and never the tasks, except for the
     stalled ones, which an index on active tasks finds.
@@ -182,45 +253,43 @@ def scaling_status(  # noqa: PLR0913 - choices, each by its name
     )
     if clusters is not None:
         in_window &= runs.c.cluster.in_(list(clusters))
+    at_work = store.runs(active=True, clusters=clusters)
+    # each run is counted once, also one that ends between the two reads
+    in_window &= runs.c.id.not_in([run.id for run in at_work])
     sums = select(*(func.coalesce(func.sum(runs.c[name]), 0) for name in COUNTS)).where(in_window)
     with store.explained("read"), store.engine.connect() as connection:
-        counts = Counts(*map(int, connection.execute(sums).one()))
-        stalled = _stalled(connection, now, stalled_after, clusters)
-        at_work = store.runs(active=True, clusters=clusters)
+        others = Counts(*map(int, connection.execute(sums).one()))
         shown = store.runs(limit=recent, since=now - window, clusters=clusters) if recent else []
         reasons = _reasons(connection, [run.id for run in {run.id: run for run in (*at_work, *shown)}.values()])
-    return ScalingStatus(
-        active=bool(at_work),
-        active_tasks=counts.active,
-        success_nodes=counts.success,
-        failed_nodes=counts.failed,
-        progress=overall_progress(counts.success, counts.active_progress, counts.total),
-        active_operations=[_view(run, reasons) for run in at_work],
-        recent_operations=[_view(run, reasons) for run in shown],
-        stalled_tasks=stalled,
-    )
+    stalled = read_stalled(store, stalled_after, now=now, clusters=clusters)
+    return StatusRecords(others, tuple(at_work), tuple(shown), reasons, stalled)
 
 
-def _stalled(connection: Connection, now: float, after: float, clusters: Collection[str] | None) -> list[StalledTask]:
+def read_stalled(
+    store: Store, after: float, *, now: float | None = None, clusters: Collection[str] | None = None
+) -> tuple[StalledTask, ...]:
+    """Read which nodes in progress are without recent activity; arguments as of `read_status`."""
+    now = time.time() if now is None else now
     silent = select(tasks).where(is_silent_since(now - after)).order_by(tasks.c.updated_at).limit(_MOST_STALLED)
     if clusters is not None:
         silent = silent.where(tasks.c.run_id.in_(select(runs.c.id).where(runs.c.cluster.in_(list(clusters)))))
-    return [
-        StalledTask(
-            row.task_id,
-            row.run_id,
-            row.node,
-            row.progress,
-            row.phase,
-            row.step,
-            when(row.updated_at),
-            int(now - row.updated_at),
+    with store.explained("read"), store.engine.connect() as connection:
+        return tuple(
+            StalledTask(
+                row.task_id,
+                row.run_id,
+                row.node,
+                row.progress,
+                row.phase,
+                row.step,
+                when(row.updated_at),
+                int(now - row.updated_at),
+            )
+            for row in connection.execute(silent)
         )
-        for row in connection.execute(silent)
-    ]
 
 
-def _reasons(connection: Connection, run_ids: list[str]) -> dict[str, list[tuple[str, Failure | None]]]:
+def _reasons(connection: Connection, run_ids: list[str]) -> _Reasons:
     """Return the failed nodes of some runs, each with its reason."""
     columns = (tasks.c.run_id, tasks.c.node, tasks.c.error_code, tasks.c.error_message, tasks.c.error_remedy)
     query = select(*columns).where(tasks.c.run_id.in_(run_ids), tasks.c.status.in_(FAILED)).limit(_MOST_FAILED)
@@ -230,7 +299,7 @@ def _reasons(connection: Connection, run_ids: list[str]) -> dict[str, list[tuple
     return found
 
 
-def _view(run: Run, reasons: Mapping[str, list[tuple[str, Failure | None]]]) -> OperationView:
+def _view(run: Run, reasons: _Reasons) -> OperationView:
     counts = run.counts
     return OperationView(
         id=run.id,

@@ -23,7 +23,7 @@ from slurmscale.inventory import registry as clusters
 from slurmscale.models import CANCELLED, Cluster, Failure, LogLine, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
-from slurmscale.report import ScalingStatus, scaling_status
+from slurmscale.report import ScalingStatus, StalledTask, StatusRecords, read_stalled, read_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runs.broadcast import Broadcaster, Subscription, end_of
@@ -461,15 +461,27 @@ class Scaling:
 
     def status(self, clusters: Collection[str] | None = None) -> ScalingStatus:
         """Return the scaling status over the set window, of some clusters or of all."""
-        config = self.settings
         self.recover()
-        found = scaling_status(
+        return self.status_of(self.read_status(clusters))
+
+    def read_status(self, clusters: Collection[str] | None = None) -> StatusRecords:
+        """Read what the status is made of, over the set window, of some clusters or of all."""
+        config = self.settings
+        return read_status(
             self.store,
             window=config.window_hours * 3600,
             recent=config.recent_operations,
             stalled_after=config.stalled_minutes * 60,
             clusters=clusters,
         )
+
+    def read_stalled(self, clusters: Collection[str] | None = None) -> tuple[StalledTask, ...]:
+        """Read which nodes in progress are without recent activity, of some clusters or of all."""
+        return read_stalled(self.store, self.settings.stalled_minutes * 60, clusters=clusters)
+
+    def status_of(self, records: StatusRecords) -> ScalingStatus:
+        """Return the status that is made of records, with what this process knows of its runs."""
+        found = records.status()
         at_work = [dataclasses.replace(view, remaining=self.remaining(view.id)) for view in found.active_operations]
         return dataclasses.replace(found, active_operations=at_work)
 

@@ -6,25 +6,45 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
+from slurmscale.documents import Document
 from slurmscale.errors import NotFoundError, StoreUnavailableError
 from slurmscale.models import Counts, LogLine, Run, Task
 from slurmscale.operations import Operation
+from slurmscale.service.stream.feeds import ListFeed
 from slurmscale.service.stream.hub import Hub
 from slurmscale.service.stream.viewer import Viewer
 from slurmscale.states import RunStatus, TaskStatus
+from slurmscale.store.notices import Change, Kind
 
 LIMIT = 30
 
 
+class Named(Document):
+    """Something in a list."""
+
+    id: str
+    state: str
+    seen_at: float = 0.0
+
+
+@dataclass(frozen=True)
 class Status:
-    def __init__(self, text):
-        self.text = text
+    """What the status is made of, and the status."""
+
+    text: str
+    revision: int
+    stalled: tuple = ()
+
+    def after(self, change):
+        if change.values is None or change.revision != self.revision + 1 or change.values["status"] != "running":
+            return self if 0 < change.revision <= self.revision else None
+        return replace(self, revision=change.revision)
 
     def as_json(self):
-        return {"active": self.text}
+        return {"active": self.text, "stalled": list(self.stalled)}
 
 
 class Records:
@@ -43,6 +63,9 @@ class Records:
         self.told = set()
         self.away = False
         self.notices = True
+        self.whole = True
+        """Whether notices tell what was written."""
+        self.silent = ()
 
     # what the hub reads
 
@@ -68,9 +91,20 @@ class Records:
         yield
         self.told.discard(told)
 
-    def status(self, clusters):
+    def read_status(self, clusters=None):
         self._read("status")
-        return Status(f"{clusters and sorted(clusters)} {self.now.status} {self.now.counts.success}")
+        text = f"{clusters and sorted(clusters)} {self.now.status} {self.now.counts.success}"
+        return Status(text, self.now.revision, self.silent)
+
+    def read_stalled(self, _clusters=None):
+        self._read("stalled")
+        return self.silent
+
+    def status_of(self, records):
+        return records
+
+    def remaining(self, _run_id):
+        return 7
 
     def _read(self, what):
         if self.away:
@@ -84,17 +118,22 @@ class Records:
         for node in nodes:
             self.tasks[node] = replace(self.tasks[node], progress=progress, status=status, revision=revision)
         self.now = replace(self.now, revision=revision, status=run_status)
-        self._tell()
+        written = {self.tasks[node].id: {"progress": progress, "status": status} for node in nodes}
+        self._tell({"status": run_status}, written, lines=False)
 
     def print(self, count, node="n1"):
         first = len(self.lines) + 1
         self.lines += [LogLine(node, 1, 1.0, "runner_on_ok", "t", f"line {first + i}", first + i) for i in range(count)]
         self.now = replace(self.now, revision=self.now.revision + 1)
-        self._tell()
+        self._tell({"status": self.now.status})
 
-    def _tell(self):
+    def _tell(self, values, tasks=None, *, lines=True):
+        change = Change(Kind.RUN, self.now.id, "lab", self.now.revision, values, tasks or {}, lines=lines)
+        self.tell(change if self.whole else replace(change, values=None, tasks={}))
+
+    def tell(self, change):
         for told in tuple(self.told) if self.notices else ():
-            told(self.now.id)
+            told(change)
 
 
 class Screen:
@@ -135,7 +174,7 @@ def at(revision):
 
 def watching(records, scenario, poll=30.0):
     async def main():
-        hub = Hub(records, records.status, records.listen, poll=poll)
+        hub = Hub(records, records, records.listen, poll=poll)
         work = asyncio.create_task(hub.run())
         await asyncio.sleep(0)
         try:
@@ -147,8 +186,10 @@ def watching(records, scenario, poll=30.0):
     asyncio.run(main())
 
 
-def test_many_viewers_cost_one_read_per_change():
+@pytest.mark.parametrize("whole", [True, False])
+def test_many_viewers_cost_at_most_one_read_per_change_and_none_when_it_is_told(whole):
     records = Records()
+    records.whole = whole
 
     async def scenario(hub):
         screens = [Screen(hub) for _ in range(50)]
@@ -161,7 +202,7 @@ def test_many_viewers_cost_one_read_per_change():
             for screen in screens:
                 event = await screen.until(at(revision))
                 assert [task["node"] for task in event["data"]["tasks"]] == ["n2"]
-        assert records.reads["run"] == 4
+        assert records.reads["run"] == (1 if whole else 4)
 
     watching(records, scenario)
 
@@ -239,6 +280,77 @@ def test_a_change_without_a_notice_is_found():
     watching(records, scenario, poll=0.05)
 
 
+def test_what_a_lost_notice_told_is_read_with_the_next_one():
+    records = Records()
+
+    async def scenario(hub):
+        screen = Screen(hub)
+        await screen.viewer.watch(hub.run_feed("r1"))
+        await screen.until(at(1))
+        records.notices = False
+        records.change("n1", progress=10)
+        records.notices = True
+        records.change("n2", progress=20)
+        step = await screen.until(at(3))
+        assert {task["node"]: task["progress"] for task in step["data"]["tasks"]} == {"n1": 10, "n2": 20}
+        assert step["data"]["remaining"] == 7
+        records.change("n3", progress=30)
+        await screen.until(at(4))
+        assert records.reads["run"] == 2
+        # told late, and known already
+        records.tell(Change(Kind.RUN, "r1", "lab", 2, {"status": "running"}, {0: {"progress": 0, "status": "running"}}))
+        records.change("n3", progress=31)
+        await screen.until(at(5))
+        assert screen.nodes() == {"n1": 10, "n2": 20, "n3": 31}
+        assert records.reads["run"] == 2
+
+    watching(records, scenario)
+
+
+def test_after_a_time_without_notices_all_is_read_again():
+    records = Records()
+
+    async def scenario(hub):
+        screen = Screen(hub)
+        await screen.viewer.watch(hub.run_feed("r1"))
+        await screen.until(at(1))
+        records.notices = False
+        records.change("n1")
+        records.notices = True
+        records.tell(Change(Kind.ANYTHING))
+        await screen.until(at(2))
+        assert hub.accounts_changed.is_set()
+
+    watching(records, scenario)
+
+
+def test_what_changes_in_a_list_is_told_to_those_who_watch():
+    records = Records()
+    items = {"a": Named(id="a", state="new"), "b": Named(id="b", state="new")}
+
+    def feed(**options):
+        return ListFeed("things", kind=Kind.CLUSTERS, event="thing", items=lambda: dict(items), **options)
+
+    async def scenario(hub):
+        screen = Screen(hub)
+        await screen.viewer.watch(feed(unless="seen_at"))
+        items["a"] = Named(id="a", state="old")
+        items["b"] = Named(id="b", state="new", seen_at=1.0)
+        records.tell(Change(Kind.JOBS))
+        records.tell(Change(Kind.CLUSTERS))
+        told = await screen.until(lambda _: True)
+        assert (told["event"], told["data"]) == ("thing", {"id": "a", "state": "old", "seen_at": 0.0})
+        late = Screen(hub)
+        await late.viewer.watch(feed())
+        del items["b"]
+        records.tell(Change(Kind.CLUSTERS))
+        for viewer in (screen, late):
+            assert await viewer.until(lambda told: told["data"].get("removed") and told["data"]["id"] == "b")
+        assert (len(screen.seen), len(late.seen)) == (2, 1)
+
+    watching(records, scenario)
+
+
 def test_a_log_is_read_in_parts_and_goes_on():
     records = Records()
     records.print(1200)
@@ -268,15 +380,36 @@ def test_the_status_is_told_when_it_is_another_one():
         screen, limited = Screen(hub), Screen(hub)
         await screen.viewer.watch(hub.status_feed(None))
         await limited.viewer.watch(hub.status_feed(frozenset({"lab"})))
-        assert (await screen.until(lambda _: True))["data"] == {"active": "None running 0"}
-        assert (await limited.until(lambda _: True))["data"] == {"active": "['lab'] running 0"}
-        records.change("n1")
+        assert (await screen.until(lambda _: True))["data"]["active"] == "None running 0"
+        assert (await limited.until(lambda _: True))["data"]["active"] == "['lab'] running 0"
+        reads = records.reads["status"]
+        for _ in range(5):
+            records.change("n1")
+        records.tell(Change(Kind.RUN, "other", "elsewhere", 1))
         records.change("n1", run_status=RunStatus.COMPLETED)
         event = await screen.until(lambda event: event["id"] == "2")
-        assert event["data"] == {"active": "None completed 0"}
+        assert event["data"]["active"] == "None completed 0"
         assert len(screen.of("status")) == 2
+        await limited.until(lambda event: event["id"] == "2")
+        # known progress is not read, and what is told of other clusters neither
+        assert records.reads["status"] == reads + 2
 
     watching(records, scenario)
+
+
+def test_silent_nodes_are_looked_for_by_the_clock():
+    records = Records()
+
+    async def scenario(hub):
+        screen = Screen(hub)
+        await screen.viewer.watch(hub.status_feed(None))
+        await screen.until(lambda _: True)
+        records.silent = ("n1",)
+        event = await screen.until(lambda event: event["id"] == "2")
+        assert event["data"]["stalled"] == ["n1"]
+        assert records.reads["stalled"] >= 1
+
+    watching(records, scenario, poll=0.1)
 
 
 def test_what_does_not_exist_is_refused_and_forgotten():
@@ -306,7 +439,7 @@ def test_nothing_is_read_for_nobody():
         other.viewer.close()
         assert (hub._feeds, hub._tasks) == ({}, {})
         records.change("n1")
-        assert records.reads["run"] == 2
+        assert records.reads["run"] == 1
 
     watching(records, scenario)
 
@@ -336,8 +469,7 @@ def test_a_run_that_is_deleted_while_it_is_watched_is_told():
         await screen.viewer.watch(hub.run_feed("r1"))
         await screen.until(at(1))
         records.now = replace(records.now, id="r2", revision=2)
-        for told in records.told:
-            told("r1")
+        records.tell(Change(Kind.RUN, "r1", "lab", 9))
         event = await screen.until(lambda event: event["event"] == "error")
         assert event["data"]["code"] == "not-found"
         assert len(screen.viewer) == 0

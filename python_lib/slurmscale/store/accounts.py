@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from slurmscale.errors import NotFoundError, RefusedError
+from slurmscale.store.notices import Change, Kind
 from slurmscale.store.tables import tokens, users
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Users:
             if values.get("disabled") or "password_hash" in values:
                 # whoever signed in with the old password is to sign in again
                 connection.execute(delete(tokens).where(tokens.c.user_id == user_id, tokens.c.kind == "session"))
+            self._database.notices.add(connection, Change(Kind.ACCOUNTS))
 
     def remove(self, user_id: str, *, keeping: str | None = None) -> None:
         """Delete a user and its tokens; arguments and errors as of `change`."""
@@ -128,6 +130,7 @@ class Users:
             if not connection.execute(delete(users).where(users.c.id == user_id)).rowcount:
                 raise NotFoundError(f"There is no user {user_id}.")
             _require_one(connection, keeping)
+            self._database.notices.add(connection, Change(Kind.ACCOUNTS))
 
     def all(self) -> list[User]:
         """Return all users by name."""
@@ -203,7 +206,10 @@ class Tokens:
         """
         condition = [tokens.c.id == token_id, *(tokens.c[name] == value for name, value in only.items())]
         with self._database.explained("write"), self._database.begin() as connection:
-            return bool(connection.execute(delete(tokens).where(*condition)).rowcount)
+            removed = bool(connection.execute(delete(tokens).where(*condition)).rowcount)
+            if removed:
+                self._database.notices.add(connection, Change(Kind.ACCOUNTS))
+        return removed
 
     def record_use(self, token: Token) -> None:
         """Remember that a token was used, to the minute."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from slurmscale.states import JOB_ENDED
+from slurmscale.store.notices import Change, Kind
 from slurmscale.store.tables import job_of_row, jobs, row_of_job
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class JobRecords:
         """Record a job."""
         with self._database.explained("write"), self._database.begin() as connection:
             connection.execute(insert(jobs).values(**row_of_job(job)))
+            self._database.notices.add(connection, Change(Kind.JOBS))
 
     def update(self, changed: Iterable[SlurmJob]) -> None:
         """Write how jobs stand, unless somebody else wrote something newer."""
@@ -42,6 +44,7 @@ class JobRecords:
             for job in changed:
                 mine = jobs.c.id == job.id, jobs.c.asked_at <= job.asked_at
                 connection.execute(update(jobs).where(*mine).values(**row_of_job(job)))
+            self._database.notices.add(connection, Change(Kind.JOBS))
 
     def like(self, text: str, cluster: str | None = None) -> list[SlurmJob]:
         """Return the jobs of an id, the newest first: Slurm's, ours, or the beginning of ours or of its last part.

@@ -21,6 +21,7 @@ from slurmscale.store import shards
 from slurmscale.store.counters import count_ended_run, count_ended_tasks, count_unfinished_tasks
 from slurmscale.store.engine import Database
 from slurmscale.store.idempotency import note_run
+from slurmscale.store.notices import Change, Kind
 from slurmscale.store.tables import (
     CHANGING_COLUMNS,
     claims,
@@ -120,7 +121,7 @@ class Store(Database):
             for _ in range(3):
                 try:
                     with self.begin() as connection:
-                        self.notices.add(connection, run.id)
+                        self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, run.revision))
                         ids = _insert_run(connection, run, self._lease)
                         if sealed is not None:
                             row = {"run_id": run.id, "sealed": sealed, "created_at": run.created_at}
@@ -188,7 +189,8 @@ class Store(Database):
         if run.shard:
             self._record_shard(run, statuses, changes, lines, values)
             return
-        own = {"updated_at": time.time(), **values, "lease_until": self._lease}
+        written = {"updated_at": time.time(), **values}
+        own: dict[str, Any] = {**written, "lease_until": self._lease}
         if changes or lines or values:
             # else its owner only shows that it lives
             own |= _NEXT
@@ -212,7 +214,9 @@ class Store(Database):
             if lines:
                 connection.execute(insert(log_lines), list(lines))
             if changes or lines or values:
-                self.notices.add(connection, run.id)
+                columns = {change["b_id"]: {name: change[name] for name in CHANGING_COLUMNS} for change in changes}
+                told = Change(Kind.RUN, run.id, run.cluster, revision, written, columns, lines=bool(lines))
+                self.notices.add(connection, told)
 
     def _record_shard(
         self,
@@ -246,7 +250,7 @@ class Store(Database):
                 connection.execute(insert(log_lines), list(lines))
             if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
                 self._settle(connection, run)
-            self.notices.add(connection, run.id)
+            self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))
 
     @staticmethod
     def _next_revision(connection: Connection, run: Run) -> int | None:
@@ -322,20 +326,21 @@ class Store(Database):
             _recount(connection, run.id)
             shards.end_waiting(connection, run.id, status)
             _release(connection, run.id)
-            self.notices.add(connection, run.id)
+            self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))
         return True
 
     def _end_shard(self, run: Run, status: RunStatus, error: Failure, *, only_if_expired: bool) -> bool:
         own = self._own(run, only_if_expired=only_if_expired)
         with self.explained("write"), self.begin() as connection:
-            if self._next_revision(connection, run) is None:
+            revision = self._next_revision(connection, run)
+            if revision is None:
                 return False
             if not connection.execute(update(run_shards).where(*own).values(status=status)).rowcount:
                 return False
             _fail_unfinished(connection, run, error, time.time())
             _recount(connection, run.id)
             self._settle(connection, run)
-            self.notices.add(connection, run.id)
+            self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))
         return True
 
     def take(self, run: Run, owner: Mapping[str, Any], worker: str, most: int | None = None) -> Run:
@@ -386,7 +391,7 @@ class Store(Database):
             row = connection.execute(taken).mappings().first()
             if row is None:
                 raise _taken(run)
-            self.notices.add(connection, run.id)
+            self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, row["revision"]))
         return run_of_row(row)
 
     def _take_shard(self, run: Run, values: Mapping[str, Any], explanation: str | None, most: int | None) -> Run:
@@ -419,7 +424,7 @@ class Store(Database):
             shard = connection.execute(of_shard).mappings().first()
             if taken is None or shard is None:
                 raise _taken(run)
-            self.notices.add(connection, run.id)
+            self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, taken["revision"]))
         return shards.shard_of_row(run_of_row(taken), shard)
 
     def hand_over(self, run: Run, explanation: str | None, *, only_if_expired: bool = False) -> bool:
@@ -462,7 +467,7 @@ class Store(Database):
                     **error_columns(None),
                 )
             )  # fmt: skip
-            self.notices.add(connection, run.id)
+            self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))
             self._enqueue(connection, run.key)
             if run.shard:
                 # it may have been cancelled meanwhile
@@ -519,8 +524,10 @@ class Store(Database):
         asked = update(runs).where(runs.c.id == run_id).values(cancel_requested=True, **_NEXT).returning(*runs.c)
         with self.explained("write"), self.begin() as connection:
             row = connection.execute(asked).mappings().first()
-            self.notices.add(connection, run_id)
-            if row is None or row["status"] not in RUN_ACTIVE or not shards.statuses(connection, run_id):
+            if row is None:
+                return False
+            self.notices.add(connection, Change(Kind.RUN, run_id, row["cluster"], row["revision"]))
+            if row["status"] not in RUN_ACTIVE or not shards.statuses(connection, run_id):
                 return False
             return self._settle(connection, run_of_row(row))
 
@@ -810,6 +817,7 @@ class Store(Database):
                 tell_of_cluster(connection, cluster.name)
             if not connection.execute(update(clusters).where(clusters.c.name == cluster.name).values(**row)).rowcount:
                 connection.execute(insert(clusters).values(name=cluster.name, created_at=now, **row))
+            self.notices.add(connection, Change(Kind.CLUSTERS))
 
     def claim_looks(self, seconds: float, most: int) -> list[str]:
         """Choose external clusters to look at: of all processes, one gets each of them.
@@ -843,6 +851,7 @@ class Store(Database):
             if before is not None and found["health"] == "unhealthy" != before:
                 tell_of_cluster(connection, name)
             connection.execute(update(clusters).where(own).values(**found, updated_at=self.now))
+            self.notices.add(connection, Change(Kind.CLUSTERS))
 
     def clusters(self) -> list[Cluster]:
         """Return all clusters by name."""
@@ -863,6 +872,7 @@ class Store(Database):
         self.cluster(name)
         with self.explained("write"), self.begin() as connection:
             connection.execute(delete(clusters).where(clusters.c.name == name))
+            self.notices.add(connection, Change(Kind.CLUSTERS))
 
 
 def _found_run(run_id: str, row: RowMapping | None) -> Run:

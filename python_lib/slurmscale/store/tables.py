@@ -9,6 +9,7 @@ the same node.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -365,6 +366,20 @@ def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
             "check": values.pop("check_mode"),
         }
     )
+
+
+def changed_run(run: Run, revision: int, values: Mapping[str, Any]) -> Run:
+    """Return a run after some of its columns were written."""
+    values = dict(values)
+    counts = {name: values.pop(name) for name in COUNTS if name in values}
+    if "status" in values:
+        values["status"] = RunStatus(values["status"])
+    return replace(run, **values, revision=revision, counts=replace(run.counts, **counts))
+
+
+def changed_task(task: Task, revision: int, values: Mapping[str, Any]) -> Task:
+    """Return a task after some of its columns were written."""
+    return replace(task, **{**values, "status": TaskStatus(values["status"]), "revision": revision})
 
 
 def row_of_run(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from slurmscale.documents import Document, Error, JobDocument, LineDocument, Moment, TaskDocument
-from slurmscale.models import Run, when
+from slurmscale.models import Cluster, Run, when
 from slurmscale.operations import Operation
 from slurmscale.report import overall_progress
 from slurmscale.service.access.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
@@ -408,6 +408,24 @@ class ClusterView(Document):
     """It is described by an inventory on the service's machine."""
     apphub_urls: list[str]
     created_at: Moment | None
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> ClusterView:
+        """Make it of a record."""
+        info = cluster.info or {}
+        return cls(
+            id=cluster.name,
+            name=cluster.name,
+            cluster_type=cluster.cluster_type,
+            health=cluster.health,
+            seen_at=when(cluster.seen_at),
+            version=info.get("version"),
+            node_count=len(info["nodes"]) if "nodes" in info else None,
+            controller=cluster.controller,
+            has_inventory=cluster.inventory is not None,
+            apphub_urls=list(cluster.apphub_urls),
+            created_at=when(cluster.created_at),
+        )
 
 
 class ClusterList(Document):

@@ -41,7 +41,7 @@ _RECENT = 5
 def clusters(principal: Reader, parts: Parts, if_none_match: IfNoneMatch = None) -> Response:
     """List the clusters."""
     found = [one for one in parts.scaling.store.clusters() if principal.sees(one.name)]
-    return _tagged(ClusterList(items=[_view(cluster) for cluster in found]), if_none_match)
+    return _tagged(ClusterList(items=[ClusterView.of(cluster) for cluster in found]), if_none_match)
 
 
 @router.get("/{cluster_id}/info", responses={304: {"description": "It is as it was."}}, response_model=ClusterInfo)
@@ -50,7 +50,7 @@ def cluster_info(cluster_id: ClusterId, principal: Reader, parts: Parts, if_none
     found = _cluster(cluster_id, principal, parts)
     runs = parts.scaling.store.runs(cluster=found.name, limit=_RECENT)
     info = ClusterInfo(
-        **_view(found).model_dump(), info=found.info, recent_runs=[RunView.of(run, parts.base) for run in runs]
+        **ClusterView.of(found).model_dump(), info=found.info, recent_runs=[RunView.of(run, parts.base) for run in runs]
     )
     return _tagged(info, if_none_match)
 
@@ -73,7 +73,7 @@ def add_cluster(body: NewCluster, principal: Writer, request: Request, response:
     )
     record(request, principal, "success", cluster=body.name, details={"controller": body.controller})
     response.headers["Location"] = f"{parts.base}/api/slurm/clusters/{body.name}/info"
-    return _view(parts.scaling.store.cluster(body.name))
+    return ClusterView.of(parts.scaling.store.cluster(body.name))
 
 
 @router.post("/test-connection")
@@ -92,7 +92,7 @@ def connect(body: Connect, principal: Writer, request: Request, response: Respon
     details = {"controller": made.controller, "fingerprint": found.fingerprint}
     record(request, principal, "success", "connect_cluster", cluster=made.name, details=details)
     response.headers["Location"] = f"{parts.base}/api/slurm/clusters/{made.name}/info"
-    return _view(made)
+    return ClusterView.of(made)
 
 
 @router.post("/{cluster_id}/refresh")
@@ -148,23 +148,6 @@ def _cluster(name: str, principal: Principal, parts: Service) -> Cluster:
     if not principal.sees(name):
         raise NotFoundError(f"There is no cluster {name}.")
     return parts.scaling.store.cluster(name)
-
-
-def _view(cluster: Cluster) -> ClusterView:
-    info = cluster.info or {}
-    return ClusterView(
-        id=cluster.name,
-        name=cluster.name,
-        cluster_type=cluster.cluster_type,
-        health=cluster.health,
-        seen_at=when(cluster.seen_at),
-        version=info.get("version"),
-        node_count=len(info["nodes"]) if "nodes" in info else None,
-        controller=cluster.controller,
-        has_inventory=cluster.inventory is not None,
-        apphub_urls=list(cluster.apphub_urls),
-        created_at=when(cluster.created_at),
-    )
 
 
 def _tagged(document: ClusterList | ClusterInfo, known: str | None) -> Response:

@@ -1,4 +1,4 @@
-"""Reads what is watched, once for all who watch it, and wakes them."""
+"""Keeps what is watched, once for all who watch it, and wakes them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import structlog
 from anyio import to_thread
 
 from slurmscale.errors import NotFoundError, SlurmscaleError
-from slurmscale.service.stream.feeds import Feed, LogFeed, Records, RunFeed, StatusFeed
+from slurmscale.service.stream.feeds import Feed, LogFeed, Records, RunFeed, StatusFeed, StatusSource
+from slurmscale.store.notices import Change, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
     from contextlib import AbstractContextManager
-
-    from slurmscale.report import ScalingStatus
 
 _POLL = 2.0
 """Seconds between two looks at the revisions, for changes of which no notice came."""
-_STATUS_AFTER = 5
-"""Looks after which the status is read in any case: tasks become stalled by the clock alone."""
+_AGED_AFTER = 5
+"""Looks after which feeds look again in any case: tasks become stalled by the clock alone."""
 _RETRY = 1.0
 
 log = structlog.get_logger(__name__)
@@ -39,37 +38,41 @@ class Hub:
 
     Args:
         records: Where the runs are recorded.
-        status: Reads the scaling status of some clusters or of all.
-        listen: Lets a function be told of each run that has changed, from any thread, as long as it is entered.
+        source: Where the scaling status comes from.
+        listen: Lets a function be told of each change, from any thread, as long as it is entered.
         base: Path under which the service is published.
         poll: Seconds between two looks for changes of which no notice came.
+
+    Attributes:
+        accounts_changed: Set when users or their tokens have changed.
     """
 
     def __init__(
         self,
         records: ChangingRecords,
-        status: Callable[[Collection[str] | None], ScalingStatus],
-        listen: Callable[[Callable[[str], None]], AbstractContextManager[object]],
+        source: StatusSource,
+        listen: Callable[[Callable[[Change], None]], AbstractContextManager[object]],
         base: str = "",
         poll: float = _POLL,
     ) -> None:
         self._records = records
-        self._status = status
+        self._source = source
         self._listen = listen
         self._base = base
         self._interval = poll
         self._feeds: dict[Hashable, Feed] = {}
         self._tasks: dict[Feed, asyncio.Task[None]] = {}
         self._known: dict[str, int] = {}
+        self.accounts_changed = asyncio.Event()
 
     async def run(self) -> None:
         """Work until it is cancelled."""
         loop = asyncio.get_running_loop()
 
-        def told(run_id: str) -> None:
+        def told(change: Change) -> None:
             # the loop is closed when the service has stopped before the one who tells
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._mark, run_id)
+                loop.call_soon_threadsafe(self._note, change)
 
         # listening first, then reading: nothing falls in between
         with self._listen(told):
@@ -78,7 +81,7 @@ class Hub:
                 while True:
                     await asyncio.sleep(self._interval)
                     looks += 1
-                    await self._look(always_status=looks % _STATUS_AFTER == 0)
+                    await self._look(aged=looks % _AGED_AFTER == 0)
             finally:
                 for task in self._tasks.values():
                     task.cancel()
@@ -87,7 +90,7 @@ class Hub:
 
     def run_feed(self, run_id: str) -> Feed:
         """Return what is told of a run."""
-        return RunFeed(self._records, run_id, self._base)
+        return RunFeed(self._records, run_id, self._base, self._source.remaining)
 
     def log_feed(self, name: str) -> Feed:
         """Return what is told of a log: that of a task, or of a run what belongs to none of its nodes."""
@@ -96,7 +99,7 @@ class Hub:
 
     def status_feed(self, clusters: frozenset[str] | None) -> Feed:
         """Return what is told of the scaling status, of some clusters or of all."""
-        return StatusFeed(self._status, clusters)
+        return StatusFeed(self._source, clusters)
 
     # -- viewers
 
@@ -165,29 +168,39 @@ class Hub:
 
     # -- changes
 
-    def _mark(self, run_id: str) -> None:
-        for feed in self._feeds.values():
-            if feed.run_id in (None, run_id):
-                feed.dirty.set()
+    def _note(self, change: Change) -> None:
+        if change.kind in {Kind.ACCOUNTS, Kind.ANYTHING}:
+            self.accounts_changed.set()
+        if change.kind is Kind.RUN and self._feeds:
+            self._known[change.run_id] = max(change.revision, self._known.get(change.run_id, 0))
+        for feed in tuple(self._feeds.values()):
+            if feed.note(change):
+                _wake_all(feed)
 
-    async def _look(self, *, always_status: bool) -> None:
+    async def _look(self, *, aged: bool) -> None:
+        """Look for changes that no notice told of."""
         if not self._feeds:
             self._known = {}
             return
-        if always_status:
+        if aged:
             for feed in self._feeds.values():
-                if isinstance(feed, StatusFeed):
-                    feed.dirty.set()
+                feed.look_again()
         watched = {feed.run_id for feed in self._feeds.values() if feed.run_id is not None}
+        before = dict(self._known)
         try:
             found = await to_thread.run_sync(self._records.revisions, watched)
         except SlurmscaleError:
             # whoever reads what is watched says so
             return
-        for run_id in found.keys() | self._known.keys():
-            if found.get(run_id) != self._known.get(run_id):
-                self._mark(run_id)
-        self._known = found
+        for run_id in before.keys() - found.keys():
+            self._known.pop(run_id, None)
+            self._note_unknown(run_id, 0)
+        for run_id, revision in found.items():
+            if revision > self._known.get(run_id, 0):
+                self._note_unknown(run_id, revision)
+
+    def _note_unknown(self, run_id: str, revision: int) -> None:
+        self._note(Change(Kind.RUN, run_id, revision=revision))
 
 
 def _wake_all(feed: Feed) -> None:

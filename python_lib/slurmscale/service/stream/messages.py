@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from slurmscale.documents import Document, Error, LineDocument, Moment
 from slurmscale.models import when
@@ -84,6 +84,8 @@ class RunProgress(Document):
     status: str
     progress: int
     """Whole percent over all nodes."""
+    remaining: int | None
+    """Estimated seconds to the end, where this process carries the run and earlier runs tell."""
     counts: CountsView
     started_at: Moment | None
     completed_at: Moment | None
@@ -92,13 +94,14 @@ class RunProgress(Document):
     """The nodes that changed."""
 
     @classmethod
-    def of(cls, run: Run, tasks: list[NodeProgress]) -> RunProgress:
-        """Make it of a record and of the nodes that changed."""
+    def of(cls, run: Run, tasks: list[NodeProgress], remaining: int | None) -> RunProgress:
+        """Make it of a record, of the nodes that changed, and of the seconds that are left."""
         counts = run.counts
         return cls(
             run_id=run.id,
             status=run.status.value,
             progress=overall_progress(counts.success, counts.active_progress, counts.total),
+            remaining=remaining,
             counts=CountsView(total=counts.total, active=counts.active, success=counts.success, failed=counts.failed),
             started_at=when(run.started_at),
             completed_at=when(run.completed_at),
@@ -118,6 +121,13 @@ class RunEnd(Document):
     """A run that has ended: the data of `end`."""
 
     run: RunView
+
+
+class Removed(Document):
+    """A cluster that is known no more: the data of `cluster` then."""
+
+    id: str
+    removed: Literal[True] = True
 
 
 class LogLines(Document):

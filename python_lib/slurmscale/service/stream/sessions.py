@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_OF_USER = 20
 MOST = 1000
-_LOOK_SECONDS = 3.0
+_LOOK_SECONDS = 10.0
 
 SIGN_IN_AGAIN = (4401, "Sign in again.")
 NOT_ALLOWED = (4403, f"This needs the permission {Permission.READ.value}.")
@@ -108,9 +108,13 @@ class Sessions:
             session.viewer.close()
 
     async def run(self) -> None:
-        """Look now and then whether those who watch still may, with one query for all, until cancelled."""
+        """Look now and then, and after each change, whether those who watch still may, with one query for all."""
+        changed = self._hub.accounts_changed
         while True:
-            await asyncio.sleep(self._interval)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await changed.wait()
+            changed.clear()
             # what can't be read now is read the next time
             with contextlib.suppress(SlurmscaleError):
                 await self._check_tokens()

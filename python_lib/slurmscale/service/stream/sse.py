@@ -40,7 +40,7 @@ async def events(  # noqa: PLR0913, PLR0917 - the parameters of the route
     after: Annotated[int, Query(ge=0)] = 0,
     last_event_id: Annotated[str | None, Header(max_length=400)] = None,
 ) -> Response:
-    """Tell what happens to a run, to a log, or else the scaling status, as it happens; ends with the run.
+    """Tell what happens to a run, to a log, or else to the scaling status, clusters and jobs; ends with the run.
 
     The events are those of the WebSocket. `Last-Event-ID`, or `after` with the part behind the colon, resumes where
     a stream was cut off.
@@ -54,15 +54,15 @@ async def events(  # noqa: PLR0913, PLR0917 - the parameters of the route
         if found.status not in RUN_ACTIVE and position == found.revision:
             # a browser comes back after each end, and after this one no more
             return Response(status_code=204)
-        feed = await stream.run(run, principal)
+        feeds = [await stream.run(run, principal)]
     elif log is not None:
-        feed = await stream.log(log, principal)
+        feeds = [await stream.log(log, principal)]
     else:
-        feed, position = stream.status(principal), 0
+        feeds, position = stream.common(principal), 0
     stream.sessions.require_room(principal)
     # a proxy is to pass on each event at once
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    body = _told(stream.sessions, principal, feed, position)
+    body = _told(stream.sessions, principal, feeds, position)
     return StreamingResponse(body, media_type="text/event-stream", headers=headers)
 
 
@@ -71,9 +71,10 @@ def _position(last_event_id: str | None, after: int) -> int:
     return int(number) if number.isascii() and number.isdecimal() else after
 
 
-async def _told(sessions: Sessions, principal: Principal, feed: Feed, after: int) -> AsyncIterator[bytes]:
+async def _told(sessions: Sessions, principal: Principal, feeds: list[Feed], after: int) -> AsyncIterator[bytes]:
     with sessions.enter(principal) as session:
-        await session.viewer.watch(feed, after)
+        for feed in feeds:
+            await session.viewer.watch(feed, after)
         async for message in session.viewer.messages():
             yield message.as_server_sent
             if message.event in _LAST:

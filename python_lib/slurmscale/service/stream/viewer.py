@@ -61,7 +61,7 @@ class Viewer:
         """
         feed = await self._hub.join(feed, self._wake)
         self._feeds[feed.key] = feed
-        self._positions[feed.key] = after
+        self._positions[feed.key] = after or feed.start
         self._wake(feed)
 
     def unwatch(self, feed: Feed) -> None:

@@ -1,4 +1,4 @@
-"""The stream as a WebSocket, the subprotocol `slurmscale.v1`: the status, and the runs and logs that are asked for."""
+"""The stream as a WebSocket, the subprotocol `slurmscale.v1`: what concerns all, and the runs and logs asked for."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ClientMessage(Body):
 
 @router.websocket("/api/slurm/ws")
 async def socket(websocket: WebSocket) -> None:
-    """Tell the scaling status, and what happens to the runs and logs that are asked for."""
+    """Tell the scaling status, changes of clusters and jobs, and of the runs and logs that are asked for."""
     state = websocket.app.state
     stream: Stream = state.stream
     # a browser is told the code and the reason only of a socket that was accepted
@@ -90,7 +90,8 @@ async def socket(websocket: WebSocket) -> None:
 
 async def _serve(websocket: WebSocket, stream: Stream, session: Session) -> tuple[int, str]:
     """Send and receive until one side ends it, and say why."""
-    await session.viewer.watch(stream.status(session.principal))
+    for feed in stream.common(session.principal):
+        await session.viewer.watch(feed)
     receiving = asyncio.create_task(_receive(websocket, stream, session))
     ended = asyncio.create_task(session.ended.wait())
     tasks = {asyncio.create_task(_send(websocket, session)), receiving, ended}
@@ -143,8 +144,9 @@ async def _grant(wish: ClientMessage, stream: Stream, session: Session) -> None:
         if wish.unwatch is not None:
             session.viewer.unwatch(feed)
             return
-        # beside the status
-        if len(session.viewer) > _MOST_WATCHES and feed not in session.viewer:
+        # beside what everybody watches
+        most = _MOST_WATCHES + len(stream.common(session.principal))
+        if len(session.viewer) >= most and feed not in session.viewer:
             raise RefusedError(f"One socket watches {_MOST_WATCHES} runs and logs at most.", "Watch fewer.")
         await session.viewer.watch(feed, target.after)
     except SlurmscaleError as exc:
