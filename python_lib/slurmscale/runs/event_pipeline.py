@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from slurmscale.store.writer import Writer
 
 _LINES_PER_FLUSH = 2_000
-_FLUSH_SECONDS = 0.25
+_FLUSH_SECONDS = 0.05
+_TICK_SECONDS = 0.5
 _TAIL = 30
 _BORING = frozenset({"playbook_on_start", "runner_on_start", "runner_on_async_poll"})
 
@@ -58,6 +59,7 @@ class EventPipeline:
         self._lines: list[LogLine] = []
         self._counts = Counts()
         self._flushed = 0.0
+        self._ticked = 0.0
         self._tail: list[str] = []
         self.has_stats = False
         self.plays: set[str] = set()
@@ -102,8 +104,10 @@ class EventPipeline:
         self._publish(RunStatus.RUNNING, changes)
 
     def tick(self, now: float) -> None:
-        """Let the clock move the nodes; called every second or so."""
-        self.tracker.tick(now)
+        """Hand over what came last, and now and then let the clock move the nodes; called many times a second."""
+        if not 0 <= now - self._ticked < _TICK_SECONDS:
+            self._ticked = now
+            self.tracker.tick(now)
         self.flush(now)
 
     def finish(self, status: RunStatus, error: Failure | None, now: float) -> Failure | None:

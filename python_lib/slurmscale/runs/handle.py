@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slurmscale.store.repository import Store
     from slurmscale.store.writer import Writer
 
-_TICK = 0.5
+_TICK = 0.1
 _CANCEL_POLL = 0.5
 _RENEWALS = 6
 """How often a lease is renewed before it would be over."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slurmscale.models import Counts, Run, TaskChange
     from slurmscale.store.repository import Store
 
-_INTERVAL = 0.5
+_INTERVAL = 0.2
 _BATCH = 5_000
 _MOST_WAITING = 15_000
 _PATIENCE = 10.0
