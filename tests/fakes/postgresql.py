@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
+import psutil
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _NO_POSTGRESQL = "SLURMSCALE_TEST_WITHOUT_POSTGRESQL"
 
@@ -34,30 +33,59 @@ def _initdb() -> Path:
     return candidates[-1]
 
 
-def serve() -> Iterator[str]:
-    """Start a PostgreSQL on a socket in a directory of its own; yields the URL without a database's name."""
-    initdb = _initdb()
-    base = Path(tempfile.mkdtemp(prefix="slurmscale-pg-", dir="/tmp"))
-    user: str | None = None
-    become: list[str] = []
-    if os.geteuid() == 0:
-        # PostgreSQL refuses to run as root
-        user = next((name for name in ("postgres", "nobody") if _user_exists(name)), None)
-        shutil.chown(base, user)
-        become = ["runuser", "-u", user, "--"]
-    data = base / "data"
-    subprocess.run([*become, str(initdb), "-D", str(data), "-U", "tester", "-A", "trust", "-N"], check=True,
-                   capture_output=True, cwd=base)  # fmt: skip
-    command = [*become, str(initdb.parent / "postgres"), "-D", str(data), "-k", str(base), "-c", "listen_addresses="]
-    with (base.parent / f"{base.name}.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=base)
-        try:
-            yield _when_ready(f"postgresql+psycopg://tester@/{{}}?host={base}")
-        finally:
-            server.terminate()
-            server.wait(20)
-            shutil.rmtree(base, ignore_errors=True)
-            Path(log.name).unlink()
+class Postgresql:
+    """A server on a socket in a directory of its own, which can be stopped and started again.
+
+    Attributes:
+        url: The URL without a database's name.
+    """
+
+    def __init__(self) -> None:
+        initdb = _initdb()
+        self._base = Path(tempfile.mkdtemp(prefix="slurmscale-pg-", dir="/tmp"))
+        user: str | None = None
+        become: list[str] = []
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root
+            user = next((name for name in ("postgres", "nobody") if _user_exists(name)), None)
+            shutil.chown(self._base, user)
+            become = ["runuser", "-u", user, "--"]
+        data = self._base / "data"
+        subprocess.run([*become, str(initdb), "-D", str(data), "-U", "tester", "-A", "trust", "-N"], check=True,
+                       capture_output=True, cwd=self._base)  # fmt: skip
+        options = ["-D", str(data), "-k", str(self._base), "-c", "listen_addresses="]
+        self._command = [*become, str(initdb.parent / "postgres"), *options]
+        self._log = self._base.parent / f"{self._base.name}.log"
+        self._server: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql+psycopg://tester@/{{}}?host={self._base}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self._log.open("ab") as log:
+            self._server = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._base)
+        _when_ready(self.url)
+
+    def stop(self) -> None:
+        """End it at once, whoever is connected."""
+        if self._server is None:
+            return
+        started = psutil.Process(self._server.pid)
+        # where another program has changed the user for it, that one's child
+        server = started.children()[0] if started.name() == "runuser" else started
+        server.send_signal(signal.SIGINT)
+        self._server.wait(20)
+        self._server = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(self, *_about: object) -> None:
+        """Remove it with all that it holds."""
+        self.stop()
+        shutil.rmtree(self._base, ignore_errors=True)
+        self._log.unlink(missing_ok=True)
 
 
 def _user_exists(name: str) -> bool:
@@ -67,14 +95,14 @@ def _user_exists(name: str) -> bool:
         return False
 
 
-def _when_ready(url: str) -> str:
+def _when_ready(url: str) -> None:
     engine = create_engine(url.format("postgres"))
     deadline = time.monotonic() + 30
     while True:
         try:
             with engine.connect():
                 engine.dispose()
-                return url
+                return
         except SQLAlchemyError:
             if time.monotonic() > deadline:
                 raise

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes.log_stream import log_as_before
-from fakes.postgresql import serve
+from fakes.postgresql import Postgresql
 from slurmscale.settings import Settings
 from slurmscale.store.repository import Store
 from sqlalchemy import create_engine, text
@@ -32,7 +32,15 @@ def _no_agent_stays(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgresql():
     """A PostgreSQL; the URL without a database's name."""
-    yield from serve()
+    with Postgresql() as server:
+        yield server.url
+
+
+@pytest.fixture
+def own_postgresql():
+    """A PostgreSQL that the test may stop."""
+    with Postgresql() as server:
+        yield server
 
 
 @pytest.fixture

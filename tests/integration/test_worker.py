@@ -36,8 +36,8 @@ class Site:
         keys = tmp_path / "keys"
         keys.write_bytes(base64.urlsafe_b64encode(secrets.token_bytes(32)) + b"\n")
         keys.chmod(0o600)
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURMSCALE_")}
-        self._environment |= {
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURMSCALE_")}
+        self.environment |= {
             "PYTHONPATH": str(PYTHON_LIB), "SLURMSCALE_DATABASE_URL": url, "SLURMSCALE_SECRET_KEY_FILE": str(keys),
             "SLURMSCALE_DATA_DIR": str(config.data_dir), "SLURMSCALE_PROJECT_DIR": str(config.project_dir),
             "SLURMSCALE_LEASE_SECONDS": "20",
@@ -47,19 +47,23 @@ class Site:
             accounts = Accounts(scaling.store)
             token = accounts.new_token(accounts.add_user("ann", Role.ADMIN), "test", 1)[0]
         self._url = url
+        self._token = token
         self._processes = []
-        service, address = self.start("serve", "--port", "0")
-        self.client = httpx2.Client(
-            base_url=address["url"], headers={"Authorization": f"Bearer {token}"}, timeout=LIMIT
-        )
-        self.service = service
+        self.serve()
 
-    def start(self, *arguments):
+    def serve(self):
+        """Start a service, and ask that one from now on."""
+        self.service, address = self.start("serve", "--port", "0")
+        self.client = httpx2.Client(
+            base_url=address["url"], headers={"Authorization": f"Bearer {self._token}"}, timeout=LIMIT
+        )
+
+    def start(self, *arguments, **environment):
         """Start the command; returns the process and the first line of its log."""
         with self._log.open("a") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", "from slurmscale.cli import main; main()", *arguments],
-                env=self._environment, stderr=log, start_new_session=True,
+                env=self.environment | environment, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._processes.append(process)
         wanted = {"serve": "serving", "worker": "working"}[arguments[0]]
