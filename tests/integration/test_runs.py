@@ -25,6 +25,7 @@ from slurmscale.runner import processes, run_directories
 from slurmscale.runs.recovery import INTERRUPTED
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
+from slurmscale.store.counters import CounterName, read_counters
 from slurmscale.store.writer import Writer
 from sqlalchemy import event
 
@@ -82,6 +83,12 @@ def test_good_bad_and_unreachable_nodes_end_as_what_they_are(scaling, inventory)
     assert "ok: [n1]" in "\n".join(line.text for line in scaling.log("n1"))
     assert not Path(run.run_dir).exists()
     assert processes_with(run.run_dir) == []
+    # the nodes and the controller have answered the first module, or could not be reached
+    counted = read_counters(scaling.store)
+    contacts = {key.cluster: 0.0 for key in counted}
+    for key, value in counted.items():
+        contacts[key.cluster] += value if key.name is CounterName.CONTACT_DURATION else 0.0
+    assert contacts == {run.cluster: 4.0}
 
 
 def test_progress_moves_while_only_the_controller_works(scaling, inventory, project_dir):

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from slurmscale.models import Cluster, Failure, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.states import RunStatus, TaskStatus
+from slurmscale.store.counters import count_contacts
 from slurmscale.store.tables import row_of_change
 
 GONE = Failure("run-interrupted", "gone")
@@ -74,6 +75,19 @@ def test_each_node_is_counted_once_when_it_ends(figures, scaling, record_run):
     assert found[of("slurm_node_scale_failed_total")] == 2
     assert found["slurm_scale_runs_total", ("operation", "scale-up"), ("status", "interrupted")] == 1
     assert found[("slurm_scale_runs_interrupted_total",)] == 1
+
+
+def test_first_contacts_with_hosts_are_counted_by_how_long_they_took(figures, scaling, record_run):
+    run = record_run()
+    bucket = "slurm_ssh_connection_duration_seconds_bucket"
+    found = figures()
+    assert found[bucket, ("cluster", "lab"), ("le", "+Inf")] == 0
+    count_contacts(scaling.store, run, [0.2, 4.0, 20.0])
+    count_contacts(scaling.store, run, [])
+    found = figures()
+    numbers = {end: found[bucket, ("cluster", "lab"), ("le", end)] for end in ("0.25", "3", "5", "15", "+Inf")}
+    assert numbers == {"0.25": 1, "3": 1, "5": 2, "15": 2, "+Inf": 3}
+    assert found["slurm_ssh_connection_duration_seconds_sum", ("cluster", "lab")] == pytest.approx(24.2)
 
 
 def test_what_only_looks_is_no_attempt(figures, scaling, record_run):

@@ -64,6 +64,8 @@ class EventPipeline:
         self.has_stats = False
         self.plays: set[str] = set()
         """Names of the plays that have begun."""
+        self.contacts: dict[str, float] = {}
+        """Seconds until each host had answered the first module that was run on it, or could not be reached."""
 
     @property
     def tail(self) -> str:
@@ -77,6 +79,8 @@ class EventPipeline:
         self.has_stats |= event.kind is Kind.STATS
         if event.kind is Kind.PLAY_START:
             self.plays.add(event.play)
+        if event.kind is Kind.RESULT and event.host not in (None, "localhost") and event.host not in self.contacts:
+            self._note_contact(event)
         if event.text and event.name not in _BORING:
             self._log(event)
         if len(self._lines) >= _LINES_PER_FLUSH or event.time - self._flushed > _FLUSH_SECONDS:
@@ -126,6 +130,13 @@ class EventPipeline:
         if not self._part:
             self._publish(status, changes, error)
         return error
+
+    def _note_contact(self, event: Event) -> None:
+        seconds = event.data.get("duration")
+        # what runs on the control machine itself tells of no module, and what is delegated is another host's
+        reached = "invocation" in event.res or event.outcome is Outcome.UNREACHABLE
+        if reached and isinstance(seconds, int | float) and "_ansible_delegated_vars" not in event.res:
+            self.contacts[str(event.host)] = float(seconds)
 
     def _publish(self, status: RunStatus, changes: list[Any], error: Failure | None = None) -> None:
         counts = self._counts

@@ -16,6 +16,7 @@ from slurmscale.runner import processes
 from slurmscale.runs.broadcast import end_of
 from slurmscale.runs.recovery import INTERRUPTED, give_up, keep_result
 from slurmscale.states import RUN_ACTIVE, RunStatus
+from slurmscale.store.counters import count_contacts
 from slurmscale.store.tables import error_columns, row_of_task
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ class RunHandle:
         except StoreError as exc:
             self._keep(status, error, now, exc)
             return
+        self._count_contacts()
         if self._run.shard:
             self._tell_end()
         if self._pipeline.has_stats and tracker.counts().success:
@@ -254,6 +256,12 @@ class RunHandle:
         run = self._store.run(self.id)
         if run.status not in RUN_ACTIVE and run.owner_id == self._run.owner_id:
             self._broadcaster.publish(end_of(run))
+
+    def _count_contacts(self) -> None:
+        try:
+            count_contacts(self._store, self._run, self._pipeline.contacts.values())
+        except StoreError as exc:
+            log.warning("the first contacts with hosts could not be counted", run=self.id, error=str(exc))
 
     def _leave(self, now: float) -> None:
         self._pipeline.flush(now)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DURATIONS = (10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
 """Upper ends of the ranges in which the durations of nodes are counted, in seconds."""
+CONTACTS = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0)
+"""Likewise of the first contacts with hosts; the last one is about the time after which Ansible gives up to connect."""
 MORE = "+Inf"
 
 _ADD = text(
@@ -45,6 +47,10 @@ class CounterName(StrEnum):
     """How long nodes took, all together."""
     NODE_DURATION = "node_duration"
     """Nodes by how long they took; the detail is the upper end of the range."""
+    CONTACT_SECONDS = "contact_seconds"
+    """How long the first contacts with hosts took, all together."""
+    CONTACT_DURATION = "contact_duration"
+    """First contacts by how long they took; the detail is the upper end of the range."""
     RUNS = "runs"
     """Runs that have ended; the detail is how."""
 
@@ -128,6 +134,27 @@ def count_ended_run(connection: Connection, run: Run, status: RunStatus) -> None
     connection.execute(_ADD, [{**key._asdict(), "value": 1.0}])
 
 
+def count_contacts(database: Database, run: Run, contacts: Iterable[float]) -> None:
+    """Count the first contacts of a run with its hosts, in a transaction of its own.
+
+    Args:
+        database: The database.
+        run: The run.
+        contacts: How many seconds each took.
+    """
+    added: Counter[CounterKey] = Counter()
+    for seconds in contacts:
+        added[CounterKey(CounterName.CONTACT_DURATION, run.cluster, "", _range(CONTACTS, seconds))] += 1
+        added[CounterKey(CounterName.CONTACT_SECONDS, run.cluster, "")] += seconds  # type: ignore[assignment] # a float
+    if added:
+        with database.explained("write"), database.begin() as connection:
+            _write(connection, added)
+
+
+def _range(ends: Iterable[float], seconds: float) -> str:
+    return next((f"{end:g}" for end in ends if seconds <= end), MORE)
+
+
 def _is_counted(run: Run) -> bool:
     # one that only looks fails when a node is not ready, which is what it is for
     return run.operation.definition.changes and not run.check
@@ -141,12 +168,16 @@ def _add(connection: Connection, run: Run, ended: Sequence[tuple[str, float | No
         added[CounterKey(name, cluster, operation)] += 1
         if started is not None and completed is not None:
             seconds = max(0.0, completed - started)
-            detail = next((f"{end:g}" for end in DURATIONS if seconds <= end), MORE)
+            detail = _range(DURATIONS, seconds)
             added[CounterKey(CounterName.NODE_DURATION, cluster, operation, detail)] += 1
             added[CounterKey(CounterName.NODE_SECONDS, cluster, operation)] += seconds  # type: ignore[assignment] # a float
-    # in one order, so that two runs that end nodes at the same moment never wait for each other
     if added:
-        connection.execute(_ADD, [{**key._asdict(), "value": float(added[key])} for key in sorted(added)])
+        _write(connection, added)
+
+
+def _write(connection: Connection, added: Mapping[CounterKey, float]) -> None:
+    # in one order, so that two runs that end nodes at the same moment never wait for each other
+    connection.execute(_ADD, [{**key._asdict(), "value": float(added[key])} for key in sorted(added)])
 
 
 # -- reading

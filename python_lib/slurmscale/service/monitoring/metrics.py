@@ -15,7 +15,16 @@ from slurmscale.service.access.authentication import Principal, requires
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.state import Parts  # noqa: TC001 - FastAPI reads the annotations
 from slurmscale.states import RUN_ACTIVE, RunStatus
-from slurmscale.store.counters import DURATIONS, MORE, CounterKey, CounterName, Group, read_counters, read_gauges
+from slurmscale.store.counters import (
+    CONTACTS,
+    DURATIONS,
+    MORE,
+    CounterKey,
+    CounterName,
+    Group,
+    read_counters,
+    read_gauges,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,6 +89,7 @@ class Figures(Collector):
         # also what has not happened yet: of a figure that begins with its first event, the event is not seen
         groups = [Group(*pair) for pair in product(sorted(clusters), _CHANGING)]
         yield from _nodes(counted, groups)
+        yield _contacts(counted, sorted(clusters))
         yield from _runs(counted)
         yield from _at_work(moment, groups)
         yield from _external(moment)
@@ -104,11 +114,28 @@ def _nodes(counted: dict[CounterKey, float], groups: list[Group]) -> Iterator[Me
         attempts.add_metric(group, done + lost)
         success.add_metric(group, done)
         failed.add_metric(group, lost)
-        ends = [f"{end:g}" for end in DURATIONS] + [MORE]
-        counts = accumulate(counted.get(CounterKey(CounterName.NODE_DURATION, *group, end), 0.0) for end in ends)
+        buckets = _buckets(counted, CounterKey(CounterName.NODE_DURATION, *group), DURATIONS)
         seconds = counted.get(CounterKey(CounterName.NODE_SECONDS, *group), 0.0)
-        duration.add_metric(group, list(zip(ends, counts, strict=True)), seconds)
+        duration.add_metric(group, buckets, seconds)
     yield from (attempts, success, failed, duration)
+
+
+def _buckets(counted: dict[CounterKey, float], key: CounterKey, ends: tuple[float, ...]) -> list[tuple[str, float]]:
+    names = [*(f"{end:g}" for end in ends), MORE]
+    counts = accumulate(counted.get(key._replace(detail=name), 0.0) for name in names)
+    return list(zip(names, counts, strict=True))
+
+
+def _contacts(counted: dict[CounterKey, float], clusters: list[str]) -> Metric:
+    found = HistogramMetricFamily(
+        "slurm_ssh_connection_duration_seconds",
+        "How long hosts took to answer the first module that a run started on them.",
+        labels=["cluster"],
+    )
+    for cluster in clusters:
+        buckets = _buckets(counted, CounterKey(CounterName.CONTACT_DURATION, cluster, ""), CONTACTS)
+        found.add_metric([cluster], buckets, counted.get(CounterKey(CounterName.CONTACT_SECONDS, cluster, ""), 0.0))
+    return found
 
 
 def _runs(counted: dict[CounterKey, float]) -> Iterator[Metric]:
