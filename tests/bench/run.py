@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each has main(argv), which measures and returns a dict of results.
-BENCHMARKS = {"scale": [], "apphub": [], "replay": [], "stream": [], "wrapper": [], "takeover": []}
+BENCHMARKS = {"scale": [], "apphub": [], "replay": [], "stream": [], "api": [], "wrapper": [], "takeover": []}
 LARGE: dict[str, list[str]] = {"scale": ["--large"], "simulated": []}
 
 

@@ -91,8 +91,16 @@ def work_apart(url: str, *about: Any) -> None:
     store.close()
 
 
-def serve(url: str, directory: str, users: int, parent: Connection) -> None:
-    """Serve, work when told to, and say how many queries were made for viewers."""
+def serve(url: str, directory: str, users: int, parent: Connection, limit: float | None = None) -> None:
+    """Serve, work when told to, and say how many queries were made for viewers.
+
+    Args:
+        url: The database.
+        directory: Directory of the service.
+        users: How many users to make.
+        parent: Where orders come from.
+        limit: Requests that one address may make in a second; the setting when None.
+    """
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     scaling = Scaling(Settings(database_url=url, data_dir=Path(directory)))
     accounts = Accounts(scaling.store, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
@@ -100,11 +108,11 @@ def serve(url: str, directory: str, users: int, parent: Connection) -> None:
     queries: list[str] = []
 
     def count(*about: Any) -> None:
-        if threading.current_thread().name.startswith(_READING) and about[2].startswith("SELECT"):
+        if threading.current_thread().name.startswith(_READING) and not about[2].startswith("BEGIN"):
             queries.append(about[2])
 
     event.listen(scaling.store.engine, "before_cursor_execute", count)
-    config = ServiceSettings()
+    config = ServiceSettings() if limit is None else ServiceSettings(requests_per_second=limit)
     server = Server(create_app(scaling, config, accounts), config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -197,11 +205,24 @@ def embedded(directory: str, viewers: int, nodes: int, seconds: float) -> dict[s
 def replica(url: str, directory: str, viewers: int, nodes: int, seconds: float) -> dict[str, float]:
     """Measure a service that shows the run of another process."""
     about = create(url, nodes)
-    with service(url, directory, viewers) as (_, _process, port, tokens):
+    with service(url, directory, viewers) as (pipe, _process, port, tokens):
         worker = multiprocessing.get_context("spawn").Process(target=work_apart, args=(url, *about, seconds))
-        late = asyncio.run(_watched(port, tokens, viewers, worker.start))
+        before: list[Any] = []
+
+        def begin() -> None:
+            pipe.send("count")
+            before.extend((pipe.recv(), time.monotonic()))
+            worker.start()
+
+        late = asyncio.run(_watched(port, tokens, viewers, begin))
+        wall = time.monotonic() - before[1]
+        pipe.send("count")
+        queries = pipe.recv() - before[0]
         worker.join()
-    return {"event_to_viewer_ms_p95_replica": _p95(late)}
+    return {
+        "event_to_viewer_ms_p95_replica": _p95(late),
+        "viewers_200_queries_per_second_replica": round(queries / wall, 2),
+    }
 
 
 @contextmanager

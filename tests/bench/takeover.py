@@ -1,9 +1,10 @@
-"""How long a run is without a process after kill -9, until Ansible works on its nodes again.
+"""How long a run is without a process after kill -9, until Ansible works on its nodes again; how long a cancel takes.
 
     python tests/bench/takeover.py [--lease 60]
 
 Once with the other process on the same machine, which sees that the first one is gone, and once with a first process
-that says it is on another one: then only the lease tells, by default after 60 s.
+that says it is on another one: then only the lease tells, by default after 60 s. A run of such a process is cancelled
+from here as well, until none of its processes is left there.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ sys.path.insert(0, str(ROOT / "python_lib"))
 from slurmscale.runs.executor import LocalExecutor  # noqa: E402 - found by the line before, as the following ones
 from slurmscale.scaling import Scaling  # noqa: E402 - likewise
 from slurmscale.settings import Settings  # noqa: E402 - likewise
+from slurmscale.states import RunStatus  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from slurmscale.models import Run
 
@@ -80,6 +82,41 @@ def measure(lease: float, machine: str = "") -> float:
     Returns:
         Seconds until the nodes are in progress again.
     """
+    with _working(lease, machine) as (first, scaling, run_id):
+        executor = LocalExecutor(scaling)
+        try:
+            tree = psutil.Process(first.pid).children(recursive=True)
+            first.send_signal(signal.SIGKILL)
+            killed = time.monotonic()
+            if machine:
+                # with its machine, all of it is gone
+                for process in tree:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+            _wait(lambda: _at_work(scaling.store.run(run_id), 2))
+            taken = time.monotonic() - killed
+            scaling.cancel(run_id)
+        finally:
+            first.kill()
+            executor.close()
+    return taken
+
+
+def cancel() -> float:
+    """Cancel a run of a process on another machine; returns the seconds until nothing works on its nodes any more."""
+    with _working(60, "another") as (_, scaling, run_id):
+        run = scaling.store.run(run_id)
+        asked = time.monotonic()
+        scaling.cancel(run_id)
+        _wait(lambda: not _workers(run))
+        taken = time.monotonic() - asked
+        _wait(lambda: scaling.store.run(run_id).status is RunStatus.CANCELLED)
+    return taken
+
+
+@contextlib.contextmanager
+def _working(lease: float, machine: str) -> Iterator[tuple[subprocess.Popen[str], Scaling, str]]:
+    """Let a first process work on a run; yields it, the library's entry in this one, and the run's id."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         inventory = prepare(directory)
@@ -92,36 +129,25 @@ def measure(lease: float, machine: str = "") -> float:
             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first,
             Scaling(config.model_copy(update={"lease_seconds": lease})) as scaling,
         ):
-            executor = LocalExecutor(scaling)
             try:
                 run_id = first.stdout.readline().strip() if first.stdout else ""
                 _wait(lambda: _at_work(scaling.store.run(run_id), 1))
-                tree = psutil.Process(first.pid).children(recursive=True)
-                first.send_signal(signal.SIGKILL)
-                killed = time.monotonic()
-                if machine:
-                    # with its machine, all of it is gone
-                    for process in tree:
-                        with contextlib.suppress(psutil.NoSuchProcess):
-                            process.kill()
-                _wait(lambda: _at_work(scaling.store.run(run_id), 2))
-                taken = time.monotonic() - killed
-                scaling.cancel(run_id)
+                yield first, scaling, run_id
             finally:
                 first.kill()
-                executor.close()
-        return taken
 
 
 def _at_work(run: Run, attempt: int) -> bool:
     """Say whether all nodes of a run are in progress, in an attempt."""
-    if run.attempt != attempt or not run.run_dir:
-        return False
-    workers = [
+    return run.attempt == attempt and bool(run.run_dir) and len(_workers(run)) == len(run.nodes)
+
+
+def _workers(run: Run) -> list[psutil.Process]:
+    """Return the processes that work on the nodes of a run."""
+    return [
         process for process in psutil.process_iter(["cmdline", "environ"])
-        if process.info["cmdline"] == ["sleep", _WORKS] and run.run_dir in str(process.info["environ"])
+        if process.info["cmdline"] == ["sleep", _WORKS] and str(run.run_dir) in str(process.info["environ"])
     ]  # fmt: skip
-    return len(workers) == len(run.nodes)
 
 
 def _wait(condition: Callable[[], bool]) -> None:
@@ -140,6 +166,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     return {
         "takeover_same_machine_seconds": round(measure(given.lease), 1),
         "takeover_seconds": round(measure(given.lease, "another"), 1),
+        "cancel_other_machine_seconds": round(cancel(), 1),
     }
 
 
