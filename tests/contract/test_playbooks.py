@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Of Ansible itself, or of whoever calls the playbook.
 FOREIGN = {"ansible_python_interpreter", "ansible_remote_tmp"}
-# Options of roles that one play resolves for all of them.
-RESOLVED = {"slurmd_node_name", "preflight_controller", "munge_controller", "slurmd_controller"}
+# Options of roles that one play resolves for all of them, and the plan of a node that the role made in an earlier run.
+RESOLVED = {"slurmd_node_name", "preflight_controller", "munge_controller", "slurmd_controller", "slurmd_plan"}
 
 
 def header(playbook: Path) -> str:
