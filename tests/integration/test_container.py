@@ -1,4 +1,4 @@
-"""deploy/container/Containerfile: the image is built without any index of packages, and the service runs from it."""
+"""The image of deploy/container, built without an index of packages; the service runs in it, and by its units."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ IMAGE = f"localhost/{NAME}"
 pytestmark = pytest.mark.long
 
 
-def run(*command, **options):
-    done = subprocess.run(
+def attempt(*command, **options):
+    return subprocess.run(
         [*map(str, command)], capture_output=True, text=True, timeout=LIMIT, check=False,
         env=os.environ | {"CONTAINERS_CONF": str(ROOT / "molecule/lab/containers.conf")}, **options,
     )  # fmt: skip
+
+
+def run(*command, **options):
+    done = attempt(*command, **options)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -57,7 +61,7 @@ def image(tmp_path_factory):
         yield IMAGE
     finally:
         for name in (IMAGE, BASE):
-            subprocess.run(["podman", "rmi", "--force", name], capture_output=True, timeout=LIMIT, check=False)
+            attempt("podman", "rmi", "--force", name)
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ def test_the_service_answers_from_a_container_that_has_no_rights(container):
     container("user", "add", "ada", "--role", "admin", "--no-password")
     token = container("token", "create", "ada")
     container("serve", "--port", "0", name=NAME)
-    log = wait_for(lambda: subprocess.run(["podman", "logs", NAME], capture_output=True, text=True, check=True).stderr)
+    log = wait_for(lambda: attempt("podman", "logs", NAME).stderr)
     url = json.loads(log.splitlines()[0])["url"]
     assert url.startswith("http://127.0.0.1:")
     with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
@@ -93,3 +97,88 @@ def test_the_service_answers_from_a_container_that_has_no_rights(container):
     assert inside.splitlines()[:2] == ["8765", "600"]
     run("podman", "stop", "--time", "60", NAME)
     assert run("podman", "inspect", "--format", "{{.State.ExitCode}}", NAME).strip() == "0"
+
+
+WITH_SYSTEMD = f"""\
+FROM {IMAGE}
+USER root
+RUN apt-get -q update \\
+ && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends systemd systemd-sysv postgresql curl
+COPY *.service /etc/systemd/system/
+COPY setup /root/
+ENTRYPOINT ["/sbin/init"]
+CMD []
+"""
+SETUP = """\
+set -eu
+PATH=$PATH:/usr/sbin:/sbin
+# as /etc/slurmscale/service.env and a file of keys are made by hand
+umask 077
+mkdir /etc/slurmscale
+python3 -c 'import base64, secrets; print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())' \\
+    > /etc/slurmscale/keys
+chown --recursive slurmscale: /etc/slurmscale
+cat > /etc/slurmscale/service.env << END
+SLURMSCALE_SECRET_KEY_FILE=/etc/slurmscale/keys
+SLURMSCALE_DATABASE_URL=postgresql+psycopg://slurmscale@/slurmscale?host=/run/postgresql
+END
+systemctl start postgresql
+runuser -u postgres -- createuser slurmscale
+runuser -u postgres -- createdb --owner slurmscale slurmscale
+runuser -u slurmscale -- tee /var/lib/slurmscale/hosts.yml > /dev/null << END
+all:
+  vars: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}
+  children:
+    slurm_controllers: {hosts: {ctl1: }}
+    slurm_nodes: {hosts: {n1: }}
+END
+systemctl start slurmscale slurmscale-worker
+as_user() { (
+    set -a
+    . /etc/slurmscale/service.env
+    runuser -u slurmscale -- slurmscale "$@"
+); }
+as_user cluster add lab --inventory /var/lib/slurmscale/hosts.yml
+as_user user add ada --role admin --no-password
+echo "Authorization: Bearer $(as_user token create ada)" > /root/token
+"""
+ASK = "curl --silent --header @/root/token --header 'Prefer: wait=120' http://127.0.0.1:8765"
+
+
+@pytest.fixture(scope="module")
+def machine(image, tmp_path_factory):
+    """Return a function that runs a script on a machine with the units as they are."""
+    folder = tmp_path_factory.mktemp("machine")
+    assert image in WITH_SYSTEMD
+    (folder / "Containerfile").write_text(WITH_SYSTEMD)
+    (folder / "setup").write_text(SETUP)
+    for unit in (ROOT / "deploy/systemd").glob("*.service"):
+        shutil.copy(unit, folder)
+    name = f"{NAME}-machine"
+    try:
+        run("podman", "build", "--quiet", "--network", "host", "--tag", f"localhost/{name}", folder)
+        run("podman", "run", "--detach", "--systemd=always", "--privileged", "--name", name, f"localhost/{name}")
+        booted = ("podman", "exec", name, "systemctl", "is-system-running", "--wait")
+        wait_for(lambda: attempt(*booted).stdout.strip() in ("running", "degraded"), 180)
+        yield lambda script: run("podman", "exec", name, "bash", "-c", script)
+    finally:
+        attempt("podman", "rm", "--force", "--time", "5", name)
+        attempt("podman", "rmi", "--force", f"localhost/{name}")
+
+
+def test_service_and_worker_run_by_their_units_and_ansible_is_not_kept_from_its_work(machine):
+    machine("bash /root/setup")
+    ready = wait_for(lambda: (found := json.loads(machine(f"{ASK}/readyz || true") or "{}")).get("worker") and found)
+    assert ready == {"ready": True, "database": True, "worker": True}
+    checked = json.loads(machine(f"""{ASK}/api/slurm/nodes/check --json '{{"cluster": "lab", "nodes": "n1"}}'"""))
+    # there is no Slurm; what counts is that Ansible came so far as to say so
+    assert "slurmctld" in json.dumps(checked), checked
+    assert "not permitted" not in json.dumps(checked)
+    units = ("slurmscale", "slurmscale-worker")
+    for unit in units:
+        assert machine(f"systemctl show --property=User --property=NRestarts {unit}").split() in (
+            ["NRestarts=0", "User=slurmscale"], ["User=slurmscale", "NRestarts=0"],
+        )  # fmt: skip
+    machine("systemctl stop slurmscale-worker slurmscale")
+    for unit in units:
+        assert machine(f"systemctl show --property=Result {unit}").strip() == "Result=success"
