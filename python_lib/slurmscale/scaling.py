@@ -32,6 +32,7 @@ from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.handle import RunHandle, timings_kind
 from slurmscale.runs.jobs import Jobs
 from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
+from slurmscale.runs.logins import ClusterLogins
 from slurmscale.runs.recovery import recover
 from slurmscale.runs.request import Request, request_of
 from slurmscale.runs.watched import WatchedRun
@@ -61,7 +62,7 @@ class Scaling:
         config: Settings; read from the environment when None.
         make_job: Makes the job that runs a playbook; tests and demos put a replay here.
         sealer: Seals the secrets of runs that wait, so that another process can take them up; without one they stay in
-            this process's memory.
+            this process's memory. Likewise logins of clusters, which are kept only with one.
         make_queue: Makes the queue through which runs that are asked for reach workers; without one a process begins
             its own.
 
@@ -81,8 +82,9 @@ class Scaling:
         self.store = Store(self.settings.url, self.settings.lease_seconds, self.settings.shard_size)
         self.queue = make_queue(self.store) if make_queue else None
         self.store.queue = self.queue
-        self.clusters = Clusters(self.settings, self.store, make_job)
-        self.jobs = Jobs(self.settings, self.store, self.find_cluster, make_job)
+        self.logins = ClusterLogins(self.store, sealer)
+        self.clusters = Clusters(self.settings, self.store, make_job, self.logins)
+        self.jobs = Jobs(self.settings, self.store, self._cluster_with_login, make_job)
         self.broadcaster = Broadcaster()
         self._data_dir = self.settings.data_dir.expanduser().absolute()
         self._make_job = make_job
@@ -242,6 +244,7 @@ class Scaling:
         options = options or RunOptions()
         recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
+        cluster = self.logins.with_login(cluster)
         if cluster.config.get("max_nodes"):
             cluster = clusters.with_later_nodes(self.store, cluster)
         needed = bool(nodes) or operation.definition.scope is Scope.NODES
@@ -537,6 +540,9 @@ class Scaling:
     def find_cluster(self, name: str | None) -> Cluster:
         """Return the cluster of a name, or make one of an inventory's path; see `clusters.find`."""
         return clusters.find(self.store, name or self.settings.inventory)
+
+    def _cluster_with_login(self, name: str | None) -> Cluster:
+        return self.logins.with_login(self.find_cluster(name))
 
     def add_cluster(self, cluster: Cluster) -> None:
         """Remember a cluster; see `clusters.add`."""

@@ -54,15 +54,22 @@ def client_of(scaling, config, token=None):
     return TestClient(app, base_url="https://localhost", headers=headers), token
 
 
+def fill(scaling, client):
+    """Have a secret of each kind sealed; returns the webhook and the run."""
+    scaling.add_cluster(Cluster("lab", controller="192.0.2.1"))
+    assert client.put("/api/slurm/clusters/lab/login", json={"password": SECRET + "2"}).status_code == 200
+    node = NodeSpec("n1", "192.0.2.7", Credentials(password=SECRET))
+    run = scaling.request(Operation.SCALE_UP, Cluster("lab", controller="192.0.2.1"), [node])
+    return client.post("/api/webhooks", json={"url": "http://192.0.2.1/hook", "events": ["run.failed"]}).json(), run
+
+
 def test_after_a_rotation_the_old_key_is_needed_for_old_rows_of_the_audit_trail_only(site, capsys):
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
     scaling, config = site(old)
     with scaling:
         client, token = client_of(scaling, config)
-        hook = client.post("/api/webhooks", json={"url": "http://192.0.2.1/hook", "events": ["run.failed"]}).json()
         made = client.post("/api/tokens", json={"name": "script"}, headers=KEY).json()
-        node = NodeSpec("n1", "192.0.2.7", Credentials(password=SECRET))
-        run = scaling.request(Operation.SCALE_UP, Cluster("lab", controller="192.0.2.1"), [node])
+        hook, run = fill(scaling, client)
     site.write(new)
     assert _run(["secrets", "rotate"]) == 2
     assert "another key" in capsys.readouterr().err
@@ -74,11 +81,12 @@ def test_after_a_rotation_the_old_key_is_needed_for_old_rows_of_the_audit_trail_
         assert again.json() == made
         assert client.post("/api/tokens", json={"name": "other"}, headers=KEY).status_code == 422
     assert _run(["secrets", "rotate"]) == 0
-    assert "2 sealed anew" in capsys.readouterr().out
+    assert "3 sealed anew" in capsys.readouterr().out
     assert _run(["audit", "verify"]) == 0
     scaling, config = site(new)
     with scaling:
         assert SECRET in scaling._sealer.open(run.id, scaling.store.run_secret(run.id))
+        assert scaling.logins.with_login(scaling.find_cluster("lab")).credentials.password == SECRET + "2"
         hooks = Hooks(scaling, (new,))
         (known,) = hooks.records.all()
         assert hooks._fernet.decrypt(known.secret).decode() == hook["secret"]

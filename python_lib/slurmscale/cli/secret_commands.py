@@ -7,9 +7,10 @@ import typer
 from slurmscale import settings
 from slurmscale.cli import extra, output, parameters
 from slurmscale.errors import RefusedError
+from slurmscale.runs.logins import ClusterLogins
 from slurmscale.scaling import Scaling
 
-app = typer.Typer(help="Keep the sealed secrets of runs that wait and of webhooks.", no_args_is_help=True)
+app = typer.Typer(help="Keep the sealed secrets: of runs that wait, of clusters, of webhooks.", no_args_is_help=True)
 
 
 @app.command(epilog=output.epilog(("SLURMSCALE_SECRET_KEY_FILE=/etc/slurmscale/keys slurmscale secrets rotate",)))
@@ -33,7 +34,8 @@ def rotate(json: parameters.JsonOption = False) -> None:
         )
     with Scaling() as scaling:
         hooks = Hooks(scaling, read_keys(config.secret_key_file, scaling.settings.data_dir))
-        done = sealing.rotate(scaling.store, sealer) + hooks.reseal()
+        logins = ClusterLogins(scaling.store, sealer)
+        done = sealing.rotate(scaling.store, sealer) + logins.reseal() + hooks.reseal()
         Administration(scaling).record("rotate_keys", "secrets", sealed=done)
     if json:
         output.echo_json({"sealed": done})

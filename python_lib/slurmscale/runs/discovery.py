@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from slurmscale.models import Cluster
     from slurmscale.runner.protocol import Job, Launch
+    from slurmscale.runs.logins import ClusterLogins
     from slurmscale.settings import Settings
     from slurmscale.store.repository import Store
 
@@ -58,9 +59,13 @@ class Clusters:
         config: Settings.
         store: Where they are remembered.
         make_job: Makes the job that runs a playbook.
+        logins: The logins that are kept of them.
     """
 
-    def __init__(self, config: Settings, store: Store, make_job: Callable[[Launch], Job]) -> None:
+    def __init__(
+        self, config: Settings, store: Store, make_job: Callable[[Launch], Job], logins: ClusterLogins
+    ) -> None:
+        self._logins = logins
         self._config = config
         self._store = store
         self._make_job = make_job
@@ -165,7 +170,7 @@ class Clusters:
         """
         cluster = self._store.cluster(name)
         try:
-            found = self.test(cluster, options)
+            found = self.test(self._logins.with_login(cluster), options)
         except RefusedError:
             self._store.record_look(name, None)
             raise
@@ -175,16 +180,16 @@ class Clusters:
     def look_again(self) -> None:
         """Look at some external clusters at which no process has looked for a minute.
 
-        One that was connected with a password is left out where the settings have none: it is not kept, and a look
+        One that was connected with a password is left out where none is kept and the settings have none: a look
         without it would tell nothing.
         """
-        own = self._config.ssh_password or self._config.become_password
-        names = [
-            name for name in self._store.claim_looks(LOOK_SECONDS, _AT_ONCE)
-            if own or not self._store.cluster(name).config.get("needs_password")
-        ]  # fmt: skip
+        names = [name for name in self._store.claim_looks(LOOK_SECONDS, _AT_ONCE) if self._has_login(name)]
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="look") as pool:
             list(pool.map(self._look_again, names))
+
+    def _has_login(self, name: str) -> bool:
+        own = self._config.ssh_password or self._config.become_password or self._logins.about(name)
+        return bool(own) or not self._store.cluster(name).config.get("needs_password")
 
     def _look_again(self, name: str) -> None:
         try:

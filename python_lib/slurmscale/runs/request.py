@@ -96,11 +96,11 @@ class Request:
 class Sealer(Protocol):
     """Makes texts that only who has its key can read."""
 
-    def seal(self, run_id: str, text: str) -> str:
-        """Seal a text that belongs to a run."""
+    def seal(self, owner: str, text: str) -> str:
+        """Seal a text that belongs to a run, or to something else that is named."""
 
-    def open(self, run_id: str, sealed: str) -> str:
-        """Return the text; raises RefusedError when it was sealed with another key or for another run."""
+    def open(self, owner: str, sealed: str) -> str:
+        """Return the text; raises RefusedError when it was sealed with another key or for somebody else."""
 
 
 def request_of(run: Run, recorded: Mapping[str, Any], left: Collection[str]) -> Request:

@@ -68,6 +68,17 @@ clusters = Table(
     Column("updated_at", Float, nullable=False),
 )
 
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("cluster", String(255), ForeignKey("clusters.name", ondelete="CASCADE"), primary_key=True),
+    Column("user", String(64)),
+    Column("kind", String(64), nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
 runs = Table(
     "runs",
     metadata,

@@ -29,23 +29,23 @@ class RunSealer:
     def __init__(self, keys: tuple[bytes, ...]) -> None:
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in derive(keys, _TABLE)])
 
-    def seal(self, run_id: str, text: str) -> str:
-        """Seal a text that belongs to a run: it can be opened for no other run."""
-        return self._fernet.encrypt(json.dumps([_TABLE, run_id, text]).encode()).decode()
+    def seal(self, owner: str, text: str) -> str:
+        """Seal a text that belongs to a run, or to a cluster: it can be opened for nothing else."""
+        return self._fernet.encrypt(json.dumps([_TABLE, owner, text]).encode()).decode()
 
-    def open(self, run_id: str, sealed: str) -> str:
-        """Return a text that was sealed for a run.
+    def open(self, owner: str, sealed: str) -> str:
+        """Return a text that was sealed for a run or a cluster.
 
         Raises:
-            RefusedError: It was sealed with another key, or for another run.
+            RefusedError: It was sealed with another key, or for something else.
         """
         try:
-            table, owner, text = json.loads(self._fernet.decrypt(sealed))
+            table, sealed_for, text = json.loads(self._fernet.decrypt(sealed))
         except InvalidToken:
-            table = owner = text = None
-        if (table, owner) != (_TABLE, run_id):
+            table = sealed_for = text = None
+        if (table, sealed_for) != (_TABLE, owner):
             raise RefusedError(
-                f"The secrets of run {run_id} were sealed with another key.",
+                f"The secrets of {owner} were sealed with another key.",
                 "Put that key back into the secret key file, behind the new one.",
                 code=Code.REQUEST_INVALID,
             )

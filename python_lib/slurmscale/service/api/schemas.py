@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from slurmscale.documents import Document, Error, JobDocument, LineDocument, Moment, TaskDocument
@@ -36,6 +43,17 @@ def usable_key(text: str) -> str:
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise ValueError("This is not the text of a private key.") from exc
     return text
+
+
+def fingerprint_of(text: str | None) -> str:
+    """Return the fingerprint of a private key, as ssh-keygen shows it; empty when there is none."""
+    if text is None:
+        return ""
+    content = text.encode()
+    load = load_ssh_private_key if b"BEGIN OPENSSH" in content else load_pem_private_key
+    public = load(content, None).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 class Body(BaseModel):
@@ -434,6 +452,29 @@ class ClusterList(Document):
     items: list[ClusterView]
 
 
+class NewLogin(Body):
+    """A login that is to be kept, sealed, in place of what is kept of the cluster. It is not shown again."""
+
+    username: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")] | None = None
+    password: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")] | None = None
+    key: Annotated[str, Field(max_length=20_000), AfterValidator(usable_key)] | None = None
+    """The text of a private key, never a path. It must have no passphrase."""
+    become_password: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")] | None = None
+
+
+class LoginView(Document):
+    """What is kept of how to log in to a cluster, without what is secret of it."""
+
+    username: str | None
+    """That of the cluster when none was given."""
+    password_set: bool
+    key_set: bool
+    become_password_set: bool
+    fingerprint: str
+    """Of the private key; empty without one."""
+    updated_at: Moment | None
+
+
 class NewWebhook(Body):
     """An address that is to be told of events."""
 
@@ -584,6 +625,8 @@ class Connect(Connection):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     config: ConnectionConfig = ConnectionConfig()
+    keep_login: bool = False
+    """Keep the password or the key, sealed; it needs the permission slurm:credentials:write."""
 
 
 class Refresh(Body):

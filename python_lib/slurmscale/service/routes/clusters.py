@@ -11,7 +11,7 @@ from slurmscale.documents import DiscoveryDocument
 from slurmscale.errors import NotFoundError, OverlapError, RefusedError
 from slurmscale.inventory import registry
 from slurmscale.models import Cluster, Credentials, RunOptions, when
-from slurmscale.service.access.authentication import Principal, record, requires
+from slurmscale.service.access.authentication import Principal, deny, record, requires
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.idempotency import RepeatableRoute
 from slurmscale.service.api.schemas import (
@@ -22,9 +22,12 @@ from slurmscale.service.api.schemas import (
     ClusterView,
     Connect,
     Connection,
+    LoginView,
     NewCluster,
+    NewLogin,
     Refresh,
     RunView,
+    fingerprint_of,
 )
 from slurmscale.service.state import Parts, Service
 
@@ -32,6 +35,7 @@ router = APIRouter(prefix="/api/slurm/clusters", tags=["clusters"], route_class=
 
 Reader = Annotated[Principal, Depends(requires(Permission.READ))]
 Writer = Annotated[Principal, Depends(requires(Permission.CLUSTERS_WRITE))]
+Keeper = Annotated[Principal, Depends(requires(Permission.CREDENTIALS_WRITE))]
 ClusterId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 IfNoneMatch = Annotated[str | None, Header(max_length=200)]
 _RECENT = 5
@@ -87,10 +91,17 @@ def connect(body: Connect, principal: Writer, request: Request, response: Respon
     """Look at a cluster that somebody else set up, and remember it; nothing is changed on it."""
     cluster = _described(body)
     _check_new(cluster.name, parts)
+    if body.keep_login:
+        needed = Permission.CREDENTIALS_WRITE
+        if not principal.may(needed):
+            raise deny(request, principal, f"the permission {needed.value}", permission=needed.value)
+        parts.scaling.logins.check(cluster.credentials)
     found = parts.scaling.clusters.test(cluster, fingerprint=body.fingerprint or "")
     made = parts.scaling.clusters.connect(cluster, found, **body.config.model_dump())
     details = {"controller": made.controller, "fingerprint": found.fingerprint}
     record(request, principal, "success", "connect_cluster", cluster=made.name, details=details)
+    if body.keep_login:
+        _keep(made, cluster.credentials, request, principal, parts)
     response.headers["Location"] = f"{parts.base}/api/slurm/clusters/{made.name}/info"
     return ClusterView.of(made)
 
@@ -107,6 +118,30 @@ def refresh(
     return DiscoveryDocument.of(found)
 
 
+@router.get("/{cluster_id}/login")
+def kept_login(cluster_id: ClusterId, principal: Keeper, parts: Parts) -> LoginView:
+    """Show what is kept of how to log in to a cluster; nothing of it is secret."""
+    return _login_of(_cluster(cluster_id, principal, parts).name, parts)
+
+
+@router.put("/{cluster_id}/login")
+def keep_login(cluster_id: ClusterId, body: NewLogin, principal: Keeper, request: Request, parts: Parts) -> LoginView:
+    """Keep a login for all that is asked of a cluster from now on."""
+    found = _cluster(cluster_id, principal, parts)
+    given = Credentials(body.username, body.password, None, body.become_password, private_key=body.key)
+    _keep(found, given, request, principal, parts)
+    return _login_of(found.name, parts)
+
+
+@router.delete("/{cluster_id}/login", status_code=204)
+def forget_login(cluster_id: ClusterId, principal: Keeper, request: Request, parts: Parts) -> None:
+    """Forget the login that is kept of a cluster."""
+    found = _cluster(cluster_id, principal, parts)
+    if not parts.scaling.logins.forget(found.name):
+        raise NotFoundError(f"No login of cluster {found.name} is kept.")
+    record(request, principal, "success", cluster=found.name)
+
+
 @router.delete("/{cluster_id}", status_code=204)
 def forget_cluster(cluster_id: ClusterId, principal: Writer, request: Request, parts: Parts) -> None:
     """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
@@ -115,6 +150,27 @@ def forget_cluster(cluster_id: ClusterId, principal: Writer, request: Request, p
         raise OverlapError(run.id, run.nodes)
     parts.scaling.store.remove_cluster(found.name)
     record(request, principal, "success", cluster=found.name)
+
+
+def _keep(cluster: Cluster, given: Credentials, request: Request, principal: Principal, parts: Service) -> None:
+    kept = parts.scaling.logins.keep(cluster.name, given, fingerprint_of(given.private_key))
+    details = {"kind": kept.kind, "fingerprint": kept.fingerprint}
+    record(request, principal, "success", "keep-login", cluster=cluster.name, details=details)
+
+
+def _login_of(name: str, parts: Service) -> LoginView:
+    kept = parts.scaling.logins.about(name)
+    if kept is None:
+        raise NotFoundError(f"No login of cluster {name} is kept.")
+    kinds = kept.kind.split(",")
+    return LoginView(
+        username=kept.user,
+        password_set="password" in kinds,
+        key_set="private_key" in kinds,
+        become_password_set="become_password" in kinds,
+        fingerprint=kept.fingerprint,
+        updated_at=when(kept.updated_at),
+    )
 
 
 def _described(body: Connection) -> Cluster:
