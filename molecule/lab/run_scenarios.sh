@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs Molecule scenarios, each on Slurm 24.11 or on what its molecule.yml names in a line "# generations: ...".
+# Runs Molecule scenarios, each on Slurm 24.11 or on what its molecule.yml names in a line "# generations: ...",
+# and never on another than in a line "# only: ...".
 # Two lanes run side by side, each with a lab of its own: a scenario alone waits half of its time.
 # Scenarios of one lane and generation share an AppHub with what it has published; a molecule.yml can ask for one of its own by
 # LAB_KEEP_APPHUB: "".
@@ -53,7 +54,8 @@ wanted=() builds=()
 for generation in ${LAB_SLURM:-22.05 24.11}; do
     for name; do
         theirs=$(sed -n 's/^# generations: //p' "molecule/$name/molecule.yml")
-        if [[ " ${LAB_SLURM:-${theirs:-24.11}} " = *" $generation "* ]]; then wanted+=("$name $generation"); fi
+        only=$(sed -n 's/^# only: //p' "molecule/$name/molecule.yml")
+        if [[ " ${only:-${LAB_SLURM:-${theirs:-24.11}}} " = *" $generation "* ]]; then wanted+=("$name $generation"); fi
     done
     if [[ "${wanted[*]}" = *" $generation"* ]]; then builds+=("$generation"); fi
 done
@@ -64,7 +66,7 @@ done
 wait
 
 set -m
-printf '%s\n' "${wanted[@]}" | xargs --max-procs="$LAB_LANES" --process-slot-var=LANE --max-lines=1 bash -c 'scenario "$@"' lane &
+printf '%s\n' "${wanted[@]}" | xargs --no-run-if-empty --max-procs="$LAB_LANES" --process-slot-var=LANE --max-lines=1 bash -c 'scenario "$@"' lane &
 lanes=$!
 set +m
 wait "$lanes"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 import testinfra
@@ -94,9 +94,12 @@ def run_roles(
         return _run(file.name, "--diff", timeout=300)
 
 
-def start_playbook(name: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start one of the playbooks in a process group of its own, which the test may kill."""
-    return _start(str(ROOT / "playbooks" / f"{name}.yml"), *arguments)
+def start_playbook(name: str, *arguments: str, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Start one of the playbooks in a process group of its own, which the test may kill.
+
+    Its output goes into the file that is given: connections of ssh outlive a run that was killed and hold a pipe open.
+    """
+    return _start(str(ROOT / "playbooks" / f"{name}.yml"), *arguments, output=output)
 
 
 def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -110,7 +113,7 @@ def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
-def _start(*arguments: str) -> subprocess.Popen[str]:
+def _start(*arguments: str, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     command = ["ansible-playbook", "-i", str(INVENTORY / "hosts.yml"), *arguments]
     environment = {
         **os.environ,
@@ -128,7 +131,7 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
         start_new_session=True,
         # A playbook that asks something must not find the terminal of whoever runs the tests.
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
     )
 
