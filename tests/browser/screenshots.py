@@ -1,4 +1,4 @@
-"""Takes pictures of the page in light and dark, on a desk and on a phone: `make screenshots`.
+"""Takes pictures of the page in light and dark, on a desk, on a phone and on a wall: `make screenshots`.
 
 The few that the documentation shows go to docs/images, all others to .cache/screenshots.
 """
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = [f"node{number:02d}" for number in range(1, 53)] + ["gpu01", "gpu02", "gpu03", "login1", *"abcd"]
-SIZES = {"desk": {"width": 1440, "height": 800}, "phone": {"width": 360, "height": 740}}
+SIZES = {
+    "desk": {"width": 1440, "height": 800},
+    "phone": {"width": 360, "height": 740},
+    "wall": {"width": 3840, "height": 2160},
+}
 SHOWN = {"status-light-desk", "run-dark-desk", "run-light-phone"}
 _FAR = 60
 """Percent of a node that waits for its last step."""
@@ -46,6 +50,23 @@ DIFF = """\
 +NodeSet=rocky Nodes=node[01-51]
 """
 SUDO = {"code": "sudo-missing", "reason": "The node has no sudo.", "remedy": "Install sudo, or log in as root."}
+
+
+HUBS = [
+    {"url": "https://apphub.example", "up": True, "detail": "", "clusters": ["hall", "lab"]},
+    {"url": "https://apphub2.example", "up": False, "detail": "[Errno 111] Connection refused", "clusters": ["lab"]},
+]
+FINDINGS = [
+    {
+        "where": "https://apphub.example", "check": "files", "subject": "deb/ubuntu/pool/munge_0.5.16-1_amd64.deb",
+        "ok": False, "code": "apphub-file-missing", "reason": "HTTP 404 Not Found.",
+        "remedy": "Publish again with playbooks/publish_apphub.yml, which puts lost files back.",
+    },
+    *(
+        {"where": "https://apphub.example", "check": check, "subject": subject, "ok": True, "reason": "", "remedy": ""}
+        for check, subject in (("key", "slurmscale.asc"), ("repository", "rpm/rocky9"), ("packages", "Slurm 24.11.5"))
+    ),
+]  # fmt: skip
 
 
 def made_up(service: Service) -> str:
@@ -71,6 +92,7 @@ def made_up(service: Service) -> str:
     service.recordings[Operation.PLAN] = Recording(
         LOOK, report={"kind": "plan", "nodes": nodes, "controller": controller}
     )
+    service.recordings[Operation.CHECK_APPHUB] = Recording(LOOK, report={"findings": FINDINGS})
     _made_up_cluster(service)
     return run.id
 
@@ -127,60 +149,75 @@ def _earlier(service: Service, run_id: str, minutes: int) -> None:
             connection.execute(of_run.where(table.c.completed_at.is_not(None)).values(completed_at=began + 254))
 
 
+def _unfold(visitor: Visitor) -> None:
+    visitor.find("summary").click()
+    expect(visitor.find(".running tbody tr").first).to_be_visible()
+
+
+def _log(visitor: Visitor) -> None:
+    visitor.page.get_by_role("button", name="Log node21").click()
+    expect(visitor.find(".log pre")).to_be_visible()
+
+
+def _fill(visitor: Visitor) -> None:
+    visitor.find("[name=cluster]").select_option("lab")
+    visitor.find("[name=nodes]").fill("node[47-52]")
+
+
+def _plan(visitor: Visitor) -> None:
+    _fill(visitor)
+    visitor.button("Check readiness").click()
+    visitor.button("Plan 5 nodes").click()
+    expect(visitor.button("Add 5 nodes")).to_be_visible()
+
+
+def _tested(visitor: Visitor) -> None:
+    for name, value in (("name", "annex"), ("host", "ctl9.example"), ("user", "root")):
+        visitor.find(f"form [name={name}]").fill(value)
+    visitor.button("Test connection").click()
+    expect(visitor.find("form .facts")).to_be_visible()
+
+
+def _output(visitor: Visitor) -> None:
+    visitor.button("mesh").click()
+    dialog = visitor.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Output").click()
+    expect(dialog.locator("pre")).to_be_visible()
+
+
+def _checked(visitor: Visitor) -> None:
+    visitor.find("[name=cluster]").select_option("lab")
+    visitor.button("Check AppHub").click()
+    expect(visitor.page.get_by_role("table", name="What was found")).to_be_visible()
+
+
+def _listed(visitor: Visitor) -> None:
+    expect(visitor.find("main table")).to_be_visible()
+
+
+def _nothing(visitor: Visitor) -> None:
+    expect(visitor.find("main table, main form").first).to_be_visible()
+
+
 def views(run_id: str) -> dict[str, tuple[str, Callable[[Visitor], None]]]:
     """Return each view's address, and what is done before its picture is taken."""
 
-    def unfold(visitor: Visitor) -> None:
-        visitor.find("summary").click()
-        expect(visitor.find(".running tbody tr").first).to_be_visible()
-
-    def log(visitor: Visitor) -> None:
-        visitor.page.get_by_role("button", name="Log node21").click()
-        expect(visitor.find(".log pre")).to_be_visible()
-
-    def fill(visitor: Visitor) -> None:
-        visitor.find("[name=cluster]").select_option("lab")
-        visitor.find("[name=nodes]").fill("node[47-52]")
-
-    def plan(visitor: Visitor) -> None:
-        fill(visitor)
-        visitor.button("Check readiness").click()
-        visitor.button("Plan 5 nodes").click()
-        expect(visitor.button("Add 5 nodes")).to_be_visible()
-
-    def tested(visitor: Visitor) -> None:
-        for name, value in (("name", "annex"), ("host", "ctl9.example"), ("user", "root")):
-            visitor.find(f"form [name={name}]").fill(value)
-        visitor.button("Test connection").click()
-        expect(visitor.find("form .facts")).to_be_visible()
-
-    def output(visitor: Visitor) -> None:
-        visitor.button("mesh").click()
-        dialog = visitor.page.get_by_role("dialog")
-        dialog.get_by_role("button", name="Output").click()
-        expect(dialog.locator("pre")).to_be_visible()
-
-    def listed(visitor: Visitor) -> None:
-        expect(visitor.find("main table")).to_be_visible()
-
-    def nothing(visitor: Visitor) -> None:
-        expect(visitor.find("main table, main form").first).to_be_visible()
-
     return {
-        "status": ("slurm", nothing),
-        "tasks": ("slurm", unfold),
-        "runs": ("slurm/runs", nothing),
-        "run": (f"slurm/runs/{run_id}", nothing),
-        "log": (f"slurm/runs/{run_id}", log),
-        "add": ("slurm/add", fill),
-        "plan": ("slurm/add", plan),
-        "remove": ("slurm/remove", fill),
-        "clusters": ("slurm/external-clusters", tested),
-        "nodes": ("slurm/nodes?cluster=hall", listed),
-        "jobs": ("slurm-tasks", listed),
-        "job": ("slurm-tasks", output),
-        "audit": ("slurm/audit", nothing),
-        "settings": ("slurm/settings", nothing),
+        "status": ("slurm", _nothing),
+        "tasks": ("slurm", _unfold),
+        "runs": ("slurm/runs", _nothing),
+        "run": (f"slurm/runs/{run_id}", _nothing),
+        "log": (f"slurm/runs/{run_id}", _log),
+        "add": ("slurm/add", _fill),
+        "plan": ("slurm/add", _plan),
+        "remove": ("slurm/remove", _fill),
+        "clusters": ("slurm/external-clusters", _tested),
+        "nodes": ("slurm/nodes?cluster=hall", _listed),
+        "jobs": ("slurm-tasks", _listed),
+        "job": ("slurm-tasks", _output),
+        "apphub": ("slurm/apphub", _checked),
+        "audit": ("slurm/audit", _nothing),
+        "settings": ("slurm/settings", _nothing),
     }
 
 
@@ -202,6 +239,7 @@ def main() -> None:
                     login = {"username": "ada", "password": password}
                     visitor.context.request.post(f"{service.url}/api/auth/login", data=login)
                 visitor.sign_in("ada")
+                visitor.page.route("**/api/apphub/health", lambda route: route.fulfill(json={"items": HUBS}))
                 for view, (path, prepare) in views(run_id).items():
                     visitor.go(path)
                     expect(visitor.find("[data-live=live]")).to_be_visible()

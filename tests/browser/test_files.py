@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
@@ -17,13 +16,16 @@ from slurmscale.states import Phase, RunStatus, TaskStatus
 
 PAGE = Path(slurmscale.service.__file__).parent / "page"
 MOST_BYTES = 120 * 1024
-"""Of what a browser needs for any one view, as it is in the files; all views together, compressed, take half of it."""
-TEXTS: dict[str, list[str]] = json.loads((PAGE / "strings.json").read_text(encoding="utf-8"))
+"""Of all that a browser loads for all views, as it is in the files; compressed, as it is sent, it is less than half."""
+NOT_LOADED = {"vendor/SHA256SUMS", "vendor/lit-html/LICENSE"}
+TEXTS = {
+    key: texts for key, *texts in (line.split("\t") for line in (PAGE / "strings.tsv").read_text("utf-8").splitlines())
+}
 SCRIPTS = [path for path in PAGE.rglob("*.js") if "vendor" not in path.parts]
 WORDS = {
-    "operation": Operation, "phase": Phase, "role": Role, "status": [*RunStatus, *TaskStatus],
-    "result": ("success", "failed", "denied"), "health": ("healthy", "unhealthy"), "kind": ("external", "managed"),
-    "stage": ("resolve", "tcp", "hostkey", "auth", "sudo", "slurm"),
+    "operation": Operation, "phase": Phase, "role": Role, "status": [*RunStatus, *TaskStatus, "denied"],
+    "health": ("healthy", "unhealthy"), "kind": ("external", "managed"),
+    "stage": ("resolve", "tcp", "hostkey", "auth", "slurm"),
 }  # fmt: skip
 
 
@@ -36,15 +38,15 @@ def client() -> TestClient:
 
 def test_page_is_small(client: TestClient) -> None:
     sizes = {str(path.relative_to(PAGE)): path.stat().st_size for path in PAGE.rglob("*") if path.is_file()}
-    views = [size for name, size in sizes.items() if name.startswith("views/")]
-    # a view may need another one
-    assert sum(sizes.values()) - sum(views) + sum(sorted(views)[-2:]) <= MOST_BYTES
+    for name in NOT_LOADED:
+        del sizes[name]
     sent = 0
     for name in sizes.keys() - {"index.html"}:
         with client.stream("GET", f"/page/any/{name}", headers={"Accept-Encoding": "gzip"}) as answer:
             sent += sum(map(len, answer.iter_raw()))
             assert answer.headers["Content-Encoding"] == "gzip"
     print(f"{sum(sizes.values())} bytes, {sent} as sent")  # noqa: T201 - the figures
+    assert sum(sizes.values()) <= MOST_BYTES
     assert sent <= MOST_BYTES / 2
 
 
@@ -76,7 +78,8 @@ def test_every_text_is_there_in_both_languages_and_used() -> None:
     for key, (english, chinese) in TEXTS.items():
         marks = [set(re.findall(r"\{\w+\}", text)) for text in (english, chinese)]
         assert marks[0] == marks[1], key
-        assert english
+        # without an English text the key ends with the word
+        assert english or "_" in key
         assert chinese
 
 

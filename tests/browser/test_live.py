@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 from slurmscale.operations import Operation
 
+from . import sockets
 from .proxy import PREFIX, Proxy
 from .service import PASSWORD
 
@@ -72,6 +74,50 @@ def test_offline_is_shown_and_nothing_is_lost_or_doubled(visit: Callable[..., Vi
     expect(visitor.find(".tasks tbody tr")).to_have_count(4)
 
 
+def all_at(service: Service, run_id: str, phase: str) -> None:
+    """Wait until all nodes of a run are in a phase."""
+    for _ in range(600):
+        if all(task.phase == phase for task in service.scaling.tasks(run_id)):
+            return
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def test_after_five_minutes_offline_one_step_brings_the_run_and_the_log_up_to_date(
+    visit: Callable[..., Visitor], service: Service
+) -> None:
+    gates = [service.recordings[Operation.SCALE_UP].wait_before(step) for step in (2, 5)]
+    run = service.run("node[01-04]")
+    visitor = visit("ada", "slurm/settings")
+    visitor.context.clock.install()
+    visitor.context.add_init_script(sockets.KEEP)
+    visitor.go(f"slurm/runs/{run.id}")
+    badge, lines = visitor.find(BADGE), visitor.find(".log pre span")
+    expect(badge).to_have_attribute("data-live", "live")
+    visitor.page.get_by_role("button", name="Log node02").click()
+    expect(lines.last).to_contain_text("changed: [node02]")
+    before = lines.count()
+    visitor.context.set_offline(True)
+    expect(badge).to_have_attribute("data-live", "reconnecting")
+    gates[0].set()
+    all_at(service, run.id, "configuration")
+    visitor.page.clock.fast_forward(300_000)
+    expect(badge).to_have_attribute("data-live", "stale")
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    visitor.page.evaluate("window.messages = []")
+    visitor.context.set_offline(False)
+    expect(visitor.find("[data-node=node02]")).to_contain_text("configuration")
+    expect(lines).not_to_have_count(before)
+    told = visitor.page.evaluate("window.messages.map((one) => one.event)")
+    assert sorted(event for event in told if event not in ("status", "ping")) == ["log", "scaling-progress"]
+    assert not asked  # nothing but the socket
+    shown = [text.rstrip("\n") for text in lines.all_inner_texts()]
+    assert shown == [line.text for line in service.scaling.log("node02", run.id)]
+    gates[1].set()
+    run.wait(60)
+
+
 def test_a_restart_of_the_service_is_survived(visit: Callable[..., Visitor], service: Service) -> None:
     gate = service.recordings[Operation.SCALE_UP].wait_before(2)
     run = service.run("node[01-04]")
@@ -126,7 +172,7 @@ def test_behind_a_path_and_without_sockets_the_page_follows_by_server_sent_event
     visitor.allowed.append(proxy.url.removesuffix(PREFIX))
     visitor.page.goto(f"{proxy.url}/slurm")
     visitor.page.get_by_role("link", name="Runs", exact=True).click()
-    visitor.find("tbody [data-row]").click()
+    visitor.find("tbody a").first.click()
     visitor.heading("scale-up node[01-03]")
     assert visitor.page.url == f"{proxy.url}/slurm/runs/{run.id}"
     expect(visitor.find(BADGE)).to_have_attribute("data-live", "live")

@@ -46,7 +46,7 @@ def test_names_and_logs_with_markup_stay_text(visit: Callable[..., Visitor], ser
     run = Run("made-up", "lab", Operation.SCALE_UP, RunStatus.RUNNING, (MARKUP,), Counts(1, 1), time.time(), **owner())
     service.scaling.store.create_run(run)
     visitor = visit("ada", "slurm/runs/made-up")
-    expect(visitor.find("td.name")).to_have_text(MARKUP)
+    expect(visitor.find("td:first-child")).to_have_text(MARKUP)
     expect(visitor.find("h1")).to_contain_text(MARKUP)
     visitor.go("slurm")
     expect(visitor.find("tbody")).to_contain_text(MARKUP)

@@ -39,7 +39,7 @@ def test_a_session_that_ends_asks_to_sign_in_and_leads_back(visit: Callable[...,
     visitor = visit("ada", "slurm/runs")
     expect(visitor.find("tbody tr")).to_have_count(1)
     service.accounts.tokens.remove(visitor.token.id)
-    visitor.find("[data-row]").first.click()
+    visitor.find("main tbody a").first.click()
     expect(visitor.page.get_by_role("status")).to_contain_text("Your session has ended.")
     sign_in(visitor, "ada", PASSWORD)
     visitor.heading("scale-up node01")

@@ -107,7 +107,8 @@ def cpu_clock(visitor: Visitor) -> Callable[[], float]:
 def test_a_thousand_rows_of_which_fifty_change_in_each_frame(visit: Callable[..., Visitor], service: Service) -> None:
     service.recordings[Operation.SCALE_UP].wait_before(1)
     run = service.run(f"n[1-{ROWS}]")
-    visitor = visit("ada", "slurm")
+    # as most people look at it, with what moves
+    visitor = visit("ada", "slurm", reduced_motion="no-preference")
     visitor.context.add_init_script(KEEP_SOCKETS)
     visitor.go(f"slurm/runs/{run.id}")
     expect(visitor.find(".tasks tbody tr")).to_have_count(ROWS)
@@ -127,6 +128,6 @@ def test_a_thousand_rows_of_which_fifty_change_in_each_frame(visit: Callable[...
     p95, delay = times[int(len(times) * 0.95)], max(delays, default=0)
     figures = f"CPU {work:.1f} ms a frame, p50 {times[len(times) // 2]:.0f} ms, p95 {p95:.0f} ms, input {delay:.0f} ms"
     print(figures)  # noqa: T201 - the figures
-    assert work <= 20  # the load of the machine has no part in this one
+    assert work <= 12  # the load of the machine has no part in this one
     assert p95 <= 30
     assert delay <= 100

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FAILED = (2, {"code": "packages-missing", "reason": "slurm-smd-slurmd is not there.", "remedy": "Publish it."})
 VIEWS = {
     "slurm": "Status", "slurm/runs": "Runs", "slurm/nodes": "Nodes", "slurm/external-clusters": "Clusters",
-    "slurm-tasks": "Jobs", "slurm/add": "Add nodes", "slurm/remove": "Remove nodes", "slurm/audit": "Audit",
-    "slurm/settings": "Settings",
+    "slurm-tasks": "Jobs", "slurm/apphub": "AppHub", "slurm/add": "Add nodes", "slurm/remove": "Remove nodes",
+    "slurm/audit": "Audit", "slurm/settings": "Settings",
 }  # fmt: skip
 JOB = SlurmJob(
     "20260101-000000-abc123", "lab", "18", name="a-job-with-a-rather-long-name", state="RUNNING", nodes="n[1-9]"
@@ -74,12 +74,12 @@ def test_the_keyboard_alone_is_enough(visit: Callable[..., Visitor], run_id: str
     keyboard.type(PASSWORD)
     keyboard.press("Enter")
     visitor.heading("Status")
-    expect(visitor.find("[data-row]")).to_have_count(1)
+    expect(visitor.find("main tbody tr")).to_have_count(1)
     keyboard.press("j")
     keyboard.press("Enter")
     visitor.heading("scale-up")
     assert visitor.page.url.endswith(run_id)
-    expect(visitor.find("[data-row]")).to_have_count(1)
+    expect(visitor.find("main tbody tr")).to_have_count(1)
     keyboard.press("j")
     keyboard.press("Enter")
     dialog = visitor.page.get_by_role("dialog")

@@ -32,7 +32,7 @@ class Visitor:
 
     def __init__(self, browser: Browser, service: Service, **context: Any) -> None:
         self.service = service
-        self.context = browser.new_context(locale="en-GB", reduced_motion="reduce", **context)
+        self.context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce"} | context)
         self.context.set_default_timeout(60_000)
         self.context.add_init_script(_NOTE_VIOLATIONS)
         self.page = self.context.new_page()
