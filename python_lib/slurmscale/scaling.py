@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError, StoreUnavailableError
-from slurmscale.inventory import registry as clusters
 from slurmscale.models import CANCELLED, Cluster, Failure, LogLine, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
 from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, StalledTask, StatusRecords, read_stalled, read_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
+from slurmscale.runs import registry as clusters
 from slurmscale.runs.broadcast import Broadcaster, Subscription, end_of
 from slurmscale.runs.discovery import Clusters
 from slurmscale.runs.event_pipeline import EventPipeline
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from types import TracebackType
 
-    from slurmscale.inventory.registry import Nodes
     from slurmscale.runner.protocol import Job, Launch
+    from slurmscale.runs.registry import Nodes
     from slurmscale.runs.request import Sealer
     from slurmscale.store.idempotency import RequestKey
     from slurmscale.store.run_queue import RunQueue

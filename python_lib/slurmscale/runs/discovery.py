@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from slurmscale.errors import ClusterError, RefusedError, SlurmscaleError
-from slurmscale.inventory import ansible_inventory, registry
+from slurmscale.inventory import ansible_inventory
 from slurmscale.inventory.described import describe
 from slurmscale.models import Discovery, Failure, RunOptions, when
 from slurmscale.operations import Operation
 from slurmscale.periodic import PeriodicCall
 from slurmscale.runner import project
+from slurmscale.runs import registry
 from slurmscale.runs.answers import answer
 from slurmscale.runs.request import Request
 

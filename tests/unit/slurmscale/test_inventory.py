@@ -9,13 +9,13 @@ from slurmscale import settings
 from slurmscale.errors import ClusterError, NodesError, OverlapError, ProjectError, RefusedError
 from slurmscale.inventory import ansible_inventory as inventory
 from slurmscale.inventory import hostlist as nodes
-from slurmscale.inventory import registry as clusters
 from slurmscale.inventory.ansible_inventory import Inventory
 from slurmscale.inventory.extra_vars import references, split_secrets, unsafe
 from slurmscale.models import Cluster, Credentials, NodeSpec
 from slurmscale.operations import Operation
 from slurmscale.redaction import Redactor, is_secret
 from slurmscale.runner import project
+from slurmscale.runs import registry as clusters
 from slurmscale.store.repository import Store
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from slurmscale.errors import ClusterError, NodesError, RefusedError, SlurmscaleError
-from slurmscale.inventory import hostlist, names, registry
+from slurmscale.inventory import hostlist, names
 from slurmscale.models import Cluster, Credentials, NodeSpec
+from slurmscale.runs import registry
 
 HARMLESS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 NODE_NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True).filter(

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
 from slurmscale.documents import DiscoveryDocument
 from slurmscale.errors import NotFoundError, OverlapError, RefusedError
-from slurmscale.inventory import registry
 from slurmscale.models import Cluster, Credentials, RunOptions, when
+from slurmscale.runs import registry
 from slurmscale.service.access.authentication import Principal, deny, record, requires
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.idempotency import RepeatableRoute
