@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import apphub_check as apphub
 from slurmscale.cli import output, parameters
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.inventory import ansible_inventory as inventories
 from slurmscale.operations import Operation
 from slurmscale.runner import project
+from slurmscale.runs import apphub_check as apphub
 from slurmscale.store.repository import Store
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _run(check: Callable[[], str]) -> dict[str, str]:
 def _playbooks(config: settings.Settings) -> str:
     content = project.find(config.project_dir)
     for operation in Operation:
-        content.playbook(operation)
+        content.playbook(operation.playbook)
     return str(content.root)
 
 

@@ -6,12 +6,8 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slurmscale.errors import ProjectError
-
-if TYPE_CHECKING:
-    from slurmscale.operations import Operation
 
 _COLLECTION = Path("ansible_collections/ai_infra/slurm")
 _PLAN = "ai_infra.slurm.slurm_plan"
@@ -44,21 +40,13 @@ class Project:
     collections: Path
     config: Path | None = None
 
-    def playbook(self, operation: Operation) -> Path:
-        """Return the playbook of an operation.
-
-        Raises:
-            ProjectError: It is not there.
-        """
-        return self.named(operation.playbook)
-
-    def named(self, playbook: str) -> Path:
+    def playbook(self, name: str) -> Path:
         """Return a playbook by its file name.
 
         Raises:
             ProjectError: It is not there.
         """
-        path = self.root / "playbooks" / playbook
+        path = self.root / "playbooks" / name
         if not path.is_file():
             raise ProjectError(
                 f"The playbook {path} is missing. Install slurmscale anew, or set SLURMSCALE_PROJECT_DIR."

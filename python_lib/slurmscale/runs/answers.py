@@ -34,7 +34,20 @@ def answer(config: Settings, request: Request, make_job: Callable[[Launch], Job]
         RefusedError: There is no answer; it says why.
     """
     prepared = prepare_run(config, request)
-    job = make_job(dataclasses.replace(prepared.launch, timeout=request.options.timeout or _LIMIT))
+    launch = dataclasses.replace(prepared.launch, timeout=request.options.timeout or _LIMIT)
+    return report_of(make_job(launch), prepared.redactor)
+
+
+def report_of(job: Job, redact: Callable[[str], str] = str) -> dict[str, Any]:
+    """Run a job to its end and return the report that its playbook writes.
+
+    Args:
+        job: The job, not yet started.
+        redact: Masks secrets in a text.
+
+    Raises:
+        RefusedError: There is no report; it says why, as the last host that failed, else as the job itself.
+    """
     failure: Failure | None = None
     try:
         job.start()
@@ -47,6 +60,6 @@ def answer(config: Settings, request: Request, make_job: Callable[[Launch], Job]
         if report:
             return report
         why = failure or job.stopped or job.error or Failure(Code.ANSIBLE_FAILED, "The playbook wrote no report.")
-        raise RefusedError(prepared.redactor(why.reason), prepared.redactor(why.remedy), code=why.code)
+        raise RefusedError(redact(why.reason), redact(why.remedy), code=why.code)
     finally:
         job.close()

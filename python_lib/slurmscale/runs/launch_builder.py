@@ -75,7 +75,7 @@ def prepare_run(config: settings.Settings, request: Request, prepared: Mapping[s
     _validate(config, request)
     content = project.find(config.project_dir)
     stage = request.stage
-    playbook = content.named(stage.playbook) if stage else content.playbook(request.operation)
+    playbook = content.playbook(stage.playbook if stage else request.operation.playbook)
     told = unsafe({"prepared": dict(prepared)}) if prepared else {}
     environment = content.environment() | settings.blanked_environment()
     known_password = config.vault_password

@@ -11,7 +11,6 @@ import pytest
 import typer
 from rich.console import Console
 from slurmscale.cli import app, follow, main, output
-from slurmscale.cli import apphub_check as apphub
 from slurmscale.cli import options as common
 from slurmscale.cli import run_commands as work
 from slurmscale.cli.live_display import RunView
@@ -19,6 +18,7 @@ from slurmscale.errors import RefusedError, ResultNotRecordedError
 from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.models import Counts, Failure, NodeSpec, Notice, TaskChange
 from slurmscale.runner.fake import FakeJob
+from slurmscale.runs import apphub_check as apphub
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
 from typer.testing import CliRunner

@@ -171,7 +171,7 @@ def test_the_checkout_is_found_and_says_what_ansible_needs(monkeypatch):
     monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", "/more")
     content = project.find()
     environment = content.environment()
-    assert content.playbook(Operation.SCALE_UP).name == "scale_up.yml"
+    assert content.playbook(Operation.SCALE_UP.playbook).name == "scale_up.yml"
     assert environment["ANSIBLE_CONFIG"] == str(content.root / "ansible.cfg")
     assert environment["ANSIBLE_CALLBACKS_ENABLED"] == "mine,ai_infra.slurm.slurm_plan"
     assert environment["ANSIBLE_COLLECTIONS_PATH"].endswith(".collections:/more")
@@ -195,7 +195,7 @@ def test_missing_playbooks_are_said_to_be_missing(tmp_path):
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "galaxy.yml").write_text("")
     with pytest.raises(ProjectError, match=r"scale_up\.yml"):
-        project.find(tmp_path).playbook(Operation.SCALE_UP)
+        project.find(tmp_path).playbook(Operation.SCALE_UP.playbook)
 
 
 def test_a_refusal_for_overlap_names_the_first_few_nodes():

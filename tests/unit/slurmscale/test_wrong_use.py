@@ -12,13 +12,14 @@ import time
 
 import pytest
 import typer
-from slurmscale.cli import app, apphub_check, cluster_commands, doctor, job_commands, main, run_commands
+from slurmscale.cli import app, cluster_commands, doctor, job_commands, main, run_commands
 from slurmscale.cli import options as common
 from slurmscale.errors import RefusedError, StoreError
 from slurmscale.inventory.names import check_variables
 from slurmscale.models import NodeSpec
 from slurmscale.runner.fake import FakeJob
 from slurmscale.runner.secret_socket import SecretSocket
+from slurmscale.runs import apphub_check
 from slurmscale.scaling import Scaling
 from slurmscale.store.repository import Store
 
