@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from slurmscale.errors import (
     ClusterError,
     NodesError,
@@ -40,7 +42,7 @@ from slurmscale.runs.handle import RunHandle
 from slurmscale.scaling import Scaling
 from slurmscale.states import RunStatus, TaskStatus
 
-__version__ = "0.1.0"
+__version__ = metadata.version("slurmscale")
 
 __all__ = [
     "Cluster",

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, TextIO, cast
 
 import structlog
 import typer
 
-import slurmscale
 from slurmscale.cli import (
     cluster_commands,
     doctor,
@@ -45,7 +45,7 @@ apphub_app = typer.Typer(help="Publish packages on the AppHub, and check it.", n
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"slurmscale {slurmscale.__version__}")
+        typer.echo(f"slurmscale {metadata.version('slurmscale')}")
         raise typer.Exit
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-import slurmscale
 from slurmscale import settings
 from slurmscale.runs.discovery import look_after_clusters
 from slurmscale.runs.executor import LocalExecutor
@@ -100,7 +100,7 @@ def _routed() -> FastAPI:
     app = DescribedApi(
         title="slurmscale",
         summary="Scales Slurm clusters and shows how far each node is.",
-        version=slurmscale.__version__,
+        version=metadata.version("slurmscale"),
         # their pages load scripts from elsewhere
         docs_url=None,
         redoc_url=None,
