@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible.module_utils.basic import _PY_MIN
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import is_address
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED, SYSTEMS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
@@ -242,7 +242,7 @@ def _describe(name: str, controllers: list[str]) -> str:
 
 def _names(hosts: list[str]) -> set[str]:
     """Return names as they compare: short and in lower case; addresses as they are."""
-    return {host.lower() if _is_address(host) else host.lower().partition(".")[0] for host in hosts if host}
+    return {host.lower() if is_address(host) else host.lower().partition(".")[0] for host in hosts if host}
 
 
 def _own_names(cluster: Mapping[str, Any]) -> set[str]:
@@ -250,14 +250,6 @@ def _own_names(cluster: Mapping[str, Any]) -> set[str]:
     hosts = [controller["host"] for controller in cluster.get("controllers") or []]
     named = [str(addresses.get(key) or "") for key in ("hostname", "fqdn")]
     return _names([*hosts, *named, *(addresses.get("ips") or [])])
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def skew(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> float | None:

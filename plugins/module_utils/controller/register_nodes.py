@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import json
 import os
 import re
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -44,6 +42,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     SlurmctldError,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import TOPOLOGY_FILE, uses_file
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import is_address, resolve
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
@@ -377,7 +376,7 @@ class _Registration:
             # A dynamic node tells its address itself, and what is a number is not resolved.
             if self.options.state == "present"
             and state.nodes.get(name, {}).get("addr")
-            and not _is_number(state.nodes[name]["addr"])
+            and not is_address(state.nodes[name]["addr"])
             and not state.nodes[name]["dynamic"]
         ]
         if self.renewed and state.edited:
@@ -462,23 +461,8 @@ def _digest(plan: Plan) -> str:
 def _resolve_all(addresses: Dict[str, str]) -> Dict[str, Set[str]]:
     """Resolve the address of each node, many at a time: one that can't be resolved may take seconds."""
     with ThreadPoolExecutor(max_workers=32) as pool:
-        found = pool.map(lambda name: (name, _resolve(addresses[name])), addresses)
+        found = pool.map(lambda name: (name, set(resolve(addresses[name]))), addresses)
         return dict(found)
-
-
-def _resolve(address: str) -> Set[str]:
-    try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(address, None)}
-    except (OSError, UnicodeError):
-        return set()
-
-
-def _is_number(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuses(result: commands.CommandResult) -> bool:

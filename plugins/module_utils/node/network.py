@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import ssl
 import threading
@@ -16,6 +17,19 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 #: A port that answers, one on which nothing listens, one that something on the way hides, and a name without address.
 OPEN, REFUSED, FILTERED, UNRESOLVED = "open", "refused", "filtered", "unresolved"
 _LIMIT = 65536
+
+
+def is_address(text: str) -> bool:
+    """Say whether a text is an IP address, and not a name.
+
+    Args:
+        text: The text.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def resolve(name: str) -> List[str]:
