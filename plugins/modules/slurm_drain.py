@@ -72,9 +72,10 @@ options:
     elements: str
     default: []
   timeout:
-    description: Seconds to wait. With 0 the nodes are changed and checked once.
+    description:
+      - Seconds to wait. With 0 the nodes are changed and checked once.
+      - By default 120 for V(state=available), else 300.
     type: float
-    default: 300
   interval:
     description: Seconds between looks.
     type: float
@@ -118,7 +119,6 @@ EXAMPLES = r"""
     nodes: ["node[9-12]"]
     state: available
     resume_down: [node9, node10]
-    timeout: 120
 """
 
 RETURN = r"""
@@ -172,6 +172,7 @@ from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import DRAIN_SECONDS, READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.state_waiter import (
     Decide,
     Evict,
@@ -190,7 +191,7 @@ ARGUMENTS = {
     "removing": {"type": "bool", "default": False},
     "dead": {"type": "list", "elements": "str", "default": []},
     "resume_down": {"type": "list", "elements": "str", "default": []},
-    "timeout": {"type": "float", "default": 300},
+    "timeout": {"type": "float"},
     "interval": {"type": "float", "default": 2},
     "conf": {"type": "path"},
 }
@@ -240,6 +241,20 @@ def job_rules(params: Dict[str, Any]) -> JobRules:
     )
 
 
+def timeout_of(params: Dict[str, Any]) -> float:
+    """Return how long to wait.
+
+    Args:
+        params: The module's options.
+
+    Returns:
+        Seconds.
+    """
+    if params["timeout"] is not None:
+        return float(params["timeout"])
+    return READY_SECONDS if params["state"] == "available" else DRAIN_SECONDS
+
+
 def result_of(waiter: StateWaiter) -> Dict[str, Any]:
     """Make the module's result.
 
@@ -279,7 +294,7 @@ def main() -> None:
             check_mode=module.check_mode,
             conf=wanted["conf"],
         )
-        waiter.run(wanted["timeout"], wanted["interval"])
+        waiter.run(timeout_of(wanted), wanted["interval"])
     except SlurmCommandError as error:
         remedy = "The controller must answer before nodes can be drained or resumed: systemctl status slurmctld"
         fail(module, Failure(Code.CONTROLLER_NOT_ANSWERING, str(error), remedy))

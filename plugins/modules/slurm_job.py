@@ -154,6 +154,7 @@ failed_nodes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import verify_connections
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import (
     Options,
@@ -177,7 +178,7 @@ ARGUMENTS = {
     "time_limit": {"type": "int", "default": 2},
     "test_only": {"type": "bool", "default": False},
     "accept_busy": {"type": "bool", "default": True},
-    "timeout": {"type": "float", "default": 120},
+    "timeout": {"type": "float", "default": READY_SECONDS},
     "interval": {"type": "float", "default": 0.5},
     "conf": {"type": "path"},
 }

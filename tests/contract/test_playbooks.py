@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import DRAIN_SECONDS, READY_SECONDS
+from slurmscale.operations import Operation
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,6 +40,18 @@ def test_documented_variables_are_used(tree: Tree, playbook: Path) -> None:
     sources = [*tree.root.glob("playbooks/**/*.yml"), *tree.root.glob("roles/*/defaults/main.yml")]
     code = "\n".join(re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8")) for path in sources)
     assert [name for name in described if not re.search(rf"\b{name}\b", code)] == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "seconds"),
+    [("scale_timeout", READY_SECONDS), ("repair_timeout", READY_SECONDS), ("drain_timeout", DRAIN_SECONDS)],
+)
+def test_the_documents_tell_the_default_of_a_time_limit(tree: Tree, variable: str, seconds: int) -> None:
+    headers = [header(path) for path in tree.root.glob("playbooks/*.yml")]
+    told = [line for text in headers for line in text.splitlines() if re.match(rf"#.* {variable} {{2}}", line)]
+    told += [option.help for one in Operation for option in one.definition.options if option.name == variable]
+    assert len(told) > 1
+    assert [line for line in told if f"(default: {seconds})" not in line] == []
 
 
 def test_shared_plays_say_what_they_are_for(any_playbook: Path) -> None:

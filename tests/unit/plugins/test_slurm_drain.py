@@ -314,6 +314,13 @@ def test_registration_is_waited_for(drain: Runner, slurm: FakeSlurmctld, clock: 
     assert 20 <= clock.now <= 22
 
 
+@pytest.mark.parametrize(("state", "seconds"), [("available", 120), ("drained", 300)])
+def test_how_long_a_node_may_take_by_default(drain: Runner, slurm: FakeSlurmctld, state: str, seconds: int) -> None:
+    slurm.node("n1", "DOWN+NOT_RESPONDING" if state == "available" else "MIXED", "Not responding")
+    slurm.job("7", "RUNNING", "n1")
+    assert drain(nodes=["n1"], state=state)["nodes"]["n1"]["message"].startswith(f"after {seconds} s: ")
+
+
 def test_dynamic_node_may_appear_later(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(4, lambda: slurm.node("n2", "IDLE+DYNAMIC_NORM"))

@@ -1,0 +1,10 @@
+# Copyright 2026 The slurmscale authors
+# SPDX-License-Identifier: Apache-2.0
+"""How long nodes may take where a playbook says nothing else."""
+
+from __future__ import annotations
+
+#: Seconds until a node is available, and again until its job has ended: scale_timeout and repair_timeout.
+READY_SECONDS = 120
+#: Seconds until no job is on a node: drain_timeout.
+DRAIN_SECONDS = 300
