@@ -90,7 +90,7 @@ def upgrade_plan(  # noqa: PLR0917 - a filter's options are its arguments
 def _unsuitable(node: Mapping[str, Any], version: str, controller: str) -> Failure | None:
     found = node.get("slurm_version")
     if not found:
-        return Failure(Code.NODE_NOT_PREPARED, "It has no slurmd.", "scale_up makes nodes.")
+        return Failure(Code.NODE_NOT_PREPARED, "It has no slurmd.", "Add it with scale_up.")
     if is_older(version, found):
         reason = f"It has {found}, and {version} would be a step back."
         return Failure(Code.SLURM_VERSION_UNSUITABLE, reason, "State another slurm_version.")

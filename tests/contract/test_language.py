@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 # First words of task names. A new verb is welcome; "Nodes", "The" or "Look" are none.
 VERBS = re.compile(
-    r"Add|Apply|Ask|Assess|Cancel|Check|Choose|Collect|Commit|Compare|Configure|Confirm|Create|Decode|Define|"
-    r"Delete|Deploy|Distribute|Drain|Fetch|Find|Fix|Gather|Go|Group|Install|Keep|Kill|Let|List|Load|Make|Mirror|"
-    r"Name|Plan|Prepare|Probe|Publish|Reach|Read|Record|Refuse|Register|Reload|Remove|Report|Require|Resolve|"
-    r"Restart|Restore|Restrict|Resume|Return|Run|Schedule|Select|Serve|Set|Show|Stage|Start|Stop|Sum|Summarise|"
+    r"Add|Apply|Ask|Assess|Cancel|Check|Choose|Collect|Commit|Compare|Configure|Confirm|Continue|Create|Decode|"
+    r"Define|Delete|Deploy|Distribute|Drain|Fetch|Find|Fix|Gather|Group|Install|Keep|Kill|Let|List|Load|Mirror|"
+    r"Plan|Prepare|Probe|Publish|Reach|Read|Record|Refuse|Register|Reload|Remove|Rename|Report|Require|Resolve|"
+    r"Restart|Restore|Restrict|Resume|Return|Run|Schedule|Select|Serve|Set|Show|Stage|Start|Stop|Summarize|"
     r"Switch|Test|Uninstall|Update|Upgrade|Validate|Verify|Wait|Write"
 )
 # In names, docstrings, messages and documents; what to say instead.

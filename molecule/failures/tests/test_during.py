@@ -33,7 +33,7 @@ def states(ctl1: Host) -> set[str]:
 def test_apphub_that_goes_in_the_middle(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
     try:
-        run = struck("Make AppHub the source of Slurm", in_container("apphub", "systemctl stop nginx"), *NODES)
+        run = struck("Configure AppHub as the package source", in_container("apphub", "systemctl stop nginx"), *NODES)
     finally:
         run_command(in_container("apphub", "systemctl start nginx"))
     assert run.returncode != 0
@@ -82,7 +82,9 @@ def test_a_node_that_is_lost_while_it_is_prepared(
     gateway = "$(ip route show default | cut -d ' ' -f 3)"
     try:
         run = struck(
-            "Make AppHub the source of Slurm", in_container("ubuntu2", f"ip route add blackhole {gateway}"), *NODES
+            "Configure AppHub as the package source",
+            in_container("ubuntu2", f"ip route add blackhole {gateway}"),
+            *NODES,
         )
     finally:
         run_command(in_container("ubuntu2", f"ip route del blackhole {gateway}"))

@@ -79,7 +79,7 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
         ("Decode the credentials of the nodes", "host-unreachable", True),
         (REGISTER, "ctl1 can't be reached", True),
         # A node that an administrator set DOWN stays so, and gets no job.
-        ("Run a job on each of them", "ctl1 can't be reached", False),
+        ("Run a job on each node", "ctl1 can't be reached", False),
     ],
 )
 def test_a_controller_that_is_lost_in_the_middle_is_named_in_the_table(
