@@ -31,7 +31,7 @@ def markdown(value: str | list[str] | None) -> str:
     text = " ".join(value) if isinstance(value, list) else str(value or "")
     text = re.sub(r"\bM\(([^)]*)\)", lambda found: f"`{found[1].removeprefix('ai_infra.slurm.')}`", text)
     text = re.sub(r"\bI\(([^)]*)\)", r"*\1*", text)
-    text = re.sub(r"\b[CVOEFPR]\((?:[\w.]+#\w+:)?((?:\\.|[^)])*)\)", r"`\1`", text)
+    text = re.sub(r"\b(?:RV|[CVOEFPR])\((?:[\w.]+#\w+:)?((?:\\.|[^)])*)\)", r"`\1`", text)
     return " ".join(text.split())
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The action cluster_contact: from the name of a controller to what its cluster is, stage by stage."""
+"""The action cluster_contact: connects to a controller stage by stage, and describes its cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SSH = frozenset({"ssh", "ansible.builtin.ssh", "smart"})
 
 
 class ActionModule(ActionBase):
-    """Changes nothing, here or there."""
+    """Changes nothing, neither on the control machine nor on the controller."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The action node_plan: what has to be done to make a machine a node, or why it can't be one."""
+"""The action node_plan: returns what has to be done to make a machine a node, or why it can't be one."""
 
 from __future__ import annotations
 

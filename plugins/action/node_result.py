@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The action node_result: how a run ended for one node."""
+"""The action node_result: returns how a run ended for one node."""
 
 from __future__ import annotations
 

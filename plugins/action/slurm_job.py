@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The action slurm_job: the module, and why it could not run when the connection is lost."""
+"""The action slurm_job: runs the module, and reports a lost connection as a failure with a reason."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The action slurm_node_probe: the module, and why it could not run where it could not."""
+"""The action slurm_node_probe: runs the module, and reports why it could not run on a host."""
 
 from __future__ import annotations
 

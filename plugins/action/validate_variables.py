@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The action validate_variables: what is stated of all hosts, compared with the roles' argument specs, once per run."""
+"""The action validate_variables: checks the variables of all hosts by the roles' argument specs, once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return `failed` with `failure` and `failures` when a host states what a role can't take."""
+        """Return `failed` with `failure` and `failures` when a variable of a host does not fit an argument spec."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(
             argument_spec={
@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
 
 
 def read_spec(role: Path) -> dict[str, dict[str, Any]]:
-    """Return what a role says of its variables, over all of its entry points."""
+    """Return the options of all entry points of a role."""
     entries = yaml.safe_load((role / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
     return {
         name: {key: spec[key] for key in _CHECKED if key in spec}
@@ -67,7 +67,7 @@ def read_spec(role: Path) -> dict[str, dict[str, Any]]:
 
 
 def check(variables: Mapping[str, Any], specs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Name what of a host's variables is not what the roles say."""
+    """Return what is wrong with a host's variables by the roles' argument specs."""
     for role, spec in specs.items():
         stated = {}
         for name in spec:

@@ -1,6 +1,6 @@
 # Copyright the slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what a playbook is going to do, so that somebody else can say how far it is."""
+"""Writes what a playbook is going to do, so that the progress of the run can be computed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PHASE = "scale_phase"
 
 
 class CallbackModule(CallbackBase):
-    """Leans on core internals (Play.compile, Block.filter_tagged_tasks): tested with every supported core version."""
+    """Uses internals of ansible-core (Play.compile, Block.filter_tagged_tasks), tested with every supported version."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"

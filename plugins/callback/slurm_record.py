@@ -1,6 +1,6 @@
 # Copyright the slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Has a run of ansible-playbook recorded by the command slurmscale."""
+"""Lets the command slurmscale record a run of ansible-playbook."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class CallbackModule(CallbackBase):
         self._batches: Dict[str, int] = {}
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
-        """Start the recording command, and tell it what is run."""
+        """Start the recording command, and send it what is run."""
         file = os.path.basename(getattr(playbook, "_file_name", ""))
         # in a run of slurmscale the plan is read by the library, which records it
         if os.environ.get("SLURMSCALE_PLAN_FILE") or not self._is_ours(playbook):
@@ -111,7 +111,7 @@ class CallbackModule(CallbackBase):
         self._event("playbook_on_start")
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
-        """Tell of the play, with the hosts of this batch."""
+        """Send the start of a play, with the hosts of this batch."""
         if self._recorder is None:
             return
         uuid = str(play._uuid)  # noqa: SLF001 - there is no public name
@@ -122,35 +122,35 @@ class CallbackModule(CallbackBase):
         self._event("playbook_on_play_start")
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:  # noqa: ARG002, FBT001 - Ansible's
-        """Tell of a task."""
+        """Send the start of a task."""
         self._event("playbook_on_task_start", task)
 
     def v2_playbook_on_handler_task_start(self, task: Task) -> None:
-        """Tell of a handler."""
+        """Send the start of a handler."""
         self._event("playbook_on_handler_task_start", task)
 
     def v2_runner_on_start(self, host: Any, task: Task) -> None:
-        """Tell that a host begins a task."""
+        """Send that a host begins a task."""
         self._event("runner_on_start", task, host=host.get_name())
 
     def v2_runner_on_ok(self, result: TaskResult) -> None:
-        """Tell of a result."""
+        """Send a result."""
         self._result("runner_on_ok", result)
 
     def v2_runner_on_failed(self, result: TaskResult, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002 - Ansible's
-        """Tell of a failure."""
+        """Send a failure."""
         self._result("runner_on_failed", result, ignore_errors=ignore_errors)
 
     def v2_runner_on_skipped(self, result: TaskResult) -> None:
-        """Tell of a skipped task."""
+        """Send a skipped task."""
         self._result("runner_on_skipped", result)
 
     def v2_runner_on_unreachable(self, result: TaskResult) -> None:
-        """Tell of a host that can't be reached."""
+        """Send that a host can't be reached."""
         self._result("runner_on_unreachable", result)
 
     def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
-        """Tell how the hosts ended, and wait until that is recorded."""
+        """Send how the hosts ended, and wait until that is recorded."""
         names = ("ok", "changed", "failures", "dark", "skipped", "rescued", "ignored")
         found = {name: dict(getattr(stats, name, None) or {}) for name in names}
         self._play = {}

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The options that modules have which talk to an AppHub; the other half of the ARGUMENTS in module_utils."""
+"""Documentation of the options of modules that talk to an AppHub; ARGUMENTS in module_utils defines them."""
 
 from __future__ import annotations
 

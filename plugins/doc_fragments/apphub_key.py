@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The options of modules which read AppHub's key; the other half of key_trust.ARGUMENTS."""
+"""Documentation of the options of modules that read AppHub's key; key_trust.ARGUMENTS defines them."""
 
 from __future__ import annotations
 

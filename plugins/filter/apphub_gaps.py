@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: apphub_gaps
-short_description: Finds what an AppHub lacks for a machine
+short_description: Return what an AppHub lacks for a machine
 version_added: "0.1.0"
 description:
   - Looks packages up in the catalog of an AppHub. Connects to nothing and changes nothing.
@@ -56,8 +56,8 @@ _value:
 
 
 class FilterModule:
-    """What Ansible loads."""
+    """Register the filter."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by name."""
+        """Return the filter under its name."""
         return {"apphub_gaps": apphub_gaps}

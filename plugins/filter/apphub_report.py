@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: apphub_report
-short_description: Sums up the findings of apphub_check
+short_description: Summarize the findings of apphub_check
 version_added: "0.1.0"
 description:
   - Writes a table of what was found, what is wrong first.
@@ -56,8 +56,8 @@ def _text(row: Mapping[str, Any]) -> str:
 
 
 class FilterModule:
-    """What Ansible loads."""
+    """Register the filter."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by name."""
+        """Return the filter under its name."""
         return {"apphub_report": apphub_report}

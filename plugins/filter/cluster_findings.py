@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: cluster_findings
-short_description: Lists all that is wrong with a cluster
+short_description: List what is wrong with a cluster
 version_added: "0.1.0"
 description:
   - Reads the facts that were gathered on the controller and on each node, and the limits C(preflight_max_skew) and
@@ -97,7 +97,7 @@ def _limited(found: dict[str, Any], *, selected: bool, foreign: bool) -> dict[st
 
 
 def _other_cluster(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Find a machine that serves another cluster; nothing else of it is judged, as nothing of it is to be changed."""
+    """Find a machine that serves another cluster; nothing else of it is checked, as nothing of it may be changed."""
     node = facts.get("preflight_node")
     if facts.get("repair_failure") or not node:
         return

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: cluster_hosts
-short_description: Finds the nodes of a cluster in the inventory
+short_description: Find the nodes of a cluster in the inventory
 version_added: "0.1.0"
 description:
   - A host's name in Slurm is its C(slurmd_node_name), else its short name in the inventory.

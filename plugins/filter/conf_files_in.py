@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: conf_files_in
-short_description: Places a cluster's configuration files in a node's directory
+short_description: Place a cluster's configuration files in a node's directory
 version_added: "0.1.0"
 description:
   - Turns what M(ai_infra.slurm.slurm_conf_files) returns into the directories and files that

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: continuing_nodes
-short_description: Names the nodes of a run that nothing failed on so far
+short_description: Return the nodes of a run that have not failed so far
 version_added: "0.1.0"
 description:
   - Reads what the roles and the plays recorded about the nodes and about their controller.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: expand_nodes
-short_description: Turns the value of C(nodes) into a list of host patterns
+short_description: Turn the value of C(nodes) into a list of host patterns
 version_added: "0.1.0"
 description:
   - Splits at commas and expands ranges as inventories write them, such as C(node[07:12]), and as Slurm writes them,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: failure
-short_description: Reads the failure out of the result of a task
+short_description: Return the failure that the result of a task holds
 version_added: "0.1.0"
 description:
   - Returns the code, the reason and the remedy that the task reported. A result without them, such as one of Ansible's

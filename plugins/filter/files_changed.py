@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: files_changed
-short_description: Says whether a run of slurm_node_files changed anything of what one role wants
+short_description: Return whether a run of slurm_node_files changed anything for one role
 version_added: "0.1.0"
 options:
   _input:

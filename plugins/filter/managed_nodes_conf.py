@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: managed_nodes_conf
-short_description: Writes the text of slurmscale-nodes.conf
+short_description: Return the text of slurmscale-nodes.conf
 version_added: "0.1.0"
 description:
   - Returns what M(ai_infra.slurm.slurm_nodes) keeps in that file. A new controller begins with it, for no nodes yet.

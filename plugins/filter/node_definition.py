@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: node_definition
-short_description: Turns measured hardware and what the user states into a node's definition for slurm.conf
+short_description: Turn measured hardware and what the user states into a node's definition for slurm.conf
 version_added: "0.1.0"
 description:
   - Takes CPUs, topology, memory less a margin, and GPUs as they were measured. What the user states wins.
@@ -47,7 +47,7 @@ options:
     type: float
     default: 2
   overrides:
-    description: Whether the cluster runs with C(SlurmdParameters=config_overrides) and thus believes any statement.
+    description: Whether the cluster runs with C(SlurmdParameters=config_overrides) and thus accepts any value.
     type: bool
     default: false
   switch:

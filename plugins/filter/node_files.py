@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: node_files
-short_description: Combines the files of several roles for one run of slurm_node_files
+short_description: Combine the files of several roles for one run of slurm_node_files
 version_added: "0.1.0"
 description:
   - Merges options of M(ai_infra.slurm.slurm_node_files). A file without content must not be there, a secret is given

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: node_outcomes
-short_description: Says how a run ended for its nodes
+short_description: Return how a run ended for its nodes
 version_added: "0.1.0"
 description:
   - Reads what the roles and the plays recorded about the nodes and about their controller.

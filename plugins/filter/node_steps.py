@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: node_steps
-short_description: Says what a role has to do on a node
+short_description: Return the steps that a role has to take on a node
 version_added: "0.1.0"
 options:
   _input:

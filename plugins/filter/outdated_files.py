@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: outdated_files
-short_description: Says which files of a node are not as they have to be
+short_description: Return the files of a node that differ from what is wanted
 version_added: "0.1.0"
 options:
   _input:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: partition_results
-short_description: Sums up the test jobs of all partitions
+short_description: Summarize the test jobs of all partitions
 version_added: "0.1.0"
 description:
   - Puts together where test jobs ran, how they ended, and their output.

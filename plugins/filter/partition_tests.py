@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: partition_tests
-short_description: Chooses for each partition a node on which a test job runs
+short_description: Choose for each partition a node on which a test job runs
 version_added: "0.1.0"
 description:
   - An idle node is preferred, then one with room. A partition without a node that takes jobs gets none, but the reason.

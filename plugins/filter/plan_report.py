@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: plan_report
-short_description: Says what a run would do to its nodes and to the controller
+short_description: Summarize what a run would do to its nodes and to the controller
 version_added: "0.1.0"
 description:
   - Reads the plans that were made for the nodes and for the controller. A node without one can't be reached.

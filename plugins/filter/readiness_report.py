@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: readiness_report
-short_description: Summarises which machines are ready to become compute nodes
+short_description: Summarize which machines are ready to become compute nodes
 version_added: "0.1.0"
 description:
   - Reads the facts that a check left on each machine. One that could not be examined is not ready, with the reason.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: removal_failure
-short_description: Says why a node that was to be drained is kept
+short_description: Return why a node that was to be drained is kept
 version_added: "0.1.0"
 description:
   - Adds to what M(ai_infra.slurm.slurm_drain) returned whether the node stays drained, and what to do.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: removal_plan
-short_description: Divides nodes by how they leave the controller
+short_description: Divide nodes by how they are removed from the controller
 version_added: "0.1.0"
 description:
   - Static nodes are taken out of the configuration in one step, dynamic ones are deleted one by one. A node that is
@@ -51,7 +51,7 @@ _value:
 def removal_plan(
     leaving: Iterable[Mapping[str, Any]], drained: Mapping[str, Any], known: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
-    """Return which nodes leave how."""
+    """Return how each node is removed."""
     return removal.plan(leaving, drained, known)
 
 

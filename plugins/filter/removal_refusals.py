@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: removal_refusals
-short_description: Finds what speaks against taking a node out of a cluster
+short_description: Return the reasons why a node can't be removed from a cluster
 version_added: "0.1.0"
 description:
   - Decides before anything is touched, from the facts of the controller and of the node. Whether jobs run is not
@@ -63,7 +63,7 @@ def removal_refusals(  # noqa: PLR0917 - a filter's options are its arguments
     force: bool = False,  # noqa: FBT001, FBT002 - a filter's option
     uninstall: bool = False,  # noqa: FBT001, FBT002 - the same
 ) -> list[dict[str, str]]:
-    """Return what speaks against the removal."""
+    """Return the reasons why the node can't be removed."""
     found = removal.refusals(name, cluster, node, unreachable=unreachable, force=force, uninstall=uninstall)
     return [failure.as_dict() for failure in found]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: removal_result
-short_description: Says how the removal of a node ended
+short_description: Return the result of the removal of a node
 version_added: "0.1.0"
 description:
   - For a node that is not in the cluster any more; the others have a failure.

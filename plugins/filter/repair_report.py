@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: repair_report
-short_description: Sums up what is wrong with a cluster and what was fixed
+short_description: Summarize what is wrong with a cluster and what was fixed
 version_added: "0.1.0"
 description:
   - Compares what was found before with what is found after a repair, and writes a table.

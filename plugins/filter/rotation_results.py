@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: rotation_results
-short_description: Says of each host which munge key it has after a rotation
+short_description: Return which munge key each host has after a rotation
 version_added: "0.1.0"
 description:
   - Goes by the fingerprint that each host returned last, and by what is scheduled there. Claims of no host that it has

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: scale_report
-short_description: Summarises a run, one row per node
+short_description: Summarize a run, one row per node
 version_added: "0.1.0"
 description:
   - Reads the facts that the plays of a run left on each node. A node without a result was lost on the way.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: selection_problems
-short_description: Says what is wrong with a selection of nodes
+short_description: Return what is wrong with a selection of nodes
 version_added: "0.1.0"
 description:
   - Ansible only warns of names it doesn't know and goes on with the others. A run that changes a cluster must not.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: sysusers
-short_description: Lines for systemd-sysusers that make missing accounts with the uid and gid they have elsewhere
+short_description: Return lines for systemd-sysusers that create missing accounts with stated uids and gids
 version_added: "0.1.0"
 description:
   - Slurm and munge refuse messages between hosts on which their users have different numbers.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: upgrade_plan
-short_description: Says which packages of Slurm a node gets in an upgrade, and in which version
+short_description: Return which packages of Slurm a node gets in an upgrade, and in which version
 version_added: "0.1.0"
 description:
   - Finds the one version in AppHub that is meant, for the packages of Slurm that the node has. Asks nobody and changes

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: upgrade_result
-short_description: Says how the upgrade of a node ended
+short_description: Return the result of the upgrade of a node
 version_added: "0.1.0"
 description:
   - For a node that has the new version. One that somebody else drained stays drained and runs no test job.

@@ -8,22 +8,22 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_apt
-short_description: Installs packages from AppHub with apt
+short_description: Install packages from AppHub with apt
 version_added: "0.1.0"
 description:
-  - Reads AppHub's list, and no other, as all lists of a distribution take longer than everything else. Only when AppHub
+  - Reads AppHub's list, and no other. All lists of a distribution take longer than everything else. Only when AppHub
     lacks a dependency the others are read as well, which on a fresh image are empty. What is missing then is reported
     for each package, with where it was looked for, before anything is installed.
   - Waits for whoever installs packages already, such as unattended upgrades, and keeps needrestart from restarting
     services.
-  - Finishes an installation that was cut off, by a cancel for instance; apt would refuse to go on. A package of which
-    only a half was unpacked is removed for that, as apt finds no archive of what its pin calls installed, and what
-    depends on it gets it back.
+  - Finishes an installation that was cut off, by a cancel for instance; apt would refuse to go on. A package that was
+    only half unpacked is removed first, because apt has no archive of the pinned version; it is installed again where
+    other packages depend on it.
   - Then installs O(packages) in one transaction, in one module run for what would be two with M(ansible.builtin.apt),
     which reads all lists or none. Services are not started meanwhile, because whoever configures them does; a
     policy-rc.d of the administrator comes back afterwards, also when an earlier run was cut off.
-  - With O(version), makes exactly one version of Slurm apt's candidate, and leaves it so. An upgrade of the system does
-    therefore not move it, whatever AppHub has later.
+  - With O(version), makes exactly one version of Slurm apt's candidate, permanently. An upgrade of the system does
+    not change it, whatever AppHub publishes later.
 options:
   url:
     description: Address of the AppHub.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_bundle
-short_description: Publishes Slurm's commands as portable archives
+short_description: Publish Slurm's commands as portable archives
 version_added: "0.1.0"
 description:
   - Makes C(slurm-client-VERSION-linux-ARCH.tar.gz) of each release of Slurm among the DEBs of source folders, and
@@ -18,7 +18,7 @@ description:
     have them. The C library is never taken along.
   - Bundles whose packages did not change are not made again. The same content gives the same bytes. The new tree is
     built beside the old one and takes its place by one switched link.
-  - A release that is in no folder any more is published no more. Files that went missing or are damaged are made again.
+  - A release that is in no folder any more is no longer published. Files that are missing or damaged are made again.
   - When two repositories have one version of Slurm, the bundle is made of the one that runs on older systems.
 requirements:
   - On the host C(dpkg), C(readelf) (binutils) and, for a signature, C(gpg).
@@ -96,7 +96,7 @@ bundles:
   returned: success
   type: dict
 removed:
-  description: Bundles that are published no more.
+  description: Bundles that are no longer published.
   returned: success
   type: list
 tree:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_bundle_index
-short_description: Reads which client bundles an AppHub has
+short_description: Read which client bundles an AppHub has
 version_added: "0.1.0"
 description:
   - Fetches the indexes of the client bundles of an AppHub, with the checksums that each download is checked by, and

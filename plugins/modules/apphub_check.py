@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_check
-short_description: Says what is wrong with an AppHub
+short_description: Check an AppHub and report what is wrong with it
 version_added: "0.1.0"
 description:
   - With O(url), checks an AppHub as its clients see it, from any machine. Does the server answer, is the key there and

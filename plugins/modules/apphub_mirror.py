@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_mirror
-short_description: Fetches packages and what they need from a distribution into a folder of packages
+short_description: Fetch packages and their dependencies from a distribution into a folder of packages
 version_added: "0.1.0"
 description:
   - Asks apt which packages an empty machine would need, leaves out what every machine has (the essential packages, apt,

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_publish
-short_description: Publishes folders of packages as signed apt and yum repositories
+short_description: Publish folders of packages as signed apt and yum repositories
 version_added: "0.1.0"
 description:
   - Makes one signed apt repository for each release of a Debian-like distribution, and one signed yum repository for
@@ -16,7 +16,7 @@ description:
   - What is published already is not read again, and only repositories whose packages changed are built. The new tree is
     built beside the old one, of hard links where nothing changed, and takes its place by one switched link, so that a
     client never sees an index without its packages.
-  - A repository, a package or a version that is in no source folder any more is published no more.
+  - A repository, a package or a version that is in no source folder any more is no longer published.
   - Files that went missing from the published tree are put back.
   - Clients in the middle of a download go on. Files of the trees served before stay, and no index names them any more.
   - A package that is broken, for an architecture that is not served, of another one than its name says, or that lies
@@ -49,7 +49,7 @@ options:
   key_name:
     description:
       - User id of the signing key that is made when O(gnupg_home) has none.
-      - A key of your own can be brought along by importing it into O(gnupg_home) before.
+      - To use a key of your own, import it into O(gnupg_home) before the first run.
     type: str
     default: AppHub
   origin:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: apphub_select
-short_description: Chooses the first AppHub that can be used
+short_description: Choose the first AppHub that can be used
 version_added: "0.1.0"
 description:
   - Asks the addresses one after the other for their health, catalog and key. The first one that answers all of it, with

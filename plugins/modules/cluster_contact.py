@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_contact
-short_description: Find out, stage by stage, whether a cluster can be worked with, and what it is
+short_description: Find out, stage by stage, whether the controller of a cluster can be used, and describe the cluster
 version_added: "0.1.0"
 author: The slurmscale authors
 description:

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ansible module: one host's part in changing a cluster's munge key."""
+"""Entry point of the module munge_rotation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ description:
     starts and stops. It is started again when it is killed.
   - The steps are V(staged) on one host, V(scheduled) on each host that has the new key, V(switched), then V(committed),
     then V(finished) on each host when all of them were committed; V(rolled_back) in any case of doubt.
-  - A rotation has a host from its first step there until V(finished) or V(rolled_back). Meanwhile every other rotation
-    is refused and changes nothing. What is on disk says at any moment how far a rotation is, see RV(phase).
+  - A rotation holds a host from its first step there until V(finished) or V(rolled_back). Meanwhile every other
+    rotation is refused and changes nothing. The files on disk show its state at any moment, see RV(phase).
 author:
   - The slurmscale authors
 options:

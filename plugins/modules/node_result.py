@@ -11,7 +11,7 @@ version_added: "0.1.0"
 author: The slurmscale authors
 description:
   - Is the only task of the last play of every playbook that works on nodes. A node that has a result of it came to the
-    end of the run; whoever follows the events of Ansible takes it for the end of the node.
+    end of the run; programs that follow the events of Ansible take it as the end of the node.
   - Fails with the failure that was recorded for the node, so that Ansible's recap and exit status count it.
 options:
   failure:

@@ -1,20 +1,20 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ansible module: the configuration files of a backup controller, while nodes are registered or removed."""
+"""Entry point of the module slurm_backup_conf."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: slurm_backup_conf
-short_description: Bring the configuration files of a backup controller to those of the primary
+short_description: Update the configuration files of a backup controller to those of the primary
 version_added: "0.1.0"
 description:
   - A backup controller reads its own slurm.conf when it takes over. So it gets what M(ai_infra.slurm.slurm_nodes) will
     change on the primary before the primary takes it, and gets the old files back when the primary does not.
   - Nothing is done when both controllers have their files in one directory of a shared file system.
-  - The files must be the primary's before. Slurm's own parser reads a candidate first. The next run finds one that was
-    killed, and deals with it.
+  - The files must be the primary's before. Slurm's own parser reads a candidate first. The next run recovers from one
+    that was killed.
   - slurmctld is not touched. A backup that is standing by reads the files when it takes over.
 author:
   - The slurmscale authors

@@ -1,14 +1,14 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of the module slurm_client."""
+"""Entry point of the module slurm_client_bundle."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: slurm_client_bundle
-short_description: Installs Slurm's commands from an AppHub's client bundle
+short_description: Install Slurm's commands from an AppHub's client bundle
 version_added: "0.1.0"
 description:
   - Installs, upgrades and removes Slurm's commands on a machine that needs nothing else of Slurm, without its package

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # Apache License 2.0 (see LICENSE)
-"""Ansible module: what the controller tells about its cluster."""
+"""Entry point of the module slurm_cluster_info."""
 
 from __future__ import annotations
 

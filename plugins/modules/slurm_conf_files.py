@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ansible module: the configuration files that nodes of a cluster need when they keep them themselves."""
+"""Entry point of the module slurm_conf_files."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ options:
     default: false
   dead:
     description:
-      - Names of nodes on which, as somebody has made sure, nothing runs any more. Used for V(state=drained).
+      - Names of nodes on which nothing runs any more, as an administrator has confirmed. Used for V(state=drained).
       - Once Slurm misses such a node too, it is set DOWN when jobs are on it, at which Slurm requeues or ends them, and
         a state that is not known is not waited for. A node that does answer Slurm is treated as every other one.
     type: list
@@ -77,7 +77,7 @@ options:
       - By default 120 for V(state=available), else 300.
     type: float
   interval:
-    description: Seconds between looks.
+    description: Seconds between checks.
     type: float
     default: 2
   conf:

@@ -32,7 +32,7 @@ options:
       - Of O(nodes), those of which it is also verified that they and other nodes reach each other. When they have
         passed, jobs of two nodes each run, in which srun starts a task on both; one of their nodes is an idle one that
         is not among these.
-      - A job that finds no room in 60 seconds is cancelled and blames no node.
+      - A job that finds no room in 60 seconds is cancelled and counts against no node.
     type: list
     elements: str
     default: []

@@ -1,14 +1,14 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of the module slurm_"""
+"""Entry point of the module slurm_node_files."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: slurm_node_files
-short_description: Writes any number of files, and makes their owners, in one module run
+short_description: Write files, and create the accounts that own them, in one module run
 version_added: "0.1.0"
 description:
   - Makes directories, writes files and removes paths on the managed host, all in one module run. Each

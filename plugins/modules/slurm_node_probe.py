@@ -11,13 +11,13 @@ module: slurm_node_probe
 short_description: Gather facts of a machine that is or is to become a compute node
 version_added: "0.1.0"
 description:
-  - Tells in one module run everything that making the machine a compute node of a Slurm cluster depends on, so that
-    later steps need not ask again.
+  - Returns in one module run everything on which making the machine a compute node of a Slurm cluster depends, so
+    that later steps need not ask again.
   - Changes nothing on the machine; outside of check mode only what earlier modules left in the directories for
     temporary files when they were killed is removed, with what rpm left that was killed with them, and Ansible's
     directory for temporary files is made.
   - A thing that is missing is null, never an error, and each command that is run has a time limit.
-  - It stands in for fact gathering, at a small part of its cost.
+  - Replaces fact gathering, at a fraction of its cost.
 options:
   files:
     description: Files to describe. Their content is never returned.

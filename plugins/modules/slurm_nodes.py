@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # Apache License 2.0 (see LICENSE)
-"""Ansible module: which compute nodes the controller knows."""
+"""Entry point of the module slurm_nodes."""
 
 from __future__ import annotations
 

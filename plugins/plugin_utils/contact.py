@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Why the first module could not run on a host: what Ansible says of one without Python or sudo is about neither."""
+"""Finds why the first module could not run on a host: Ansible's own message names neither Python nor sudo."""
 
 from __future__ import annotations
 

@@ -141,14 +141,14 @@ def host_key_failure(host: str, keys: HostKeys, confirmed: str) -> Failure | Non
 
 
 def login_failure(host: str, said: str) -> Failure:
-    """Return why nobody could log in; what ssh said is told."""
+    """Return why the login failed, with the message of ssh."""
     text = " ".join(said.split()).rstrip(".")
     remedy = "Check user and key or password (ansible_user, ansible_ssh_private_key_file, ansible_password)."
     return Failure(Code.HOST_UNREACHABLE, f"No login to {host}: {text}.", remedy)
 
 
 def summary(cluster: Mapping[str, object]) -> dict[str, object]:
-    """Return what people and programs want to know of a cluster, of all that its controller tells."""
+    """Return the part of what the controller reports that describes the cluster to people and programs."""
     nodes, config = cluster["nodes"], cluster["config"]
     assert isinstance(nodes, dict)  # noqa: S101 - what slurm_cluster_info returns
     assert isinstance(config, dict)  # noqa: S101 - likewise

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Modules that run on the controller, of which a lost connection is a failure like any other."""
+"""Actions that run a module on the controller and report a lost connection as a failure with a reason."""
 
 from __future__ import annotations
 

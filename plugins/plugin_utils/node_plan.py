@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a node: whether the cluster can take it, as what, and which steps it needs. From facts alone."""
+"""The plan of a node, from facts alone: whether the cluster can take it, how it is registered, and its steps."""
 
 from __future__ import annotations
 

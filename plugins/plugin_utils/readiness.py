@@ -106,7 +106,7 @@ def system(node: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
 
 
 def claims(node: Mapping[str, Any]) -> Iterator[Finding]:
-    """Refuse what no machine that is what it seems would say of itself, since it goes into slurm.conf.
+    """Refuse names and values that no genuine machine reports, because they go into slurm.conf.
 
     A partition may take nodes by their features, and whoever has a machine chooses what it says.
     """
@@ -153,7 +153,7 @@ def version(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Fin
 
 
 def authentication(cluster: Mapping[str, Any]) -> Iterator[Finding]:
-    """Refuse a cluster whose daemons know each other by something that nodes are not given."""
+    """Refuse a cluster that does not authenticate by munge, because nodes are given nothing else."""
     kind = (cluster.get("config") or {}).get("AuthType")
     if kind:
         yield finding(

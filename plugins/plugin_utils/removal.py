@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which nodes may leave a cluster, which of them are removed how, and what is reported of each."""
+"""Which nodes may be removed from a cluster, how each is removed, and what is reported of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refusals(
     force: bool = False,
     uninstall: bool = False,
 ) -> Iterator[Failure]:
-    """Find what speaks against the removal of a node, before anything is touched. Jobs are not judged here.
+    """Find the reasons why a node can't be removed, before anything is changed. Jobs are not checked here.
 
     Args:
         name: The node's name in Slurm.
@@ -124,7 +124,7 @@ def busy(drain: Mapping[str, Any], *, keep_drained: bool = False, check_mode: bo
 def plan(
     leaving: Iterable[Mapping[str, Any]], drained: Mapping[str, Any], known: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
-    """Divide nodes by how they leave the controller.
+    """Divide nodes by how they are removed from the controller.
 
     Args:
         leaving: The variables of the hosts that are to leave.
@@ -153,7 +153,7 @@ def plan(
 def outcome(
     host: Mapping[str, Any], drain: Mapping[str, Any], *, left: bool, uninstall: bool = False, check_mode: bool = False
 ) -> dict[str, str]:
-    """Return the result of a node that is not in the cluster any more, and what is told of it.
+    """Return the result of a node that is not in the cluster any more, and its message.
 
     Args:
         host: The variables of the host.

@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a role has to do on a node: the files that it wants, and the steps that are missing."""
+"""What a role has to do on a node: the files to write, and the steps that are missing."""
 
 from __future__ import annotations
 

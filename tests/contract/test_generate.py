@@ -31,6 +31,7 @@ def generate(tree: Tree) -> ModuleType:
         ("Set C(nodes) to V(0644).", "Set `nodes` to `0644`."),
         ("See O(files[].content) and M(ai_infra.slurm.slurm_nodes).", "See `files[].content` and `slurm_nodes`."),
         ("O(ansible.builtin.dnf#module:disable_excludes=main)", "`disable_excludes=main`"),
+        ("See RV(nodes), or RV(ai_infra.slurm.slurm_nodes#module:files).", "See `nodes`, or `files`."),
         (["One\n  line.", "Another."], "One line. Another."),
         ("NODE(S) stays", "NODE(S) stays"),
         (None, ""),

@@ -54,7 +54,7 @@ class FileChecks:
         self.findings.append(failed(check, subject, Failure(code, reason, remedy)))
 
     def _report(self, check: str, path: str, failure: Failure) -> None:
-        """Add what is wrong with a file, once however many indexes tell of it."""
+        """Add what is wrong with a file, once even when several indexes name it."""
         if path not in self._reported:
             self._reported.add(path)
             self.findings.append(failed(check, path, failure))

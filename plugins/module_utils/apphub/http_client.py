@@ -171,7 +171,7 @@ def _size(count: int) -> str:
 
 
 def _within(seconds: float, begin: Callable[[], Any]) -> Any:
-    """Begin an answer in a thread: neither a resolver nor a server that sends its head bit by bit keeps time."""
+    """Await the head of an answer in a thread, for a bounded time: resolvers and slow servers have no time-out."""
     outcome: List[Tuple[Any, Optional[Exception]]] = []
 
     def work() -> None:

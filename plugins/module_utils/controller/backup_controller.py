@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Brings slurm.conf of a backup controller to the primary's before the primary takes it, with a way back."""
+"""Updates slurm.conf of a backup controller before the primary applies the change, so that it can be restored."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class BackupController:
         self.files.discard(backup)
 
     def _end_interrupted(self) -> None:
-        """Deal with what a killed run left: what the primary has stays, all else goes back."""
+        """Recover from a killed run: keep the files that the primary has, restore all others."""
         note = self.files.interrupted()
         if note is None:
             return

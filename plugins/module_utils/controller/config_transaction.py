@@ -112,7 +112,7 @@ def roll_back(controller: Controller, files: FileSet, backup: str, before: Clust
 
 
 def recover_interrupted(controller: Controller, files: FileSet) -> str:
-    """Deal with what a killed run left: keep a configuration that works, roll back one that doesn't.
+    """Recover from a killed run: keep a configuration that works, roll back one that doesn't.
 
     Returns:
         What was found and done; empty when no run was killed.
@@ -169,7 +169,7 @@ def _stop(number: int, _frame: Any) -> None:
 
 @contextlib.contextmanager
 def _on_signals(handler: Any) -> Iterator[None]:
-    """Handle the signals that end a module in another way meanwhile."""
+    """Handle the signals that would end the module, while the block runs."""
     kept = {number: signal.signal(number, handler) for number in _SIGNALS}
     try:
         yield

@@ -399,7 +399,7 @@ class Planner:
         return managed_nodes_conf.appended_types(self.config.files.get(self.path, ""))
 
     def _against_defaults(self, name: str, params: Dict[str, str]) -> Dict[str, str]:
-        """State what lines of NodeName=DEFAULT would otherwise say of a node whose hardware is stated.
+        """Return parameters that override lines of NodeName=DEFAULT, for a node whose hardware is stated.
 
         Raises:
             RefusedError: Nothing can be stated against it.

@@ -138,7 +138,7 @@ def _read_requests(options: Options) -> Tuple[List[NodeRequest], Dict[str, Failu
 
 
 class _Registration:
-    """What happens while the lock is held."""
+    """One registration or removal, while the lock is held."""
 
     def __init__(
         self, options: Options, requests: List[NodeRequest], refused: Dict[str, Failure], *, check_mode: bool
@@ -177,7 +177,7 @@ class _Registration:
         return self._result(plan, state, set(after), method.action, backup)
 
     def _prepare(self, config: SlurmConfig, state: ClusterState) -> Tuple[Plan, NodeChange, Optional[ApplyMethod]]:
-        """Return what is to be done and how, without a way when there is nothing to do; refuse what would not work."""
+        """Return the plan and how it is applied, None when there is nothing to do; refuse what would not work."""
         plan = self._plan(config, state)
         change = self._node_change(plan, state)
         pending = (change.added - set(state.nodes)) | (change.removed & set(state.nodes))
@@ -280,7 +280,7 @@ class _Registration:
             )
 
     def _refuse_controller(self, plan: Plan, state: ClusterState) -> None:
-        """Refuse to make a compute node of this host without a word: its jobs would compete with slurmctld."""
+        """Refuse to make this host a compute node unless that is allowed: its jobs would compete with slurmctld."""
         if self.options.allow_controller:
             return
         own = local_addresses()

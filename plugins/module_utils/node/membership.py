@@ -1,7 +1,7 @@
 # Apache License 2.0 (see LICENSE)
-"""Tells which Slurm cluster a machine belongs to already, and what there would be harmed if it were taken.
+"""Finds which Slurm cluster a machine belongs to already, and what would be disrupted if it were taken over.
 
-Reads only, and only what slurmd itself goes by, so that a machine of another cluster is recognised by the control
+Reads only, and only what slurmd itself uses, so that a machine of another cluster is recognised by the control
 machine before anything is changed.
 """
 

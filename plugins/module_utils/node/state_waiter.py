@@ -181,7 +181,7 @@ class StateWaiter:
             self._fail(name, decision.code, decision.message, decision.remedy)
 
     def _predict(self, name: str, decision: Decision) -> None:
-        """Say what a run would do. A node that an earlier task would have made is not there yet, nor is it wrong."""
+        """Report what a run would do. A node that an earlier task would have created is missing without being wrong."""
         outcome = self.outcomes[name]
         outcome.update(ok=True, changed=decision.action in _UPDATES)
         if decision.action in (Action.REFUSE, Action.UNLIKELY) and outcome["known"]:

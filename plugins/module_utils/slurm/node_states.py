@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Decides what a node's state asks for: nothing, patience, a drain, a resume, or a person. Pure functions."""
+"""Decides what to do about a node's state: nothing, wait, drain, resume, or leave it to a person. Pure functions."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ Bundles = Dict[str, Dict[str, Any]]
 
 
 class Store:
-    """What is served below a root folder, and what is to be.
+    """What is served below a root folder, and what is to be served.
 
     Attributes:
         served: The bundles that are served whole, by their path below /pkgs.
@@ -70,7 +70,7 @@ class Store:
             return False
 
     def collect(self, origins: Iterable[Origin]) -> None:
-        """Find out what is to be served, and make what is not there yet.
+        """Find out what is to be served, and build what is missing.
 
         Args:
             origins: The repositories and trees.
@@ -116,7 +116,7 @@ class Store:
         return f"{index.FOLDERS[source.kind]}/{name}", (info, data)
 
     def _take(self, path: str, info: Dict[str, Any], data: bytes) -> None:
-        """Want a bundle; of two with one name, the one that runs on older systems."""
+        """Add a bundle to be served; of two with one name, the one that runs on older systems."""
         other = self.wanted.get(path)
         if other is not None and info["libc"] == "musl":
             raise FailureError(
@@ -133,7 +133,7 @@ class Store:
 
     @property
     def changed(self) -> bool:
-        """Whether something else is to be served than what is."""
+        """Whether the bundles to be served differ from those that are served now."""
         lost = not all(self._is_whole(path, info) for path, info in self._state.get("texts", {}).items())
         damaged = len(self.served) < len(self._known())
         return lost or damaged or self.wanted != self.served or self._made != self._state.get("made")
