@@ -6,23 +6,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_address, node_plan, readiness
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import needed_ports
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.local_action import LocalAction
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Runs on the control machine and connects to nothing."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the plan, `failed` with `failure` and `failures` when the machine is not ready."""

@@ -6,17 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.local_action import LocalAction
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Runs on the control machine and connects to nothing."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
     _VALID_ARGS = frozenset(("failure",))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

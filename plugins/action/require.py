@@ -8,17 +8,14 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.local_action import LocalAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Runs on the control machine and connects to nothing."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
     _VALID_ARGS = frozenset(("that", "code", "reason", "remedy", "findings"))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

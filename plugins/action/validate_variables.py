@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.local_action import LocalAction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,12 +23,8 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 _CHECKED = ("type", "elements", "choices", "options")
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Runs on the control machine and connects to nothing."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return `failed` with `failure` and `failures` when a variable of a host does not fit an argument spec."""

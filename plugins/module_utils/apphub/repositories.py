@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Set
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import catalog, commands
@@ -67,8 +68,8 @@ def index_deb(root: str, repository: str, archs: List[str], signer: Signer, orig
         listed = commands.run(
             ["apt-ftparchive", "--arch", arch, "packages", os.path.join("pool", os.path.basename(pool))], cwd=base
         )
-        _write(os.path.join(folder, "Packages"), listed)
-        _write(os.path.join(folder, "Packages.gz"), gzip.compress(listed, mtime=0))
+        Path(folder, "Packages").write_bytes(listed)
+        Path(folder, "Packages.gz").write_bytes(gzip.compress(listed, mtime=0))
     fields = {
         "Acquire-By-Hash": "yes",
         "Origin": origin,
@@ -83,7 +84,7 @@ def index_deb(root: str, repository: str, archs: List[str], signer: Signer, orig
     options += [f"-oAPT::FTPArchive::{name}=false" for name in ("MD5", "SHA1", "SHA512")]
     top = os.path.join(root, dists)
     release = commands.run(["apt-ftparchive", *options, "release", top])
-    _write(os.path.join(top, "Release"), release)
+    Path(top, "Release").write_bytes(release)
     for path in sorted(tree(os.path.join(top, "main"))):
         _link_by_hash(os.path.join(top, "main", path))
     signer.sign(os.path.join(top, "Release"), os.path.join(top, "Release.gpg"))
@@ -123,13 +124,13 @@ def write_lists(root: str, repositories: Repositories, known: Dict[str, Any]) ->
         Checksum and size of every file.
     """
     text = json.dumps(catalog.build(repositories), indent=1, sort_keys=True) + "\n"
-    _write(os.path.join(root, "catalog.json"), text.encode("utf-8"))
+    Path(root, "catalog.json").write_text(text, encoding="utf-8")
     files: Dict[str, Any] = {}
     for path in sorted(tree(root)):
         full = os.path.join(root, path)
         files[path] = known.get(path) or {"sha256": sha256(full), "size": os.path.getsize(full)}
     sums = "".join(f"{entry['sha256']}  {path}\n" for path, entry in files.items())
-    _write(os.path.join(root, "SHA256SUMS"), sums.encode("utf-8"))
+    Path(root, "SHA256SUMS").write_text(sums, encoding="utf-8")
     files["SHA256SUMS"] = {"sha256": "", "size": len(sums)}
     return files
 
@@ -151,8 +152,3 @@ def tree(root: str) -> Set[str]:
     return {
         os.path.relpath(os.path.join(folder, name), root) for folder, _folders, names in os.walk(root) for name in names
     }
-
-
-def _write(path: str, content: bytes) -> None:
-    with open(path, "wb") as stream:
-        stream.write(content)

@@ -7,11 +7,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import tarfile
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.index import numbers
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 # Architectures in the words of the bundles, by those of the kernel.
@@ -61,11 +61,6 @@ class Installed:
     version: str = ""
     sums: str = ""
     whole: bool = False
-
-
-def numbers(version: str) -> Tuple[int, ...]:
-    """Return a version as numbers, to compare it."""
-    return tuple(map(int, re.findall("[0-9]+", version)))
 
 
 def choose(indexes: Dict[str, Any], machine: Machine, version: str) -> Dict[str, Any]:

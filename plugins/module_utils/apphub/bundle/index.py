@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
@@ -17,6 +17,11 @@ FOLDERS = {"glibc": "slurm-client", "musl": "slurm-apk"}
 MAX_BUNDLE = 512 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*")
 _TEXTS = ("version", "arch", "libc", "glibc", "sha256", "sums")
+
+
+def numbers(version: str) -> Tuple[int, ...]:
+    """Return the numbers of a version, to compare it: (24, 11, 5) of 24.11.5."""
+    return tuple(map(int, re.findall("[0-9]+", version)))
 
 
 def parse(data: bytes) -> Dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations
@@ -181,7 +181,7 @@ class Store:
         """Record the state of the origins when they gave nothing new."""
         if self._state and self._origins != self._state.get("origins"):
             path = os.path.join(self.root, "current", "state.json")
-            _write(path + ".new", json.dumps(dict(self._state, origins=self._origins)).encode("utf-8"))
+            Path(path + ".new").write_bytes(json.dumps(dict(self._state, origins=self._origins)).encode("utf-8"))
             os.replace(path + ".new", path)
 
     def _fill(self, pkgs: str, folder: str, signer: Signer) -> List[str]:
@@ -192,7 +192,7 @@ class Store:
             if info == self.served.get(path):
                 os.link(os.path.join(self.pkgs, path), os.path.join(pkgs, path))
             else:
-                _write(os.path.join(pkgs, path), self.fresh[path])
+                Path(pkgs, path).write_bytes(self.fresh[path])
         newest = latest(bundles)
         for link, name in newest.items():
             os.symlink(name, os.path.join(pkgs, folder, link))
@@ -202,7 +202,7 @@ class Store:
         sums = "".join(f"{info['sha256']}  {name}\n" for name, info in sorted(bundles.items()))
         texts = {"index.json": json.dumps(described, indent=1, sort_keys=True) + "\n", "SHA256SUMS": sums}
         for name, text in texts.items():
-            _write(os.path.join(pkgs, folder, name), text.encode("utf-8"))
+            Path(pkgs, folder, name).write_text(text, encoding="utf-8")
         if self._made["signed_by"]:
             for name in list(texts):
                 path = os.path.join(pkgs, folder, name)
@@ -212,17 +212,13 @@ class Store:
 
 
 def _age(info: Dict[str, Any]) -> Tuple[Any, ...]:
-    return (_numbers(info["glibc"]), info["origin"])
-
-
-def _numbers(version: str) -> Tuple[int, ...]:
-    return tuple(map(int, re.findall("[0-9]+", version)))
+    return (index.numbers(info["glibc"]), info["origin"])
 
 
 def latest(bundles: Bundles) -> Dict[str, str]:
     """Return the links to the newest bundle of each architecture."""
     result: Dict[str, str] = {}
-    for name, info in sorted(bundles.items(), key=lambda item: _numbers(item[1]["version"])):
+    for name, info in sorted(bundles.items(), key=lambda item: index.numbers(item[1]["version"])):
         result[archive.file_name("latest", info["arch"], info["libc"])] = name
     return result
 
@@ -230,8 +226,3 @@ def latest(bundles: Bundles) -> Dict[str, str]:
 def listing(bundles: Bundles) -> str:
     """Return the bundles as text, for a diff."""
     return "".join(f"{path} {info['sha256']}\n" for path, info in sorted(bundles.items()))
-
-
-def _write(path: str, content: bytes) -> None:
-    with open(path, "wb") as stream:
-        stream.write(content)
