@@ -114,7 +114,9 @@ def busy(drain: Mapping[str, Any], *, keep_drained: bool = False, check_mode: bo
     reported = drain["failure"]
     taken_back = drain["changed"] and not check_mode and not keep_drained
     after = (
-        "Our drain was taken back." if taken_back else f"It stays drained: {drain['reason']}." * bool(drain["reason"])
+        "The drain of this run was taken back."
+        if taken_back
+        else f"It stays drained: {drain['reason']}." * bool(drain["reason"])
     )
     reason = f"{reported['reason'].rstrip('.')}. {after}".strip()
     code = Code(reported["code"])

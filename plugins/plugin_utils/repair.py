@@ -238,7 +238,7 @@ def state(
         remedy = "fix resumes it: Slurm drained it for less than configured, which is no longer so."
         yield _state(Code.NODE_DRAINED_BY_SLURM, state, remedy, "undrain", "resume")
     elif states & _HELD and not slurm_states.is_ours(reason):
-        remedy = f"Never lifted by this tool. When its cause is gone: {resume}"
+        remedy = f"slurmscale never takes it back. When its cause is gone: {resume}"
         yield _state(Code.NODE_HELD_BY_OTHERS, state, remedy, note=True)
     elif states & _HELD or ("DOWN" in states and slurm_states.is_ours(reason)):
         yield _state(Code.NODE_DRAINED_BY_SLURMSCALE, state, "fix resumes it once its slurmd answers.", "resume")

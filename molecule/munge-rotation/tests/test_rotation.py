@@ -171,7 +171,7 @@ def test_a_second_rotation_is_refused_and_the_first_one_ends_as_it_should(
     wait_until(lambda: ctl1.file("/etc/munge/munge.key.rotation").exists, 90)
     second = playbook("rotate_munge_key", "-e", "lead=12")
     assert second.returncode != 0
-    assert re.search(r"rotation \S+Z of .* has this host and is s\w+", unwrap(second.stdout)), second.stdout
+    assert re.search(r"rotation \S+Z of .* holds this host and is s\w+", unwrap(second.stdout)), second.stdout
     assert "Nothing was changed" in unwrap(second.stdout)
     output, _ = first.communicate(timeout=240)
     assert first.returncode == 0, output
@@ -196,7 +196,7 @@ def test_a_rotation_whose_run_is_killed_returns_in_time_and_another_one_can_foll
 
     second = playbook("rotate_munge_key", "-e", "lead=12")
     assert second.returncode != 0
-    assert "has this host and is switched; the old key comes back at" in unwrap(second.stdout), second.stdout
+    assert "holds this host and is switched; the old key comes back at" in unwrap(second.stdout), second.stdout
     assert "The cluster has its old" not in second.stdout
     assert keys() == new
 

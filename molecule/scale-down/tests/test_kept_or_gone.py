@@ -56,7 +56,7 @@ def test_busy_nodes_are_kept_with_their_jobs_named_and_only_our_drain_is_taken_b
     run = playbook("scale_down", "-e", "nodes=rocky2,ubuntu3 confirm=true drain_timeout=3")
     assert run.returncode != 0
     assert "0 of 2 nodes are removed, 2 kept, 0 failed." in run.stdout
-    assert f"ubuntu3 still runs jobs {plain_job} after 3 s. Our drain was taken back." in unwrap(run.stdout)
+    assert f"ubuntu3 still runs jobs {plain_job} after 3 s. The drain of this run was taken back." in unwrap(run.stdout)
     assert slurm.job(plain_job) == "RUNNING ubuntu3"
     assert slurm.state("ubuntu3").startswith("mixed")
     assert f"rocky2 still runs jobs {drained_job} after 3 s. It stays drained: disk is failing." in unwrap(run.stdout)

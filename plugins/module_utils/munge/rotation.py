@@ -315,7 +315,7 @@ class KeyRotation:
 
     def _under_way(self, record: Dict[str, Any], state: Dict[str, Any]) -> RotationError:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["started"])) if record else "an unknown time"
-        reason = f"rotation {record.get('rotation') or '?'} of {began} has this host and is {state['phase']}"
+        reason = f"rotation {record.get('rotation') or '?'} of {began} holds this host and is {state['phase']}"
         if state["return_at"]:
             reason += time.strftime("; the old key comes back at %H:%M:%S", time.localtime(state["return_at"]))
         return RotationError(

@@ -100,7 +100,7 @@ def test_a_drained_node_is_no_failure() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "n1 still runs jobs 7 after 3 s. Our drain was taken back."),
+        ({}, "n1 still runs jobs 7 after 3 s. The drain of this run was taken back."),
         ({"keep_drained": True}, "It stays drained: slurmscale: scale down."),
         ({"check_mode": True}, "It stays drained: slurmscale: scale down."),
     ],
@@ -124,7 +124,7 @@ def test_what_the_drain_itself_reports_is_passed_on() -> None:
     failure = removal_failure({**BUSY, "failure": reported})
     assert failure is not None
     assert failure["code"] == "node-not-responding"
-    assert failure["reason"] == "n1 is silent. Our drain was taken back."
+    assert failure["reason"] == "n1 is silent. The drain of this run was taken back."
     assert failure["remedy"] == "See why."
 
 
