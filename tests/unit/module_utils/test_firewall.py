@@ -41,7 +41,7 @@ def test_ufw_counts_only_when_it_is_enabled(machine: Machine) -> None:
 
 
 def test_firewalld_is_asked_where_it_runs(machine: Machine) -> None:
-    found = firewall_facts(True, lambda _argv: "6818/tcp 53/udp 60001-63000/tcp\n", machine.root)  # noqa: FBT003
+    found = firewall_facts(True, lambda _argv: "6818/tcp 53/udp 60001-63000/tcp\n", machine.root)  # noqa: FBT003 - what systemd says
     assert found == {"name": "firewalld", "tcp": ["6818", "60001-63000"]}
 
 
