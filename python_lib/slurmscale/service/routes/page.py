@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+# All of it lies in memory: nothing here waits, and no thread is taken from the calls that do.
 router = APIRouter(include_in_schema=False)
 
 _POLICY = (
@@ -41,7 +42,7 @@ VERSION = hashlib.sha256(b"".join(name.encode() + _FILES[name] for name in sorte
 
 
 @router.get("/")
-def root(request: Request) -> RedirectResponse:
+async def root(request: Request) -> RedirectResponse:
     """Lead to the page."""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/slurm")
 
@@ -49,7 +50,7 @@ def root(request: Request) -> RedirectResponse:
 @router.get("/slurm-tasks")
 @router.get("/slurm")
 @router.get("/slurm/{path:path}")
-def index(request: Request) -> Response:
+async def index(request: Request) -> Response:
     """Return the page; it finds out by its address what it shows.
 
     The base of its links is told relative to its own address: right under any path that a proxy puts before it.
@@ -65,7 +66,7 @@ def index(request: Request) -> Response:
 
 
 @router.get("/page/{version}/{name:path}")
-def file(version: str, name: str, request: Request) -> Response:
+async def file(version: str, name: str, request: Request) -> Response:
     """Return a file of the page, compressed for all who take it so."""
     if name not in _FILES or name == _INDEX:
         raise HTTPException(404)
