@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _TICK = 0.1
 _CANCEL_POLL = 0.5
+_HAND_OVER_SECONDS = 5.0
 _RENEWALS = 6
 """How often a lease is renewed before it would be over."""
 _GIVES_UP = 0.75
@@ -39,8 +40,6 @@ _GIVES_UP = 0.75
 _PLAN_WAIT = 2.0
 _PLAY_WAIT = 0.3
 _NO_RESULT = Failure(Code.ANSIBLE_FAILED, "ansible-playbook ended without a result.")
-_NOT_RENEWED = "The database could not be reached for {:g} s, and another process may have taken the run over."
-_REACH = "Check the network between this machine and the database."
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +77,9 @@ class RunHandle:
         self._writer = writer
         self._data_dir = data_dir
         self._report: dict[str, Any] = {}
-        self._leaving = False
+        self._leaving = ""
+        """Why the run is left to another process; empty while it is not."""
+        self._stopping = threading.Event()
         self._ending = threading.Event()
         self._finished = threading.Event()
         self._failure: SlurmscaleError | None = None
@@ -124,7 +125,8 @@ class RunHandle:
         """
         if self._is_uncut():
             raise RefusedError(f"Run {self.id} cannot be left now: {self._run.operation.definition.risk}")
-        self._leaving = True
+        self._leaving = "was stopped"
+        self._stopping.set()
         self._job.stop(INTERRUPTED)
         self._finished.wait()
 
@@ -267,12 +269,24 @@ class RunHandle:
         self._pipeline.flush(now)
         try:
             self._writer.close()
+        except RunLostError:
+            return
+        except StoreError as exc:
+            log.warning("what was done last could not be recorded", run=self.id, error=str(exc))
+        # as long as this process lives, no other one of this machine takes the run
+        while not self._hand_over() and not self._stopping.wait(_HAND_OVER_SECONDS):
+            pass
+
+    def _hand_over(self) -> bool:
+        """Let another process go on with the run; say whether the database took that."""
+        try:
             run = self._store.carried(self._run.key)
             if run.owner_id == self._run.owner_id:
-                give_up(self._store, run, f"{run.worker} was stopped")
-        except (RunLostError, StoreError) as exc:
-            # once its lease is over, any process does it
+                give_up(self._store, run, f"{run.worker} {self._leaving}")
+        except StoreError as exc:
             log.warning("the run could not be handed over", run=self.id, error=str(exc))
+            return False
+        return True
 
     def _keep_report(self) -> None:
         """Record the report before the run's end: who waits for the end wants to read it."""
@@ -329,7 +343,9 @@ class RunHandle:
             except StoreError:
                 # the writer tells of it, once
                 if self._may_be_taken and _now() - renewed > lease * _GIVES_UP:
-                    self._stop_unless_ending(RunLostError(_NOT_RENEWED.format(lease * _GIVES_UP), _REACH))
+                    # another process may take it any moment: never two of them at work on one node
+                    self._leaving = f"could not reach the database for {lease * _GIVES_UP:g} s"
+                    self._job.stop(INTERRUPTED)
                     return
 
     @property
