@@ -135,16 +135,20 @@ class Notices:
     def _listen_postgresql(self, told: Callable[[Change], None], ended: threading.Event) -> None:
         """Listen to PostgreSQL, and again when it was away."""
         away = (SQLAlchemyError, OSError, self._engine.dialect.loaded_dbapi.Error)
+        is_away = False
         while not ended.is_set():
             try:
                 with self._engine.connect() as connection:
+                    is_away = False
                     try:
                         self._pass_on_notices(connection, told, ended)
                     finally:
                         # nobody else is to get one that listens
                         connection.invalidate()
             except away as exc:
-                log.warning("The database tells of no changes for the moment; they are looked for.", error=str(exc))
+                if not is_away:
+                    log.warning("The database tells of no changes for the moment; they are looked for.", error=str(exc))
+                is_away = True
                 ended.wait(_RETRY_SECONDS)
 
     @staticmethod
