@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ class ScalingStatus:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for JSON, times in ISO 8601 with zone."""
-        return _plain(asdict(self))  # type: ignore[no-any-return] # of a dict, a dict
+        return _plain(self)  # type: ignore[no-any-return] # of a dataclass, a dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +319,9 @@ def _view(run: Run, reasons: _Reasons) -> OperationView:
 
 
 def _plain(value: Any) -> Any:
+    # not dataclasses.asdict, which copies each of the names that thousands of nodes have
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from slurmscale.documents import LineDocument, TaskDocument
 from slurmscale.errors import Code, NotFoundError
 from slurmscale.operations import Operation
+from slurmscale.report import ScalingStatus
 from slurmscale.service.access.authentication import Principal, requires, visible
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.schemas import LogPage, RunPage, RunView, TaskPage
@@ -57,10 +58,12 @@ class LogPart:
 Part = Annotated[LogPart, Depends()]
 
 
-@router.get("/scaling/status")
-def scaling_status(principal: Reader, parts: Parts) -> dict[str, Any]:
+@router.get("/scaling/status", response_model=ScalingStatus)
+def scaling_status(principal: Reader, parts: Parts) -> JSONResponse:
     """Tell what is in progress, what has ended in the last day, and what is stalled."""
-    return parts.scaling.status(principal.clusters).as_json()
+    # Encoded once, and not again by FastAPI: runs may have thousands of nodes. Whoever begins runs looks for those that
+    # were interrupted.
+    return JSONResponse(parts.scaling.status_of(parts.scaling.read_status(principal.clusters)).as_json())
 
 
 @router.get("/runs")
