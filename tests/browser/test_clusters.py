@@ -67,7 +67,10 @@ def report(service: Service) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def form(visit: Callable[..., Visitor]) -> Visitor:
-    return visit("ada", "slurm/external-clusters")
+    visitor = visit("ada", "slurm/external-clusters")
+    # the list moves the form when it comes, away from where a click goes
+    rows(visitor).first.wait_for()
+    return visitor
 
 
 def fill(visitor: Visitor, **values: str) -> None:

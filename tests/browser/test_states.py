@@ -80,7 +80,7 @@ def test_while_it_reads_it_says_so(visitor: Visitor, service: Service) -> None:
         address = f"{service.url}/{view.reads}"
         visitor.page.route(address, lambda route: held.append(route))  # noqa: B023, PLW0108 - let go in the same round
         visitor.go(view.path)
-        expect(visitor.find("main .wait")).to_have_text("Loading")
+        expect(visitor.find("main .wait").first).to_have_text("Loading")
         for route in held:
             route.continue_()
         visitor.page.unroute(address)

@@ -357,6 +357,7 @@ def prepare(node: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[st
         "exclusive": ["slurm*"],
         "packages": ["munge", "slurmd"],
         "version": "",
+        "lock_timeout": 10.0,
     }
 
     def run_it(*, check: bool = False, **options: str) -> dict[str, Any]:
