@@ -5,6 +5,7 @@
 # Scenarios of one lane and generation share an AppHub with what it has published; a molecule.yml can ask for one of its own by
 # LAB_KEEP_APPHUB: "".
 # Usage: run_scenarios.sh [SCENARIO ...]   (all of them when none is named; LAB_SLURM=22.05 limits it to one generation)
+# LAB_LIMIT=7200 lets a scenario take longer than 1500 seconds.
 # Logs go to .cache/molecule/. Everything that was started is removed, also when a scenario fails or the run is interrupted.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
@@ -21,7 +22,7 @@ scenario() { # NAME GENERATION
     local begun=$SECONDS log=$logs/$1-$2.log end=passed
     export LAB_PREFIX=$LAB_PREFIX-$LANE LAB_SLURM=$2 MOLECULE_EPHEMERAL_DIRECTORY=$PWD/$logs/lane-$LANE/state
     # timeout makes a process group of its own, which an end of the lane's does not reach.
-    COLUMNS=300 timeout --kill-after 60 1500 molecule test --no-command-borders --scenario-name "$1" > "$log" 2>&1 < /dev/null &
+    COLUMNS=300 timeout --kill-after 60 "${LAB_LIMIT:-1500}" molecule test --no-command-borders --scenario-name "$1" > "$log" 2>&1 < /dev/null &
     trap 'kill $!; wait $!; exit 143' TERM
     if ! wait $!; then
         end=FAILED

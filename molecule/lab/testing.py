@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,23 +27,36 @@ GENERATION = os.environ.get("LAB_SLURM", "24.11")
 SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[GENERATION]
 PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
 INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
+# How often a test of random moments strikes, and what makes them; the same seed repeats what was seen.
+KILLS = int(os.environ.get("LAB_KILLS") or 4)
+SEED = int(os.environ.get("LAB_SEED") or random.SystemRandom().randrange(2**32))
+
+
+def container(host: str) -> str:
+    """Return the name of a host's container."""
+    return f"slurmscale-{INVENTORY.name}-{host}"
 
 
 def in_container(host: str, command: str) -> str:
     """Return the shell command that runs a command in a host's container, without sshd or a network."""
-    return f"{PODMAN} exec --privileged slurmscale-{INVENTORY.name}-{host} sh -c {shlex.quote(command)}"
+    return f"{PODMAN} exec --privileged {container(host)} sh -c {shlex.quote(command)}"
 
 
-def run_command(command: str) -> None:
+def run_command(command: str, timeout: float = 60) -> None:
     """Run a shell command on this machine."""
-    subprocess.run(command, shell=True, check=True, timeout=60, stdout=subprocess.DEVNULL)  # noqa: S602 - our own
+    subprocess.run(command, shell=True, check=True, timeout=timeout, stdout=subprocess.DEVNULL)  # noqa: S602 - our own
+
+
+def host_in_container(name: str) -> testinfra.host.Host:
+    """Return a host of the lab as root, through its container."""
+    return testinfra.get_host(f"podman://{container(name)}")
 
 
 def lab_host(name: str) -> testinfra.host.Host:
     """Return a host of the lab as root: by the lab's ssh key, or through its container where root can't log in."""
     inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
     if inventory["all"]["vars"]["ansible_user"] != "root":
-        return testinfra.get_host(f"podman://slurmscale-{INVENTORY.name}-{name}")
+        return host_in_container(name)
     groups = inventory["all"]["children"].values()
     address = next(group["hosts"][name]["ansible_host"] for group in groups if name in group["hosts"])
     extra = f"-o UserKnownHostsFile={INVENTORY}/known_hosts -o ConnectTimeout=10"
@@ -58,6 +74,15 @@ def controller_starts(ctl1: testinfra.host.Host, since: str) -> int:
     # The id of systemd's message "Started ...".
     started = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf UNIT=slurmctld.service"
     return int(ctl1.check_output(f"journalctl --since @%s --output cat {started} | wc -l", since))
+
+
+def revisions(host: testinfra.host.Host) -> set[str]:
+    """Return the revisions of all packages of Slurm on a node, without the mark of the system."""
+    if host.exists("rpm"):
+        answer = host.check_output("rpm -qa --queryformat '%{VERSION}-%{RELEASE}\\n' 'slurm*'")
+    else:
+        answer = host.check_output("dpkg-query -W -f '${Version}\\n' 'slurm*' | grep .")
+    return {re.sub(r"\.el\d+$", "", line) for line in answer.splitlines()}
 
 
 def set_down(ctl1: testinfra.host.Host, node: str, reason: str) -> None:
@@ -100,6 +125,16 @@ def start_playbook(name: str, *arguments: str, output: IO[str] | int = subproces
     Its output goes into the file that is given: connections of ssh outlive a run that was killed and hold a pipe open.
     """
     return _start(str(ROOT / "playbooks" / f"{name}.yml"), *arguments, output=output)
+
+
+def strike_at(run: subprocess.Popen[str], seconds: float, strike: Callable[[], bool]) -> float:
+    """Strike a run after some seconds, or as soon as there is something to strike; return when that was."""
+    begun = time.monotonic()
+    while run.poll() is None:
+        if time.monotonic() - begun > seconds and strike():
+            return time.monotonic() - begun
+        time.sleep(0.05)
+    return time.monotonic() - begun
 
 
 def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -148,14 +183,19 @@ def before(ctl1: testinfra.host.Host) -> dict[str, Any]:
     return content
 
 
-@pytest.fixture
-def cluster_is_unharmed(ctl1: testinfra.host.Host, before: dict[str, Any]) -> Iterator[None]:
-    """After the test: the controller answers, and the old node and its job go on."""
-    yield
+def require_unharmed(ctl1: testinfra.host.Host, before: dict[str, Any]) -> None:
+    """Fail unless the controller answers, and the old node and its job go on."""
     assert "is UP" in ctl1.check_output("scontrol ping")
     assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
     started = lab_host("ubuntu1").check_output("systemctl show --property InvocationID --value slurmd")
     assert started == before["slurmd_start"]
+
+
+@pytest.fixture
+def cluster_is_unharmed(ctl1: testinfra.host.Host, before: dict[str, Any]) -> Iterator[None]:
+    """After the test: the controller answers, and the old node and its job go on."""
+    yield
+    require_unharmed(ctl1, before)
 
 
 @pytest.fixture

@@ -39,12 +39,14 @@ def main() -> None:
     for deb in sorted(source.glob("deb/ubuntu/*/*.deb")):
         if deb.name.startswith("slurm"):
             rebuild(deb, suffix, debs)
-        elif "munge" in deb.name:
+        else:
+            # an RPM asks only for what is made beside it
             shutil.copy(deb, debs)
     shutil.rmtree(REPACKAGE.with_suffix(""), ignore_errors=True)
     subprocess.run([sys.executable, REPACKAGE, debs, WORK / "out"], check=True)
-    for path in (WORK / "out").rglob("*munge*"):
-        path.unlink()
+    for path in (WORK / "out").rglob("*.*"):
+        if path.suffix in (".deb", ".rpm") and not path.name.startswith("slurm"):
+            path.unlink()
     shutil.move(WORK / "out", target)
 
 

@@ -25,15 +25,13 @@ from slurmscale.runner import run_directories
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.states import RUN_ACTIVE
-from testing import INVENTORY, ROOT, lab_host
+from testing import INVENTORY, KILLS, ROOT, SEED, lab_host, strike_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from testinfra.host import Host
 
-SEED = int(os.environ.get("LAB_SEED") or random.SystemRandom().randrange(2**32))
-KILLS = int(os.environ.get("LAB_KILLS") or 4)
 CLUSTER = str(INVENTORY / "hosts.yml")
 NODES = ("rocky3", "ubuntu3")
 HOSTS = ("ctl1", *NODES)
@@ -211,16 +209,6 @@ WAYS: tuple[Way, ...] = (
 )  # fmt: skip
 
 
-def kill_at(command: subprocess.Popen[str], place: Place, way: Way, seconds: float) -> float:
-    """Kill after some seconds, or when there is something to kill; return when it was done."""
-    begun = time.monotonic()
-    while command.poll() is None:
-        if time.monotonic() - begun > seconds and way(command, place):
-            return time.monotonic() - begun
-        time.sleep(0.05)
-    return time.monotonic() - begun
-
-
 def left(place: Place, usual: dict[str, set[str]]) -> dict[str, object]:
     """Return what there is now beside what is usual."""
     found: dict[str, object] = {host: files(host) - before for host, before in usual.items()}
@@ -243,7 +231,7 @@ def moments() -> Iterator[tuple[int, Way, float]]:
         yield number, WAYS[number % len(WAYS)], generator.random()
 
 
-@pytest.mark.parametrize("moment", moments(), ids=lambda moment: f"{moment[1].__name__}-{moment[2]:.3f}")
+@pytest.mark.parametrize("moment", list(moments()), ids=lambda moment: f"{moment[1].__name__}-{moment[2]:.3f}")
 def test_what_was_killed_is_finished_by_the_next_run(
     place: Place, usual: Usual, ctl1: Host, moment: tuple[int, Way, float]
 ) -> None:
@@ -252,7 +240,7 @@ def test_what_was_killed_is_finished_by_the_next_run(
     print(f"LAB_SEED={SEED} LAB_KILLS={KILLS}: {number}, {operation[0]}, {way.__name__}")  # noqa: T201 - to repeat it
     with place.start(*operation) as command:
         try:
-            at = kill_at(command, place, way, part * usual.seconds[operation])
+            at = strike_at(command, part * usual.seconds[operation], lambda: way(command, place))
             command.wait(LIMIT)
         finally:
             command.kill()

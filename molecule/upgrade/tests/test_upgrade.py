@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from testing import SLURM, lab_host
+from testing import SLURM, lab_host, revisions
 
 if TYPE_CHECKING:
     import subprocess
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 NODES = ["rocky1", "ubuntu1", "ubuntu2"]
 
 
-def revisions(node: str) -> set[str]:
-    """Return the revisions of all packages of Slurm on a node, without the mark of the system."""
-    if node.startswith("rocky"):
-        answer = lab_host(node).check_output("rpm -qa --queryformat '%{VERSION}-%{RELEASE}\\n' 'slurm*'")
-    else:
-        answer = lab_host(node).check_output("dpkg-query -W -f '${Version}\\n' 'slurm*' | grep .")
-    return {re.sub(r"\.el\d+$", "", line) for line in answer.splitlines()}
-
-
 def drained(ctl1: Host) -> dict[str, str]:
     """Return the reasons of all nodes that are drained."""
     lines = ctl1.check_output("sinfo --noheader --Node --states drain --format '%%N %%E'").splitlines()
@@ -36,7 +27,7 @@ def drained(ctl1: Host) -> dict[str, str]:
 
 @pytest.mark.parametrize("node", NODES)
 def test_a_node_has_the_stated_version_though_apphub_has_a_newer_one(node: str) -> None:
-    assert revisions(node) == {f"{SLURM}-4+new1"}
+    assert revisions(lab_host(node)) == {f"{SLURM}-4+new1"}
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -56,7 +47,7 @@ def test_upgrade_of_the_system_does_not_move_slurm(node: str) -> None:
     else:
         lab_host(node).check_output("DEBIAN_FRONTEND=noninteractive apt-get --yes upgrade")
         assert "+new2" in lab_host(node).check_output("apt-cache madison slurmd")
-    assert revisions(node) == {f"{SLURM}-4+new1"}
+    assert revisions(lab_host(node)) == {f"{SLURM}-4+new1"}
 
 
 def test_apt_keeps_the_stated_version_as_its_candidate() -> None:
@@ -114,7 +105,7 @@ def test_it_stops_at_the_first_failed_batch_and_tells_who_has_what(ctl1: Host, p
         assert re.search(rf"rocky1 +failed .*still runs jobs {job} after .*not upgraded", run.stdout), run.stdout
         for node in NODES[1:]:
             assert re.search(rf"{node} +failed .*not upgraded, has .*new1.*earlier batch", run.stdout), run.stdout
-        assert all(revisions(node) == {f"{SLURM}-4+new1"} for node in NODES)
+        assert all(revisions(lab_host(node)) == {f"{SLURM}-4+new1"} for node in NODES)
         assert drained(ctl1) == {"ubuntu2": "broken fan"}
         assert ctl1.check_output("squeue --noheader --format %%T --job %s", job) == "RUNNING"
     finally:
@@ -133,7 +124,7 @@ def test_the_next_run_goes_on_from_there(ctl1: Host, playbook: Playbook) -> None
     assert run.returncode == 0, run.stdout
     assert re.search(r"rocky1 +done .*job \d+ COMPLETED", run.stdout), run.stdout
     assert re.search(r"ubuntu2 +done .*stays drained: broken fan", run.stdout), run.stdout
-    assert revisions("rocky1") == revisions("ubuntu2") == {f"{SLURM}-4+new2"}
+    assert revisions(lab_host("rocky1")) == revisions(lab_host("ubuntu2")) == {f"{SLURM}-4+new2"}
     assert drained(ctl1) == {"ubuntu2": "broken fan"}
     assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", beside) == "RUNNING ubuntu1"
     assert lab_host("rocky1").check_output("cat /var/tmp/whole") == "whole"
