@@ -40,7 +40,10 @@ class ShardJob:
 
     def start(self) -> None:
         said = {"stage": self.stage, "nodes": self.nodes, "pid": os.getpid(), "told": sorted(self.told)}
-        self._file.write_text(json.dumps(said))
+        # whole or not at all: it is read meanwhile
+        part = self._file.parent.parent / self._file.name
+        part.write_text(json.dumps(said))
+        part.rename(self._file)
 
     def stream(self, tick: float) -> Iterator[dict[str, Any] | None]:  # noqa: ARG002 - the interface's parameter
         yield self._event("playbook_on_start")
