@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import installation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,22 +77,16 @@ def package_failure(
         if need not in missing.setdefault(package, []):
             missing[package].append(need)
     if not missing:
-        return Failure(
-            Code.PACKAGE_INSTALLATION_FAILED,
-            f"{', '.join(packages)} cannot be installed from {url}: {said}",
-            f"Compare with: curl -i {url}/healthz; df -h on this machine. Then run again.",
-        ).as_dict()
-    needs = "; ".join(f"{package} needs {', '.join(needed)}" for package, needed in sorted(missing.items()))
+        return installation.refused(url, packages, said).as_dict()
     wanted = set(stated)
     asked = [name for name, enabled in (sources or {}).items() if enabled or name in wanted]
     others = [name for name in sources or {} if name not in asked]
-    return Failure(
-        Code.PACKAGE_DEPENDENCY_MISSING,
-        f"Nothing was installed, as dependencies are missing: {needs}. Looked for in"
-        f" {', '.join(dict.fromkeys(['apphub', *asked]))}"
+    return installation.dependencies_missing(
+        url,
+        missing,
+        ", ".join(dict.fromkeys(["apphub", *asked]))
         + (f", and not in {', '.join(others)}, which are not enabled." if others else "."),
-        f"Put these packages into the folders of {url} and publish again, or name repositories of the machine that have"
-        " them in apphub_client_dependency_repositories, such as crb or epel.",
+        "name repositories of the machine that have them in apphub_client_dependency_repositories, such as crb or epel",
     ).as_dict()
 
 

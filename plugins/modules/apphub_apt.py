@@ -103,6 +103,7 @@ import re
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import package_locks
@@ -314,27 +315,19 @@ def install(url: str, packages: List[str], version: str, *, check_mode: bool) ->
     if tried.rc and find_unmet(tried):
         tried = _look_elsewhere(url, wanted)
     if tried.rc:
-        raise _refused(url, packages, tried)
+        raise FailureError(*installation.refused(url, packages, tried.message))
     planned = re.findall(r"^Inst (\S+) ", tried.stdout, re.MULTILINE)
     if planned and not check_mode:
         with no_service_starts(POLICY):
             done = slurm_commands.run([*INSTALL, *wanted], timeout=_DPKG_SECONDS)
         if done.rc:
-            raise _refused(url, packages, done)
+            raise FailureError(*installation.refused(url, packages, done.message))
     return sorted(planned)
 
 
 def try_install(wanted: List[str]) -> slurm_commands.CommandResult:
     """Let apt tell what it would install."""
     return slurm_commands.run([*INSTALL, "--simulate", *wanted], timeout=_DPKG_SECONDS)
-
-
-def _refused(url: str, packages: List[str], answer: slurm_commands.CommandResult) -> FailureError:
-    return FailureError(
-        Code.PACKAGE_INSTALLATION_FAILED,
-        f"{', '.join(packages)} cannot be installed from {url}: {answer.message}",
-        f"Compare with: curl -i {url}/healthz; df -h on this machine. Then run again.",
-    )
 
 
 def _look_elsewhere(url: str, wanted: List[str]) -> slurm_commands.CommandResult:
@@ -352,13 +345,9 @@ def _look_elsewhere(url: str, wanted: List[str]) -> slurm_commands.CommandResult
     if not missing:
         return tried
     unread = f" Not all of their lists can be read: {read.message}." if read and read.rc else ""
-    needs = "; ".join(f"{package} needs {', '.join(needed)}" for package, needed in sorted(missing.items()))
-    raise FailureError(
-        Code.PACKAGE_DEPENDENCY_MISSING,
-        f"Nothing was installed, as dependencies are missing: {needs}. Looked for in {', '.join(sources)}.{unread}",
-        f"Put these packages into the folders of {url} and publish again, or let the machine have a source of the"
-        " distribution that has them.",
-    )
+    looked_for = f"{', '.join(sources)}.{unread}"
+    instead = "let the machine have a source of the distribution that has them"
+    raise FailureError(*installation.dependencies_missing(url, missing, looked_for, instead))
 
 
 def _collect_missing(wanted: List[str], tried: slurm_commands.CommandResult) -> Dict[str, List[str]]:

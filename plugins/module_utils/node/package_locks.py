@@ -8,7 +8,7 @@ import fcntl
 import os
 import struct
 import time
-from typing import Iterator, Optional, Tuple
+from typing import Optional, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import read
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
@@ -33,10 +33,6 @@ def holder(root: str = "/") -> Optional[Tuple[str, str]]:
     Returns:
         The program with its process number, and the lock; None when all of them are free.
     """
-    return next(_holders(root), None)
-
-
-def _holders(root: str) -> Iterator[Tuple[str, str]]:
     for path in LOCKS:
         try:
             with open(os.path.join(root, path), "rb") as file:
@@ -46,7 +42,8 @@ def _holders(root: str) -> Iterator[Tuple[str, str]]:
             continue
         if kind != fcntl.F_UNLCK:
             name = (read(f"/proc/{pid}/comm") or b"a process").decode("utf-8", "replace").strip()
-            yield f"{name} ({pid})", "/" + path
+            return f"{name} ({pid})", "/" + path
+    return None
 
 
 def wait_until_free(seconds: float, root: str = "/", interval: float = 1) -> None:
