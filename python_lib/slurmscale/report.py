@@ -207,21 +207,6 @@ class StatusRecords:
         )
 
 
-def scaling_status(  # noqa: PLR0913 - choices, each by its name
-    store: Store,
-    *,
-    window: float = DAY,
-    recent: int = 5,
-    stalled_after: float = 600.0,
-    now: float | None = None,
-    clusters: Collection[str] | None = None,
-) -> ScalingStatus:
-    """Read the scaling status; arguments as of `read_status`."""
-    return read_status(
-        store, window=window, recent=recent, stalled_after=stalled_after, now=now, clusters=clusters
-    ).status()  # fmt: skip
-
-
 def read_status(  # noqa: PLR0913 - choices, each by its name
     store: Store,
     *,

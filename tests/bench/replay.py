@@ -23,7 +23,7 @@ import psutil
 from slurmscale.models import Counts, Run, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.progress.tracker import Tracker
-from slurmscale.report import scaling_status
+from slurmscale.report import read_status
 from slurmscale.runner.processes import owner
 from slurmscale.runs.broadcast import Broadcaster
 from slurmscale.runs.event_pipeline import EventPipeline
@@ -128,11 +128,11 @@ def status_query(directory: str, records: int) -> float:
     """Return the median milliseconds of a scaling status with so many task records, a tenth of a percent active."""
     store = Store(f"sqlite:///{directory}/status-{records}.db")
     fill(store, records)
-    scaling_status(store)
+    read_status(store).status()
     times = []
     for _ in range(30):
         started = time.perf_counter()
-        status = scaling_status(store)
+        status = read_status(store).status()
         times.append((time.perf_counter() - started) * 1000)
     assert status.active_tasks + status.success_nodes + status.failed_nodes == records
     assert status.stalled_tasks

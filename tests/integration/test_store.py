@@ -15,7 +15,7 @@ from fakes.waiting import wait_for
 from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError, StoreUnavailableError
 from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, SlurmJob, TaskChange, Timing
 from slurmscale.operations import Operation
-from slurmscale.report import scaling_status
+from slurmscale.report import read_status
 from slurmscale.runner.processes import owner
 from slurmscale.runs.recovery import keep_result, record_kept_results, recover
 from slurmscale.states import RunStatus, TaskStatus
@@ -71,7 +71,7 @@ def test_the_example_of_the_requirements_gives_60(store):
         change("n1", TaskStatus.COMPLETED, 100), change("n2", TaskStatus.COMPLETED, 100),
         change("n3", TaskStatus.RUNNING, 50), change("n4", TaskStatus.RUNNING, 50),
     ])  # fmt: skip
-    status = scaling_status(store)
+    status = read_status(store).status()
     assert (status.progress, status.active, status.active_tasks) == (60, True, 3)
     assert (status.success_nodes, status.failed_nodes) == (2, 0)
 
@@ -84,7 +84,7 @@ def test_tasks_are_counted_also_when_their_operation_is_not_among_the_newest(sto
             record(store, f"r{number:02}", ids, [change("n", TaskStatus.RUNNING, 30)])
         else:
             store.end_run(store.run(f"r{number:02}"), RunStatus.FAILED, Failure("run-interrupted", "why"))
-    status = scaling_status(store)
+    status = read_status(store).status()
     assert (status.active, status.active_tasks, status.failed_nodes) == (True, 2, 10)
     assert status.progress == 60 // 12
     assert [view.id for view in status.recent_operations] == ["r11", "r10", "r09", "r08", "r07"]
@@ -96,9 +96,9 @@ def test_the_window_leaves_out_old_runs_but_never_active_ones(store):
     store.create_run(a_run("old", ("n1",), created=now - 90_000))
     store.end_run(store.run("old"), RunStatus.FAILED, Failure("run-interrupted", "why"))
     store.create_run(a_run("long", ("n2",), created=now - 90_000))
-    status = scaling_status(store)
+    status = read_status(store).status()
     assert (status.failed_nodes, status.active_tasks) == (0, 1)
-    assert scaling_status(store, window=100_000).failed_nodes == 1
+    assert read_status(store, window=100_000).status().failed_nodes == 1
 
 
 def test_what_only_looks_is_shown_and_fails_no_node(store):
@@ -109,7 +109,7 @@ def test_what_only_looks_is_shown_and_fails_no_node(store):
         run = dataclasses.replace(a_run(name, ("n1",), cluster=name), operation=operation, check=check)
         store.create_run(run)
         store.end_run(run, RunStatus.FAILED, Failure("no-sudo", f"n1 of {name} has no sudo."))
-    status = scaling_status(store, recent=10)
+    status = read_status(store, recent=10).status()
     assert (status.failed_nodes, status.progress) == (1, 0)
     assert {view.id for view in status.recent_operations} == {"check", "repair", "dry", "up"}
     (group,) = next(view for view in status.recent_operations if view.id == "check").failures
@@ -120,7 +120,7 @@ def test_recent_operations_are_those_of_the_window(store):
     old = a_run("old", ("n1",), created=time.time() - 30 * 3600)
     store.create_run(old)
     store.end_run(old, RunStatus.FAILED, Failure("x", "y"))
-    assert scaling_status(store).recent_operations == []
+    assert read_status(store).status().recent_operations == []
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id_or_of_its_last_part(store):
@@ -156,9 +156,9 @@ def test_a_silent_task_is_stalled_a_waiting_or_finished_one_is_not(store):
         change("n2", TaskStatus.RUNNING, 40, updated=now - 10),
         change("n3", TaskStatus.COMPLETED, 100, updated=now - 700),
     ])  # fmt: skip
-    assert [task.node for task in scaling_status(store).stalled_tasks] == ["n1"]
-    assert scaling_status(store, stalled_after=5).stalled_tasks[0].silent_seconds >= 700
-    assert {task.node for task in scaling_status(store, stalled_after=5).stalled_tasks} == {"n1", "n2"}
+    assert [task.node for task in read_status(store).status().stalled_tasks] == ["n1"]
+    assert read_status(store, stalled_after=5).status().stalled_tasks[0].silent_seconds >= 700
+    assert {task.node for task in read_status(store, stalled_after=5).status().stalled_tasks} == {"n1", "n2"}
 
 
 def test_an_overlapping_run_is_refused_with_the_id_of_the_other(store):
