@@ -37,7 +37,8 @@ from slurmscale.runs.recovery import recover
 from slurmscale.runs.request import Request, request_of
 from slurmscale.runs.watched import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
-from slurmscale.store.repository import NOBODY, Store
+from slurmscale.store.repository import Store
+from slurmscale.store.tables import NOBODY
 from slurmscale.store.writer import Writer
 
 if TYPE_CHECKING:

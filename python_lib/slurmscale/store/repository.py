@@ -24,6 +24,7 @@ from slurmscale.store.idempotency import note_run
 from slurmscale.store.notices import Change, Kind
 from slurmscale.store.tables import (
     CHANGING_COLUMNS,
+    NOBODY,
     claims,
     cluster_of_row,
     clusters,
@@ -58,8 +59,6 @@ _LEARN_FROM = 5
 
 _ROOM_LOCK = 7_305_813
 _UNTOLD = Failure(Code.RUN_STOPPED, "The run ended before this node was finished.", "Run it again for this node.")
-NOBODY: dict[str, Any] = {"owner_id": "", "owner_machine": "", "owner_pid": 0, "owner_ticks": 0}
-"""The owner of a run that waits for any process."""
 _NEXT = {"revision": runs.c.revision + 1}
 """Whoever raises the revision holds the run's row until the commit, so revisions commit in their order."""
 _UPDATE_TASK = (

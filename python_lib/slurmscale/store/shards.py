@@ -14,7 +14,7 @@ from sqlalchemy import and_, exists, func, insert, select, update
 
 from slurmscale.models import Shard
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus
-from slurmscale.store.tables import run_shards, runs, tasks
+from slurmscale.store.tables import NOBODY, run_shards, runs, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from slurmscale.models import Run
     from slurmscale.operations import Stage
 
-OWN_COLUMNS = frozenset(
-    {"status", "nodes", "attempt", "worker", "explanation", "lease_until", "run_dir", "ansible_pid", "ansible_ticks"}
-    | {"owner_id", "owner_host", "owner_machine", "owner_pid", "owner_ticks"}
-)
+OWN_COLUMNS = frozenset(run_shards.c.keys()) & frozenset(runs.c.keys())
 """What a shard has in the place of its run."""
 
 
@@ -91,11 +88,8 @@ def add_stage(connection: Connection, run: Run, stage: Stage, nodes: Sequence[st
             "status": RunStatus.PENDING,
             "nodes": "\n".join(nodes[part * len(nodes) // count : (part + 1) * len(nodes) // count]),
             "attempt": 0,
-            "owner_id": "",
             "owner_host": "",
-            "owner_machine": "",
-            "owner_pid": 0,
-            "owner_ticks": 0,
+            **NOBODY,
         }
         for part in range(count)
     ]

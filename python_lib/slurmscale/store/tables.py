@@ -48,6 +48,25 @@ BigId = BigInteger().with_variant(Integer, "sqlite")
 ACTIVE_SQL = "status IN ('pending', 'running', 'in_progress', 'processing')"
 """Literal, because a partial index is only used by a query with the same condition."""
 
+NOBODY: dict[str, Any] = {"owner_id": "", "owner_machine": "", "owner_pid": 0, "owner_ticks": 0}
+"""The owner of a run, or of a shard, that waits for any process."""
+
+
+def _owner_columns() -> list[Column[Any]]:
+    """Return the columns of what one process carries: who it is, its Ansible, and until when it holds it."""
+    return [
+        Column("owner_id", String(64), nullable=False),
+        Column("owner_host", String(255), nullable=False),
+        Column("owner_machine", String(128), nullable=False),
+        Column("owner_pid", Integer, nullable=False),
+        Column("owner_ticks", BigInteger, nullable=False),
+        Column("ansible_pid", Integer),
+        Column("ansible_ticks", BigInteger),
+        Column("lease_until", Float),
+        Column("run_dir", Text),
+    ]
+
+
 clusters = Table(
     "clusters",
     metadata,
@@ -106,15 +125,7 @@ runs = Table(
     Column("secret_names", JSON, nullable=False),
     Column("logins", JSON, nullable=False),
     Column("retry_of", String(64)),
-    Column("owner_id", String(64), nullable=False),
-    Column("owner_host", String(255), nullable=False),
-    Column("owner_machine", String(128), nullable=False),
-    Column("owner_pid", Integer, nullable=False),
-    Column("owner_ticks", BigInteger, nullable=False),
-    Column("ansible_pid", Integer),
-    Column("ansible_ticks", BigInteger),
-    Column("lease_until", Float),
-    Column("run_dir", Text),
+    *_owner_columns(),
     Column("cancel_requested", Boolean, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default="1"),
     Column("queued", Boolean, nullable=False, server_default=false()),
@@ -138,15 +149,7 @@ run_shards = Table(
     Column("attempt", Integer, nullable=False),
     Column("worker", String(255)),
     Column("explanation", Text),
-    Column("owner_id", String(64), nullable=False),
-    Column("owner_host", String(255), nullable=False),
-    Column("owner_machine", String(128), nullable=False),
-    Column("owner_pid", Integer, nullable=False),
-    Column("owner_ticks", BigInteger, nullable=False),
-    Column("ansible_pid", Integer),
-    Column("ansible_ticks", BigInteger),
-    Column("lease_until", Float),
-    Column("run_dir", Text),
+    *_owner_columns(),
     Column("report", JSON(none_as_null=True)),
     Index("ix_run_shards_status", "status"),
 )
