@@ -45,8 +45,7 @@ class ClusterLogins:
         secret = {name: getattr(given, name) for name in _SECRET if getattr(given, name)}
         sealed = sealer.seal(_owner(cluster), json.dumps(secret))
         login = KeptLogin(cluster, given.user, ",".join(secret), sealed, fingerprint, 0.0)
-        self._records.save(login)
-        return self._records.find(cluster) or login
+        return self._records.save(login)
 
     def check(self, given: Credentials) -> Sealer:
         """Return what seals a login; raises RefusedError when it can't be kept."""

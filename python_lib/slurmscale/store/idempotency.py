@@ -11,7 +11,7 @@ from slurmscale.errors import Code, RefusedError
 from slurmscale.store.tables import idempotency_keys
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from slurmscale.store.engine import Database
 
@@ -45,15 +45,19 @@ class KeyRecord(NamedTuple):
     run_id: str | None
 
 
+def _is(request_key: RequestKey) -> ColumnElement[bool]:
+    """Return the condition for the row of a key."""
+    return (idempotency_keys.c.user_id == request_key.user_id) & (idempotency_keys.c.key == request_key.key)
+
+
 def note_run(connection: Connection, request_key: RequestKey, run_id: str) -> None:
     """Write down which run a request made, in the transaction that records the run.
 
     Raises:
         RefusedError: The request is not in progress any more; somebody may have repeated it.
     """
-    table = idempotency_keys.c
-    own = (table.user_id == request_key.user_id) & (table.key == request_key.key) & table.answer.is_(None)
-    if not connection.execute(update(idempotency_keys).where(own).values(answer=f"{_RUN}{run_id}")).rowcount:
+    unanswered = _is(request_key) & idempotency_keys.c.answer.is_(None)
+    if not connection.execute(update(idempotency_keys).where(unanswered).values(answer=f"{_RUN}{run_id}")).rowcount:
         raise RefusedError(
             "The request with this Idempotency-Key took too long.", "Look for its run, or repeat it.",
             code=Code.REQUEST_AT_WORK,
@@ -72,30 +76,25 @@ class IdempotencyKeys:
 
     def begin(self, request_key: RequestKey, digest: str) -> KeyRecord | None:
         """Record that a request is in progress; return the record of an earlier one with the same key instead."""
-        (user_id, key), table, now = request_key, idempotency_keys.c, time.time()
+        table, now = idempotency_keys.c, time.time()
         lost = (table.answer.is_(None)) & (table.created_at < now - _AT_WORK_SECONDS)
-        own = (table.user_id == user_id) & (table.key == key)
         with self._database.explained("write"), self._database.begin() as connection:
             connection.execute(delete(idempotency_keys).where((table.created_at < now - KEPT_SECONDS) | lost))
-            row = connection.execute(select(table.digest, table.answer).where(own)).first()
+            row = connection.execute(select(table.digest, table.answer).where(_is(request_key))).first()
             if row is not None:
                 digest, answer = row
                 run_id = answer.removeprefix(_RUN) if answer and answer.startswith(_RUN) else None
                 return KeyRecord(digest, None if run_id else answer, run_id)
-            connection.execute(insert(idempotency_keys).values(user_id=user_id, key=key, digest=digest, created_at=now))
+            connection.execute(insert(idempotency_keys).values(**request_key._asdict(), digest=digest, created_at=now))
         return None
 
     def finish(self, request_key: RequestKey, answer: str) -> None:
         """Keep the answer."""
-        (user_id, key), table = request_key, idempotency_keys.c
         with self._database.explained("write"), self._database.begin() as connection:
-            connection.execute(
-                update(idempotency_keys).where(table.user_id == user_id, table.key == key).values(answer=answer)
-            )
+            connection.execute(update(idempotency_keys).where(_is(request_key)).values(answer=answer))
 
     def forget(self, request_key: RequestKey) -> None:
         """Let the request be made again, unless it has made a run."""
-        (user_id, key), table = request_key, idempotency_keys.c
-        own = (table.user_id == user_id) & (table.key == key) & table.answer.is_(None)
+        unanswered = _is(request_key) & idempotency_keys.c.answer.is_(None)
         with self._database.explained("write"), self._database.begin() as connection:
-            connection.execute(delete(idempotency_keys).where(own))
+            connection.execute(delete(idempotency_keys).where(unanswered))

@@ -55,12 +55,13 @@ class Logins:
             row = connection.execute(own).mappings().first()
         return KeptLogin(**row) if row else None
 
-    def save(self, login: KeptLogin) -> None:
-        """Keep one in place of what was kept of its cluster."""
-        row = login._replace(updated_at=time.time())._asdict()
+    def save(self, login: KeptLogin) -> KeptLogin:
+        """Keep one in place of what was kept of its cluster, and return it with the time."""
+        kept = login._replace(updated_at=time.time())
         with self._database.explained("write"), self._database.begin() as connection:
             connection.execute(delete(credentials).where(credentials.c.cluster == login.cluster))
-            connection.execute(insert(credentials).values(**row))
+            connection.execute(insert(credentials).values(**kept._asdict()))
+        return kept
 
     def replace_sealed(self, known: KeptLogin, sealed: str) -> bool:
         """Replace the sealed text of one; returns whether it was still the known one."""
