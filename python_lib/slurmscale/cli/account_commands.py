@@ -105,9 +105,8 @@ def change_user(  # noqa: PLR0913, PLR0917 - options, each by its name
         raise RefusedError("Nothing is to be changed.", "Give --role, --cluster, --all-clusters, --off or --on.")
     with administration() as service:
         found = service.accounts.find_user(user)
-        service.accounts.change_user(found, **values)
+        changed = service.accounts.change_user(found, **values)
         service.record("user-change", f"user/{found.name}", **values)
-        changed = service.accounts.find_user(user)
     _show(changed, "changed", json=json)
 
 
@@ -118,9 +117,8 @@ def set_password(
     """Give a user a new password; who signed in with the old one has to sign in again."""
     with administration() as service:
         found = service.accounts.find_user(user)
-        service.accounts.change_user(found, password=_password(password_stdin))
+        changed = service.accounts.change_user(found, password=_password(password_stdin))
         service.record("user-password", f"user/{found.name}")
-        changed = service.accounts.find_user(user)
     _show(changed, "changed", json=json)
 
 

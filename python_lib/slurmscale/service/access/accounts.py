@@ -87,8 +87,8 @@ class Accounts:
             raise NotFoundError(f"There is no user {shown(text)}.", "See: slurmscale user list")
         return user
 
-    def change_user(self, user: User, **values: Any) -> None:
-        """Change the role, the clusters, the password or the state of a user.
+    def change_user(self, user: User, **values: Any) -> User:
+        """Change the role, the clusters, the password or the state of a user, and return it as it is then.
 
         Args:
             user: The user.
@@ -102,6 +102,7 @@ class Accounts:
         if values.get("clusters") is not None:
             values["clusters"] = [check_cluster(cluster) for cluster in values["clusters"]]
         self.users.change(user.id, keeping=_role_to_keep(user), **values)
+        return self.find_user(user.id)
 
     def remove_user(self, user: User) -> None:
         """Delete a user and its tokens.

@@ -88,10 +88,10 @@ def change_user(user_id: AccountId, body: UserChange, principal: Admin, request:
         raise ProblemError(422, Code.REQUEST_INVALID, "Nothing is to be changed.", "Name what is.")
     if any(values[name] is None for name in ("role", "disabled", "password") if name in values):
         raise ProblemError(422, Code.REQUEST_INVALID, "Only clusters may be null: all of them.", "Leave it away.")
-    parts.accounts.change_user(found, **values)
+    changed = parts.accounts.change_user(found, **values)
     shown = {name: value for name, value in values.items() if name != "password"}
     record(request, principal, "success", details={"user": found.name, "changed": sorted(values), **shown})
-    return UserAccount.of(_user(parts, user_id))
+    return UserAccount.of(changed)
 
 
 @router.delete("/users/{user_id}", status_code=204)
