@@ -57,7 +57,7 @@ def test_a_mistake_of_ours_tells_where_and_not_what(app, monkeypatch, as_role):
     def fail(*_args, **_more):
         raise ValueError("a secret")
 
-    monkeypatch.setattr(app.state.scaling, "status", fail)
+    monkeypatch.setattr(app.state.scaling, "read_status", fail)
     answer = as_role().get("/api/slurm/scaling/status")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
     assert "secret" not in answer.text
