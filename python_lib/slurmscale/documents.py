@@ -23,7 +23,7 @@ from slurmscale.models import (
     TaskChange,
     when,
 )
-from slurmscale.report import ScalingStatus, overall_progress
+from slurmscale.report import ScalingStatus
 
 if TYPE_CHECKING:
     from slurmscale.errors import SlurmscaleError
@@ -104,7 +104,7 @@ class RunDocument(Document):
             "nodes": list(run.nodes),
             "success_nodes": counts.success,
             "failed_nodes": counts.failed,
-            "progress": overall_progress(counts.success, counts.active_progress, counts.total),
+            "progress": counts.progress,
             "created_at": when(run.created_at),
             "started_at": when(run.started_at),
             "completed_at": when(run.completed_at),

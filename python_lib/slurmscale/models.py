@@ -196,13 +196,22 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How a run's tasks stand; kept with the run so that the status never has to count the tasks."""
+    """How a run's tasks stand; kept with the run so that the status never has to count the tasks.
+
+    Attributes:
+        active_progress: Sum of the percents of the tasks that are active.
+    """
 
     total: int = 0
     active: int = 0
     success: int = 0
     failed: int = 0
     active_progress: int = 0
+
+    @property
+    def progress(self) -> int:
+        """The progress of all tasks in whole percent; failures count 0."""
+        return (100 * self.success + self.active_progress) // self.total if self.total else 0
 
 
 class Shard(NamedTuple):
@@ -401,7 +410,6 @@ class Notice:
     Attributes:
         run_id: The run.
         status: Its state.
-        progress: Overall progress in whole percent.
         counts: How the run's tasks stand.
         tasks: Nodes that changed.
         remaining: Estimated seconds to the end, known from the second run of a kind on.
@@ -410,11 +418,15 @@ class Notice:
 
     run_id: str
     status: RunStatus
-    progress: int
     counts: Counts
     tasks: tuple[TaskChange, ...] = ()
     remaining: float | None = None
     error: Failure | None = None
+
+    @property
+    def progress(self) -> int:
+        """The progress of the run in whole percent."""
+        return self.counts.progress
 
 
 @dataclass(frozen=True, slots=True)

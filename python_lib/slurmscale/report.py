@@ -30,17 +30,6 @@ _MOST_STALLED = 100
 _MOST_FAILED = 5_000
 
 
-def overall_progress(successes: int, active_progress: int, total: int) -> int:
-    """Return the progress of many tasks in whole percent; failures count 0.
-
-    Args:
-        successes: Tasks that are done.
-        active_progress: Sum of the progress of the tasks that are not.
-        total: All tasks.
-    """
-    return (100 * successes + active_progress) // total if total else 0
-
-
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
     """Nodes that failed for one reason.
@@ -181,7 +170,7 @@ class StatusRecords:
             active_tasks=counts.active,
             success_nodes=counts.success,
             failed_nodes=counts.failed,
-            progress=overall_progress(counts.success, counts.active_progress, counts.total),
+            progress=counts.progress,
             active_operations=[_view(run, self.reasons) for run in self.at_work],
             recent_operations=[_view(run, self.reasons) for run in self.shown],
             stalled_tasks=list(self.stalled),
@@ -294,7 +283,7 @@ def _view(run: Run, reasons: _Reasons) -> OperationView:
         nodes=list(run.nodes),
         success_nodes=counts.success,
         failed_nodes=counts.failed,
-        progress=overall_progress(counts.success, counts.active_progress, counts.total),
+        progress=counts.progress,
         started_at=when(run.started_at),
         completed_at=when(run.completed_at),
         error=run.error.as_dict() if run.error else None,

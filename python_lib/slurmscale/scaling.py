@@ -21,15 +21,13 @@ from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError, StoreUnavailableError
 from slurmscale.models import CANCELLED, Cluster, Failure, LogLine, Run, RunOptions, Task
 from slurmscale.operations import Operation, Scope
-from slurmscale.progress.tracker import Tracker
 from slurmscale.report import ScalingStatus, StalledTask, StatusRecords, read_stalled, read_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runs import registry as clusters
 from slurmscale.runs.broadcast import Broadcaster, Subscription, end_of
 from slurmscale.runs.discovery import Clusters
-from slurmscale.runs.event_pipeline import EventPipeline
-from slurmscale.runs.handle import RunHandle, timings_kind
+from slurmscale.runs.handle import RunHandle
 from slurmscale.runs.jobs import Jobs
 from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
 from slurmscale.runs.logins import ClusterLogins
@@ -39,7 +37,6 @@ from slurmscale.runs.watched import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import NOBODY
-from slurmscale.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -354,27 +351,9 @@ class Scaling:
             left = [task.node for task in recorded if task.active]
             told = self.store.prepared(run) if run.shard else None
             prepared = prepare_run(self.settings, request_of(run, request or run.request, left), told)
-        redactor = prepared.redactor
-        tracker = Tracker(
-            run.nodes,
-            self.store.timings(timings_kind(run)),
-            redactor,
-            whole=run.operation.definition.whole,
-            recorded=recorded,
-            stage=run.stage,
-        )
         job = self._make_job(prepared.launch)
         self.store.record(run, run_dir=str(job.run_dir) if job.run_dir else None)
-        writer = Writer(self.store, run, {task.node: task.id for task in recorded})
-        handle = RunHandle(
-            run,
-            job,
-            self.store,
-            self.broadcaster,
-            EventPipeline(run.id, tracker, writer, self.broadcaster, redactor, part=run.shard is not None),
-            writer,
-            self._data_dir,
-        )
+        handle = RunHandle(run, job, self.store, self.broadcaster, prepared.redactor, recorded, self._data_dir)
         with self._lock:
             self._handles = {key: known for key, known in self._handles.items() if not known.finished}
             self._handles[run.key] = handle

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from slurmscale.models import Counts, Notice, TaskChange, doing
-from slurmscale.report import overall_progress
 from slurmscale.states import ACTIVE, FAILED, SUCCEEDED
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class RunView:
             self._last_line = now
             active = (task for task in self._tasks.values() if task.status in ACTIVE)
             most = Counter(doing(task.phase, task.step) for task in active).most_common(1)
-            yield f"{self._overall()} %  {self._times()}  {most[0][0] if most else ''}".rstrip()
+            yield f"{self._counts.progress} %  {self._times()}  {most[0][0] if most else ''}".rstrip()
 
     def finished_lines(self) -> Iterator[str]:
         """Yield a plain line for each node that ended since the last call."""
@@ -88,8 +87,8 @@ class RunView:
         head = Table.grid(padding=(0, 1))
         head.add_row(
             Text(self._run_id, style="bold"),
-            ProgressBar(total=100, completed=self._overall(), width=_BAR_WIDTH * 2),
-            f"{self._overall():3d} %",
+            ProgressBar(total=100, completed=self._counts.progress, width=_BAR_WIDTH * 2),
+            f"{self._counts.progress:3d} %",
             self._times(),
         )
         body = self._bars() if len(self._order) <= _MOST_BARS else self._aggregate()
@@ -128,9 +127,6 @@ class RunView:
 
     def _ordered(self) -> list[TaskChange]:
         return [self._tasks[node] for node in self._order if node in self._tasks]
-
-    def _overall(self) -> int:
-        return overall_progress(self._counts.success, self._counts.active_progress, self._counts.total)
 
     def _times(self) -> str:
         elapsed = int(time.monotonic() - self._started)

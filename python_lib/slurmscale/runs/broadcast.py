@@ -7,10 +7,10 @@ oldest notices are merged into the next, so it sees fewer steps but the same end
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from slurmscale.models import Notice, TaskChange
-from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def end_of(run: Run) -> Notice:
     """Return the notice of the end of a run, as it is recorded."""
-    progress = overall_progress(run.counts.success, run.counts.active_progress, run.counts.total)
-    return Notice(run.id, run.status, progress, run.counts, error=run.error)
+    return Notice(run.id, run.status, run.counts, error=run.error)
 
 
 class Subscription:
@@ -106,6 +105,4 @@ class Broadcaster:
 def _merge(older: Notice, newer: Notice) -> Notice:
     tasks: dict[str, TaskChange] = {change.node: change for change in older.tasks}
     tasks.update((change.node, change) for change in newer.tasks)
-    return Notice(
-        newer.run_id, newer.status, newer.progress, newer.counts, tuple(tasks.values()), newer.remaining, newer.error
-    )
+    return replace(newer, tasks=tuple(tasks.values()))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from slurmscale.models import Counts, Failure, LogLine, Notice
 from slurmscale.progress.events import Event, Kind, Outcome, parse, readable, shortened
-from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.tables import error_columns
 
@@ -139,10 +138,8 @@ class EventPipeline:
             self.contacts[str(event.host)] = float(seconds)
 
     def _publish(self, status: RunStatus, changes: list[Any], error: Failure | None = None) -> None:
-        counts = self._counts
-        progress = overall_progress(counts.success, counts.active_progress, counts.total)
         remaining = self.tracker.remaining if status in RUN_ACTIVE else None
-        self._broadcaster.publish(Notice(self._run_id, status, progress, counts, tuple(changes), remaining, error))
+        self._broadcaster.publish(Notice(self._run_id, status, self._counts, tuple(changes), remaining, error))
 
     def _log(self, event: Event) -> None:
         text = shortened(self._redact(readable(event.text)))

@@ -12,23 +12,24 @@ import structlog
 from slurmscale.errors import Code, RefusedError, ResultNotRecordedError, RunLostError, SlurmscaleError, StoreError
 from slurmscale.models import CANCELLED, Failure, Task
 from slurmscale.progress.report_failures import failures_in
+from slurmscale.progress.tracker import Tracker
 from slurmscale.runner import processes
 from slurmscale.runs.broadcast import end_of
+from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.recovery import INTERRUPTED, give_up, keep_result
 from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.counters import count_contacts
 from slurmscale.store.tables import error_columns, row_of_task
+from slurmscale.store.writer import Writer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmscale.models import Counts, Run, TaskChange
-    from slurmscale.progress.tracker import Tracker
+    from slurmscale.redaction import Redactor
     from slurmscale.runner.protocol import Job
     from slurmscale.runs.broadcast import Broadcaster, Subscription
-    from slurmscale.runs.event_pipeline import EventPipeline
     from slurmscale.store.repository import Store
-    from slurmscale.store.writer import Writer
 
 _TICK = 0.1
 _CANCEL_POLL = 0.5
@@ -52,8 +53,8 @@ class RunHandle:
         job: The running playbook.
         store: Where it is recorded.
         broadcaster: Who watches.
-        pipeline: Takes the events.
-        writer: The pipeline's way to the store.
+        redactor: Replaces the run's secrets in all that is recorded.
+        recorded: The run's tasks as they were recorded.
         data_dir: Where the result is kept when the database does not take it.
     """
 
@@ -63,8 +64,8 @@ class RunHandle:
         job: Job,
         store: Store,
         broadcaster: Broadcaster,
-        pipeline: EventPipeline,
-        writer: Writer,
+        redactor: Redactor,
+        recorded: list[Task],
         data_dir: Path,
     ) -> None:
         self.id = run.id
@@ -73,8 +74,16 @@ class RunHandle:
         self._job = job
         self._store = store
         self._broadcaster = broadcaster
-        self._pipeline = pipeline
-        self._writer = writer
+        tracker = Tracker(
+            run.nodes,
+            store.timings(timings_kind(run)),
+            redactor,
+            whole=run.operation.definition.whole,
+            recorded=recorded,
+            stage=run.stage,
+        )
+        self._writer = Writer(store, run, {task.node: task.id for task in recorded})
+        self._pipeline = EventPipeline(run.id, tracker, self._writer, broadcaster, redactor, part=run.shard is not None)
         self._data_dir = data_dir
         self._report: dict[str, Any] = {}
         self._leaving = ""
@@ -84,7 +93,7 @@ class RunHandle:
         self._finished = threading.Event()
         self._failure: SlurmscaleError | None = None
         self._kept: Run | None = None
-        writer.on_failure = self._on_writer_failure
+        self._writer.on_failure = self._on_writer_failure
 
     @property
     def tracker(self) -> Tracker:

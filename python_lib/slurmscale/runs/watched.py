@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from slurmscale.models import Notice, TaskChange
-from slurmscale.report import overall_progress
 from slurmscale.states import RUN_ACTIVE
 
 if TYPE_CHECKING:
@@ -60,9 +59,7 @@ class WatchedRun:
         self._known = {change.node: change for change in changes}
         if not changed and not self.finished:
             return None
-        counts = self.run.counts
-        progress = overall_progress(counts.success, counts.active_progress, counts.total)
-        return Notice(self.id, self.run.status, progress, counts, changed, None, self.run.error)
+        return Notice(self.id, self.run.status, self.run.counts, changed, None, self.run.error)
 
     def changes(self) -> list[TaskChange]:
         """Return how each node stands."""

@@ -381,7 +381,7 @@ def states(count, failed=0):
 def drawn(count, failed=0):
     view = RunView("r", tuple(f"n{i}" for i in range(count)))
     view.update(
-        Notice("r", RunStatus.RUNNING, 1, Counts(count, count - failed, 0, failed, 10), states(count, failed), 125.0)
+        Notice("r", RunStatus.RUNNING, Counts(count, count - failed, 0, failed, 10), states(count, failed), 125.0)
     )
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115 - only its record is read
     console.print(view)

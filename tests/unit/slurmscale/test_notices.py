@@ -11,7 +11,7 @@ from slurmscale.states import RunStatus, TaskStatus
 
 def notice(run="r", progress=0, status=RunStatus.RUNNING, **nodes):
     changes = tuple(TaskChange(n, TaskStatus.RUNNING, p) for n, p in nodes.items())
-    return Notice(run, status, progress, Counts(), changes)
+    return Notice(run, status, Counts(1, 1, active_progress=progress), changes)
 
 
 def test_a_slow_subscriber_gets_one_merged_notice_with_the_newest_state_of_each_node():

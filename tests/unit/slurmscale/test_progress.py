@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from slurmscale.models import Timing
+from slurmscale.models import Counts, Timing
 from slurmscale.operations import DEFINITIONS, Stage
 from slurmscale.progress.durations import TaskDurations
 from slurmscale.progress.events import failure_text, parse, readable, shortened
 from slurmscale.progress.node_progress import RoleMilestones
 from slurmscale.progress.task_plan import TaskPlan
 from slurmscale.progress.tracker import Tracker
-from slurmscale.report import overall_progress
 from slurmscale.states import TaskStatus
 
 
@@ -330,7 +329,8 @@ def test_work_for_the_other_system_is_expected_by_its_share_and_dropped_when_it_
     [(2, 100, 5, 60), (0, 0, 0, 0), (0, 60, 12, 5), (3, 0, 3, 100), (0, 0, 4, 0), (1, 199, 3, 99)],
 )
 def test_overall_progress(successes, active_progress, total, expected):
-    assert overall_progress(successes, active_progress, total) == expected
+    counts = Counts(total, success=successes, active_progress=active_progress)
+    assert counts.progress == expected
 
 
 @pytest.mark.parametrize(

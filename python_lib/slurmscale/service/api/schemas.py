@@ -18,7 +18,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from slurmscale.documents import Document, Error, JobDocument, LineDocument, Moment, TaskDocument
 from slurmscale.models import Cluster, Run, when
 from slurmscale.operations import Operation
-from slurmscale.report import overall_progress
 from slurmscale.service.access.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def _columns_of(run: Run) -> dict[str, Any]:
         "cluster": run.cluster,
         "nodes": list(run.nodes),
         "counts": CountsView(total=counts.total, active=counts.active, success=counts.success, failed=counts.failed),
-        "progress": overall_progress(counts.success, counts.active_progress, counts.total),
+        "progress": counts.progress,
         "created_at": when(run.created_at),
         "started_at": when(run.started_at),
         "completed_at": when(run.completed_at),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slurmscale.documents import Document, Error, LineDocument, Moment
 from slurmscale.models import when
-from slurmscale.report import overall_progress
 from slurmscale.service.api.schemas import CountsView, RunView
 from slurmscale.service.problems import problem_of
 
@@ -100,7 +99,7 @@ class RunProgress(Document):
         return cls(
             run_id=run.id,
             status=run.status.value,
-            progress=overall_progress(counts.success, counts.active_progress, counts.total),
+            progress=counts.progress,
             remaining=remaining,
             counts=CountsView(total=counts.total, active=counts.active, success=counts.success, failed=counts.failed),
             started_at=when(run.started_at),
