@@ -492,7 +492,7 @@ def only_sqlite(scaling):
 def full_disk(scaling, monkeypatch):
     """The database takes no more, as on a full disk; called once the run is in progress."""
     only_sqlite(scaling)
-    monkeypatch.setattr("slurmscale.scaling.Writer", functools.partial(Writer, give_up=0.5))
+    monkeypatch.setattr("slurmscale.runs.handle.Writer", functools.partial(Writer, give_up=0.5))
     full = []
 
     def fill():

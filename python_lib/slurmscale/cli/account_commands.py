@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slurmscale.cli import extra, output, parameters
+from slurmscale.cli import extra, options, output
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.models import when
 from slurmscale.scaling import Scaling
@@ -60,7 +60,7 @@ def add_user(  # noqa: PLR0913, PLR0917 - options, each by its name
     cluster: ClustersOption = None,
     password_stdin: PasswordStdinOption = False,
     no_password: Annotated[bool, typer.Option("--no-password", help="It has tokens only, and no login.")] = False,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Make a user; the first administrator is made this way."""
     password = None if no_password else _password(password_stdin)
@@ -71,7 +71,7 @@ def add_user(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 
 @user_app.command("list", epilog=output.epilog(("slurmscale user list --json",)))
-def list_users(json: parameters.JsonOption = False) -> None:
+def list_users(json: options.JsonOption = False) -> None:
     """List the users."""
     with administration() as service:
         found = service.accounts.users.all()
@@ -94,7 +94,7 @@ def change_user(  # noqa: PLR0913, PLR0917 - options, each by its name
     cluster: ClustersOption = None,
     all_clusters: Annotated[bool, typer.Option("--all-clusters", help="Limit it to no cluster.")] = False,
     off: Annotated[bool | None, typer.Option("--off/--on", help="Whether login and tokens are refused.")] = None,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Change the role, the clusters or the state of a user."""
     values: dict[str, Any] = {"role": role.value if role else None, "disabled": off, "clusters": cluster or None}
@@ -112,7 +112,7 @@ def change_user(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 @user_app.command("password", epilog=output.epilog(("slurmscale user password anna",)))
 def set_password(
-    user: UserArgument, password_stdin: PasswordStdinOption = False, json: parameters.JsonOption = False
+    user: UserArgument, password_stdin: PasswordStdinOption = False, json: options.JsonOption = False
 ) -> None:
     """Give a user a new password; who signed in with the old one has to sign in again."""
     with administration() as service:
@@ -123,7 +123,7 @@ def set_password(
 
 
 @user_app.command("remove", epilog=output.epilog(("slurmscale user remove anna",)))
-def remove_user(user: UserArgument, json: parameters.JsonOption = False) -> None:
+def remove_user(user: UserArgument, json: options.JsonOption = False) -> None:
     """Delete a user and its tokens."""
     with administration() as service:
         found = service.accounts.find_user(user)
@@ -147,7 +147,7 @@ def create_token(  # noqa: PLR0913, PLR0917 - options, each by its name
     days: Annotated[float | None, typer.Option(min=0.01, max=3650, help="How long it lasts (default: 90).")] = None,
     permission: Annotated[list[str] | None, typer.Option(help="What it is limited to; repeatable.")] = None,
     cluster: ClustersOption = None,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Make a token, and print it this once."""
     with administration() as service:
@@ -166,7 +166,7 @@ def create_token(  # noqa: PLR0913, PLR0917 - options, each by its name
 @token_app.command("list", epilog=output.epilog(("slurmscale token list anna",)))
 def list_tokens(
     user: Annotated[str | None, typer.Argument(metavar="USER", help="Only those of a user.")] = None,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """List tokens and logins; the tokens themselves are not kept."""
     with administration() as service:
@@ -187,7 +187,7 @@ def list_tokens(
 @token_app.command(epilog=output.epilog(("slurmscale token revoke 0a1b2c3d4e5f",)))
 def revoke(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="Id of the token, its first part.")],
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Revoke a token or a login: it is not valid any more."""
     with administration() as service:

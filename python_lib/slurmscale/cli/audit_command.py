@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slurmscale.cli import output, parameters
+from slurmscale.cli import options, output
 from slurmscale.cli.account_commands import administration
 from slurmscale.errors import SlurmscaleError
 from slurmscale.models import when
@@ -23,7 +23,7 @@ def audit(  # noqa: PLR0913, PLR0917 - options, each by its name
     status: Annotated[str | None, typer.Option(help="Only with this result: success, failed or denied.")] = None,
     run: Annotated[str | None, typer.Option("--run", "-r", help="Only what belongs to this run.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 50,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Show what users of the service asked for, newest first, and the result; `audit verify` looks for changes."""
     if context.invoked_subcommand:
@@ -42,7 +42,7 @@ def audit(  # noqa: PLR0913, PLR0917 - options, each by its name
 
 
 @audit_app.command(epilog=output.epilog(("slurmscale audit verify", "slurmscale audit verify --json")))
-def verify(json: parameters.JsonOption = False) -> None:
+def verify(json: options.JsonOption = False) -> None:
     """Verify that no row of the audit trail was changed or taken out."""
     with administration() as service:
         broken = service.audit.broken()

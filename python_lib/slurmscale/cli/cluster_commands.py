@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from slurmscale.cli import options as common
-from slurmscale.cli import output, parameters
+from slurmscale.cli import completion, option_values, options, output
 from slurmscale.documents import ClusterDocument, ClusterInfoDocument, DiscoveryDocument
 from slurmscale.errors import Code, RefusedError
 from slurmscale.inventory.described import as_inventory
@@ -23,7 +22,7 @@ _UNNAMED = "unnamed"
 
 app = typer.Typer(help="Look at clusters, and keep them by name. No secret is kept with them.", no_args_is_help=True)
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the cluster.", autocompletion=parameters.complete_cluster)
+    str, typer.Argument(metavar="NAME", help="Name of the cluster.", autocompletion=completion.cluster)
 ]
 
 
@@ -37,16 +36,16 @@ NameArgument = Annotated[
 )
 def add(  # noqa: PLR0913, PLR0917 - options
     name: NameArgument,
-    inventory: parameters.InventoryOption = None,
+    inventory: options.InventoryOption = None,
     controller: Annotated[str | None, typer.Option(help="Address of the controller, without an inventory.")] = None,
     apphub: Annotated[list[str] | None, typer.Option(help="AppHub address, without an inventory; repeatable.")] = None,
-    extra_vars: parameters.ExtraVarsOption = None,
-    json: parameters.JsonOption = False,
+    extra_vars: options.ExtraVarsOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Remember a cluster, or change what is remembered."""
     with Scaling() as scaling:
         scaling.add_cluster(
-            Cluster(name, inventory, controller, tuple(apphub or ()), variables=common.extra_vars(extra_vars))
+            Cluster(name, inventory, controller, tuple(apphub or ()), variables=option_values.extra_vars(extra_vars))
         )
         added = scaling.store.cluster(name)
     _tell(added, f"{name}: added", json=json)
@@ -56,7 +55,7 @@ def add(  # noqa: PLR0913, PLR0917 - options
 def import_(
     name: NameArgument,
     inventory: Annotated[str, typer.Option("--inventory", "-i", help="Its path.")],
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Keep a cluster with its hosts and their variables, so that it is known wherever the database is.
 
@@ -72,7 +71,7 @@ def import_(
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster export lab > hosts.yml",)))
-def export(name: NameArgument, json: parameters.JsonOption = False) -> None:
+def export(name: NameArgument, json: options.JsonOption = False) -> None:
     """Print a cluster that is kept here as an Ansible inventory, in YAML."""
     with Scaling() as scaling:
         found = as_inventory(scaling.store.cluster(name))
@@ -83,7 +82,7 @@ def export(name: NameArgument, json: parameters.JsonOption = False) -> None:
 
 
 @app.command("list", epilog=output.epilog(("slurmscale cluster list --json",)))
-def list_(json: parameters.JsonOption = False) -> None:
+def list_(json: options.JsonOption = False) -> None:
     """List the known clusters."""
     with Scaling() as scaling:
         found = scaling.store.clusters()
@@ -101,7 +100,7 @@ def list_(json: parameters.JsonOption = False) -> None:
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster info lab", "slurmscale cluster info lab --json")))
-def info(name: NameArgument, json: parameters.JsonOption = False) -> None:
+def info(name: NameArgument, json: options.JsonOption = False) -> None:
     """Show what is kept of a cluster: what it told when it answered last, and its newest runs. Asks no cluster."""
     with Scaling() as scaling:
         cluster = scaling.store.cluster(name)
@@ -138,7 +137,7 @@ def _show_info(info: dict[str, Any] | None) -> None:
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster forget lab",)))
-def forget(name: NameArgument, json: parameters.JsonOption = False) -> None:
+def forget(name: NameArgument, json: options.JsonOption = False) -> None:
     """Forget a cluster; nothing is changed on it, and the records of its runs stay."""
     with Scaling() as scaling:
         known = scaling.store.cluster(name)
@@ -155,29 +154,29 @@ def _tell(cluster: Cluster, done: str, *, json: bool) -> None:
 
 
 def _test(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     with Scaling() as scaling:
         cluster = _described(given) or scaling.find_cluster(given["name"] or given["inventory"])
-        found = scaling.clusters.test(cluster, options, fingerprint=given["discover_fingerprint"] or "")
+        found = scaling.clusters.test(cluster, run_options, fingerprint=given["discover_fingerprint"] or "")
     _print(found, json=given["json"])
     raise typer.Exit(0 if found.success else 1)
 
 
 def _connect(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     cluster = _described(given)
     if cluster is None and given["inventory"] is None:
         raise RefusedError(
             "A cluster is connected by its controller or an inventory.", "Give --controller or --inventory."
         )
     cluster = cluster or Cluster(given["name"], given["inventory"])
-    cluster = dataclasses.replace(cluster, variables=common.extra_vars(given["extra_vars"]))
+    cluster = dataclasses.replace(cluster, variables=option_values.extra_vars(given["extra_vars"]))
     config = {name: given[name] for name in ("max_nodes", "reuse_existing_config", "reuse_existing_munge",
                                              "reuse_existing_database")}  # fmt: skip
-    if options.credentials.password or options.credentials.become_password:
+    if run_options.credentials.password or run_options.credentials.become_password:
         config["needs_password"] = True
     with Scaling() as scaling:
-        found = _confirmed(scaling, cluster, options, given)
+        found = _confirmed(scaling, cluster, run_options, given)
         if given["json"] and not found.success:
             _print(found, json=True)
             raise typer.Exit(1)
@@ -188,9 +187,9 @@ def _connect(given: dict[str, Any]) -> None:
         typer.echo(f"{connected.name}: connected")
 
 
-def _confirmed(scaling: Scaling, cluster: Cluster, options: RunOptions, given: dict[str, Any]) -> Discovery:
+def _confirmed(scaling: Scaling, cluster: Cluster, run_options: RunOptions, given: dict[str, Any]) -> Discovery:
     """Test a cluster, and again when somebody at the terminal confirms its host key."""
-    found = scaling.clusters.test(cluster, options, fingerprint=given["discover_fingerprint"] or "")
+    found = scaling.clusters.test(cluster, run_options, fingerprint=given["discover_fingerprint"] or "")
     if not given["json"]:
         _print(found, json=False)
     unknown = found.error is not None and found.error.code == Code.HOST_KEY_UNKNOWN and found.fingerprint
@@ -198,16 +197,16 @@ def _confirmed(scaling: Scaling, cluster: Cluster, options: RunOptions, given: d
         return found
     if not typer.confirm(f"Is {found.fingerprint} the host key of the controller?", err=True):
         raise RefusedError("The host key was not confirmed; nothing was remembered.")
-    found = scaling.clusters.test(cluster, options, fingerprint=found.fingerprint)
+    found = scaling.clusters.test(cluster, run_options, fingerprint=found.fingerprint)
     if not given["json"]:
         _print(found, json=False)
     return found
 
 
 def _refresh(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     with Scaling() as scaling:
-        found = scaling.clusters.refresh(given["name"], options)
+        found = scaling.clusters.refresh(given["name"], run_options)
     _print(found, json=given["json"])
     raise typer.Exit(0 if found.success else 1)
 
@@ -240,7 +239,7 @@ def _print(found: Discovery, *, json: bool) -> None:
 def _register() -> None:
     discover = Operation.DISCOVER_CLUSTER.definition
     any_name = Annotated[str | None, typer.Argument(
-        metavar="NAME", help="A known cluster.", autocompletion=parameters.complete_cluster,
+        metavar="NAME", help="A known cluster.", autocompletion=completion.cluster,
     )]  # fmt: skip
     address = Annotated[
         str | None, typer.Option("--controller", help="Address of the controller, without an inventory.")
@@ -249,41 +248,41 @@ def _register() -> None:
     apphub = Annotated[list[str] | None, typer.Option("--apphub", help="AppHub address; repeatable.")]
     most = Annotated[int | None, typer.Option("--max-nodes", min=1, help="Most nodes that it may have.")]
     where = [
-        parameters.parameter("controller", address), parameters.parameter("port", port),
-        parameters.parameter("inventory", parameters.InventoryOption), *parameters.own_options(discover),
+        options.parameter("controller", address), options.parameter("port", port),
+        options.parameter("inventory", options.InventoryOption), *options.own_options(discover),
     ]  # fmt: skip
     reuse = [
-        parameters.parameter(
+        options.parameter(
             f"reuse_existing_{what}",
             Annotated[bool, typer.Option(f"--reuse-{what}/--no-reuse-{what}", help=f"Use its {text} as it is.")],
             default=True,
         )
         for what, text in (("config", "slurm.conf"), ("munge", "munge key"), ("database", "accounting database"))
     ]
-    name = parameters.parameter("name", NameArgument, parameters.REQUIRED)
+    name = options.parameter("name", NameArgument, options.REQUIRED)
     stages = "The stages: resolve, tcp, hostkey, auth, sudo, slurm; each with what to do when it fails."
     key = "The host key is shown to be compared, and no other one is accepted later."
     commands = (
         (
-            "test", _test, [parameters.parameter("name", any_name), *where, *parameters.LOGIN],
+            "test", _test, [options.parameter("name", any_name), *where, *options.LOGIN],
             f"Find out whether a cluster can be worked with, and what it is; changes nothing.\n\n{stages}",
             ("slurmscale cluster test lab", "slurmscale cluster test --controller ctl1.example.org --user admin"),
         ),
         (
             "connect", _connect,
-            [name, *where, parameters.parameter("apphub", apphub), parameters.parameter("max_nodes", most), *reuse,
-             *parameters.LOGIN],
+            [name, *where, options.parameter("apphub", apphub), options.parameter("max_nodes", most), *reuse,
+             *options.LOGIN],
             f"Test a cluster that somebody else set up, and remember it; nothing is changed on it.\n\n{stages} {key}",
             ("slurmscale cluster connect hpc --controller ctl1.example.org --user admin --max-nodes 100",),
         ),
         (
-            "refresh", _refresh, [name, *parameters.LOGIN],
+            "refresh", _refresh, [name, *options.LOGIN],
             "Look at a known cluster again: its health, version, partitions and nodes; changes nothing on it.",
             ("slurmscale cluster refresh hpc --json",),
         ),
     )  # fmt: skip
     for command, function, wanted, summary, examples in commands:
-        made = parameters.command(function, wanted, summary)
+        made = options.command(function, wanted, summary)
         app.command(command, epilog=output.epilog(examples))(made)
 
 

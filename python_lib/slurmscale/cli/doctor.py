@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import output, parameters
+from slurmscale.cli import options, output
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.inventory import ansible_inventory as inventories
 from slurmscale.operations import Operation
@@ -27,8 +27,8 @@ _OK, _WARNING, _FAILED = "ok", "warning", "failed"
 
 
 def doctor(
-    inventory: parameters.InventoryOption = None,
-    json: parameters.JsonOption = False,
+    inventory: options.InventoryOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Check this machine: Ansible, playbooks, database, ssh; and inventory and AppHub when an inventory is named.
 

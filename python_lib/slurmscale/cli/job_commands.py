@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from slurmscale.cli import options as common
-from slurmscale.cli import output, parameters
+from slurmscale.cli import option_values, options, output
 from slurmscale.documents import JobDocument, JobOutputDocument
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.models import JobSpec, SlurmJob, when
@@ -35,10 +34,10 @@ app = typer.Typer(help="Submit jobs to clusters, and see how they stand.", no_ar
 def _submit(given: dict[str, Any]) -> None:
     script = _script(given["script"], given["command"])
     wanted = {name: given.get(f"job_{name}") or "" for name in JobSpec.__dataclass_fields__ if name != "script"}
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     with Scaling() as scaling:
-        cluster = scaling.find_cluster(common.target(given["cluster"], given["inventory"]))
-        job = scaling.jobs.submit(cluster, JobSpec(script, **wanted), options)
+        cluster = scaling.find_cluster(option_values.target(given["cluster"], given["inventory"]))
+        job = scaling.jobs.submit(cluster, JobSpec(script, **wanted), run_options)
     if given["json"]:
         output.echo_json(JobDocument.of(job).as_json())
     else:
@@ -63,12 +62,12 @@ def _script(path: str | None, command: str | None) -> str:
 
 
 def _list(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     with Scaling() as scaling:
-        target = common.target(given["cluster"], given["inventory"])
+        target = option_values.target(given["cluster"], given["inventory"])
         cluster = scaling.find_cluster(target).name if target else None
         if not given["cached"]:
-            _refresh(scaling, {job.cluster for job in scaling.jobs.newest(None, cluster) if not job.ended}, options)
+            _refresh(scaling, {job.cluster for job in scaling.jobs.newest(None, cluster) if not job.ended}, run_options)
         jobs = scaling.jobs.newest(given["limit"], cluster)
     if given["json"]:
         output.echo_json([JobDocument.of(job).as_json() for job in jobs])
@@ -83,10 +82,10 @@ def _list(given: dict[str, Any]) -> None:
     output.print_table(("id", "cluster", "job", "state", "exit", "submitted", "name"), rows)
 
 
-def _refresh(scaling: Scaling, clusters: Iterable[str], options: Any) -> None:
+def _refresh(scaling: Scaling, clusters: Iterable[str], run_options: Any) -> None:
     for cluster in sorted(clusters):
         try:
-            scaling.jobs.refresh(cluster, options)
+            scaling.jobs.refresh(cluster, run_options)
         except SlurmscaleError as exc:
             # what is known of the jobs is shown nevertheless
             typer.echo(output.fitted(f"{cluster} gave no answer: {clean(str(exc))}", sys.stderr), err=True)
@@ -103,16 +102,16 @@ def _state(job: SlurmJob) -> str:
 
 
 def _show(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     with Scaling() as scaling:
-        job = scaling.jobs.find(given["job"]) if given["cached"] else scaling.jobs.show(given["job"], options)
+        job = scaling.jobs.find(given["job"]) if given["cached"] else scaling.jobs.show(given["job"], run_options)
     _print(job, json=given["json"])
 
 
 def _cancel(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     with Scaling() as scaling:
-        job = scaling.jobs.cancel(given["job"], options)
+        job = scaling.jobs.cancel(given["job"], run_options)
     _print(job, json=given["json"])
 
 
@@ -129,9 +128,9 @@ def _print(job: SlurmJob, *, json: bool) -> None:
 
 
 def _output(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     with Scaling() as scaling:
-        found = scaling.jobs.output(given["job"], options, limit=given["limit"])
+        found = scaling.jobs.output(given["job"], run_options, limit=given["limit"])
     if given["json"]:
         output.echo_json(JobOutputDocument.of(found).as_json())
         return
@@ -141,7 +140,7 @@ def _output(given: dict[str, Any]) -> None:
         typer.echo(clean(line))
 
 
-_CACHED = parameters.parameter(
+_CACHED = options.parameter(
     "cached", Annotated[bool, typer.Option("--cached", help="Ask no cluster; show what was seen last.")], default=False
 )
 
@@ -151,38 +150,38 @@ def _register() -> None:
         Optional[str], typer.Argument(metavar="SCRIPT", help="File of its script, or - for standard input."),  # noqa: UP045 - made when this is read, which `|` with typer's marks is not
     ]  # fmt: skip
     command = Annotated[str | None, typer.Option("--command", help="What it runs, by sh, in place of a script.")]
-    own = [one for one in parameters.own_options(Operation.SUBMIT_JOB.definition) if one.name != "job_script"]
+    own = [one for one in options.own_options(Operation.SUBMIT_JOB.definition) if one.name != "job_script"]
     limit = Annotated[int, typer.Option("--limit", min=1, help="How many.")]
     most = Annotated[int, typer.Option("--limit", min=1, max=100_000_000, help="Bytes to show at most, from its end.")]
-    login, target = parameters.LOGIN, parameters.TARGET
+    login, target = options.LOGIN, options.TARGET
     for name, function, wanted, summary, examples in (
         (
             "submit", _submit,
-            [parameters.parameter("script", script), parameters.parameter("command", command), *own, *target, *login],
+            [options.parameter("script", script), options.parameter("command", command), *own, *target, *login],
             f"Submit a job, and print our id of it.\n\n{_WHO} {_NOT_ALLOWED}",
             ("slurmscale job submit train.sh --cluster lab --nodes 2 --time 1:00:00",
              "slurmscale job submit --command 'srun hostname' --cluster lab -e job_user=alice"),
         ),
         (
-            "list", _list, [_CACHED, parameters.parameter("limit", limit, default=20), *target, *login],
+            "list", _list, [_CACHED, options.parameter("limit", limit, default=20), *target, *login],
             "List the newest jobs that were submitted from here; each cluster is asked once.",
             ("slurmscale job list --cluster lab --json",),
         ),
         (
-            "show", _show, [parameters.JOB, _CACHED, *login],
+            "show", _show, [options.JOB, _CACHED, *login],
             f"Show a job as Slurm describes it: state, reason, exit code, nodes.\n\n{_LEFT}",
             ("slurmscale job show a1b2c3", "slurmscale job show lab:4711 --json"),
         ),
         (
-            "output", _output, [parameters.JOB, parameters.parameter("limit", most, default=1_048_576), *login],
+            "output", _output, [options.JOB, options.parameter("limit", most, default=1_048_576), *login],
             f"Print the end of what a job wrote.\n\n{_WHERE}",
             ("slurmscale job output a1b2c3",),
         ),
         (
-            "cancel", _cancel, [parameters.JOB, *login], "Cancel a job.", ("slurmscale job cancel lab:4711",),
+            "cancel", _cancel, [options.JOB, *login], "Cancel a job.", ("slurmscale job cancel lab:4711",),
         ),
     ):  # fmt: skip
-        made = parameters.command(function, wanted, summary)
+        made = options.command(function, wanted, summary)
         app.command(name, epilog=output.epilog(examples))(made)
 
 

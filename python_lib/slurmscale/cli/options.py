@@ -1,125 +1,149 @@
-"""Reads the values of options."""
+"""The options and arguments of the commands, each declared once.
+
+Commands that start an operation are made of these and of the operation's own options; see `run_commands`.
+"""
 
 from __future__ import annotations
 
-import re
-import shlex
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
-import yaml
 
-from slurmscale.errors import RefusedError
-from slurmscale.inventory.names import check_host, check_variables, shown
-from slurmscale.models import Credentials, NodeSpec, RunOptions
+from slurmscale.cli import completion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
-_LARGEST_FILE = 10_000_000
-_EXTRA_VARS_REMEDY = "Write KEY=VALUE, a mapping in JSON, or @FILE with a mapping in YAML or JSON."
-_HOST_REMEDY = "Write NODE=ADDRESS[:PORT], with a node of this run; IPv6 with a port as [ADDRESS]:PORT."
+    from slurmscale.operations import Definition
 
-
-def target(cluster: str | None, inventory: str | None) -> str | None:
-    """Return the one of two ways to name a cluster that was used."""
-    if cluster and inventory:
-        raise RefusedError("--cluster and --inventory exclude each other.", "Give one of them.")
-    return cluster or inventory
+REQUIRED = inspect.Parameter.empty
+"""Default of a parameter that must be given."""
 
 
-def extra_vars(given: Iterable[str] | None) -> dict[str, Any]:
-    """Read the values of -e in the forms that Ansible knows.
-
-    Raises:
-        RefusedError: One has another form, or holds what is no data.
-    """
-    variables: dict[str, Any] = {}
-    for text in given or ():
-        variables |= _extra_vars(text)
-    check_variables(variables)
-    return variables
-
-
-def _extra_vars(text: str) -> dict[str, Any]:
-    # the text itself may hold a password and is never shown
-    try:
-        if text.startswith("@"):
-            return _mapping(yaml.safe_load(_read(text[1:])))
-        if text.lstrip().startswith("{"):
-            return _mapping(yaml.safe_load(text))
-        pairs = [part.partition("=") for part in shlex.split(text)]
-    except OSError as exc:
-        raise RefusedError(f"-e: the file cannot be read: {exc.strerror}.", _EXTRA_VARS_REMEDY) from exc
-    except (ValueError, RecursionError, yaml.YAMLError) as exc:
-        raise RefusedError(f"-e: cannot be read as YAML or JSON: {type(exc).__name__}.", _EXTRA_VARS_REMEDY) from exc
-    if not all(separator for _, separator, _ in pairs):
-        raise RefusedError("-e: a variable without a value.", _EXTRA_VARS_REMEDY)
-    return {name: value for name, _, value in pairs}
-
-
-def _read(path: str) -> str:
-    # read in one go, as it may be a pipe: -e @<(command)
-    with Path(path).open("rb") as source:
-        content = source.read(_LARGEST_FILE + 1)
-    if len(content) > _LARGEST_FILE:
-        raise RefusedError(f"-e: the file has more than {_LARGEST_FILE:,} bytes.", "Name a file of variables.")
-    return content.decode()
+NodesArgument = Annotated[
+    str,
+    typer.Argument(metavar="NODES", help="Nodes in Slurm's syntax, e.g. node[07-12].", autocompletion=completion.nodes),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", "-c", help="A cluster added with `cluster add`.", autocompletion=completion.cluster),
+]
+InventoryOption = Annotated[str | None, typer.Option("--inventory", "-i", help="Path of an Ansible inventory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ExtraVarsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extra-vars",
+        "-e",
+        help="Ansible variables: KEY=VALUE, JSON, or @FILE. Texts are no templates; secrets are never stored.",
+    ),
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, or the beginning of its id.", autocompletion=completion.run)
+]
+NewestRunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN", help="A run, or the beginning of its id; the newest one when left out.",
+        autocompletion=completion.run,
+    ),
+]  # fmt: skip
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", "-r", help="The run; the newest one when left out.", autocompletion=completion.run),
+]
 
 
-def _mapping(loaded: Any) -> dict[str, Any]:
-    if not isinstance(loaded, dict):
-        raise RefusedError("-e: a mapping of variables is needed, and that is something else.", _EXTRA_VARS_REMEDY)
-    return loaded
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job: our id or its beginning, Slurm's, or CLUSTER:JOBID.", autocompletion=completion.job
+    ),
+]
 
 
-def node_specs(names: Iterable[str], hosts: Iterable[str] | None) -> list[str | NodeSpec]:
-    """Give addresses to nodes.
-
-    Args:
-        names: All nodes.
-        hosts: `NODE=ADDRESS[:PORT]` for nodes that are in no inventory.
-    """
-    specs: dict[str, str | NodeSpec] = {name: name for name in names}
-    for text in hosts or ():
-        name, separator, address = text.partition("=")
-        if not separator or name not in specs:
-            raise RefusedError(f"--host {shown(text)}: that is no node of this run.", _HOST_REMEDY)
-        host, port = _address(address)
-        specs[name] = NodeSpec(name, check_host(host), Credentials(port=port))
-    return list(specs.values())
+def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    """Return a parameter as a function of typer would have it."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _address(text: str) -> tuple[str, int | None]:
-    """Split ADDRESS[:PORT]; an IPv6 address with a port stands in brackets, one without may."""
-    found = re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?", text) or re.fullmatch(r"([^:]*)(?::(\d{1,5}))?", text)
-    if found is None and text.count(":") > 1:
-        return text, None
-    if found is None or not found[1]:
-        raise RefusedError(f"--host: {shown(text)} is no address.", _HOST_REMEDY)
-    return found[1], int(found[2]) if found[2] else None
+def _option(name: str, kind: Any, *flags: str, default: Any = None, **more: Any) -> inspect.Parameter:
+    return parameter(name, Annotated[kind, typer.Option(*flags, **more)], default)
 
 
-def run_options(given: Mapping[str, Any]) -> RunOptions:
-    """Read the options that all commands have which run a playbook; asks for passwords."""
-    return RunOptions(
-        forks=given.get("forks"),
-        check=bool(given.get("check")),
-        timeout=given["timeout"],
-        extra_vars=extra_vars(given["extra_vars"]),
-        credentials=Credentials(
-            user=given["user"],
-            private_key_file=given["private_key"],
-            password=_ask("Login password", given["ask_pass"]),
-            become_password=_ask("Password of sudo", given["ask_become_pass"]),
+def _switch(name: str, *flags: str, help: str) -> inspect.Parameter:  # noqa: A002 - as typer calls it
+    return _option(name, bool, *flags, default=False, help=help)
+
+
+NODES = parameter("nodes", NodesArgument, REQUIRED)
+NODES_OR_ALL = parameter(
+    "nodes",
+    Annotated[
+        Optional[str],  # noqa: UP045 - made when this is read, which `|` with typer's marks is not
+        typer.Argument(
+            metavar="NODES", help="Nodes in Slurm's syntax; the group slurm_nodes when left out.",
+            autocompletion=completion.nodes,
         ),
-        vault_password=_ask("Vault password", given["ask_vault_pass"]),
-        vault_password_file=given["vault_password_file"],
-        verbosity=given["verbose"],
-        diff=bool(given.get("diff")),
-    )
+    ],
+)  # fmt: skip
+NODES_OPTION = _option(
+    "nodes", str | None, "--nodes", "-n", help="Nodes in Slurm's syntax; the group slurm_nodes when left out.",
+    autocompletion=completion.nodes,
+)  # fmt: skip
+RUN = parameter("run", RunArgument, REQUIRED)
+JOB = parameter("job", JobArgument, REQUIRED)
+TARGET = (parameter("cluster", ClusterOption), parameter("inventory", InventoryOption))
+HOST = _option("host", list[str] | None, "--host", help="NODE=ADDRESS[:PORT] of a node that is in no inventory;"
+               " repeatable.")  # fmt: skip
+CHECK = _switch("check", "--check", "-C", help="Only show what would be changed.")
+LOGIN = (
+    parameter("extra_vars", ExtraVarsOption),
+    _option("user", str | None, "--user", "-u", help="Login name where nothing else names one."),
+    _option("private_key", str | None, "--private-key", help="Private key file where nothing else names one."),
+    _switch("ask_pass", "--ask-pass", "-k", help="Ask for the login password."),
+    _switch("ask_become_pass", "--ask-become-pass", "-K", help="Ask for the password of sudo."),
+    _switch("ask_vault_pass", "--ask-vault-pass", "-J", help="Ask for the password of Ansible Vault."),
+    _option("vault_password_file", str | None, "--vault-password-file", help="File or program that gives it."),
+    _option("timeout", float | None, "--timeout", min=1, help="Cancel after so many seconds."),
+    _option("verbose", int, "--verbose", "-v", default=0, count=True, help="More details in the nodes' logs."),
+    parameter("json", JsonOption, default=False),
+)
+"""What every command has that runs a playbook."""
+WORK = (
+    *LOGIN,
+    _switch("diff", "--diff", "-D", help="Log what changes in files; see `slurmscale log`."),
+    _option("forks", int | None, "--forks", "-f", min=1, max=10_000, help="Nodes worked on at the same time."),
+    _switch("detach", "--detach", "-d", help="Start it, print its id, and don't show it; see `slurmscale attach`."),
+    _switch("follow", "--follow", help="With --json: print what happens as JSON, a line per event."),
+    _switch("yes", "--yes", "-y", help="Don't ask for confirmation."),
+)
+"""What every command has that starts an operation."""
 
 
-def _ask(what: str, wanted: bool) -> str | None:
-    return typer.prompt(what, hide_input=True, err=True) if wanted else None
+_COMPLETED = {"job_partition": completion.partition}
+
+
+def own_options(definition: Definition) -> Iterator[inspect.Parameter]:
+    """Yield the options of an operation itself."""
+    for option in definition.options:
+        if option.kind is bool:
+            yield _switch(option.name, option.option, help=option.help)
+        else:
+            yield _option(
+                option.name, option.kind | None, option.option, help=option.help,
+                autocompletion=_COMPLETED.get(option.name),
+            )  # fmt: skip
+
+
+def command(
+    function: Callable[..., None], parameters: Iterable[inspect.Parameter], summary: str
+) -> Callable[..., None]:
+    """Return a function with these parameters, for typer to read, which calls another one with what was given."""
+
+    def made(**given: Any) -> None:
+        function(given)
+
+    made.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined] # what inspect looks for
+    made.__doc__ = summary
+    return made

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from slurmscale import documents
-from slurmscale.cli import output, parameters
+from slurmscale.cli import completion, options, output
 from slurmscale.documents import LineDocument, RunDocument, TaskDocument
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.hostlist import fold
@@ -44,7 +44,7 @@ runs_app = typer.Typer(help="List runs, newest first, or delete old ones.", invo
 
 def status(
     watch: WatchOption = False,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Show the scaling status: what is in progress, the last day's operations, what is stalled."""
     with Scaling() as scaling:
@@ -123,8 +123,8 @@ def _operation_lines(view: OperationView) -> Iterator[str]:
 def runs(
     context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many, newest first.")] = 20,
-    cluster: parameters.ClusterOption = None,
-    json: parameters.JsonOption = False,
+    cluster: options.ClusterOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """List runs, newest first; `runs prune` deletes old ones."""
     if context.invoked_subcommand:
@@ -154,7 +154,7 @@ def runs(
 def prune(
     older_than: Annotated[str, typer.Option("--older-than", help="Age of the runs: 12h, 90d or 8w.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Delete the records of old runs: nodes, logs and reports; an active run stays."""
     age = _AGE.fullmatch(older_than)
@@ -171,8 +171,8 @@ def prune(
 
 
 def tasks(
-    run: parameters.NewestRunArgument = None,
-    json: parameters.JsonOption = False,
+    run: options.NewestRunArgument = None,
+    json: options.JsonOption = False,
 ) -> None:
     """List the nodes of a run with status, progress, phase and step."""
     with Scaling() as scaling:
@@ -192,7 +192,7 @@ def tasks(
         typer.echo(output.fitted(line, sys.stdout))
 
 
-def report(run: parameters.NewestRunArgument = None, json: parameters.JsonOption = False) -> None:
+def report(run: options.NewestRunArgument = None, json: options.JsonOption = False) -> None:
     """Show what a check, a repair or an AppHub's check found."""
     with Scaling() as scaling:
         run_id = scaling.find_run(run).id if run else scaling.tasks()[0].run_id
@@ -207,13 +207,13 @@ def log(
         str | None,
         typer.Argument(
             help="The node; without it, what belongs to none, such as the controller's part.",
-            autocompletion=parameters.complete_nodes,
+            autocompletion=completion.nodes,
         ),
     ] = None,
-    run: parameters.RunOption = None,
+    run: options.RunOption = None,
     failed: Annotated[bool, typer.Option("--failed", help="What failed first, then the rest.")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
-    json: parameters.JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Print the whole log of a node, or of what belongs to no node of a run."""
     with Scaling() as scaling:

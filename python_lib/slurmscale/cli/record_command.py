@@ -39,8 +39,8 @@ def record() -> None:
         return job
 
     with Scaling(make_job=make_job) as scaling:
-        options = RunOptions(extra_vars=variables, forks=request["forks"], check=request["check"])
-        handle = scaling.run(operation, request["inventory"][0], request["nodes"], options)
+        run_options = RunOptions(extra_vars=variables, forks=request["forks"], check=request["check"])
+        handle = scaling.run(operation, request["inventory"][0], request["nodes"], run_options)
         typer.echo(f"slurmscale: recorded as run {handle.id}", err=True)
         run = handle.wait()
     raise typer.Exit(0 if run.status is RunStatus.COMPLETED else 1)

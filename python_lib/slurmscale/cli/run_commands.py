@@ -1,6 +1,6 @@
 """Commands that start, follow or stop work: up, down, check, repair, upgrade, ..., retry, attach, cancel.
 
-Those that start an operation are made of what `operations` says of it and of the shared options in `parameters`.
+Those that start an operation are made of what `operations` says of it and of the shared options in `options`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from slurmscale.cli import background, output, parameters
-from slurmscale.cli import options as common
+from slurmscale.cli import background, option_values, options, output
 from slurmscale.cli.follow import follow
 from slurmscale.documents import EventDocument, ResultDocument, RunDocument
 from slurmscale.errors import RefusedError, ResultNotRecordedError, SlurmscaleError
@@ -65,39 +64,39 @@ class _Command:
 _COMMANDS = (
     _Command("plan", Operation.PLAN, (
         "slurmscale plan 'node[07-12]' --cluster lab", "slurmscale plan node07 --json",
-    ), (parameters.HOST,)),
+    ), (options.HOST,)),
     _Command("up", Operation.SCALE_UP, (
         "slurmscale up 'rocky[1-2],ubuntu[1-2]' --inventory inventories/lab/hosts.yml",
         "slurmscale up node07 --cluster lab --host node07=10.0.0.7 --user admin --ask-pass",
         "slurmscale up 'node[07-12]' --detach",
-    ), (parameters.HOST, parameters.CHECK), "Scale {nodes} up?", Operation.PLAN),
+    ), (options.HOST, options.CHECK), "Scale {nodes} up?", Operation.PLAN),
     _Command("down", Operation.SCALE_DOWN, (
         "slurmscale down 'node[07-12]' --cluster lab --yes",
         "slurmscale down node07 --jobs requeue --uninstall",
-    ), (parameters.CHECK,), "Take {nodes} out of the cluster?"),
-    _Command("check", Operation.CHECK, ("slurmscale check 'node[07-12]' --cluster lab --json",), (parameters.HOST,)),
+    ), (options.CHECK,), "Take {nodes} out of the cluster?"),
+    _Command("check", Operation.CHECK, ("slurmscale check 'node[07-12]' --cluster lab --json",), (options.HOST,)),
     _Command("upgrade", Operation.UPGRADE, (
         "slurmscale upgrade --slurm-version 24.11.5-4 --batch 25%",
         "slurmscale upgrade 'node[07-12]' --slurm-version 24.11.5-4 --check",
-    ), (parameters.CHECK,)),
+    ), (options.CHECK,)),
     _Command("rotate-key", Operation.ROTATE_MUNGE_KEY, (
         "slurmscale rotate-key --cluster lab --also login1,login2",
-    ), (parameters.CHECK,), "Give the whole cluster a new munge key?"),
+    ), (options.CHECK,), "Give the whole cluster a new munge key?"),
     _Command("setup-controller", Operation.SETUP_CONTROLLER, (
         "slurmscale setup-controller --inventory inventories/lab/hosts.yml --cluster-name lab",
-    ), (parameters.CHECK,)),
+    ), (options.CHECK,)),
 )  # fmt: skip
 _APPHUB_COMMANDS = (
     _Command("publish", Operation.PUBLISH_APPHUB, (
         "slurmscale apphub publish --inventory inventories/lab/hosts.yml",
-    ), (parameters.CHECK,)),
+    ), (options.CHECK,)),
     _Command("check", Operation.CHECK_APPHUB, ("slurmscale apphub check --cluster lab --json",)),
 )  # fmt: skip
 
 
 def attach(
-    run: parameters.RunArgument,
-    json: parameters.JsonOption = False,
+    run: options.RunArgument,
+    json: options.JsonOption = False,
     follow_events: Annotated[bool, typer.Option("--follow", help="With --json: a line per event.")] = False,
 ) -> None:
     """Show an active run, whoever started it, until it has ended."""
@@ -108,8 +107,8 @@ def attach(
 
 
 def cancel(
-    run: parameters.RunArgument,
-    json: parameters.JsonOption = False,
+    run: options.RunArgument,
+    json: options.JsonOption = False,
 ) -> None:
     """Stop a run, on this machine and on its nodes."""
     with Scaling() as scaling:
@@ -138,35 +137,35 @@ def register(app: typer.Typer, apphub: typer.Typer) -> None:
         autocompletion=lambda incomplete: [one for one in _REPAIR if one.startswith(incomplete)],
     )]  # fmt: skip
     repair = [
-        parameters.parameter("action", action), parameters.NODES_OPTION, *parameters.TARGET,
-        *parameters.own_options(Operation.REPAIR_FIX.definition), *parameters.WORK,
+        options.parameter("action", action), options.NODES_OPTION, *options.TARGET,
+        *options.own_options(Operation.REPAIR_FIX.definition), *options.WORK,
     ]  # fmt: skip
     summary = """Find what is wrong with a cluster, fix what is safe to fix, and run a job in each partition.
 
     Never changed: a machine of another cluster, what somebody else drained or set DOWN, clocks, disks, users, versions.
     """
     epilog = output.epilog(("slurmscale repair --cluster lab", "slurmscale repair check --nodes 'node[07-12]' --json"))
-    app.command("repair", epilog=f"{epilog}\n\n{_CREDENTIALS}")(parameters.command(_repair, repair, summary))
+    app.command("repair", epilog=f"{epilog}\n\n{_CREDENTIALS}")(options.command(_repair, repair, summary))
     summary = """Run the nodes of a run again that did not succeed, with its addresses, logins and variables.
 
     Passwords are never stored: they have to be given again.
     """
     epilog = output.epilog(("slurmscale retry 20260101-120000-a1b2c3", "slurmscale retry a1b2c3 --ask-pass"))
-    app.command("retry", epilog=epilog)(parameters.command(_retry, [parameters.RUN, *parameters.WORK], summary))
+    app.command("retry", epilog=epilog)(options.command(_retry, [options.RUN, *options.WORK], summary))
     app.command(epilog=output.epilog(("slurmscale attach a1b2c3",)))(attach)
     app.command(epilog=output.epilog(("slurmscale cancel 20260101-120000-a1b2c3", "slurmscale cancel a1b2c3")))(cancel)
 
 
 def _register(app: typer.Typer, command: _Command) -> None:
     definition = command.operation.definition
-    nodes = {Scope.NODES: (parameters.NODES,), Scope.NODES_OR_ALL: (parameters.NODES_OR_ALL,)}
+    nodes = {Scope.NODES: (options.NODES,), Scope.NODES_OR_ALL: (options.NODES_OR_ALL,)}
     wanted = (
-        *nodes.get(definition.scope, ()), *parameters.TARGET, *command.parameters,
-        *parameters.own_options(definition), *parameters.WORK,
+        *nodes.get(definition.scope, ()), *options.TARGET, *command.parameters,
+        *options.own_options(definition), *options.WORK,
     )  # fmt: skip
     summary = definition.summary + (f"\n\nWhen it is cancelled: {definition.risk}" if definition.risk else "")
     epilog = f"{output.epilog(command.examples)}\n\n{_CREDENTIALS}"
-    app.command(command.name, epilog=epilog)(parameters.command(partial(_start, command), wanted, summary))
+    app.command(command.name, epilog=epilog)(options.command(partial(_start, command), wanted, summary))
 
 
 def _start(command: _Command, given: dict[str, Any]) -> None:
@@ -198,18 +197,18 @@ def _repair(given: dict[str, Any]) -> None:
 
 def _run_operations(operations: list[Operation], given: dict[str, Any], question: str = "") -> NoReturn:
     """Run operations one after the other, in a process that can leave the terminal; ask the question after a plan."""
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
     own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
     text = given.get("nodes")
-    nodes = common.node_specs(expand(text) if text is not None else (), given.get("host"))
-    target = common.target(given["cluster"], given["inventory"])
+    nodes = option_values.node_specs(expand(text) if text is not None else (), given.get("host"))
+    target = option_values.target(given["cluster"], given["inventory"])
 
     def start(scaling: Scaling, operation: Operation) -> RunHandle:
         taken = {option.name for option in operation.definition.options}
-        variables = options.extra_vars | {name: value for name, value in own_values.items() if name in taken}
+        variables = run_options.extra_vars | {name: value for name, value in own_values.items() if name in taken}
         cluster = scaling.find_cluster(target)
-        return scaling.run(operation, cluster, nodes, dataclasses.replace(options, extra_vars=variables))
+        return scaling.run(operation, cluster, nodes, dataclasses.replace(run_options, extra_vars=variables))
 
     def work(leave: Callable[[], None]) -> int:
         with output.surviving_hangup(), Scaling() as scaling:
@@ -251,11 +250,11 @@ def _run_in_order(
 
 
 def _retry(given: dict[str, Any]) -> None:
-    options = common.run_options(given)
+    run_options = option_values.run_options(given)
 
     def work(leave: Callable[[], None]) -> int:
         with output.surviving_hangup(), Scaling() as scaling:
-            return _follow(scaling, scaling.retry(given["run"], options), given, leave)
+            return _follow(scaling, scaling.retry(given["run"], run_options), given, leave)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import extra, output, parameters
+from slurmscale.cli import extra, options, output
 from slurmscale.errors import RefusedError
 from slurmscale.runs.logins import ClusterLogins
 from slurmscale.scaling import Scaling
@@ -14,7 +14,7 @@ app = typer.Typer(help="Keep the sealed secrets: of runs that wait, of clusters,
 
 
 @app.command(epilog=output.epilog(("SLURMSCALE_SECRET_KEY_FILE=/etc/slurmscale/keys slurmscale secrets rotate",)))
-def rotate(json: parameters.JsonOption = False) -> None:
+def rotate(json: options.JsonOption = False) -> None:
     """Seal all secrets anew with the first key of the secret key file.
 
     Write the new key as the first line on every machine, restart services and workers, run this, and only then take the

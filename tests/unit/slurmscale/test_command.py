@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 from rich.console import Console
-from slurmscale.cli import app, follow, main, output
-from slurmscale.cli import options as common
+from slurmscale.cli import app, follow, main, option_values, output
 from slurmscale.cli import run_commands as work
 from slurmscale.cli.live_display import RunView
 from slurmscale.errors import RefusedError, ResultNotRecordedError
@@ -229,16 +228,16 @@ def test_options_reach_the_run(command):
 def test_extra_vars_from_a_file_and_wrong_ones(tmp_path):
     path = tmp_path / "vars.yml"
     path.write_text("a: 1\n")
-    assert common.extra_vars([f"@{path}", "b=2"]) == {"a": 1, "b": "2"}
+    assert option_values.extra_vars([f"@{path}", "b=2"]) == {"a": 1, "b": "2"}
     for wrong in ("@/nowhere", "{broken", "{[1]}", "word"):
         with pytest.raises(RefusedError, match="-e:"):
-            common.extra_vars([wrong])
+            option_values.extra_vars([wrong])
 
 
 def test_addresses_of_nodes():
-    assert common.node_specs(["a", "b"], ["b=fe80::1"])[1] == NodeSpec("b", "fe80::1")
+    assert option_values.node_specs(["a", "b"], ["b=fe80::1"])[1] == NodeSpec("b", "fe80::1")
     with pytest.raises(RefusedError, match="NODE=ADDRESS"):
-        common.node_specs(["a"], ["b=x"])
+        option_values.node_specs(["a"], ["b=x"])
 
 
 def test_looking_back(command):

@@ -281,20 +281,20 @@ def test_a_check_shows_each_node_with_its_reason(command, monkeypatch):
 
 
 def test_clusters_runs_and_nodes_are_completed(command, failed):
-    from slurmscale.cli import parameters  # noqa: PLC0415 - likewise
+    from slurmscale.cli import completion  # noqa: PLC0415 - likewise
 
     command("cluster", "add", "lab", "--inventory", str(command.inventory))
-    assert parameters.complete_cluster("l") == ["lab"]
-    assert parameters.complete_run(failed[:4]) == [(failed, "scale-up failed")]
-    assert parameters.complete_nodes("a,de") == ["a,dead"]
+    assert completion.cluster("l") == ["lab"]
+    assert completion.run(failed[:4]) == [(failed, "scale-up failed")]
+    assert completion.nodes("a,de") == ["a,dead"]
 
 
 def test_what_a_cluster_told_of_itself_is_completed(command):
-    from slurmscale.cli import parameters  # noqa: PLC0415 - as above
+    from slurmscale.cli import completion  # noqa: PLC0415 - as above
 
     command("cluster", "add", "lab", "--inventory", str(command.inventory))
     with Scaling() as scaling:
         told = {"nodes": {"old1": {}, "old2": {}}, "partitions": {"batch": {}, "debug": {}}}
         scaling.store.save_cluster(dataclasses.replace(scaling.store.cluster("lab"), info=told))
-    assert parameters.complete_nodes("old1,o") == ["old1,old1", "old1,old2"]
-    assert parameters.complete_partition("b") == ["batch"]
+    assert completion.nodes("old1,o") == ["old1,old1", "old1,old2"]
+    assert completion.partition("b") == ["batch"]

@@ -12,8 +12,7 @@ import time
 
 import pytest
 import typer
-from slurmscale.cli import app, cluster_commands, doctor, job_commands, main, run_commands
-from slurmscale.cli import options as common
+from slurmscale.cli import app, cluster_commands, doctor, job_commands, main, option_values, run_commands
 from slurmscale.errors import RefusedError, StoreError
 from slurmscale.inventory.names import check_variables
 from slurmscale.models import NodeSpec
@@ -126,7 +125,7 @@ def test_a_wrong_database_url_is_refused_without_its_password(command, monkeypat
      ("fe80::1", "fe80::1", None), ("n1.example.org:2222", "n1.example.org", 2222)],
 )  # fmt: skip
 def test_addresses(text, host, port):
-    (spec,) = common.node_specs(["a"], [f"a={text}"])
+    (spec,) = option_values.node_specs(["a"], [f"a={text}"])
     assert isinstance(spec, NodeSpec)
     assert (spec.host, spec.credentials.port) == (host, port)
 
