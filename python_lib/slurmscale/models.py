@@ -181,6 +181,7 @@ class RunOptions:
         vault_password_file: Path of a file or program that gives the vault's password.
         verbosity: Number of v's for Ansible.
         diff: Log what changes in files, without what is secret in them.
+        credential: Id of a login that is kept, for the nodes that are named; what is stated of a node itself wins.
     """
 
     forks: int | None = None
@@ -192,6 +193,7 @@ class RunOptions:
     vault_password_file: str | None = None
     verbosity: int = 0
     diff: bool = False
+    credential: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from slurmscale.store.repository import Store
 from slurmscale.store.tables import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from types import TracebackType
 
     from slurmscale.runner.protocol import Job, Launch
@@ -251,7 +251,7 @@ class Scaling:
 
     def _record(self, request: Request) -> Run:
         self.recover()
-        prepared = prepare_run(self.settings, request)
+        prepared = self._prepare(request)
         run = prepared.run
         self.store.delete_logs(time.time() - self.settings.log_days * _DAY)
         self.store.delete_run_secrets(time.time() - _DAY)
@@ -265,6 +265,10 @@ class Scaling:
         with self._lock:
             self._prepared[run.id] = prepared
         return run
+
+    def _prepare(self, request: Request, told: Mapping[str, Any] | None = None) -> PreparedRun:
+        kept = self.logins.opened(request.cluster.name, request.options.credential)
+        return prepare_run(self.settings, request, told, kept)
 
     def _sealed(self, run: Run, request: Request) -> str | None:
         if self._sealer is not None:
@@ -350,7 +354,7 @@ class Scaling:
         if prepared is None:
             left = [task.node for task in recorded if task.active]
             told = self.store.prepared(run) if run.shard else None
-            prepared = prepare_run(self.settings, request_of(run, request or run.request, left), told)
+            prepared = self._prepare(request_of(run, request or run.request, left), told)
         job = self._make_job(prepared.launch)
         self.store.record(run, run_dir=str(job.run_dir) if job.run_dir else None)
         handle = RunHandle(run, job, self.store, self.broadcaster, prepared.redactor, recorded, self._data_dir)

@@ -11,12 +11,13 @@ from alembic import command
 from alembic.config import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slurmscale.errors import NotFoundError, RunLostError
+from slurmscale.errors import NotFoundError, RunLostError, StoreError
 from slurmscale.models import Counts, Failure, LogLine, Run, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.runner.processes import owner
 from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store import engine
+from slurmscale.store.logins import KeptLogin, Logins
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import row_of_change, row_of_log_line
 from sqlalchemy import event, insert, text
@@ -210,4 +211,40 @@ def test_what_was_recorded_before_there_were_revisions_is_the_first(url, monkeyp
         config.set_main_option("script_location", str(engine._SCRIPTS))
         config.attributes["connection"] = connection
         command.downgrade(config, "0002")
+    store.close()
+
+
+def test_the_login_of_a_cluster_is_kept_when_credentials_get_ids(url, monkeypatch):
+    monkeypatch.setattr(engine, "HEAD", "0012")
+    old = Store(url)
+    with old.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO clusters (name, apphub_urls, variables, login, cluster_type, config, host_keys, health,"
+                " created_at, updated_at) VALUES ('lab', '[]', '{}', '{}', 'managed', '{}', '[]', '', 1, 1)"
+            )
+        )
+        connection.execute(
+            text("INSERT INTO credentials VALUES ('lab', 'ops', 'password,become_password', 'sealed', '', 2.0)")
+        )
+    old.close()
+    monkeypatch.undo()
+    store = Store(url)
+    logins = Logins(store)
+    (kept,) = logins.all()
+    values = {"user": "ops", "kind": "password,become_password", "sealed": "sealed", "fingerprint": ""}
+    assert kept == KeptLogin(kept.id, "lab", **values, for_cluster=True, updated_at=2.0)
+    assert kept == logins.find("lab")
+    other = logins.save(kept._replace(id="0" * 16, for_cluster=False))
+    assert logins.find("lab") == kept
+    with pytest.raises(StoreError), store.begin() as connection, store.explained("write"):
+        # a cluster has no second one of its own
+        connection.execute(text("UPDATE credentials SET for_cluster = true"))
+    assert {one.id for one in logins.all()} == {kept.id, other.id}
+    with store.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(engine._SCRIPTS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0012")
+        assert connection.execute(text("SELECT cluster, sealed FROM credentials")).all() == [("lab", "sealed")]
     store.close()

@@ -58,6 +58,8 @@ def fill(scaling, client):
     """Have a secret of each kind sealed; returns the webhook and the run."""
     scaling.add_cluster(Cluster("lab", controller="192.0.2.1"))
     assert client.put("/api/slurm/clusters/lab/login", json={"password": SECRET + "2"}).status_code == 200
+    kept = client.post("/api/slurm/credentials", json={"password": SECRET + "3"})
+    assert kept.status_code == 201, kept.text
     node = NodeSpec("n1", "192.0.2.7", Credentials(password=SECRET))
     run = scaling.request(Operation.SCALE_UP, Cluster("lab", controller="192.0.2.1"), [node])
     return client.post("/api/webhooks", json={"url": "http://192.0.2.1/hook", "events": ["run.failed"]}).json(), run
@@ -81,12 +83,13 @@ def test_after_a_rotation_the_old_key_is_needed_for_old_rows_of_the_audit_trail_
         assert again.json() == made
         assert client.post("/api/tokens", json={"name": "other"}, headers=KEY).status_code == 422
     assert _run(["secrets", "rotate"]) == 0
-    assert "3 sealed anew" in capsys.readouterr().out
+    assert "4 sealed anew" in capsys.readouterr().out
     assert _run(["audit", "verify"]) == 0
     scaling, config = site(new)
     with scaling:
         assert SECRET in scaling._sealer.open(run.id, scaling.store.run_secret(run.id))
-        assert scaling.logins.with_login(scaling.find_cluster("lab")).credentials.password == SECRET + "2"
+        opened = [scaling.logins.opened("lab", one.id).password for one in scaling.logins.all()]
+        assert opened == [SECRET + "2", SECRET + "3"]
         hooks = Hooks(scaling, (new,))
         (known,) = hooks.records.all()
         assert hooks._fernet.decrypt(known.secret).decode() == hook["secret"]

@@ -81,6 +81,7 @@ def path_of(route):
         "user_id": "0" * 12,
         "cluster_id": "none",
         "webhook_id": "0" * 16,
+        "credential_id": "0" * 16,
         "job_id": "0",
     }
     return route.path.format(**values)

@@ -111,15 +111,16 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
         credentials=Credentials(
             user=given["user"],
             private_key_file=given["private_key"],
-            password=_ask("Login password", given["ask_pass"]),
-            become_password=_ask("Password of sudo", given["ask_become_pass"]),
+            password=ask("Login password", given["ask_pass"]),
+            become_password=ask("Password of sudo", given["ask_become_pass"]),
         ),
-        vault_password=_ask("Vault password", given["ask_vault_pass"]),
+        vault_password=ask("Vault password", given["ask_vault_pass"]),
         vault_password_file=given["vault_password_file"],
         verbosity=given["verbose"],
         diff=bool(given.get("diff")),
     )
 
 
-def _ask(what: str, wanted: bool) -> str | None:
+def ask(what: str, wanted: bool) -> str | None:
+    """Ask for a password if one is wanted."""
     return typer.prompt(what, hide_input=True, err=True) if wanted else None

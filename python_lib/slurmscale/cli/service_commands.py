@@ -69,3 +69,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(account_commands.token_app, name="token")
     app.add_typer(audit_command.audit_app, name="audit")
     app.add_typer(secret_commands.app, name="secrets")
+    app.add_typer(secret_commands.credential_app, name="credential")

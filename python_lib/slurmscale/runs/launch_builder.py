@@ -61,13 +61,19 @@ def _fixed_vars(request: Request, run: Run) -> dict[str, object]:
     return dict(definition.variables) | ({"nodes": nodes} if nodes else {})
 
 
-def prepare_run(config: settings.Settings, request: Request, prepared: Mapping[str, Any] | None = None) -> PreparedRun:
+def prepare_run(
+    config: settings.Settings,
+    request: Request,
+    prepared: Mapping[str, Any] | None = None,
+    kept: Credentials = Credentials(),  # noqa: B008 - it is frozen
+) -> PreparedRun:
     """Check a request against playbooks and inventory, and prepare its run.
 
     Args:
         config: Settings.
         request: What somebody asked for.
         prepared: What earlier stages reported of the nodes.
+        kept: The login that the request names by its id.
 
     Raises:
         RefusedError: It can't be run; nothing was changed.
@@ -85,17 +91,18 @@ def prepare_run(config: settings.Settings, request: Request, prepared: Mapping[s
     run = _run(config, request, _hosts(request, known), plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
     levels = (cluster.credentials, options.credentials, config.credentials)
-    own = (spec.credentials for spec in request.specs.values())
-    if any(one.private_key for one in (*levels, *own)):
+    specs = {
+        name: dataclasses.replace(spec, credentials=_completed(spec.credentials, dataclasses.asdict(kept)))
+        for name, spec in request.specs.items()
+    }
+    if any(one.private_key for one in (*levels, *(spec.credentials for spec in specs.values()))):
         # Ansible starts it in the run's directory, and it ends with the run
         environment |= {"ANSIBLE_SSH_AGENT": "auto"}
     launch = Launch(
         playbook=playbook,
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
-        added=_trusting(
-            config, cluster, inventories.additions(cluster, request.specs, run.nodes, known, levels, secret_vars)
-        ),
+        added=_trusting(config, cluster, inventories.additions(cluster, specs, run.nodes, known, levels, secret_vars)),
         extra_vars=unsafe(plain_vars) | references(secret_vars) | _fixed_vars(request, run) | told,
         forks=run.forks,
         check=options.check,
@@ -175,6 +182,8 @@ def _validate_operation(request: Request) -> None:
         raise RefusedError(f"A run of {request.operation.value} takes no time limit.", definition.risk)
     if request.specs and not definition.scope.takes_nodes:
         raise NodesError(f"{request.operation.value} takes no list of nodes.", "Leave the nodes away.")
+    if options.credential is not None and not request.specs:
+        raise RefusedError("A credential is for nodes that are named.", "Name nodes, or leave the credential away.")
 
 
 def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:
@@ -293,6 +302,7 @@ def _logins(request: Request) -> dict[str, Any]:
     return {
         "nodes": nodes,
         "run": _plain_login(options.credentials),
+        "credential": options.credential,
         "vault_password_file": options.vault_password_file,
         "secrets": wanted,
     }
@@ -321,8 +331,9 @@ def repeat(
     Raises:
         RefusedError: Something secret is missing.
     """
-    logins = {"nodes": {}, "run": {}, "vault_password_file": None, "secrets": [], **run.logins}
+    logins = {"nodes": {}, "run": {}, "credential": None, "vault_password_file": None, "secrets": [], **run.logins}
     anew = options.credentials
+    given_anew = anew.password or anew.private_key
     found = {
         "login password of the nodes": anew.password or config.ssh_password,
         "sudo password of the nodes": anew.become_password or config.become_password,
@@ -355,6 +366,7 @@ def repeat(
         forks=options.forks or run.forks,
         check=options.check or run.check,
         credentials=_completed(anew, logins["run"]),
+        credential=options.credential or (None if given_anew else logins["credential"]),
         vault_password_file=options.vault_password_file or logins["vault_password_file"],
     )
     return [given.get(name) or _spec(name, logins["nodes"].get(name)) for name in names], options

@@ -24,7 +24,7 @@ from slurmscale.service.monitoring.apphubs import ApphubWatch
 from slurmscale.service.problems import Problem
 from slurmscale.service.routes import accounts as account_routes
 from slurmscale.service.routes import apphub as apphub_routes
-from slurmscale.service.routes import audit, auth, clusters, commands, health, jobs, page, runs
+from slurmscale.service.routes import audit, auth, clusters, commands, credentials, health, jobs, page, runs
 from slurmscale.service.routes import problems as problem_pages
 from slurmscale.service.routes import webhooks as webhook_routes
 from slurmscale.service.settings import ServiceSettings
@@ -50,6 +50,7 @@ _ROUTERS = (
     commands.apphub,
     apphub_routes.router,
     clusters.router,
+    credentials.router,
     jobs.router,
     account_routes.router,
     audit.router,

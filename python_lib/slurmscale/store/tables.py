@@ -90,12 +90,21 @@ clusters = Table(
 credentials = Table(
     "credentials",
     metadata,
-    Column("cluster", String(255), ForeignKey("clusters.name", ondelete="CASCADE"), primary_key=True),
+    Column("id", String(32), primary_key=True),
+    Column("cluster", String(255), ForeignKey("clusters.name", ondelete="CASCADE"), nullable=False),
     Column("user", String(64)),
     Column("kind", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
     Column("fingerprint", String(64), nullable=False),
+    Column("for_cluster", Boolean, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Index(
+        "ix_credentials_for_cluster",
+        "cluster",
+        unique=True,
+        sqlite_where=text("for_cluster"),
+        postgresql_where=text("for_cluster"),
+    ),
 )
 
 runs = Table(

@@ -36,6 +36,7 @@ PrivateKey = Annotated[str, Field(max_length=20_000), AfterValidator(usable_key)
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Words = Annotated[list[Word], Field(max_length=64)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+[0-9A-Za-z.+~-]{0,40}$")]
+CredentialId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[int, Field(ge=1, le=7 * 86_400)]
@@ -120,6 +121,8 @@ class Target(Body):
     """The only one when left out."""
     nodes: Nodes
     """A list such as node[07-12], names, or machines."""
+    credential: CredentialId | None = None
+    """A login of the cluster that is kept, for these nodes; what a machine has itself wins."""
 
 
 class ScaleUp(Target):
@@ -214,6 +217,8 @@ class Retry(Body):
     nodes: Annotated[list[NodeName], Field(max_length=MOST_NODES)] | None = None
     """Only these of the nodes that failed."""
     credentials: MachineLogin = MachineLogin()
+    credential: CredentialId | None = None
+    """A login that is kept, in place of the one that the run named."""
 
 
 def node_specs(nodes: str | Sequence[str | Machine], config: ServiceSettings) -> list[NodeSpec]:
@@ -253,9 +258,13 @@ def machine_of(node: NewNode) -> Machine:
     return Machine(name=node.name, **node.ssh.model_dump())
 
 
-def run_options(options: Options | RemovalOptions, *, dry_run: bool = False) -> RunOptions:
+def run_options(body: ScaleUp | ScaleDown) -> RunOptions:
     """Return the library's form of choices."""
-    return RunOptions(forks=options.forks, check=dry_run, timeout=options.timeout, extra_vars=options.variables())
+    options = body.options
+    return RunOptions(
+        forks=options.forks, check=body.dry_run, timeout=options.timeout, extra_vars=options.variables(),
+        credential=body.credential,
+    )  # fmt: skip
 
 
 def _machine(item: Machine, config: ServiceSettings) -> NodeSpec:

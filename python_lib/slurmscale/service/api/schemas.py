@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from slurmscale.documents import Document, Error, JobDocument, LineDocument, Moment, TaskDocument
-from slurmscale.models import Cluster, Run, when
+from slurmscale.models import Cluster, Credentials, Run, when
 from slurmscale.operations import Operation
 from slurmscale.service.access.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
     from slurmscale.store.accounts import Token, User
     from slurmscale.store.audit import AuditEntry
+    from slurmscale.store.logins import KeptLogin
 
 NewPassword = Annotated[str, Field(min_length=12, max_length=1024)]
 Address = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$")]
@@ -460,6 +461,17 @@ class NewLogin(Body):
     """The text of a private key, never a path. It must have no passphrase."""
     become_password: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00\r\n]+$")] | None = None
 
+    def credentials(self) -> Credentials:
+        """Return the library's form."""
+        return Credentials(self.username, self.password, None, self.become_password, private_key=self.key)
+
+
+class NewCredential(NewLogin):
+    """A login that is to be kept, sealed, for requests that name it by its id. It is not shown again."""
+
+    cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = None
+    """The only one when left out."""
+
 
 class LoginView(Document):
     """What is kept of how to log in to a cluster, without what is secret of it."""
@@ -472,6 +484,44 @@ class LoginView(Document):
     fingerprint: str
     """Of the private key; empty without one."""
     updated_at: Moment | None
+
+    @classmethod
+    def of(cls, kept: KeptLogin) -> LoginView:
+        """Make the document of what is kept."""
+        return LoginView(**cls._fields_of(kept))
+
+    @staticmethod
+    def _fields_of(kept: KeptLogin) -> dict[str, Any]:
+        kinds = kept.kind.split(",")
+        return {
+            "username": kept.user,
+            "password_set": "password" in kinds,
+            "key_set": "private_key" in kinds,
+            "become_password_set": "become_password" in kinds,
+            "fingerprint": kept.fingerprint,
+            "updated_at": when(kept.updated_at),
+        }
+
+
+class CredentialView(LoginView):
+    """A login that is kept, without what is secret of it."""
+
+    id: str
+    """What requests name it by, as `credential`."""
+    cluster: str
+    for_cluster: bool
+    """It is the login of the cluster, for all that is asked of it; else only for nodes of requests that name it."""
+
+    @classmethod
+    def of(cls, kept: KeptLogin) -> CredentialView:
+        """Make the document of what is kept."""
+        return cls(**cls._fields_of(kept), id=kept.id, cluster=kept.cluster, for_cluster=kept.for_cluster)
+
+
+class CredentialList(Document):
+    """The logins that are kept."""
+
+    items: list[CredentialView]
 
 
 class NewWebhook(Body):

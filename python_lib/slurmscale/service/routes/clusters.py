@@ -128,8 +128,7 @@ def kept_login(cluster_id: ClusterId, principal: Keeper, parts: Parts) -> LoginV
 def keep_login(cluster_id: ClusterId, body: NewLogin, principal: Keeper, request: Request, parts: Parts) -> LoginView:
     """Keep a login for all that is asked of a cluster from now on."""
     found = _cluster(cluster_id, principal, parts)
-    given = Credentials(body.username, body.password, None, body.become_password, private_key=body.key)
-    _keep(found, given, request, principal, parts)
+    _keep(found, body.credentials(), request, principal, parts)
     return _login_of(found.name, parts)
 
 
@@ -137,7 +136,8 @@ def keep_login(cluster_id: ClusterId, body: NewLogin, principal: Keeper, request
 def forget_login(cluster_id: ClusterId, principal: Keeper, request: Request, parts: Parts) -> None:
     """Forget the login that is kept of a cluster."""
     found = _cluster(cluster_id, principal, parts)
-    if not parts.scaling.logins.forget(found.name):
+    kept = parts.scaling.logins.about(found.name)
+    if kept is None or not parts.scaling.logins.remove(kept):
         raise NotFoundError(f"No login of cluster {found.name} is kept.")
     record(request, principal, "success", cluster=found.name)
 
@@ -162,15 +162,7 @@ def _login_of(name: str, parts: Service) -> LoginView:
     kept = parts.scaling.logins.about(name)
     if kept is None:
         raise NotFoundError(f"No login of cluster {name} is kept.")
-    kinds = kept.kind.split(",")
-    return LoginView(
-        username=kept.user,
-        password_set="password" in kinds,
-        key_set="private_key" in kinds,
-        become_password_set="become_password" in kinds,
-        fingerprint=kept.fingerprint,
-        updated_at=when(kept.updated_at),
-    )
+    return LoginView.of(kept)
 
 
 def _described(body: Connection) -> Cluster:

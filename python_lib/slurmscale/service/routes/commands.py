@@ -184,13 +184,14 @@ RemoveCall = Annotated[_Call, Depends(_remover)]
 @router.post("/plan", status_code=202, responses=_ACCEPTED)
 async def plan(body: wanted.Plan, call: CheckCall) -> JSONResponse:
     """Plan an operation; `/runs/{id}/plan` shows the plan when its run has ended."""
+    options = RunOptions(forks=body.options.forks, timeout=body.options.timeout, credential=body.credential)
     if body.operation == "scale-up":
         given = body.options.variables()
         taken = {option.name for option in Operation.PLAN.definition.options}
         variables = {name: value for name, value in given.items() if name in taken or name.startswith("slurm")}
-        options = RunOptions(forks=body.options.forks, timeout=body.options.timeout, extra_vars=variables)
+        options = dataclasses.replace(options, extra_vars=variables)
         return await call.answer(await call.start(Operation.PLAN, body.cluster, body.nodes, options))
-    options = RunOptions(forks=body.options.forks, timeout=body.options.timeout, check=True)
+    options = dataclasses.replace(options, check=True)
     return await call.answer(await call.start(Operation.SCALE_DOWN, body.cluster, body.nodes, options))
 
 
@@ -211,7 +212,7 @@ async def _scale_up(body: wanted.ScaleUp, call: _Call) -> JSONResponse:
         if body.plan_id is not None:
             _check_plan(call, body.plan_id, cluster, specs)
 
-    options = wanted.run_options(body.options, dry_run=body.dry_run)
+    options = wanted.run_options(body)
     return await call.answer(await call.start(Operation.SCALE_UP, body.cluster, body.nodes, options, check))
 
 
@@ -243,7 +244,7 @@ async def init_nodes(body: wanted.InitNodes, call: ScaleCall) -> JSONResponse:
 @router.post("/scale-down", status_code=202, responses=_ACCEPTED)
 async def scale_down(body: wanted.ScaleDown, call: RemoveCall) -> JSONResponse:
     """Drain nodes and take them out of the cluster."""
-    options = wanted.run_options(body.options, dry_run=body.dry_run)
+    options = wanted.run_options(body)
     return await call.answer(await call.start(Operation.SCALE_DOWN, body.cluster, body.nodes, options))
 
 
@@ -251,7 +252,7 @@ async def scale_down(body: wanted.ScaleDown, call: RemoveCall) -> JSONResponse:
 async def check_nodes(body: wanted.Check, call: CheckCall) -> JSONResponse:
     """Look whether nodes are ready; with `Prefer: wait=60` the report of readiness is the answer."""
     variables = {} if body.take_over is None else {"take_over": body.take_over}
-    options = RunOptions(extra_vars=variables)
+    options = RunOptions(extra_vars=variables, credential=body.credential)
     run = await call.end_of(await call.start(Operation.CHECK, body.cluster, body.nodes, options))
     report = await anyio.to_thread.run_sync(call.parts.scaling.store.report, run.id)
     if run.status not in RUN_ACTIVE and report is not None:
@@ -380,7 +381,7 @@ def _retry(call: _Call, run_id: str, body: wanted.Retry, node: str | None = None
         for name, login in run.logins.get("nodes", {}).items()
         if name in (only or failed)
     ]
-    options = RunOptions(credentials=given)
+    options = RunOptions(credentials=given, credential=body.credential)
     return call.parts.scaling.request_retry(
         run.id, options, again, only=only, requested_by=call.principal.name, key=key_of(call.request)
     )
