@@ -14,8 +14,8 @@ description:
     then every host is given the same time at which it switches by itself; and after a while it returns to the old key
     by itself, unless it is told that the change is committed. A host that is lost on the way, or whose control machine
     dies, ends with the old key.
-  - The switch and the return are done by a transient unit of systemd, C(slurmscale-munge-rotation), which this module
-    starts and stops. It is started again when it is killed.
+  - The switch and the return are done by a transient unit of systemd, C(slurmscale-munge-rotation-TIME), which this
+    module starts and stops. It is started again when it is killed.
   - The steps are V(staged) on one host, V(scheduled) on each host that has the new key, V(switched), then V(committed),
     then V(finished) on each host when all of them were committed; V(rolled_back) in any case of doubt.
   - A rotation holds a host from its first step there until V(finished) or V(rolled_back). Meanwhile every other

@@ -27,7 +27,10 @@ from typing import Any, Dict, Optional
 from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import run
 
-UNIT = "slurmscale-munge-rotation"
+#: Followed by the time of the switch: systemd may still have the unit of a rotation that has ended, and takes no second
+#: one of its name.
+UNIT = "slurmscale-munge-rotation-"
+ANY_UNIT = UNIT + "*.service"
 #: Where the unit writes when it began and when munged answered; gone after a boot, as the unit is.
 TIMES = "/run/slurmscale-munge-rotation"
 #: munged refuses a shorter key.
@@ -37,8 +40,7 @@ MIN_SIZE = 32
 MAX_PAUSE = 600
 MAX_DELAY = 60
 #: The unit's work; times are milliseconds since 1970. systemd starts it again when it is killed, so it first finds out
-#: how far it got. systemd itself would replace ${...}. With the trap, the shell ends after its sleep does: systemd may
-#: keep a unit of which a process remains, and would refuse the next rotation.
+#: how far it got. systemd itself would replace ${...}. With the trap, the shell ends after its sleep does.
 SCRIPT = """
 set -eu
 trap 'exit 0' TERM
@@ -158,10 +160,11 @@ class KeyRotation:
             return
         self._remove(TIMES)
         times = [f"{moment * 1000:.0f}" for moment in (switch_at, return_at)]
-        words = ["/bin/sh", "-c", SCRIPT, UNIT, self.path, self.service, *times, TIMES]
+        unit = UNIT + times[0]
+        words = ["/bin/sh", "-c", SCRIPT, unit, self.path, self.service, *times, TIMES]
         # A stop must not take longer than the others wait for this host.
         properties = ["--property=TimeoutStopSec=5", "--property=Restart=on-failure", "--property=RestartSec=100ms"]
-        result = run(["systemd-run", "--quiet", "--collect", "--unit=" + UNIT, *properties, *words], timeout=20)
+        result = run(["systemd-run", "--quiet", "--collect", "--unit=" + unit, *properties, *words], timeout=20)
         if result.rc != 0:
             raise RotationError(Code.ROTATION_NOT_SCHEDULED, f"systemd-run: {result.message}")
 
@@ -349,7 +352,7 @@ class KeyRotation:
             reason = f"munged did not start with the new key; the old one is back. {self._journal()}"
             raise RotationError(Code.ROTATION_TAKEN_BACK, reason)
         raise RotationError(
-            Code.ROTATION_INTERRUPTED, f"{UNIT}.service does not run any more, and the rotation is {phase}."
+            Code.ROTATION_INTERRUPTED, f"{ANY_UNIT} does not run any more, and the rotation is {phase}."
         )
 
     def _check_new_key(self) -> None:
@@ -378,17 +381,18 @@ class KeyRotation:
 
     @staticmethod
     def _unit_runs() -> bool:
-        return run(["systemctl", "is-active", UNIT + ".service"], timeout=15).stdout.strip() in ("active", "activating")
+        states = run(["systemctl", "is-active", ANY_UNIT], timeout=15).stdout.split()
+        return not {"active", "activating"}.isdisjoint(states)
 
     def _stop_unit(self) -> None:
         if self._unit_runs():
-            result = run(["systemctl", "stop", UNIT + ".service"], timeout=30)
+            result = run(["systemctl", "stop", ANY_UNIT], timeout=30)
             if result.rc != 0:
-                raise RotationError(Code.SERVICE_DOWN, f"systemctl stop {UNIT}: {result.message}")
+                raise RotationError(Code.SERVICE_DOWN, f"systemctl stop {ANY_UNIT}: {result.message}")
             self.changed = True
 
     def _journal(self) -> str:
-        units = ["--unit=" + self.service, "--unit=" + UNIT]
+        units = ["--unit=" + self.service, "--unit=" + ANY_UNIT]
         argv = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=8", *units]
         return "The journal: " + run(argv, timeout=15).stdout.strip()
 
