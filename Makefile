@@ -31,7 +31,7 @@ test: lint unit molecule ## Everything that must pass: lint, unit and Molecule t
 
 test-long: lint unit test-cores ## All that `make test` runs and what takes hours: long tests, all scenarios on both generations, both ends of ansible-core
 	$(BIN)/pytest -m long --timeout 3600 tests
-	LAB_SLURM='22.05 24.11' molecule/lab/run_scenarios.sh
+	LAB_SLURM='22.05 24.11' PYTEST_ADDOPTS="-m 'not timing'" molecule/lab/run_scenarios.sh
 
 test-cores: $(VENV)/.test ## Unit and contract tests and scale-up on the oldest and the newest ansible-core (needs Python 3.11 to 3.13)
 	tests/on_cores.sh
@@ -49,11 +49,11 @@ unit: $(VENV)/.test ## Tests without a lab
 	$(BIN)/pytest --timeout 300 --numprocesses auto --maxprocesses 8 --dist loadfile tests
 
 # Unless told otherwise, all but those that `make test-long` adds: library and faults-at-random cut off runs and machines at random
-# moments, client-bundle and new-release need the distribution's packages, foreign-cluster, other-layout and two-controllers repeat
-# the flows on clusters of another shape, gpu is scale-up with GPUs, accounting jobs with the database of the distribution, shards
-# takes ten nodes and PostgreSQL.
+# moments, client-bundle and new-release need the distribution's packages, foreign-cluster, other-layout, conf-on-every-node,
+# dynamic-nodes and two-controllers repeat the flows on clusters of another shape, gpu is scale-up with GPUs, accounting jobs with the
+# database of the distribution, shards takes ten nodes and PostgreSQL. Tests marked `long` run in `make test-long` alone, too.
 # One of them: make molecule S=scale-up, all: make molecule S=, on the older Slurm: LAB_SLURM=22.05 make molecule S=
-S ?= $(filter-out library faults-at-random new-release client-bundle foreign-cluster other-layout gpu two-controllers accounting shards,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml))))
+S ?= $(filter-out library faults-at-random new-release client-bundle foreign-cluster other-layout conf-on-every-node dynamic-nodes gpu two-controllers accounting shards,$(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml))))
 molecule: $(VENV)/.test ## Molecule scenarios against real daemons; S=NAME runs one of them, S= all
 	molecule/lab/run_scenarios.sh $(S)
 

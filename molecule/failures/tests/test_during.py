@@ -44,6 +44,7 @@ def test_apphub_that_goes_in_the_middle(ctl1: Host, struck: Playbook) -> None:
     assert ctl1.check_output(CONFIGURATION) == configuration
 
 
+@pytest.mark.long
 def test_a_disk_that_is_too_small_for_the_packages(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
     places = {"rocky2": "/var/cache/dnf", "ubuntu2": "/var/cache/apt/archives"}

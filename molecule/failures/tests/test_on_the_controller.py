@@ -74,12 +74,14 @@ def test_a_controller_that_dies_with_the_new_configuration_gets_the_old_one_back
     ("task", "said", "down"),
     [
         # Of a node that works nothing is asked, and of one on which nothing is to be done no credential.
-        ("Check names and ports of the nodes from the controller", "it can't be asked", True),
+        pytest.param(
+            "Check names and ports of the nodes from the controller", "it can't be asked", True, marks=pytest.mark.long
+        ),
         ("Fetch the munge key from the controller", "The munge key can't be read on ctl1", True),
-        ("Decode the credentials of the nodes", "host-unreachable", True),
+        pytest.param("Decode the credentials of the nodes", "host-unreachable", True, marks=pytest.mark.long),
         (REGISTER, "ctl1 can't be reached", True),
         # A node that an administrator set DOWN stays so, and gets no job.
-        ("Run a job on each node", "ctl1 can't be reached", False),
+        pytest.param("Run a job on each node", "ctl1 can't be reached", False, marks=pytest.mark.long),
     ],
 )
 def test_a_controller_that_is_lost_in_the_middle_is_named_in_the_table(
@@ -103,6 +105,7 @@ def test_a_controller_that_is_lost_in_the_middle_is_named_in_the_table(
     assert ctl1.check_output(CONFIGURATION) == configuration
 
 
+@pytest.mark.long
 def test_a_controller_that_is_gone_when_nodes_are_to_be_registered(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
     try:
@@ -159,6 +162,7 @@ def test_a_full_disk_below_the_configuration(ctl1: Host, playbook: Playbook) -> 
     assert not marker
 
 
+@pytest.mark.long
 def test_a_killed_run_is_continued_by_the_next(ctl1: Host, struck: Playbook, playbook: Playbook) -> None:
     """Killed while the controller takes the new configuration; what was begun on it goes on meanwhile."""
     killed = struck(REGISTER, "(sleep 2; kill -9 $PPID) >/dev/null 2>&1 &", *change(25))

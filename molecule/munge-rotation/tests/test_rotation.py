@@ -116,6 +116,7 @@ def test_all_go_back_when_munge_of_one_host_refuses_the_new_key(ctl1: Host, play
     all_nodes_work(ctl1)
 
 
+@pytest.mark.long
 def test_a_host_that_is_lost_after_the_order_goes_back_by_itself(ctl1: Host, playbook: Playbook) -> None:
     old = keys()
     lost = lab_host("rocky1")
@@ -239,6 +240,7 @@ def test_a_reboot_after_the_switch_is_found_and_it_is_said_how_the_old_key_comes
     all_nodes_work(ctl1)
 
 
+@pytest.mark.long
 def test_no_key_is_in_the_most_talkative_output(ctl1: Host, playbook: Playbook) -> None:
     old = base64.b64decode(ctl1.check_output("base64 -w 0 /etc/munge/munge.key"))
     run = playbook("rotate_munge_key", "-e", "lead=12", "-vvvv")
