@@ -212,7 +212,7 @@ def _repair(action: str, summary: str, phases: tuple[str, ...], *, changes: bool
         summary,
         Scope.CLUSTER,
         "slurm-repair",
-        "slurm:repair:cluster" if changes else "slurm:check:nodes",
+        "slurm:repair" if changes else "slurm:check:nodes",
         phases,
         changes=changes,
         # a job that was submitted twice does no harm, a half fixed host wants to be looked at
@@ -326,7 +326,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         "Upgrade Slurm on nodes, batch by batch: drain, upgrade, resume, verify with a job.",
         Scope.NODES_OR_ALL,
         "slurm-node-upgrade",
-        "slurm:upgrade:nodes",
+        "slurm:repair",
         ("checking", "draining", "packages", "starting", "proving"),
         repeatable=False,
         options=(
@@ -343,7 +343,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         "Give the whole cluster a new munge key.",
         Scope.WHOLE_CLUSTER,
         "munge-key-rotation",
-        "slurm:rotate:keys",
+        "slurm:repair",
         ("checking", "key", "switching"),
         repeatable=False,
         options=(
@@ -367,7 +367,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         "Publish the packages of the AppHub's folders, signed.",
         Scope.APPHUB,
         "apphub-publication",
-        "apphub:publish",
+        "slurm:repair",
         ("packages", "publishing"),
         risk="What was published before stays published; running it again goes on there.",
     ),
@@ -386,7 +386,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         "Make a Slurm controller of a bare machine.",
         Scope.CONTROLLER,
         "slurm-controller",
-        "slurm:setup:controller",
+        "slurm:repair",
         (*_PREPARING, "starting"),
         options=(
             Option("slurmctld_cluster_name", "Name of the new cluster.", str, r"[a-z0-9_-]{1,40}", "--cluster-name"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
+from slurmscale.operations import Operation
 from slurmscale.service.access.authentication import signed_in
 from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
 
@@ -105,6 +106,11 @@ def test_every_route_asks_for_a_permission_but_those_that_are_known_to_need_none
     assert {path for (_, path), needed in table.items() if needed is None} == OPEN
     changing = {key: needed for key, needed in table.items() if key[0] != "GET" and key[1].startswith("/api/slurm")}
     assert Permission.READ not in changing.values()
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_every_operation_names_a_permission_that_there_is(operation):
+    assert operation.definition.permission in set(Permission)
 
 
 def test_every_role_is_let_in_where_it_may_and_nowhere_else(app, client, as_role):

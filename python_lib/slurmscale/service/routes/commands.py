@@ -339,8 +339,7 @@ def _check_plan(call: _Call, plan_id: str, cluster: Cluster, specs: Sequence[Nod
 def _of_caller(call: _Call, run_id: str) -> Run:
     """Return a run that the caller sees, and whose operation he might have started."""
     run = visible(call.parts.scaling.store.run(run_id), call.principal)
-    named = run.operation.definition.permission
-    needed = Permission(named) if named in set(Permission) else Permission.REPAIR
+    needed = Permission(run.operation.definition.permission)
     if not call.principal.may(needed):
         raise deny(call.request, call.principal, f"the permission {needed.value}", permission=needed.value)
     return run
