@@ -253,7 +253,7 @@ def _run_python(what: str, arguments: list[str], environment: dict[str, str]) ->
 
 def read_reasons() -> list[dict[str, str]]:
     """Return every reason code with its meaning."""
-    spec = importlib.util.spec_from_file_location("reasons", ROOT / "plugins/module_utils/reasons.py")
+    spec = importlib.util.spec_from_file_location("reasons", ROOT / "plugins/module_utils/failure_codes.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return [{"code": code.value, "meaning": code.meaning} for code in module.Code]

@@ -12,8 +12,9 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import contact, first_contact
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import first_contact
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import contact_failure, question
 
 STAGES = ("resolve", "tcp", "hostkey", "auth", "sudo", "slurm")
 _MODULE = "ai_infra.slurm.slurm_cluster_info"
@@ -124,8 +125,8 @@ class ActionModule(ActionBase):
                 return str(done["stdout"]).strip(), None
         except AnsibleError as problem:
             found = {"msg": str(problem)}
-        answer = self._low_level_execute_command(contact.question(), sudoable=False)["stdout"]
-        why = contact.contact_failure(found, self.host, answer, become=True)
+        answer = self._low_level_execute_command(question(), sudoable=False)["stdout"]
+        why = contact_failure(found, self.host, answer, become=True)
         return "", Failure(Code(why["code"]), why["reason"], why["remedy"])
 
     def _slurm(self, options: dict[str, Any], variables: dict[str, Any], _folder: Path) -> tuple[str, Failure | None]:
@@ -136,7 +137,7 @@ class ActionModule(ActionBase):
             answer = {"failed": True, "msg": str(problem)}
         cluster = answer.get("cluster")
         if cluster is None:
-            why = contact.contact_failure(answer, self.host)
+            why = contact_failure(answer, self.host)
             return "", Failure(Code(why["code"]), why["reason"], why["remedy"])
         if not cluster["answering"]:
             why = cluster["failure"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_address, node_plan, readiness
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import needed_ports

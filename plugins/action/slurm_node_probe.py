@@ -9,7 +9,12 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import contact
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import (
+    PYTHONS,
+    contact_failure,
+    fingerprints,
+    question,
+)
 
 MODULE = "ai_infra.slurm.slurm_node_probe"
 
@@ -37,13 +42,13 @@ class ActionModule(ActionBase):
         answer = "" if result.get("unreachable") else self._ask(variables)
         address = str(variables.get("ansible_host") or host)
         port = str(variables.get("ansible_port") or 22)
-        failure = contact.contact_failure(
+        failure = contact_failure(
             result,
             host,
             answer,
             become=self._connection.become is not None,
             address=address,
-            fingerprints=lambda: contact.fingerprints(address, port),
+            fingerprints=lambda: fingerprints(address, port),
         )
         # Said as a failure: an unreachable host would leave the run without a word in the report.
         result.pop("unreachable", None)
@@ -52,8 +57,8 @@ class ActionModule(ActionBase):
     def _ask(self, variables: dict[str, Any]) -> str:
         """Ask the shell what is missing, without Python and without becoming root."""
         stated = str(variables.get("ansible_python_interpreter") or "auto")
-        pythons = contact.PYTHONS if stated.startswith("auto") else (stated,)
+        pythons = PYTHONS if stated.startswith("auto") else (stated,)
         try:
-            return str(self._low_level_execute_command(contact.question(pythons), sudoable=False)["stdout"])
+            return str(self._low_level_execute_command(question(pythons), sudoable=False)["stdout"])
         except AnsibleError:
             return ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.local_action import LocalAction
 

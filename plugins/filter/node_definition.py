@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import finding
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_older, is_version, window_problem
 
 if TYPE_CHECKING:

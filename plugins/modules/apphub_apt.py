@@ -104,10 +104,10 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import package_locks
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import apt_locks
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
@@ -203,9 +203,9 @@ def read_list(url: str, source: str, lock_timeout: float) -> None:
     """
     command = [*UPDATE, f"--option=Dir::Etc::sourcelist={source}"]
     answer = slurm_commands.run(command, timeout=300)
-    if answer.rc and package_locks.holder():
+    if answer.rc and apt_locks.holder():
         # Somebody began in between.
-        package_locks.wait_until_free(lock_timeout)
+        apt_locks.wait_until_free(lock_timeout)
         answer = slurm_commands.run(command, timeout=300)
     if answer.rc:
         raise FailureError(
@@ -385,7 +385,7 @@ def run(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
         file_options.FileError: The file with the candidate can't be written.
     """
     url = params["url"].rstrip("/")
-    package_locks.wait_until_free(params["lock_timeout"])
+    apt_locks.wait_until_free(params["lock_timeout"])
     repaired = [] if check_mode else finish_interrupted(params["exclusive"])
     read_list(url, params["source"], params["lock_timeout"])
     slurm = [name for name in params["packages"] if name.startswith("slurm")]

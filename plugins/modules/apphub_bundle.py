@@ -111,7 +111,7 @@ from typing import TYPE_CHECKING, Any, Dict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive, sources, store
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.generations import run_publisher
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.gpg import Signer

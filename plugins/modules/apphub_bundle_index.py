@@ -58,7 +58,7 @@ from typing import Any, Dict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import gpg, http_client
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import index as bundle_index
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError, fail
 
 ARGUMENTS = dict(
     http_client.ARGUMENTS,

@@ -99,7 +99,7 @@ from typing import Any, Dict, List
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client, inspection, key_trust
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.file_checks import Finding, failed, passed
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 
 ARGUMENTS = dict(
     http_client.ARGUMENTS,

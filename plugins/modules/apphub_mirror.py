@@ -85,7 +85,7 @@ from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
 ARGUMENTS = {
     "repository": {"type": "str", "required": True},

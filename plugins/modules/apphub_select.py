@@ -72,7 +72,7 @@ from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import catalog, http_client, key_trust
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import FailureError
 
 ARGUMENTS = dict(
     http_client.ARGUMENTS, urls={"type": "list", "elements": "str", "required": True}, **key_trust.ARGUMENTS

@@ -138,8 +138,8 @@ credential:
 from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.rotation import KeyRotation
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
 
 STATES = ["status", "staged", "scheduled", "switched", "committed", "finished", "rolled_back"]
 

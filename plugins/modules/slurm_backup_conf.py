@@ -98,7 +98,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.backup_c
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import LOCK_FILE
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
 FILE = {
     "path": {"type": "path", "required": True},

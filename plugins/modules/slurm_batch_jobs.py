@@ -142,7 +142,7 @@ import time
 from typing import TYPE_CHECKING, Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import batch_jobs
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ from typing import Any, Dict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import client
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
 ARGUMENTS = {
     **http_client.ARGUMENTS,

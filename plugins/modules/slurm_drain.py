@@ -172,6 +172,7 @@ from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import DRAIN_SECONDS, READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.state_waiter import (
     Decide,
@@ -179,7 +180,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.state_waiter i
     JobRules,
     StateWaiter,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist, jobs, node_states
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 

@@ -154,6 +154,7 @@ failed_nodes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import verify_connections
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import (
@@ -162,7 +163,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs im
     policy_failure,
     verify_nodes,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 

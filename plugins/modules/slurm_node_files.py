@@ -194,6 +194,7 @@ import os
 from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts, word_list
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import (
     Attributes,
@@ -212,7 +213,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.files.writer import
     put_words,
     remove,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, fail
 
 _ATTRIBUTES = {
     "path": {"type": "path", "required": True},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Failure
+    from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Failure
 
 
 def failed(failures: Sequence[Failure]) -> dict[str, Any]:

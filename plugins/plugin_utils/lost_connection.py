@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import contact
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import contact_failure
 
 
 class FailsWhenLost(ActionBase):
@@ -31,5 +31,5 @@ class FailsWhenLost(ActionBase):
         except AnsibleConnectionFailure as problem:
             host = str(self._task.delegate_to or variables["inventory_hostname"])
             lost = {"unreachable": True, "msg": str(problem)}
-            failure = contact.contact_failure(lost, host)
+            failure = contact_failure(lost, host)
             return result | {"failed": True, "failure": failure, "msg": failure["reason"]}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import is_ours
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.steps import node_changed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def test_codes_are_found_in_all_their_forms() -> None:
 def test_every_code_is_used(tree: Tree) -> None:
     """A code that nothing reports is a promise in the reference that nobody keeps."""
     content = [*(tree.root / "plugins").rglob("*.py"), *(tree.root / "python_lib").rglob("*.py"), *yaml_files(tree)]
-    text = "\n".join(path.read_text(encoding="utf-8") for path in content if path.name != "reasons.py")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in content if path.name != "failure_codes.py")
     unused = [
         code.value for code in Code if not re.search(rf"\bCode\.{code.name}\b|(?<![\w-]){code.value}(?![\w-])", text)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from slurmscale import errors
 
 CODES = {code.value for code in Code}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 CODES = list(Code)

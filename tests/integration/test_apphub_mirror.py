@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_mirror
 
 from .apphub import MISSING, NOBLE, Hub, deb, served

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import repositories
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
 
 from .apphub import EL9, MISSING, NOBLE, ROOT, Hub, deb, repository_file, rpm, run, served

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Dict, List
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages import Repositories

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from typing import IO, Dict, Iterator, List, Optional, cast
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 # Longer than any of them takes, so that one that hangs does not stop everything for ever.
 _SECONDS = 1800

@@ -31,7 +31,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages imp
     changed_repositories,
     sha256,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

@@ -12,7 +12,7 @@ import time
 from typing import List, NamedTuple, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 
 _PUBLISH = "Publish again with playbooks/publish_apphub.yml"
 _DAMAGED = (

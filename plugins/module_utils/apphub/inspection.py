@@ -19,7 +19,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.key_trust im
     refuse_other_key,
     refuse_unknown_key,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.http_client import Server

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 
 
 def refused(url: str, packages: Iterable[str], said: str) -> Failure:

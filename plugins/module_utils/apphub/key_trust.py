@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Dict
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 # The options that every module has which reads the key.
 ARGUMENTS = {

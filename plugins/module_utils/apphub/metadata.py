@@ -13,7 +13,7 @@ from typing import Dict, Iterable, Iterator, List, Set, Tuple
 from xml.parsers import expat
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.http_client import MAX_INDEX
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
 # What clients take from AppHub and from nowhere else; the role apphub-client has the same as patterns.

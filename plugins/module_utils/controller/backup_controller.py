@@ -15,7 +15,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_f
     FileSet,
     read_lock_note,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
 

@@ -21,7 +21,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     describe_daemon,
     journal_lines,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, parsers
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     SlurmConfig,

@@ -19,8 +19,8 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.writer import replace_file, sync_directory
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 #: Beside slurm.conf, for root only.
 BACKUP_DIR = "slurmscale-backup"

@@ -14,7 +14,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     NodeChange,
     SlurmctldError,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 
 if TYPE_CHECKING:

@@ -42,8 +42,8 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     SlurmctldError,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import TOPOLOGY_FILE, uses_file
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import is_address, resolve
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
 

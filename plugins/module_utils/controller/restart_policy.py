@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, NamedTuple, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import (
     commands,
     hostlist,

@@ -11,8 +11,8 @@ import grp
 import pwd
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import FileError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 
 
 class Account(NamedTuple):

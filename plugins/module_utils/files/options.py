@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 # Stands for a user or group that check mode tolerates: it differs from every real id, and chown ignores it.
 UNKNOWN_ID = -1

@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import (
     Attributes,
     FileError,
@@ -20,7 +21,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options impor
     WantedWords,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import read
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
 
 # Ansible's own limit for what is shown in a diff.
 DIFF_LIMIT = 104448

@@ -24,7 +24,7 @@ import tempfile
 import time
 from typing import Any, Dict, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import run
 
 #: Followed by the time of the switch: systemd may still have the unit of a rotation that has ended, and takes no second

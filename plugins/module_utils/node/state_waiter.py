@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import (
     NAME,

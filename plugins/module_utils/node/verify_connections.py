@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import JobRun, Options, choose_partition
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 _REMEDY = (

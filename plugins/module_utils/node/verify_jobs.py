@@ -7,7 +7,7 @@ import math
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs, node_states
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 

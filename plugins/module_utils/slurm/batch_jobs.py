@@ -11,7 +11,7 @@ import stat
 import time
 from typing import Dict, List, NamedTuple, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.jobs import exit_code, parse_accounting
 

@@ -11,7 +11,7 @@ import os
 import re
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 # Line kinds whose further keys are parameters of the thing they name, in lower case as Slurm ignores case.
 RECORDS = frozenset(("nodename", "partitionname", "nodeset", "downnodes", "frontendname"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import enum
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 
 #: How every reason begins that this tool gives. Only such drains are ever lifted.
 PREFIX = "slurmscale"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slurmscale.cli import extra, options, output
+from slurmscale.cli import extra, output
+from slurmscale.cli import shared_options as options
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.models import when
 from slurmscale.scaling import Scaling

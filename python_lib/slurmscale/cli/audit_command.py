@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from slurmscale.cli import options, output
+from slurmscale.cli import output
+from slurmscale.cli import shared_options as options
 from slurmscale.cli.account_commands import administration
 from slurmscale.errors import SlurmscaleError
 from slurmscale.models import when

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from slurmscale.cli import completion, option_values, options, output
+from slurmscale.cli import completion, option_values, output
+from slurmscale.cli import shared_options as options
 from slurmscale.documents import ClusterDocument, ClusterInfoDocument, DiscoveryDocument
 from slurmscale.errors import Code, RefusedError
 from slurmscale.inventory.described import as_inventory

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import options, output
+from slurmscale.cli import output
+from slurmscale.cli import shared_options as options
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.inventory import ansible_inventory as inventories
 from slurmscale.operations import Operation

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from slurmscale.cli import option_values, options, output
+from slurmscale.cli import option_values, output
+from slurmscale.cli import shared_options as options
 from slurmscale.documents import JobDocument, JobOutputDocument
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.models import JobSpec, SlurmJob, when

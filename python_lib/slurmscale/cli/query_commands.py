@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from slurmscale import documents
-from slurmscale.cli import completion, options, output
+from slurmscale.cli import completion, output
+from slurmscale.cli import shared_options as options
 from slurmscale.documents import LineDocument, RunDocument, TaskDocument
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.hostlist import fold

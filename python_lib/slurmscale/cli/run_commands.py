@@ -1,6 +1,6 @@
 """Commands that start, follow or stop work: up, down, check, repair, upgrade, ..., retry, attach, cancel.
 
-Those that start an operation are made of what `operations` says of it and of the shared options in `options`.
+Those that start an operation are made of what `operations` says of it and of the shared options in `shared_options`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from slurmscale.cli import background, option_values, options, output
+from slurmscale.cli import background, option_values, output
+from slurmscale.cli import shared_options as options
 from slurmscale.cli.follow import follow
 from slurmscale.documents import EventDocument, ResultDocument, RunDocument
 from slurmscale.errors import RefusedError, ResultNotRecordedError, SlurmscaleError

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import completion, extra, option_values, options, output
+from slurmscale.cli import completion, extra, option_values, output
+from slurmscale.cli import shared_options as options
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.names import check_user, shown
 from slurmscale.models import Credentials, when

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt, apphub_select
 
 from ..apphub import repository_file  # noqa: TID252 - tests are no package

@@ -10,7 +10,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import b
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.backup_controller import BackupController
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import FileSet
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import NOT_FOUND, CommandResult
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_backup_conf
 from fakes.slurmctld import CONF

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import elf as bundle_elf
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from fakes.elf import GLIBC, MACHINES, elf
 
 pytestmark = pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf (Debian's package binutils)")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import catalog
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 ENTRY = {"arch": "amd64", "file": "deb/ubuntu/pool/noble/1/munge.deb", "sha256": "abc"}
 

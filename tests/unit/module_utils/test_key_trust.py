@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import key_trust
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 KEY = b"a key"
 SUM = hashlib.sha256(KEY).hexdigest()

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import metadata
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 BOMB = b"""<?xml version="1.0"?>
 <!DOCTYPE metadata [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>

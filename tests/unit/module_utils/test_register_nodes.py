@@ -22,7 +22,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_f
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import ApplyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import CannotApplyError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from fakes.slurmctld import CONF
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness_report import readiness_report
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact import contact_failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import contact_failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import assess
 from fakes.machine import facts
 

@@ -8,7 +8,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.ai_infra.slurm.plugins.action import node_result, require
 from ansible_collections.ai_infra.slurm.plugins.filter.failure import failure
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 
 FOUND = {"code": "request-invalid", "reason": "One is not above two.", "remedy": "Count again."}
 

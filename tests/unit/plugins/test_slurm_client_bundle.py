@@ -11,7 +11,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.client import Machine
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.contents import COMMANDS, Contents
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_client_bundle
 
 if TYPE_CHECKING:

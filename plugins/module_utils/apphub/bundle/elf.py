@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import commands
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 # Architectures as Debian names them, by the names of readelf.
 ARCHITECTURES = {

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Dict, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 FORMAT = 1
 #: Folders below /pkgs by the C library of the machines that their bundles are for.

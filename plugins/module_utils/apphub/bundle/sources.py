@@ -21,7 +21,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages imp
     is_left_out,
     scan,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 #: Bytes of all files of one package or install tree; they are held in memory.
 MAX_CONTENT = 2 << 30

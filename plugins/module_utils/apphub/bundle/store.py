@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Tuple
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import generations
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle import archive, contents, index
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.packages import sha256
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.sources import Origin, Source

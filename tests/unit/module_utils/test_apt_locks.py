@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import package_locks
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import apt_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def locked(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_who_holds_a_lock_is_told(machine: Machine, locked: subprocess.Popen[bytes]) -> None:
-    held = package_locks.holder(machine.root)
+    held = apt_locks.holder(machine.root)
     assert held is not None
     name, lock = held
     assert (name.rpartition(" ")[2], lock) == (f"({locked.pid})", "/var/lib/apt/lists/lock")
@@ -43,7 +43,7 @@ def test_who_holds_a_lock_is_told(machine: Machine, locked: subprocess.Popen[byt
 
 def test_waiting_has_an_end_and_says_for_whom(machine: Machine, locked: subprocess.Popen[bytes]) -> None:
     with pytest.raises(FailureError) as refused:
-        package_locks.wait_until_free(0.2, machine.root, interval=0.05)
+        apt_locks.wait_until_free(0.2, machine.root, interval=0.05)
     failure = refused.value.failure
     assert failure.code is Code.PACKAGE_MANAGER_BUSY
     assert f"({locked.pid}) has held /var/lib/apt/lists/lock for more than 0.2 s" in failure.reason
@@ -53,7 +53,7 @@ def test_waiting_ends_with_the_other_installation(machine: Machine, locked: subp
     locked.kill()
     locked.wait()
     begun = time.monotonic()
-    package_locks.wait_until_free(30, machine.root, interval=0.05)
+    apt_locks.wait_until_free(30, machine.root, interval=0.05)
     assert time.monotonic() - begun < 5
 
 
@@ -61,4 +61,4 @@ def test_locks_that_are_free_or_not_there_and_our_own_are_not_waited_for(machine
     path = machine.write("var/lib/dpkg/lock")
     with path.open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
-        package_locks.wait_until_free(0, machine.root)
+        apt_locks.wait_until_free(0, machine.root)

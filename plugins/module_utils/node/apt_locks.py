@@ -10,8 +10,8 @@ import struct
 import time
 from typing import Optional, Tuple
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import read
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, FailureError
 
 #: What apt and dpkg lock. apt waits for none of the lists' and the archives' locks, and for dpkg's only when told so.
 LOCKS = (

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.reasons import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import PYTHON, version_text
 
 if TYPE_CHECKING:
