@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -10,13 +11,15 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import psutil
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+_SMALL = "96m"
+"""Of a small disk: room for an empty database, and some more."""
 _NO_POSTGRESQL = "SLURMSCALE_TEST_WITHOUT_POSTGRESQL"
 
 
@@ -36,22 +39,30 @@ def _initdb() -> Path:
 class Postgresql:
     """A server on a socket in a directory of its own, which can be stopped and started again.
 
+    Args:
+        small: What of it lies on a small disk that `fill` fills: its tables, or its write-ahead log. Needs root.
+
     Attributes:
         url: The URL without a database's name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, small: Literal["tables", "log"] | None = None) -> None:
         initdb = _initdb()
+        self._small = small
         self._base = Path(tempfile.mkdtemp(prefix="slurmscale-pg-", dir="/tmp"))
+        self._disk = _small_disk(self._base) if small else None
         user: str | None = None
         become: list[str] = []
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root
             user = next((name for name in ("postgres", "nobody") if _user_exists(name)), None)
-            shutil.chown(self._base, user)
+            for path in filter(None, (self._base, self._disk)):
+                shutil.chown(path, user)
             become = ["runuser", "-u", user, "--"]
-        data = self._base / "data"
-        subprocess.run([*become, str(initdb), "-D", str(data), "-U", "tester", "-A", "trust", "-N"], check=True,
+        data = (self._disk if self._disk and small == "tables" else self._base) / "data"
+        log = (self._disk if self._disk and small == "log" else self._base) / "log"
+        more = ["--waldir", str(log), "--wal-segsize=1"] if small else []
+        subprocess.run([*become, str(initdb), "-D", str(data), "-U", "tester", "-A", "trust", "-N", *more], check=True,
                        capture_output=True, cwd=self._base)  # fmt: skip
         options = ["-D", str(data), "-k", str(self._base), "-c", "listen_addresses="]
         self._command = [*become, str(initdb.parent / "postgres"), *options]
@@ -67,7 +78,7 @@ class Postgresql:
 
     def stop(self) -> None:
         """End it at once, whoever is connected."""
-        if self._server is None:
+        if self._server is None or self._server.poll() is not None:
             return
         started = psutil.Process(self._server.pid)
         # where another program has changed the user for it, that one's child
@@ -75,6 +86,38 @@ class Postgresql:
         server.send_signal(signal.SIGINT)
         self._server.wait(20)
         self._server = None
+
+    def fill(self) -> None:
+        """Leave no room on the small disk, nor in the segments of the log that it has in store."""
+        with self._filling.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+            while True:
+                stream.write(bytes(4096))
+        if self._small == "log":
+            engine = create_engine(self.url.format("postgres"), isolation_level="AUTOCOMMIT")
+            with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
+                while True:
+                    connection.execute(text("SELECT pg_logical_emit_message(false, 'other', repeat('x', 100000))"))
+            engine.dispose()
+
+    def make_room(self) -> None:
+        """Take away what fills the disk, and start the server again if it has ended of it, as systemd would."""
+        self._filling.unlink()
+        deadline = time.monotonic() + 5
+        while self._server is not None and self._server.poll() is None and time.monotonic() < deadline:
+            # it may be about to end
+            time.sleep(0.1)
+        if self._server is not None and self._server.poll() is not None:
+            self.start()
+
+    @property
+    def complaints(self) -> int:
+        """How often it has told that there is no room."""
+        return self._log.read_text().count("No space left on device")
+
+    @property
+    def _filling(self) -> Path:
+        assert self._disk is not None
+        return self._disk / "filling"
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -84,8 +127,22 @@ class Postgresql:
     def __exit__(self, *_about: object) -> None:
         """Remove it with all that it holds."""
         self.stop()
+        if self._disk is not None:
+            subprocess.run(["umount", str(self._disk)], check=True)
         shutil.rmtree(self._base, ignore_errors=True)
         self._log.unlink(missing_ok=True)
+
+
+def _small_disk(base: Path) -> Path:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small file system")
+    path = base / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_SMALL}", "tmpfs", str(path)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+    return path
 
 
 def _user_exists(name: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import time
 import httpx2
 import psutil
 import pytest
+from fakes.postgresql import Postgresql
 from fakes.waiting import wait_for
 from integration.test_worker import LIMIT, PLAIN, Site
 from slurmscale.store.repository import Store
@@ -168,6 +171,65 @@ def test_a_database_that_is_away_in_the_middle_of_a_run_loses_neither_progress_n
     last = site.ask(["n3"])
     assert finally_ended(site, last)["status"] == "completed"
     site.check_audited(run_id, last)
+
+
+SENTENCES = 400
+"""Of a long output: a megabyte of a log of its own for each node."""
+
+
+@pytest.fixture
+def small_postgresql(request):
+    """A PostgreSQL with its tables, or its write-ahead log, on a disk that the test may fill."""
+    with Postgresql(small=request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def site_on_small_disk(small_postgresql, config, inventory, tmp_path):
+    site = Site(config, small_postgresql.url.format("postgres"), inventory, tmp_path)
+    yield site
+    site.close()
+
+
+def talk(project_dir):
+    """Let the nodes of a run say a lot at its end; returns what comes last."""
+    words = [secrets.token_hex(600) for _ in range(SENTENCES)]
+    playbook = project_dir / "playbooks" / "scale_up.yml"
+    told = {"name": "talk", "ansible.builtin.debug": {"msg": "{{ item }}"}, "loop": words}
+    text = playbook.read_text()
+    assert text.count("- name: Register\n") == 1
+    playbook.write_text(text.replace("- name: Register\n", f"    - {json.dumps(told)}\n- name: Register\n"))
+    return words[-1][:200]
+
+
+@LONG
+@pytest.mark.parametrize("small_postgresql", ["tables", "log"], indirect=True)
+@pytest.mark.parametrize("seconds", [10, 100])
+def test_a_full_disk_of_the_database_in_the_middle_of_a_run_loses_nothing(
+    site_on_small_disk, small_postgresql, project_dir, seconds
+):
+    """Also when it is full for longer than the run waits at its end: 60 s."""
+    site = site_on_small_disk
+    work = slowly(project_dir, 5)
+    last = talk(project_dir)
+    site.start("worker")
+    run_id = site.ask(["n1", "n2"])
+    watcher = Watcher(site, run_id)
+    wait_for(lambda: len(at_work(work)) == 2)
+    small_postgresql.fill()
+    wait_for(lambda: small_postgresql.complaints)
+    time.sleep(seconds)
+    small_postgresql.make_room()
+    ended = finally_ended(site, run_id, 2 * LIMIT)
+    assert (ended["status"], ended["counts"]["success"]) == ("completed", 2), ended
+    watcher.check()
+    for node in ("n1", "n2"):
+        assert last in site.client.get(f"/api/slurm/tasks/{run_id}:{node}/logs", params={"q": last}).text
+    assert site.log().count("The database does not take the run's records.") == 1
+    # all of it works as before
+    again = site.ask(["n3"])
+    assert finally_ended(site, again)["status"] == "completed"
+    site.check_audited(run_id, again)
 
 
 @LONG

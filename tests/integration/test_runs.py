@@ -536,6 +536,25 @@ def test_the_result_of_a_run_on_a_full_disk_is_kept_and_recorded_by_the_next_sta
         assert "ok: [n1]" in "\n".join(line.text for line in after.log("n1", run.id))
 
 
+def test_the_report_of_a_check_on_a_full_disk_is_kept_with_its_result(
+    scaling, inventory, config, full_disk, project_dir
+):
+    fill, empty = full_disk
+    slow = REPORTING.replace("ansible.builtin.debug:", "ansible.builtin.command: sleep 2")
+    # more than fits into the pages that there are
+    slow = slow.replace("{{ {'nodes'", "{{ {'padding': 'x' * 50000, 'nodes'")
+    (project_dir / "playbooks" / "check_nodes.yml").write_text(slow)
+    handle = scaling.run(Operation.CHECK, inventory, "n[1-2]", RunOptions(verbosity=3))
+    wait_for(lambda: handle.tracker.nodes["n1"].step == "look")
+    fill()
+    assert handle.wait(LIMIT).counts.success == 1
+    empty()
+    assert scaling.report(handle.id) is None
+    with Scaling(config) as after:
+        assert after.store.run(handle.id).status is RunStatus.FAILED
+        assert after.report(handle.id)["nodes"]["n1"] == {"ready": True}
+
+
 def test_a_result_that_nothing_takes_is_an_error_of_its_own(scaling, inventory, full_disk, monkeypatch):
     monkeypatch.setattr("slurmscale.runs.handle.keep_result", lambda *_: None)
     handle = scaling.scale_up(inventory, "n1", long_output())

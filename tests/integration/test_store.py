@@ -138,8 +138,7 @@ def test_deleted_runs_take_their_records_along_and_those_at_work_stay(store):
     for name, ended in (("ended", True), ("at-work", False)):
         run = a_run(name, (f"n-{name}",), created=old)
         store.create_run(run)
-        store.record(run, lines=[a_line_row("text", f"n-{name}", name)])
-        store.save_report(run, {"kind": "readiness"})
+        store.record(run, lines=[a_line_row("text", f"n-{name}", name)], report={"kind": "readiness"})
         if ended:
             store.end_run(run, RunStatus.FAILED, Failure("x", "y"))
     assert store.delete_runs(time.time() - 90 * 86400) == 1
@@ -229,6 +228,19 @@ def test_the_end_of_a_log_is_read_and_a_text_is_found_in_it(store):
     assert store.log("r1", "n1", before=lines[2].id, limit=1) == lines[1:2]
     assert [line.text for line in store.log("r1", "n1", containing="DONE")] == ["100% Done", "100 done"]
     assert [line.text for line in store.log("r1", "n1", containing="100%")] == ["100% Done"]
+
+
+def test_what_the_database_refuses_at_the_end_of_a_run_is_left_out_alone(store):
+    ids = store.create_run(a_run("r1", ("n1",)))
+    writer = Writer(store, store.run("r1"), ids)
+    # no database takes half a character
+    lines = [a_line("before"), a_line("half: \ud83d"), a_line("after")]
+    writer.put([change("n1", TaskStatus.COMPLETED, 100)], lines, Counts(1, 0, 1, 0, 0), report={"kind": "readiness"},
+               status=RunStatus.COMPLETED)  # fmt: skip
+    writer.close()
+    assert (store.run("r1").status, store.tasks("r1")[0].status) == (RunStatus.COMPLETED, TaskStatus.COMPLETED)
+    assert [line.text for line in store.log("r1", "n1")] == ["before", "after"]
+    assert store.report("r1") == {"kind": "readiness"}
 
 
 def test_status_changes_are_written_at_once(store, monkeypatch):

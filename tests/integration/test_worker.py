@@ -90,8 +90,14 @@ class Site:
 
     def check_audited(self, *run_ids):
         """See to it that the end of each run is in the audit trail, once."""
-        audited = self.client.get("/api/audit", params={"action": "scale-up-end"}).json()["items"]
-        assert sorted(row["run_id"] for row in audited) == sorted(run_ids)
+
+        def audited():
+            rows = self.client.get("/api/audit", params={"action": "scale-up-end"}).json()["items"]
+            return sorted(row["run_id"] for row in rows)
+
+        # it is written right after the end
+        wait_for(lambda: len(audited()) >= len(run_ids), 10)
+        assert audited() == sorted(run_ids)
 
     def everything(self):
         """Return all that the database holds, the queue too, and what the processes logged."""
@@ -101,6 +107,10 @@ class Site:
             rows = [connection.execute(text(f"SELECT * FROM {name}")).all() for name in names.all()]  # noqa: S608 - its own tables
         engine.dispose()
         return f"{rows}{self._log.read_text()}"
+
+    def log(self):
+        """Return what the processes logged."""
+        return self._log.read_text()
 
     def close(self):
         self.client.close()

@@ -85,13 +85,13 @@ class EventPipeline:
         if len(self._lines) >= _LINES_PER_FLUSH or event.time - self._flushed > _FLUSH_SECONDS:
             self.flush(event.time)
 
-    def masked(self, value: Any) -> Any:
+    def _masked(self, value: Any) -> Any:
         """Return data for programs with the run's secrets masked."""
         if isinstance(value, str):
             return self._redact(value)
         if isinstance(value, dict):
-            return {key: self.masked(item) for key, item in value.items()}
-        return [self.masked(item) for item in value] if isinstance(value, list) else value
+            return {key: self._masked(item) for key, item in value.items()}
+        return [self._masked(item) for item in value] if isinstance(value, list) else value
 
     def flush(self, now: float) -> None:
         """Hand over what changed since the last time."""
@@ -113,8 +113,10 @@ class EventPipeline:
             self.tracker.tick(now)
         self.flush(now)
 
-    def finish(self, status: RunStatus, error: Failure | None, now: float) -> Failure | None:
-        """Record how the run ended; nothing may follow.
+    def finish(
+        self, status: RunStatus, error: Failure | None, now: float, report: dict[str, Any] | None = None
+    ) -> Failure | None:
+        """Record how the run ended, and what its playbook reported, at once; nothing may follow.
 
         Returns:
             The error as it was recorded, with secrets masked.
@@ -124,7 +126,8 @@ class EventPipeline:
             error = Failure(error.code, self._redact(error.reason), self._redact(error.remedy))
         self._counts = self.tracker.counts()
         ended = {"status": status, "completed_at": now, **error_columns(error)}
-        self._writer.put(changes, self._lines, self._counts, urgent=True, **ended)
+        told = self._masked(report) if report else None
+        self._writer.put(changes, self._lines, self._counts, urgent=True, report=told, **ended)
         self._lines = []
         if not self._part:
             self._publish(status, changes, error)

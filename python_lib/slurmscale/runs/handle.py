@@ -241,9 +241,7 @@ class RunHandle:
             self._leave(now)
             return
         status, error = self._outcome(now)
-        if self._report:
-            self._keep_report()
-        error = self._pipeline.finish(status, error, now)
+        error = self._pipeline.finish(status, error, now, self._report)
         try:
             self._writer.close()
         except RunLostError:
@@ -296,13 +294,6 @@ class RunHandle:
             log.warning("the run could not be handed over", run=self.id, error=str(exc))
             return False
         return True
-
-    def _keep_report(self) -> None:
-        """Record the report before the run's end: who waits for the end wants to read it."""
-        try:
-            self._store.save_report(self._run, self._pipeline.masked(self._report))
-        except StoreError as exc:
-            log.warning("the report could not be recorded", run=self.id, error=str(exc))
 
     def _keep(self, status: RunStatus, error: Failure | None, now: float, why: StoreError) -> None:
         unwritten = self._writer.unwritten

@@ -23,8 +23,7 @@ from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
     from slurmscale.models import Run
-    from slurmscale.store.repository import Store
-    from slurmscale.store.writer import Batch
+    from slurmscale.store.repository import Batch, Store
 
 INTERRUPTED = Failure(
     Code.RUN_INTERRUPTED,
@@ -179,7 +178,7 @@ def _record_kept(store: Store, path: Path) -> bool:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         run = replace(store.carried(kept["run"]), owner_id=kept["owner"])
-        store.record_late(run, kept["changes"], kept["lines"], **kept["values"])
+        store.record_late(run, kept["changes"], kept["lines"], kept.get("report"), **kept["values"])
     except NotFoundError:
         # it waits for another database
         return False

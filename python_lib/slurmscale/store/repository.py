@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, bindparam, case, delete, exists, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -73,6 +73,22 @@ class Queue(Protocol):
 
     def add(self, connection: Connection, run_id: str) -> None:
         """Tell of a run once the transaction of a connection is committed."""
+
+
+class Batch(NamedTuple):
+    """What is written of a run in one transaction.
+
+    Attributes:
+        changes: Rows of changed tasks.
+        lines: Rows of new log lines.
+        values: The run's own columns.
+        report: What its playbook reported.
+    """
+
+    changes: Sequence[Mapping[str, Any]]
+    lines: Sequence[Mapping[str, Any]]
+    values: Mapping[str, Any]
+    report: Mapping[str, Any] | None
 
 
 class Store(Database):
@@ -158,39 +174,46 @@ class Store(Database):
         run: Run,
         changes: Sequence[Mapping[str, Any]] = (),
         lines: Sequence[Mapping[str, Any]] = (),
+        report: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> None:
-        """Write a batch: changed tasks, new log lines and the run's own columns, in one transaction.
+        """Write a batch, in one transaction.
+
+        Args:
+            run: The run, or a shard of one, with its owner.
+            changes: Rows of changed tasks.
+            lines: Rows of new log lines.
+            report: What its playbook reported.
+            **values: The run's own columns.
 
         Raises:
             RunLostError: The run has ended, or is another process's; nothing was written.
         """
-        self._record(run, RUN_ACTIVE, changes, lines, values)
+        self._record(run, RUN_ACTIVE, Batch(changes, lines, values, report))
 
     def record_late(
-        self, run: Run, changes: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]], **values: Any
+        self,
+        run: Run,
+        changes: Sequence[Mapping[str, Any]],
+        lines: Sequence[Mapping[str, Any]],
+        report: Mapping[str, Any] | None = None,
+        **values: Any,
     ) -> None:
         """Write the result of a run that ended while the database was away, also when it was called interrupted.
 
         Raises:
             RunLostError: There is no such run, or its result is known.
         """
-        self._record(run, RUN_ACTIVE | {RunStatus.INTERRUPTED}, changes, lines, values)
+        self._record(run, RUN_ACTIVE | {RunStatus.INTERRUPTED}, Batch(changes, lines, values, report))
 
-    def _record(
-        self,
-        run: Run,
-        statuses: Iterable[RunStatus],
-        changes: Sequence[Mapping[str, Any]],
-        lines: Sequence[Mapping[str, Any]],
-        values: Mapping[str, Any],
-    ) -> None:
+    def _record(self, run: Run, statuses: Iterable[RunStatus], batch: Batch) -> None:
+        changes, lines, values, report = batch
         if run.shard:
-            self._record_shard(run, statuses, changes, lines, values)
+            self._record_shard(run, statuses, batch)
             return
         written = {"updated_at": time.time(), **values}
         own: dict[str, Any] = {**written, "lease_until": self._lease}
-        if changes or lines or values:
+        if any(batch):
             # else its owner only shows that it lives
             own |= _NEXT
         with self.explained("write"), self.begin() as connection:
@@ -212,27 +235,27 @@ class Store(Database):
                 connection.execute(_UPDATE_TASK, [{**change, "b_revision": revision} for change in changes])
             if lines:
                 connection.execute(insert(log_lines), list(lines))
-            if changes or lines or values:
+            if report:
+                # an earlier attempt may have written one
+                connection.execute(delete(reports).where(reports.c.run_id == run.id))
+                connection.execute(insert(reports).values(run_id=run.id, report=dict(report)))
+            if any(batch):
                 columns = {change["b_id"]: {name: change[name] for name in CHANGING_COLUMNS} for change in changes}
                 told = Change(Kind.RUN, run.id, run.cluster, revision, written, columns, lines=bool(lines))
                 self.notices.add(connection, told)
 
-    def _record_shard(
-        self,
-        run: Run,
-        statuses: Iterable[RunStatus],
-        changes: Sequence[Mapping[str, Any]],
-        lines: Sequence[Mapping[str, Any]],
-        values: Mapping[str, Any],
-    ) -> None:
+    def _record_shard(self, run: Run, statuses: Iterable[RunStatus], batch: Batch) -> None:
         """Write a batch of a shard: into the tasks and the log of its run, whose row is locked first."""
+        changes, lines, values, report = batch
         lost = RunLostError(
             f"Run {run.id} has ended, or another process carries this part of it.", "See slurmscale runs."
         )
         own = {**shards.row_values(values), "lease_until": self._lease}
+        if report:
+            own["report"] = dict(report)
         held = update(run_shards).where(shards.of(run), run_shards.c.status.in_(statuses)).values(**own)
         with self.explained("write"), self.begin() as connection:
-            if not (changes or lines or values):
+            if not any(batch):
                 # its owner only shows that it lives
                 active = exists().where(runs.c.id == run.id, runs.c.status.in_(RUN_ACTIVE))
                 if not connection.execute(held.where(active)).rowcount:
@@ -684,14 +707,6 @@ class Store(Database):
             return connection.execute(
                 delete(runs).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
             ).rowcount
-
-    def save_report(self, run: Run, report: Mapping[str, Any]) -> None:
-        """Keep the report of a run, or of a shard for the stages that follow."""
-        with self.explained("write"), self.begin() as connection:
-            if run.shard:
-                connection.execute(update(run_shards).where(shards.of(run)).values(report=dict(report)))
-            else:
-                connection.execute(insert(reports).values(run_id=run.id, report=dict(report)))
 
     def report(self, run_id: str) -> dict[str, Any] | None:
         """Return the report of a run; None when its playbook wrote none."""

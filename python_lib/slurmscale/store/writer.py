@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from slurmscale.errors import RunLostError, SlurmscaleError, StoreError, StoreUnavailableError
 from slurmscale.models import LogLine
+from slurmscale.store.repository import Batch
 from slurmscale.store.tables import row_of_change, row_of_counts, row_of_log_line
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ _MOST_KEPT = 200_000
 _RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
-
-
-class Batch(NamedTuple):
-    """What is to be written, as rows."""
-
-    changes: list[dict[str, Any]]
-    lines: list[dict[str, Any]]
-    values: dict[str, Any]
 
 
 class Writer:
@@ -70,6 +63,7 @@ class Writer:
         self._changes: dict[str, TaskChange] = {}
         self._lines: list[LogLine] = []
         self._values: dict[str, Any] = {}
+        self._report: dict[str, Any] | None = None
         self._wake = threading.Condition()
         self._urgent = False
         self._closing = False
@@ -88,6 +82,7 @@ class Writer:
         counts: Counts | None = None,
         *,
         urgent: bool = False,
+        report: dict[str, Any] | None = None,
         **values: Any,
     ) -> None:
         """Hand over what is to be written; never waits for long.
@@ -97,6 +92,7 @@ class Writer:
             lines: New log lines.
             counts: How the run's tasks stand after the changes.
             urgent: Write at once; for changes of status.
+            report: What the playbook reported.
             **values: Columns of the run.
         """
         with self._wake:
@@ -108,6 +104,7 @@ class Writer:
             else:
                 self._lost_lines += len(list(lines))
             self._values.update(values)
+            self._report = report or self._report
             if counts is not None:
                 self._values.update(row_of_counts(counts))
             self._urgent |= urgent
@@ -142,7 +139,7 @@ class Writer:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._urgent or self._closing or len(self._lines) >= _BATCH, _INTERVAL)
-                changes, lines, values = self._changes, self._lines, self._values
+                changes, lines, values, report = self._changes, self._lines, self._values, self._report
                 batch, closing = self._take(), self._closing
             if not any(batch):
                 if closing:
@@ -151,7 +148,7 @@ class Writer:
             try:
                 self._write(batch)
             except StoreUnavailableError as exc:
-                self._put_back(changes, lines, values)
+                self._put_back(changes, lines, values, report)
                 self._log_unavailable(exc)
                 if closing:
                     deadline = deadline or time.monotonic() + self._give_up
@@ -161,32 +158,35 @@ class Writer:
                 time.sleep(_RETRY_SECONDS)
                 continue
             except SlurmscaleError:
-                self._put_back(changes, lines, values)
+                self._put_back(changes, lines, values, report)
                 raise
             self._log_available()
 
     def _write(self, batch: Batch) -> None:
         try:
-            self._store.record(self._owned, batch.changes, batch.lines, **batch.values)
+            self._store.record(self._owned, batch.changes, batch.lines, batch.report, **batch.values)
         except (StoreUnavailableError, RunLostError):
             raise
         except StoreError as exc:
             self._write_singly(batch, exc)
 
     def _write_singly(self, batch: Batch, why: StoreError) -> None:
-        """Write what can be written of a batch that was refused for something in it."""
-        self._store.record(self._owned, **batch.values)
+        """Write what can be written of a batch that was refused for something in it; nothing follows a run's end."""
+        parts: list[dict[str, Any]] = [{"changes": [row]} for row in batch.changes]
+        parts += [{"lines": [row]} for row in batch.lines]
+        if batch.report:
+            parts.append({"report": batch.report})
         refused: list[str] = []
-        for kind, rows in (("changes", batch.changes), ("lines", batch.lines)):
-            for row in rows:
-                try:
-                    self._store.record(self._owned, **{kind: [row]})
-                except (StoreUnavailableError, RunLostError):
-                    raise
-                except StoreError as exc:
-                    refused.append(str(exc))
-        if len(refused) == len(batch.changes) + len(batch.lines):
+        for part in parts:
+            try:
+                self._store.record(self._owned, **part)
+            except (StoreUnavailableError, RunLostError):
+                raise
+            except StoreError as exc:
+                refused.append(str(exc))
+        if len(refused) == len(parts):
             raise why
+        self._store.record(self._owned, **batch.values)
         log.warning("the database refused some records", run=self._owned.id, count=len(refused), refused=refused[:3])
 
     def _take(self) -> Batch:
@@ -202,14 +202,22 @@ class Writer:
             ],
             lines=[row_of_log_line(line, self._owned.id) for line in self._lines],
             values=self._values,
+            report=self._report,
         )
-        self._changes, self._lines, self._values = {}, [], {}
+        self._changes, self._lines, self._values, self._report = {}, [], {}, None
         self._urgent = False
         self._wake.notify_all()
         return batch
 
-    def _put_back(self, changes: dict[str, TaskChange], lines: list[LogLine], values: dict[str, Any]) -> None:
+    def _put_back(
+        self,
+        changes: dict[str, TaskChange],
+        lines: list[LogLine],
+        values: dict[str, Any],
+        report: dict[str, Any] | None,
+    ) -> None:
         with self._wake:
+            self._report = self._report or report
             self._changes = changes | self._changes
             self._lines = lines + self._lines
             self._values = values | self._values
