@@ -91,6 +91,8 @@ class RunDocument(Document):
     error: Error | None
     error_message: str | None
     """The reason of the error."""
+    warnings: list[str]
+    """What was warned of, each as a sentence; nothing failed of it."""
 
     @classmethod
     def fields_of(cls, run: Run) -> dict[str, Any]:
@@ -111,6 +113,7 @@ class RunDocument(Document):
             "retry_of": run.retry_of,
             "error": Error.of(run.error),
             "error_message": run.error_message,
+            "warnings": list(run.warnings),
         }
 
     @classmethod

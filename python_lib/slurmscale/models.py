@@ -248,6 +248,7 @@ class Run:
         requested_by: The user of a service who asked for it.
         request: What was asked for, without secrets, so that another process can take it up.
         explanation: What became of earlier attempts, as a sentence.
+        warnings: What the collection's modules warned of, each as a sentence; nothing failed of it.
         shard: The part of the run that this is, for the worker that carries it; nodes, status, attempt and process are
             the part's then. None of the run itself.
     """
@@ -290,6 +291,7 @@ class Run:
     requested_by: str | None = None
     request: dict[str, Any] = field(default_factory=dict, repr=False)
     explanation: str | None = None
+    warnings: tuple[str, ...] = ()
     shard: Shard | None = None
 
     @property

@@ -734,6 +734,39 @@ def test_a_check_takes_the_result_of_each_node_from_the_playbooks_report(scaling
     assert run.status is RunStatus.FAILED
 
 
+WARNING_MODULE = """
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule({"text": {}})
+module.warn(module.params["text"])
+module.exit_json(changed=False)
+"""
+
+
+def test_what_modules_of_the_collection_warn_of_is_told_with_the_run(scaling, inventory, project_dir, monkeypatch):
+    # only a controller makes those of the collection warn
+    monkeypatch.setattr("slurmscale.progress.events.OWN_ACTIONS", ("ansible.legacy.own", "own"))
+    for name in ("own", "other"):
+        path = project_dir / "playbooks" / "library" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(WARNING_MODULE)
+    playbook(project_dir, """
+        - name: Only play
+          hosts: "{{ nodes }}"
+          gather_facts: false
+          tasks:
+            - name: warn
+              own: {text: "n1 registers late: {{ ansible_password }}"}
+            - name: warn of what concerns nobody
+              other: {text: noise}
+            - name: result
+              ai_infra.slurm.node_result:
+        """)  # fmt: skip
+    options = RunOptions(extra_vars={"ansible_password": "hunter22-planted"})
+    run = scaling.scale_up(inventory, "n[1-2]", options).wait(LIMIT)
+    assert (run.status, run.warnings) == (RunStatus.COMPLETED, ("n1 registers late: ********",))
+
+
 def test_a_run_that_failed_elsewhere_is_not_called_completed(scaling, inventory, project_dir):
     playbook(project_dir, """
         - name: Only play

@@ -14,6 +14,7 @@ from fakes.waiting import wait_for
 from slurmscale.errors import OverlapError, RefusedError, RunLostError
 from slurmscale.models import Cluster, RunOptions
 from slurmscale.operations import Operation
+from slurmscale.runner import processes
 from slurmscale.scaling import Scaling
 from slurmscale.states import RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.run_queue import RunQueue
@@ -213,6 +214,15 @@ def test_a_part_that_is_lost_three_times_ends_alone(site):
     assert {task.error_code for task in site.scaling.store.tasks(run_id, status=[TaskStatus.FAILED])} == {
         "run-interrupted"
     }
+
+
+def test_what_the_parts_warn_of_is_told_with_the_run(site):
+    run_id = site.ask("n[0101-0250]")
+    store = site.scaling.store
+    for number, told in ((1, ["one"]), (2, ["one", "two"])):
+        taken = store.take(store.carried(f"{run_id}.{number}"), processes.owner(), "worker")
+        store.record(taken, warnings=told)
+    assert store.run(run_id).warnings == ("one", "two")
 
 
 def test_a_worker_that_lost_its_part_writes_nothing_more(site):

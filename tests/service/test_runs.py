@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from slurmscale.documents import RunDocument
 from slurmscale.models import Failure, LogLine
 from slurmscale.states import RunStatus
 from slurmscale.store.tables import row_of_log_line
@@ -109,3 +110,11 @@ def test_the_time_that_is_left_is_told_where_earlier_runs_tell_it(as_role, recor
     assert client.get(f"/api/slurm/runs/{run.id}").json()["remaining"] == 42
     (view,) = client.get("/api/slurm/scaling/status").json()["active_operations"]
     assert view["remaining"] == 42
+
+
+def test_a_run_tells_what_was_warned_of(as_role, record_run):
+    run = record_run(warnings=("n1 has not registered again yet.",))
+    client = as_role("viewer")
+    assert client.get(f"/api/slurm/runs/{run.id}").json()["warnings"] == ["n1 has not registered again yet."]
+    assert client.get("/api/slurm/runs").json()["items"][0]["warnings"] == ["n1 has not registered again yet."]
+    assert RunDocument.of_run(run).as_json()["warnings"] == ["n1 has not registered again yet."]

@@ -60,6 +60,8 @@ _OUTCOMES = {
     "runner_on_unreachable": Outcome.UNREACHABLE,
 }
 _OK_EVENTS = frozenset({"runner_on_ok", "runner_item_on_ok"})
+OWN_ACTIONS = "ai_infra.slurm."
+"""What the names of the collection's actions begin with."""
 _KEYS_NOT_SHOWN = frozenset({"changed", "failed", "warnings", "deprecations", "invocation", "item", "ansible_loop_var"})
 
 
@@ -157,6 +159,13 @@ def shortened(text: str) -> str:
     if len(text) > _LONGEST_TEXT:
         return f"{text[:_LONGEST_TEXT]}\n... {len(text) - _LONGEST_TEXT} more characters"
     return text
+
+
+def warnings_of(event: Event) -> list[str]:
+    """Return what a module of the collection warned of; of others, Ansible warns of much that concerns nobody here."""
+    if event.kind is not Kind.RESULT or not event.action.startswith(OWN_ACTIONS):
+        return []
+    return [readable(str(warning)) for warning in event.res.get("warnings") or ()]
 
 
 def failure_of(event: Event) -> Failure:

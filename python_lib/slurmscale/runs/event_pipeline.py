@@ -9,12 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.models import Counts, Failure, LogLine, Notice
-from slurmscale.progress.events import Event, Kind, Outcome, parse, readable, shortened
+from slurmscale.progress.events import Event, Kind, Outcome, parse, readable, shortened, warnings_of
 from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.tables import error_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from slurmscale.progress.tracker import Tracker
     from slurmscale.runs.broadcast import Broadcaster
@@ -24,6 +24,7 @@ _LINES_PER_FLUSH = 2_000
 _FLUSH_SECONDS = 0.05
 _TICK_SECONDS = 0.5
 _TAIL = 30
+_MOST_WARNINGS = 50
 _BORING = frozenset({"playbook_on_start", "runner_on_start", "runner_on_async_poll"})
 
 
@@ -37,6 +38,7 @@ class EventPipeline:
         broadcaster: Takes it to the subscribers.
         redact: Masks the run's secrets in a text.
         part: It is a shard of the run, whose end is not the run's.
+        warnings: Of earlier attempts.
     """
 
     def __init__(  # noqa: PLR0913 - the way that events take, part by part
@@ -48,6 +50,7 @@ class EventPipeline:
         redact: Callable[[str], str] = str,
         *,
         part: bool = False,
+        warnings: Iterable[str] = (),
     ) -> None:
         self.tracker = tracker
         self._run_id = run_id
@@ -60,6 +63,7 @@ class EventPipeline:
         self._flushed = 0.0
         self._ticked = 0.0
         self._tail: list[str] = []
+        self._warnings = list(warnings)
         self.has_stats = False
         self.plays: set[str] = set()
         """Names of the plays that have begun."""
@@ -82,6 +86,7 @@ class EventPipeline:
             self._note_contact(event)
         if event.text and event.name not in _BORING:
             self._log(event)
+        self._note_warnings(event)
         if len(self._lines) >= _LINES_PER_FLUSH or event.time - self._flushed > _FLUSH_SECONDS:
             self.flush(event.time)
 
@@ -139,6 +144,13 @@ class EventPipeline:
         reached = "invocation" in event.res or event.outcome is Outcome.UNREACHABLE
         if reached and isinstance(seconds, int | float) and "_ansible_delegated_vars" not in event.res:
             self.contacts[str(event.host)] = float(seconds)
+
+    def _note_warnings(self, event: Event) -> None:
+        told = [shortened(self._redact(text)) for text in warnings_of(event)]
+        new = [text for text in dict.fromkeys(told) if text not in self._warnings]
+        if new and len(self._warnings) < _MOST_WARNINGS:
+            self._warnings = [*self._warnings, *new][:_MOST_WARNINGS]
+            self._writer.put(warnings=self._warnings)
 
     def _publish(self, status: RunStatus, changes: list[Any], error: Failure | None = None) -> None:
         remaining = self.tracker.remaining if status in RUN_ACTIVE else None

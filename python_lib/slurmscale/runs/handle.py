@@ -83,7 +83,9 @@ class RunHandle:
             stage=run.stage,
         )
         self._writer = Writer(store, run, {task.node: task.id for task in recorded})
-        self._pipeline = EventPipeline(run.id, tracker, self._writer, broadcaster, redactor, part=run.shard is not None)
+        self._pipeline = EventPipeline(
+            run.id, tracker, self._writer, broadcaster, redactor, part=run.shard is not None, warnings=run.warnings
+        )
         self._data_dir = data_dir
         self._report: dict[str, Any] = {}
         self._leaving = ""

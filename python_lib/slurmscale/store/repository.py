@@ -270,6 +270,11 @@ class Store(Database):
                 _recount(connection, run.id)
             if lines:
                 connection.execute(insert(log_lines), list(lines))
+            if values.get("warnings"):
+                own_row = runs.c.id == run.id
+                known = connection.execute(select(runs.c.warnings).where(own_row)).scalar_one()
+                merged = list(dict.fromkeys([*known, *values["warnings"]]))
+                connection.execute(update(runs).where(own_row).values(warnings=merged))
             if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
                 self._settle(connection, run)
             self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))

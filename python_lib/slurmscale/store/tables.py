@@ -143,6 +143,7 @@ runs = Table(
     Column("requested_by", String(255)),
     Column("request", JSON, nullable=False, server_default="{}"),
     Column("explanation", Text),
+    Column("warnings", JSON, nullable=False, server_default="[]"),
     Index("ix_runs_created_at", "created_at"),
     Index("ix_runs_status", "status"),
 )
@@ -386,6 +387,7 @@ def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
             # a line each: ten thousand names as JSON take longer to read than all else of a status
             "nodes": tuple(values["nodes"].split("\n")),
             "secret_names": tuple(values["secret_names"]),
+            "warnings": tuple(values["warnings"]),
             "check": values.pop("check_mode"),
         }
     )
@@ -397,6 +399,8 @@ def changed_run(run: Run, revision: int, values: Mapping[str, Any]) -> Run:
     counts = {name: values.pop(name) for name in COUNTS if name in values}
     if "status" in values:
         values["status"] = RunStatus(values["status"])
+    if "warnings" in values:
+        values["warnings"] = tuple(values["warnings"])
     return replace(run, **values, revision=revision, counts=replace(run.counts, **counts))
 
 
@@ -410,6 +414,7 @@ def row_of_run(run: Run) -> dict[str, Any]:
     return _fields(run, leave_out={"counts", "check", "claims", "shard"}) | row_of_counts(run.counts) | {
         "nodes": "\n".join(run.nodes),
         "secret_names": list(run.secret_names),
+        "warnings": list(run.warnings),
         "check_mode": run.check,
         "updated_at": run.updated_at or run.created_at,
     }  # fmt: skip

@@ -163,6 +163,8 @@ class RunView(Document):
     """Nothing is changed, only shown."""
     retry_of: str | None
     """The run that this one repeats."""
+    warnings: list[str]
+    """What was warned of, each as a sentence; nothing failed of it."""
     error: Error | None
     links: Links
 
@@ -201,6 +203,7 @@ def _columns_of(run: Run) -> dict[str, Any]:
         "revision": run.revision,
         "dry_run": run.check or run.operation is Operation.PLAN,
         "retry_of": run.retry_of,
+        "warnings": list(run.warnings),
         "error": Error.of(run.error),
     }
 
