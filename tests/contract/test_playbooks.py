@@ -66,6 +66,12 @@ def plays(tree: Tree, path: Path) -> list[dict[str, Any]]:
     return [item for item in tree.read(path) if "hosts" in item]
 
 
+def test_batches_have_the_order_of_the_request(tree: Tree, any_playbook: Path) -> None:
+    """A group that is made while the playbook runs has its hosts in the order in which they answered."""
+    batched = [play["hosts"] for play in plays(tree, any_playbook) if "serial" in play]
+    assert [hosts for hosts in batched if "expand_nodes(groups)" not in hosts] == []
+
+
 def test_facts_are_not_gathered(tree: Tree, any_playbook: Path) -> None:
     assert [play["name"] for play in plays(tree, any_playbook) if play.get("gather_facts") is not False] == []
 
