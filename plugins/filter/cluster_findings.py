@@ -71,10 +71,10 @@ def cluster_findings(
         others |= {host} if foreign else set()
         found += [{"host": host, **one} for one in foreign or _node(own, facts)]
     for name, node in (cluster.get("nodes") or {}).items():
-        host = names.get(name)
-        definition = (hostvars[host].get("slurmd_plan") or {}).get("definition") if host else None
+        machine = names.get(name)
+        definition = (hostvars[machine].get("slurmd_plan") or {}).get("definition") if machine else None
         for one in checks.state(name, node, definition, ("slurm", cluster.get("slurm_user", "slurm"))):
-            found.append({"host": host or name, **_limited(one, selected=bool(host), foreign=host in others)})
+            found.append({"host": machine or name, **_limited(one, selected=bool(machine), foreign=machine in others)})
     return found
 
 

@@ -57,8 +57,8 @@ def rotation_results(hosts: Iterable[Mapping[str, Any]], before: str, return_at:
     if switched:
         interruption = round(max(one["answered"] for one in switched) - min(one["began"] for one in switched), 2)
     if not any(host.get("scale_failure") for host in hosts):
-        results = {host["inventory_hostname"]: {"failure": None, "message": _success(host)} for host in hosts}
-        return {"hosts": results, "failure": None, "interruption": interruption}
+        successes = {host["inventory_hostname"]: {"failure": None, "message": _success(host)} for host in hosts}
+        return {"hosts": successes, "failure": None, "interruption": interruption}
     failures = {host["inventory_hostname"]: _failure(host, before, return_at) for host in hosts}
     other = [name for name, host in zip(failures, hosts, strict=True) if _back(host).get("sha256") != before]
     reason = "The cluster has its old munge key."

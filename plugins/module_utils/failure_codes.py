@@ -14,7 +14,8 @@ from typing import Any, Dict, NamedTuple
 class Code(str, enum.Enum):
     """Every code, with what it means in general."""
 
-    def __new__(cls, value: str, meaning: str) -> "Code":  # noqa: PYI034 - Python 3.8 has no Self
+    # For a type checker Code("job-lost"), which finds a member, calls this with the value alone.
+    def __new__(cls, value: str, meaning: str = "") -> "Code":  # noqa: PYI034 - Python 3.8 has no Self
         """Make a member that is its own text and knows its meaning."""
         member = str.__new__(cls, value)
         member._value_ = value

@@ -135,7 +135,7 @@ credential:
   type: str
 """
 
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
@@ -154,7 +154,7 @@ def take_step(rotation: KeyRotation, options: Dict[str, Any]) -> Optional[Dict[s
     Returns:
         What the step tells beside the status.
     """
-    steps = {
+    steps: Dict[str, Callable[[], Optional[Dict[str, Any]]]] = {
         "status": lambda: None,
         "staged": lambda: rotation.stage(options["size"]),
         "scheduled": lambda: rotation.schedule(options["at"], options["hold"]),

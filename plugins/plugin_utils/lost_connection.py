@@ -27,9 +27,10 @@ class FailsWhenLost(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         try:
-            return result | self._execute_module(task_vars=variables, wrap_async=bool(self._task.async_val))
+            answer: dict[str, Any] = self._execute_module(task_vars=variables, wrap_async=bool(self._task.async_val))
         except AnsibleConnectionFailure as problem:
             host = str(self._task.delegate_to or variables["inventory_hostname"])
             lost = {"unreachable": True, "msg": str(problem)}
             failure = contact_failure(lost, host)
             return result | {"failed": True, "failure": failure, "msg": failure["reason"]}
+        return result | answer

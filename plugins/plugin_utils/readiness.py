@@ -294,7 +294,7 @@ def accounts(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Fi
 
 def account_ids(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Finding]:
     """Find accounts of the machine that have the numbers of those that are to be made, or their names."""
-    ids = node.get("account_ids")
+    ids = node.get("account_ids") or {}
     for name, wanted in (cluster.get("users") or {}).items() if ids else ():
         user = (wanted or {}).get("name") or name
         if not wanted or wanted["uid"] == 0 or (node.get("users") or {}).get(name):

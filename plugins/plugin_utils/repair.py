@@ -13,7 +13,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_s
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 Finding = dict[str, Any]
 KEY = "/etc/munge/munge.key"
@@ -216,7 +216,7 @@ def steps(node: Mapping[str, Any], jobs: Iterable[str] | None) -> Iterator[Findi
 
 
 def state(
-    name: str, node: Mapping[str, Any], definition: Mapping[str, Any] | None, slurm_users: Iterable[str] = ("slurm",)
+    name: str, node: Mapping[str, Any], definition: Mapping[str, Any] | None, slurm_users: Collection[str] = ("slurm",)
 ) -> Iterator[Finding]:
     """Find a node that Slurm holds back, with Slurm's own reason.
 

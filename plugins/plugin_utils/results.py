@@ -111,7 +111,7 @@ def _outcome(  # noqa: PLR0917 - passed on
             "scale_unverified": False,
         }
     name = facts["slurmd_plan"]["definition"]["name"]
-    found = {"ok": True, "message": stage} if stage else _verified(name, controller)
+    found: Mapping[str, Any] = {"ok": True, "message": stage} if stage else _verified(name, controller)
     changed = node_changed(facts) or _registered(name, controller)
     result = {"scale_success": found, "scale_failure": None, "scale_changed": changed, "scale_ended": ended}
     if found["ok"]:

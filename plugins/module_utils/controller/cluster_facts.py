@@ -61,7 +61,7 @@ def describe(installation: Installation, munge_key: str, timeout: float) -> Dict
     for name, node in asked["nodes"].items():
         line = defined.get(name)
         node["defined_in"] = line.where if line else ""
-        node["managed"] = bool(line) and os.path.basename(line.path) == NODE_FILE
+        node["managed"] = line is not None and os.path.basename(line.path) == NODE_FILE
     settings = asked["config"] or _settings_from_files(conf, asked)
     slurm_user = re.sub(r"\(.*", "", settings.get("SlurmUser", "root" if settings else "slurm"))
     failure = _failure(conf, daemon, asked)

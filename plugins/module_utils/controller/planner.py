@@ -393,7 +393,8 @@ class Planner:
                 edited[self.config.path] = append_line(main, "Include " + managed_nodes_conf.NODE_FILE)
             for path, changed in edited.items():
                 self._change(changes, path, self.config.files[path], changed)
-        return Plan(changes, *(sorted(some, key=managed_nodes_conf.natural) for some in names), kept, nodes)
+        added, updated, removed = (sorted(some, key=managed_nodes_conf.natural) for some in names)
+        return Plan(changes, added, updated, removed, kept, nodes)
 
     def _appended_types(self) -> str:
         return managed_nodes_conf.appended_types(self.config.files.get(self.path, ""))

@@ -173,8 +173,8 @@ class _Registration:
             after = (set(state.nodes) | change.added) - change.removed
             return self._result(plan, state, after, method.action)
         backup = apply_changes(self.controller, self.files, plan.changes, method, (state, change))
-        after = commands.show_nodes(conf=self.options.conf)
-        return self._result(plan, state, set(after), method.action, backup)
+        nodes = commands.show_nodes(conf=self.options.conf)
+        return self._result(plan, state, set(nodes), method.action, backup)
 
     def _prepare(self, config: SlurmConfig, state: ClusterState) -> Tuple[Plan, NodeChange, Optional[ApplyMethod]]:
         """Return the plan and how it is applied, None when there is nothing to do; refuse what would not work."""

@@ -208,18 +208,18 @@ def put_file(item: WantedFile, label: Callable[[str, str], None], *, check_mode:
     info = _lstat(item.path)
     if info is not None and not (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode)):
         raise FileError(Code.FILE_NOT_WRITTEN, f"{item.path} must be a file, but is something else.", "Move it away.")
-    old = None
+    old: Optional[bytes] = None
+    private = False
+    change = Change()
     if info is not None and stat.S_ISREG(info.st_mode):
         with open(item.path, "rb") as handle:
             old = handle.read()
-    change = Change()
-    if old is not None:
+        # What nobody else could read there may be a secret that is no more wanted.
+        private = not info.st_mode & (stat.S_IRGRP | stat.S_IROTH)
         before, after = compare_attributes(info, item.attributes)
         if after:
             change.diffs.append(_diff(item.path, before, after, "attributes"))
     if old != item.content:
-        # What nobody else could read there may be a secret that is no more wanted.
-        private = old is not None and not info.st_mode & (stat.S_IRGRP | stat.S_IROTH)
         change.diffs.append(_content_diff(item, old, private=private))
         if not check_mode:
             _write(item.path, item.content, item.attributes, label)

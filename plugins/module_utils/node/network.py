@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import socket
 import ssl
@@ -123,12 +124,12 @@ class NetworkProbe:
         self._deadline = time.monotonic() + timeout + 1
         self._threads: List[threading.Thread] = []
         for name in names or []:
-            self._begin(("resolve", name), [], lambda name=name: resolve(name))
+            self._begin(("resolve", name), [], functools.partial(resolve, name))
         for target in targets or []:
             silent = {"state": FILTERED, "message": late}
-            self._begin(("connect", target), silent, lambda target=target: connect(target, timeout))
+            self._begin(("connect", target), silent, functools.partial(connect, target, timeout))
         for url in urls or []:
-            self._begin(("urls", url), {"ok": False, "message": late}, lambda url=url: fetch(url, timeout, proxy))
+            self._begin(("urls", url), {"ok": False, "message": late}, functools.partial(fetch, url, timeout, proxy))
 
     def _begin(self, key: Tuple[str, str], silent: Any, check: Callable[[], Any]) -> None:
         # A resolver can't be interrupted: a thread that hangs in it is left behind, with this answer in its place.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs
@@ -89,7 +89,7 @@ class StateWaiter:
         self._unlikely_since: Dict[str, float] = {}
         self._update_errors: Dict[str, str] = {}
         self._updates: Dict[str, int] = {}
-        self._holds_before_update: Dict[str, frozenset] = {}
+        self._holds_before_update: Dict[str, FrozenSet[str]] = {}
         self._evicted: Dict[str, str] = {}
 
     def run(self, timeout: float, interval: float) -> None:

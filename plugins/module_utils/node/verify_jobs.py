@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs, node_states
@@ -84,7 +84,7 @@ def choose_partition(nodes: List[Dict[str, Any]], partitions: Dict[str, Dict[str
     Raises:
         PartitionError: There is none; the message tells what there is.
     """
-    common = set.intersection(*(set(node["partitions"]) for node in nodes))
+    common: Set[str] = set.intersection(*(set(node["partitions"]) for node in nodes))
     usable = [name for name in sorted(common) if partitions.get(name, {}).get("state") == "UP"]
     if not usable:
         there = [f"{name} ({partitions.get(name, {}).get('state', 'gone')})" for name in sorted(common)]

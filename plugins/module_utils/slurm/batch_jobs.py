@@ -151,9 +151,10 @@ def parse_queue(text: str) -> Dict[str, Description]:
     for line in text.splitlines():
         fields = ["" if field.strip() in _NOTHING else field.strip() for field in line.split("|")]
         if len(fields) > len(_FIELDS) and fields[0]:
-            last = len(_FIELDS) - 2
-            name, output = "|".join(fields[last:-2]), fields[-2]
-            job = Description(*fields[:3], exit_code(fields[3]), *fields[4:last], name, output)  # type: ignore[misc] # as many as there are fields
+            job_id, state, reason, code, nodes, user, partition, batch_host, *name, output, _end = fields
+            job = Description(
+                job_id, state, reason, exit_code(code), nodes, user, partition, batch_host, "|".join(name), output
+            )
             found[job.job_id] = job._replace(output=_expand(job))
     return found
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import parsers, versions
@@ -61,10 +61,16 @@ def run(
     if conf:
         env["SLURM_CONF"] = conf
     begun = time.monotonic()
-    source = {"input": stdin.encode()} if stdin is not None else {"stdin": subprocess.DEVNULL}
     try:
         done = subprocess.run(
-            list(argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, env=env, check=False, **source
+            list(argv),
+            input=None if stdin is None else stdin.encode(),
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=timeout,
+            env=env,
+            check=False,
         )
         rc, out, err = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as late:
@@ -110,7 +116,7 @@ def answers(timeout: float = 15, conf: Optional[str] = None) -> bool:
     return any(controller["up"] for controller in ping(timeout, conf))
 
 
-def show_nodes(timeout: float = 30, conf: Optional[str] = None) -> Dict[str, Dict[str, object]]:
+def show_nodes(timeout: float = 30, conf: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
     """Return all nodes that the controller knows, also those hidden from ordinary users."""
     return parsers.parse_nodes(scontrol(["--all", "--oneliner", "show", "node"], timeout, conf))
 

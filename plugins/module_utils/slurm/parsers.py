@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 _MARKS = {
     "*": "NOT_RESPONDING", "~": "POWERED_DOWN", "#": "POWERING_UP", "%": "POWERING_DOWN", "$": "MAINT",
@@ -83,12 +83,12 @@ def parse_state(text: str) -> List[str]:
     return states
 
 
-def parse_nodes(text: str) -> Dict[str, Dict[str, object]]:
+def parse_nodes(text: str) -> Dict[str, Dict[str, Any]]:
     """Read `scontrol --oneliner show node` into {name: description}; empty when Slurm knows no node."""
     return {record["NodeName"]: _node(record) for record in parse_records(text) if "NodeName" in record}
 
 
-def _node(record: Dict[str, str]) -> Dict[str, object]:
+def _node(record: Dict[str, str]) -> Dict[str, Any]:
     states = parse_state(record.get("State", "UNKNOWN"))
     reason = _REASON.match(record.get("Reason", ""))
     return {

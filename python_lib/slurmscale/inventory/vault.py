@@ -43,8 +43,8 @@ def unseal(value: Any, secret: str | None) -> Any:
 
 def _open(sealed: str, secret: str) -> str | None:
     # slow to load, and most inventories have nothing sealed
-    from ansible.errors import AnsibleError  # type: ignore[import-untyped] # noqa: PLC0415 - slow, and seldom needed
-    from ansible.parsing.vault import VaultLib, VaultSecret  # type: ignore[import-untyped] # noqa: PLC0415 - likewise
+    from ansible.errors import AnsibleError  # noqa: PLC0415 - slow, and seldom needed
+    from ansible.parsing.vault import VaultLib, VaultSecret  # noqa: PLC0415 - likewise
 
     try:
         opened = VaultLib([("default", VaultSecret(secret.encode()))]).decrypt(sealed)

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from typing import TYPE_CHECKING, Any, Dict, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Set, Tuple
 
 if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub.bundle.contents import Contents
@@ -94,7 +94,7 @@ def _fill(template: str, words: Dict[str, str]) -> bytes:
 
 def pack(files: Files) -> bytes:
     """Pack the files into a tar.gz, the same bytes for the same files."""
-    folders = set()
+    folders: Set[str] = set()
     for path in files:
         parts = path.split("/")
         folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))

@@ -65,7 +65,7 @@ class Store:
 
     def _is_whole(self, path: str, info: Dict[str, Any]) -> bool:
         try:
-            return sha256(os.path.join(self.pkgs, path)) == info["sha256"]
+            return bool(sha256(os.path.join(self.pkgs, path)) == info["sha256"])
         except OSError:
             return False
 
