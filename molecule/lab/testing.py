@@ -52,13 +52,18 @@ def host_in_container(name: str) -> testinfra.host.Host:
     return testinfra.get_host(f"podman://{container(name)}")
 
 
+def lab_address(name: str) -> str:
+    """Return the address of a host."""
+    groups = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"].values()
+    return next(str(group["hosts"][name]["ansible_host"]) for group in groups if name in group["hosts"])
+
+
 def lab_host(name: str) -> testinfra.host.Host:
     """Return a host of the lab as root: by the lab's ssh key, or through its container where root can't log in."""
     inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
     if inventory["all"]["vars"]["ansible_user"] != "root":
         return host_in_container(name)
-    groups = inventory["all"]["children"].values()
-    address = next(group["hosts"][name]["ansible_host"] for group in groups if name in group["hosts"])
+    address = lab_address(name)
     extra = f"-o UserKnownHostsFile={INVENTORY}/known_hosts -o ConnectTimeout=10"
     return testinfra.get_host(f"ssh://root@{address}?ssh_identity_file={INVENTORY}/id_ed25519", ssh_extra_args=extra)
 

@@ -37,6 +37,7 @@ class ActionModule(LocalAction):
                 "repository": {"type": "str", "default": ""},
                 "packages": {"type": "list", "elements": "str", "default": []},
                 "open_firewall": {"type": "bool", "default": False},
+                "write_hosts": {"type": "bool", "default": False},
                 "beside": {"type": "list", "elements": "str", "default": []},
                 "steps": {"type": "list", "elements": "str", "default": []},
             }
@@ -71,6 +72,8 @@ class ActionModule(LocalAction):
             else None,
             reach=reach,
             address=address,
+            # Recorded when the controller was asked for them.
+            addresses=variables.get("preflight_addresses") if options["write_hosts"] else None,
             common=common,
             joining=variables.get("ansible_play_hosts") or (),
             steps=options["steps"],

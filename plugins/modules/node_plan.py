@@ -14,8 +14,8 @@ description:
     machine can be a node, as what it is registered, and which steps it needs.
   - Fails when the machine can't be a node; the result then holds C(failure) and C(failures), too.
   - Reads the variables C(preflight_node) of the machine, C(preflight_cluster) of the controller, and
-    C(apphub_client_catalog) and C(scale_common_checks) of localhost. Runs on the control machine only, and connects to
-    nothing.
+    C(apphub_client_catalog) and C(scale_common_checks) of localhost; with O(write_hosts) C(preflight_addresses), too.
+    Runs on the control machine only, and connects to nothing.
 options:
   controller:
     description: The controller in the inventory.
@@ -67,6 +67,10 @@ options:
     description: Whether firewalld or ufw of the machine will be opened for the cluster, and need not be open now.
     type: bool
     default: false
+  write_hosts:
+    description: Whether names of the cluster that the machine does not resolve will be written to its C(/etc/hosts).
+    type: bool
+    default: false
   beside:
     description: Ids of repositories of dnf that the machine is to have beside AppHub.
     type: list
@@ -106,12 +110,17 @@ definition:
   sample: {"name": "node07", "params": {"CPUs": 64, "RealMemory": 251860}, "gres_lines": []}
 steps:
   description: >-
-    What has to be done, in order, of repository, packages, accounts, key, configuration, munge, firewall and slurmd.
-    Empty for a node that is right, and for one that is not ready.
+    What has to be done, in order, of hosts, repository, packages, accounts, key, configuration, munge, firewall and
+    slurmd. Empty for a node that is right, and for one that is not ready.
   returned: always
   type: list
   elements: str
   sample: [repository, packages, accounts, key, configuration, munge, slurmd]
+hosts:
+  description: The names and addresses that C(/etc/hosts) has, or is to get by the step hosts, from the role slurmd.
+  returned: always
+  type: dict
+  sample: {"ctl1": "10.0.0.2", "node08": "10.0.0.8"}
 failure:
   description: The first failure, with the keys code, reason and remedy.
   returned: failure

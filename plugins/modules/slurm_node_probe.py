@@ -181,6 +181,11 @@ firewall:
     ranges that it lets everybody in at. Of firewalld the default zone counts.
   type: dict
   sample: {"name": "ufw", "tcp": ["22", "6818", "60001-63000"]}
+hosts_file:
+  returned: always
+  description: The names that the role slurmd wrote to C(/etc/hosts), and their addresses.
+  type: dict
+  sample: {"ctl1": "10.0.0.2", "node08": "10.0.0.8"}
 repositories:
   returned: always
   description: Repositories of dnf by their ids, and whether they are enabled.

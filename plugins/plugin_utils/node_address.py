@@ -18,8 +18,14 @@ def is_usable(addresses: Iterable[str], *, own: bool) -> bool:
         addresses: What the name resolves to.
         own: It is the name of the machine that resolves it.
     """
+    return bool(own and list(addresses)) or bool(first_usable(addresses))
+
+
+def first_usable(addresses: Iterable[str]) -> str:
+    """Return the first of the addresses of another machine's name that leads to it; empty when none does."""
     # Debian's installer writes 127.0.1.1 for a machine's own name; copied elsewhere it leads nowhere.
-    return any(own or not ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in addresses)
+    usable = (one for one in addresses if not ipaddress.ip_address(one.partition("%")[0]).is_loopback)
+    return next(usable, "")
 
 
 def default_address(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness, registration
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.gaps import apphub_gaps
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.hosts_file import wanted_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Finding
 
 #: Every step, in the order in which they are taken.
-STEPS = ("repository", "packages", "accounts", "key", "configuration", "munge", "firewall", "slurmd")
+STEPS = ("hosts", "repository", "packages", "accounts", "key", "configuration", "munge", "firewall", "slurmd")
 
 CHECKS = ("readiness", "registration", "definition", "packages")
 
@@ -50,6 +51,7 @@ def plan(
     packages: Packages | None = None,
     reach: Mapping[str, Any] | None = None,
     address: str = "",
+    addresses: Mapping[str, str] | None = None,
     common: Iterable[Finding] = (),
     joining: Iterable[str] = (),
     steps: Iterable[str] = (),
@@ -67,6 +69,7 @@ def plan(
         packages: What the node needs of it.
         reach: How the controller sees the node, as for `readiness.assess`.
         address: What NodeAddr is where it is not stated; empty when the name of the node does.
+        addresses: Those of all nodes by their names, when they are to be written to its /etc/hosts where it needs them.
         common: Findings that concern all nodes.
         joining: Names of all nodes of the run.
         steps: Which steps the roles need.
@@ -74,8 +77,8 @@ def plan(
         apphub_failure: Why there is no AppHub, which stops a node that needs a step.
 
     Returns:
-        ready; findings, one per check (check, code, ok, needed, found, reason, remedy); definition or None; and the
-        steps in order, of a node that is not ready none.
+        ready; findings, one per check (check, code, ok, needed, found, reason, remedy); definition or None; the steps
+        in order, of a node that is not ready none; and hosts, the names and addresses that its /etc/hosts is to have.
     """
     wanted = set(checks)
     definition = (defined or {}).get("definition")
@@ -83,16 +86,22 @@ def plan(
         definition = {**definition, "params": {**definition["params"], "NodeAddr": address}}
         reach = {**(reach or {}), "name": address}
     findings: list[Finding] = []
+    needed = set(steps)
+    written = node.get("hosts_file") or {}
+    hosts = written if addresses is None else wanted_entries(node, cluster, addresses)
     if "readiness" in wanted:
-        findings += readiness.assess(node, cluster, request.limits, reach=reach, take_over=request.take_over)
+        entries = {name: value for name, value in hosts.items() if written.get(name) != value}
+        findings += readiness.assess(
+            node, cluster, request.limits, reach=reach, take_over=request.take_over, entries=entries
+        )
+        needed |= {"hosts"} if hosts != written else set()
     if "registration" in wanted:
         findings += _registration(request, cluster, joining)
     if "definition" in wanted:
         findings += (defined or {}).get("findings") or ()
     if "packages" in wanted:
         findings += _packages(request, node, catalog, packages)
-    needed = set(steps)
-    if apphub_failure and needed:
+    if apphub_failure and needed - {"hosts"}:
         what = "an AppHub, as there is something to do on the node"
         findings.append({"check": "AppHub", "ok": False, "needed": what, "found": "none", **apphub_failure})
     ready = all(finding["ok"] for finding in (*common, *findings))
@@ -101,6 +110,7 @@ def plan(
         "findings": findings,
         "definition": definition,
         "steps": [step for step in STEPS if step in needed] if ready else [],
+        "hosts": hosts,
     }
 
 

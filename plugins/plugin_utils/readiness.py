@@ -360,20 +360,35 @@ def apphub(node: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def controller_from_node(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Finding]:
-    """Say whether the node finds the controllers by name and reaches their port."""
+def controller_from_node(
+    node: Mapping[str, Any], cluster: Mapping[str, Any], entries: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Say whether the node finds the controllers by name and reaches their port.
+
+    Args:
+        node: What the probe found; it may have been asked for names of nodes and addresses of controllers as well.
+        cluster: What is known of the cluster.
+        entries: Names and addresses that will be written to the node's /etc/hosts.
+    """
     network = node.get("network") or {}
+    resolved, answers = network.get("resolve") or {}, network.get("connect") or {}
     own = (cluster.get("addresses") or {}).get("hostname") == node.get("hostname")
-    for name, addresses in (network.get("resolve") or {}).items():
+    names = [controller["host"] for controller in cluster.get("controllers") or []]
+    for name in filter(resolved.__contains__, names):
+        coming = f"; {entries[name]} will be written to /etc/hosts" if name in entries else ""
         yield finding(
             f"name of {name}",
             Code.NAME_NOT_RESOLVED,
-            is_usable(addresses, own=own),
+            bool(coming) or is_usable(resolved[name], own=own),
             "an address that is not this machine's own loopback" if not own else "an address",
-            ", ".join(addresses) or "none",
-            f"Put {name} with its address into DNS or into the node's /etc/hosts.",
+            (", ".join(resolved[name]) or "none") + coming,
+            f"Put {name} with its address into DNS or into the node's /etc/hosts; slurmd_write_hosts: true does so.",
         )
-    for target, answer in (network.get("connect") or {}).items():
+    for name in names:
+        target = f"{name}:{cluster.get('port') or 6817}"
+        answer = answers.get(f"{entries.get(name)}:{target.rpartition(':')[2]}") or answers.get(target)
+        if not answer:
+            continue
         yield finding(
             f"port {target}",
             Code.PORT_UNREACHABLE,
@@ -452,6 +467,7 @@ def assess(
     *,
     reach: Mapping[str, Any] | None = None,
     take_over: bool = False,
+    entries: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Compare a machine with all that it needs.
 
@@ -464,6 +480,7 @@ def assess(
             has to be reached), opens (whether its firewall will be told so), and state, when it is a node that works
             already, which proves all this.
         take_over: The machine may be taken from another cluster when no job lives there.
+        entries: Names and addresses that will be written to its /etc/hosts.
 
     Returns:
         One finding per check.
@@ -480,6 +497,6 @@ def assess(
         *disks(node, limits),
         *programs(node, cluster),
         *apphub(node),
-        *controller_from_node(node, cluster),
+        *controller_from_node(node, cluster, entries or {}),
         *node_from_controller(node, reach or {}),
     ]

@@ -19,7 +19,10 @@ RESULTS = (
     "scale_written",
     *(f"apphub_client_{name}" for name in ("written", "finished", "installed", "bundle", "removed", "unconfigured")),
     *(f"munge_{name}" for name in ("written", "service")),
-    *(f"slurmd_{name}" for name in ("written", "firewall_opened", "service", "stopped", "removed", "emptied")),
+    *(
+        f"slurmd_{name}"
+        for name in ("written", "hosts_written", "firewall_opened", "service", "stopped", "removed", "emptied")
+    ),
 )
 
 

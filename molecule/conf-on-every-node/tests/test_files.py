@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import GENERATION, controller_starts, lab_host
+from testing import GENERATION, controller_starts, lab_address, lab_host
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,6 +49,22 @@ def test_a_job_spans_old_and_new_nodes(ctl1: Host) -> None:
     assert sorted(answer.splitlines()) == NODES
 
 
+def test_a_node_without_a_name_service_got_the_names_of_its_cluster() -> None:
+    node = lab_host("ubuntu2")
+    assert node.check_output("grep ^hosts: /etc/nsswitch.conf").split() == ["hosts:", "files"]
+    for name in ("ctl1", "rocky1", "ubuntu1"):
+        assert node.check_output("getent ahostsv4 %s", name).split()[0] == lab_address(name)
+    # Its own name, which resolves, was left alone, and so were the old nodes.
+    assert "ubuntu2" not in node.check_output("sed -n '/# BEGIN slurmscale/,/# END slurmscale/p' /etc/hosts")
+    assert "# BEGIN slurmscale" not in lab_host("rocky1").file("/etc/hosts").content_string
+
+
+def test_the_next_run_finds_them_there(playbook: Playbook) -> None:
+    run = playbook("scale_up", "-e", "nodes=ubuntu2 slurmd_write_hosts=true")
+    assert run.returncode == 0, run.stdout
+    assert not re.search(r"changed=[1-9]", run.stdout)
+
+
 def test_the_old_job_still_runs(ctl1: Host, before: dict[str, Any]) -> None:
     assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
 
@@ -86,8 +103,12 @@ def test_an_old_node_that_is_out_of_reach_is_named_and_gets_the_files_later(
 
 
 def test_the_nodes_that_stay_learn_that_one_has_left(ctl1: Host, playbook: Playbook) -> None:
-    run = playbook("scale_down", "-e", "nodes=ubuntu2 confirm=true")
+    run = playbook("scale_down", "-e", "nodes=ubuntu2 confirm=true uninstall=true")
     assert run.returncode == 0, run.stdout
+    hosts = lab_host("ubuntu2").file("/etc/hosts").content_string
+    assert "localhost" in hosts
+    assert "# BEGIN slurmscale" not in hosts
+    assert "ctl1" not in hosts
     wanted = ctl1.file("/etc/slurm/slurmscale-nodes.conf")
     assert "ubuntu2" not in wanted.content_string
     for node in ("rocky1", "ubuntu1"):

@@ -21,6 +21,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall import firewall_facts
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hosts_file import read_entries
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.membership import read_membership
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import os_facts
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import (
@@ -330,6 +331,7 @@ def probe(
         "half_done": half_done(packages or ""),
         "repositories": dnf_repositories(),
         "firewall": firewall_facts(is_active(units, "firewalld"), ask),
+        "hosts_file": read_entries(),
         "services": services,
         "users": users,
         "groups": groups,

@@ -18,6 +18,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 #: A port that answers, one on which nothing listens, one that something on the way hides, and a name without address.
 OPEN, REFUSED, FILTERED, UNRESOLVED = "open", "refused", "filtered", "unresolved"
 _LIMIT = 65536
+#: Names may be those of all nodes of a cluster.
+_RESOLVERS = 32
 
 
 def is_address(text: str) -> bool:
@@ -123,8 +125,10 @@ class NetworkProbe:
         self._found: Dict[Tuple[str, str], Any] = {}
         self._deadline = time.monotonic() + timeout + 1
         self._threads: List[threading.Thread] = []
-        for name in names or []:
-            self._begin(("resolve", name), [], functools.partial(resolve, name))
+        wanted = names or []
+        self._found.update({("resolve", name): [] for name in wanted})
+        for first in range(min(len(wanted), _RESOLVERS)):
+            self._begin_work(functools.partial(self._resolve, wanted[first::_RESOLVERS]))
         for target in targets or []:
             silent = {"state": FILTERED, "message": late}
             self._begin(("connect", target), silent, functools.partial(connect, target, timeout))
@@ -138,9 +142,16 @@ class NetworkProbe:
         def work() -> None:
             self._found[key] = check()
 
+        self._begin_work(work)
+
+    def _begin_work(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+    def _resolve(self, names: List[str]) -> None:
+        for name in names:
+            self._found[("resolve", name)] = resolve(name)
 
     def result(self) -> Dict[str, Dict[str, Any]]:
         """Wait for the checks, at most until their time is over.

@@ -62,6 +62,19 @@ def test_a_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -
     assert found["connect"]["slow:1"]["state"] == "filtered"
 
 
+def test_the_names_of_a_whole_cluster_are_resolved_by_some_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, resolvers = [f"n{number}" for number in range(500)], set()
+
+    def answer(name: str, *_arguments: Any, **_options: Any) -> list[Any]:
+        resolvers.add(threading.get_ident())
+        return [(0, 0, 0, "", (f"192.0.2.{name[1:]}", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    found = network.NetworkProbe(names).result()["resolve"]
+    assert found == {name: [f"192.0.2.{name[1:]}"] for name in names}
+    assert len(resolvers) <= 32
+
+
 def test_a_port_that_gives_no_answer_is_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(*_arguments: Any, **_options: Any) -> None:
         raise socket.timeout  # noqa: UP041 - what Python 3.8 raises

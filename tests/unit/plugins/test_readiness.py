@@ -11,7 +11,12 @@ from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import as
 from fakes.machine import facts
 
 URL = "http://apphub:8081/healthz"
-CLUSTER = {"version": "24.11.5", "users": {}, "addresses": {"hostname": "ctl1"}}
+CLUSTER = {
+    "version": "24.11.5",
+    "users": {},
+    "addresses": {"hostname": "ctl1"},
+    "controllers": [{"host": "ctl1", "addresses": ["10.0.0.2"]}],
+}
 OPEN = {"state": "open", "message": "it answers"}
 REFUSED = {"state": "refused", "message": "nothing listens"}
 FILTERED = {"state": "filtered", "message": "no answer within 4 s"}
