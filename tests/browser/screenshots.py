@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ROOT / "docs/images"
+OTHERS = ROOT / ".cache/screenshots"
 NODES = [f"node{number:02d}" for number in range(1, 53)] + ["gpu01", "gpu02", "gpu03", "login1", *"abcd"]
 SIZES = {
     "desk": {"width": 1440, "height": 800},
@@ -221,11 +223,16 @@ def views(run_id: str) -> dict[str, tuple[str, Callable[[Visitor], None]]]:
     }
 
 
+def take(visitor: Visitor, name: str) -> None:
+    """Take a picture of what there is when all of it is there."""
+    expect(visitor.page.get_by_text("Loading", exact=True)).to_have_count(0)
+    folder = IMAGES if name in SHOWN else OTHERS
+    visitor.page.screenshot(path=folder / f"{name}.png")
+
+
 def main() -> None:
     """Take all pictures."""
-    others = ROOT / ".cache/screenshots"
-    images = ROOT / "docs/images"
-    for folder in (others, images):
+    for folder in (OTHERS, IMAGES):
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         service = Service(Path(folder), NODES)
@@ -235,6 +242,9 @@ def main() -> None:
         for scheme in ("light", "dark"):
             for size, viewport in SIZES.items():
                 visitor = Visitor(chromium, service, color_scheme=scheme, viewport=viewport)
+                visitor.go("slurm")
+                expect(visitor.button("Sign in")).to_be_visible()
+                take(visitor, f"sign-in-{scheme}-{size}")
                 for password in ("a wrong one", PASSWORD):
                     login = {"username": "ada", "password": password}
                     visitor.context.request.post(f"{service.url}/api/auth/login", data=login)
@@ -244,8 +254,7 @@ def main() -> None:
                     visitor.go(path)
                     expect(visitor.find("[data-live=live]")).to_be_visible()
                     prepare(visitor)
-                    name = f"{view}-{scheme}-{size}"
-                    visitor.page.screenshot(path=(images if name in SHOWN else others) / f"{name}.png")
+                    take(visitor, f"{view}-{scheme}-{size}")
                 visitor.close()
         chromium.close()
         service.scaling.cancel(run_id)

@@ -239,7 +239,7 @@ export class View {
 // has under this name, and its class.
 export const table = (columns, rows, label) => html`<table aria-label=${t(label)}>
 	<thead><tr>${columns.map(([name, , style]) => html`<th scope="col" class=${style ?? nothing}>${t(name)}</th>`)}</tr></thead>
-	<tbody>${rows.map((row) => html`<tr>${columns.map(([name, cell]) => html`<td data-head=${t(name)}>${cell ? cell(row) : row[name]}</td>`)}</tr>`)}</tbody>
+	<tbody>${rows.map((row) => html`<tr>${columns.map(([name, cell, style]) => html`<td data-head=${t(name)} class=${style ?? nothing}>${cell ? cell(row) : row[name]}</td>`)}</tr>`)}</tbody>
 </table>`;
 
 // What has a name and a value.

@@ -26,9 +26,9 @@ const list = (rows) => table([
 	["when", (row) => time(row.timestamp)],
 	["user", (row) => row.user_name ?? ""],
 	["action"],
-	["nodes", (row) => fold(row.nodes)],
+	["nodes", (row) => fold(row.nodes), "long"],
 	["result", (row) => pill(STYLES[row.status], word("status", row.status))],
 	["run", (row) => (row.run_id ? runLink(row.run_id) : "")],
 	["source"],
-	["resource", (row) => row.resource, "wide"],
+	["resource"],
 ], rows, "audit");
