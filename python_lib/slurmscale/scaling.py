@@ -413,13 +413,16 @@ class Scaling:
             raise RefusedError(f"Run {run.id} has not ended: {run.operation.definition.risk}", "Wait for its end.")
         return run
 
-    def watch(self, run_id: str) -> RunHandle | WatchedRun:
-        """Follow a run, of this process or of another one.
+    def watch(self, run_id: str | None = None) -> RunHandle | WatchedRun:
+        """Follow a run, of this process or of another one; the newest active one when None.
 
         Raises:
-            NotFoundError: There is no such run.
+            NotFoundError: There is no such run, or none is active.
         """
-        run = self.find_run(run_id)
+        found = [self.find_run(run_id)] if run_id else self.store.runs(limit=1, active=True)
+        if not found:
+            raise NotFoundError("No run is active.", "See those that have ended: slurmscale runs")
+        run = found[0]
         return self._handles.get(run.id) or WatchedRun(self.store, run, self.recover)
 
     def prune(self, before: float) -> int:

@@ -39,7 +39,6 @@ def follow(
     *,
     quiet: bool = False,
     events: bool = False,
-    ask: bool = True,
     leave: Callable[[], object] | None = None,
 ) -> Run | None:
     """Show a run until it has ended.
@@ -52,7 +51,6 @@ def follow(
         handle: The active run.
         quiet: Show nothing to people.
         events: Print what happens as JSON, a line per event.
-        ask: Ask before cancelling.
         leave: Gives the terminal back; None for who only watches another process's run.
 
     Returns:
@@ -60,7 +58,7 @@ def follow(
     """
     console = Console(stderr=True, quiet=quiet or events)
     view = RunView(handle.id, handle.nodes, handle.run.started_at)
-    stopper = _CancelHandler(handle, console, ask=ask and sys.stdin.isatty() and not (quiet or events))
+    stopper = _CancelHandler(handle, console, ask=sys.stdin.isatty() and not (quiet or events))
     previous = signal.signal(signal.SIGTERM, _terminate)
     left = False
     try:
@@ -144,7 +142,9 @@ class _CancelHandler:
         return answer == "l"
 
     def _answer(self) -> str:
-        question = f"{len(self._handle.nodes)} nodes are in progress: (l)eave it running, (c)ancel, or (g)o on?"
+        count = len(self._handle.nodes)
+        are = "node is" if count == 1 else "nodes are"
+        question = f"{count} {are} in progress: (l)eave it running, (c)ancel, or (g)o on?"
         try:
             given = str(typer.prompt(question, default="g", err=True)).strip().lower()[:1]
         except (typer.Abort, KeyboardInterrupt):

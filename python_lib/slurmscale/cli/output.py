@@ -152,16 +152,14 @@ def _fitted(widths: list[int], cut: int, columns: int) -> list[int]:
     """Return widths of which the last ones share what the others leave; one that would be too narrow is left out."""
     fixed, wide = widths[: len(widths) - cut], widths[len(widths) - cut :]
     left = columns - _total(fixed)
-    fitted: list[int] = []
-    for place, width in enumerate(wide):
-        share = left // (cut - place) - 2
-        if share < _NARROWEST:
-            share = left - 2
-        if share < _NARROWEST:
-            break
-        fitted.append(min(width, share))
-        left -= fitted[-1] + 2
-    return fixed + fitted
+    while wide and sum(min(width, _NARROWEST) + 2 for width in wide) > left:
+        wide.pop()
+    # The narrowest first: what they don't need is for the others.
+    narrowest_first = sorted(range(len(wide)), key=wide.__getitem__)
+    for place, column in enumerate(narrowest_first):
+        wide[column] = min(wide[column], left // (len(wide) - place) - 2)
+        left -= wide[column] + 2
+    return fixed + wide
 
 
 def _cut(cell: str, width: int) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from slurmscale.cli import background, option_values, output
+from slurmscale.cli import background, completion, option_values, output
 from slurmscale.cli import shared_options as options
 from slurmscale.cli.follow import follow
 from slurmscale.documents import EventDocument, ResultDocument, RunDocument
@@ -96,7 +96,14 @@ _APPHUB_COMMANDS = (
 
 
 def attach(
-    run: options.RunArgument,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A run, or the beginning of its id; the newest active one when left out.",
+            autocompletion=completion.run,
+        ),
+    ] = None,
     json: options.JsonOption = False,
     follow_events: Annotated[bool, typer.Option("--follow", help="With --json: a line per event.")] = False,
 ) -> None:
@@ -273,7 +280,7 @@ def _follow(
     if detach and leave is not None:
         leave()
     try:
-        run = follow(handle, quiet=json or detach, events=events, ask=not given.get("yes"), leave=leave)
+        run = follow(handle, quiet=json or detach, events=events, leave=leave)
     except SlurmscaleError as exc:
         # what was begun is not refused any more
         code = output.NOT_RECORDED if isinstance(exc, ResultNotRecordedError) else 1

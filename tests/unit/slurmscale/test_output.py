@@ -125,8 +125,8 @@ def test_a_list_in_a_terminal_fits_and_keeps_ids_whole(monkeypatch, capsys):
 def test_columns_without_room_are_left_out_in_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    output.print_table(("run", "nodes", "error", "created"), [("20260101-120000-a1b2c3", "n" * 90, "why", "2026")],
-                       cut=2, optional=1)  # fmt: skip
+    row = ("20260101-120000-a1b2c3", "n" * 90, "why it failed", "2026")
+    output.print_table(("run", "nodes", "error", "created"), [row], cut=2, optional=1)
     head, row = capsys.readouterr().out.splitlines()
     assert head.split() == ["run", "nodes"]
     assert row == "20260101-120000-a1b2c3  " + "n" * 15 + "…"
@@ -170,6 +170,7 @@ def test_the_status_says_why_and_where_to_look(command, failed):
 
 def test_a_short_beginning_of_an_id_is_enough_everywhere(command, failed):
     short = failed.rpartition("-")[2][:5]
+    assert "No run is active" in str(command("attach").exception)
     for arguments in (("tasks", short), ("log", "a", "--run", short), ("attach", short)):
         assert "hard fail a" in command(*arguments).output, arguments
     command.up("a,b")
@@ -287,6 +288,13 @@ def test_clusters_runs_and_nodes_are_completed(command, failed):
     assert completion.cluster("l") == ["lab"]
     assert completion.run(failed[:4]) == [(failed, "scale-up failed")]
     assert completion.nodes("a,de") == ["a,dead"]
+
+
+def test_what_narrow_columns_do_not_need_is_for_the_others():
+    # 80 columns with three that stay whole, as in the list of runs
+    assert output._fitted([22, 9, 9, 6, 33, 5], 2, 80) == [22, 9, 9, 6, 19, 5]
+    assert output._fitted([22, 9, 9, 6, 33, 60], 2, 80) == [22, 9, 9, 6, 12, 12]
+    assert output._fitted([22, 9, 9, 6, 33, 60], 2, 64) == [22, 9, 9, 6, 10]
 
 
 def test_what_a_cluster_told_of_itself_is_completed(command):
