@@ -47,7 +47,7 @@ options:
   state:
     description:
       - V(staged) puts the new files in place, V(kept) notes that the primary works with them, V(restored) puts the
-        old ones back.
+        old ones back, and starts slurmctld when it has ended with the new ones.
     type: str
     choices: [staged, kept, restored]
     default: staged
@@ -118,8 +118,9 @@ def main() -> None:
     """Run the module."""
     # Without a log: it would hold the whole slurm.conf.
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)
-    conf = use_installation(module.params["conf"]).conf
-    controller = BackupController(conf, module.params["files"])
+    installation = use_installation(module.params["conf"])
+    conf = installation.conf
+    controller = BackupController(conf, module.params["files"], installation.service)
     try:
         if controller.shares(module.params["lock_note"]):
             module.exit_json(changed=False, shared=True)

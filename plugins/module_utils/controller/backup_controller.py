@@ -9,12 +9,14 @@ import os
 import socket
 from typing import Any, Dict, List, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import (
     SHARED_LOCK,
     Changes,
     FileSet,
     read_lock_note,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import SERVICE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
@@ -26,10 +28,12 @@ class BackupController:
     Args:
         conf: Its slurm.conf, which lies where the primary's does.
         files: The primary's files, each with path, before and after; None means that there is none.
+        service: The unit of its slurmctld.
     """
 
-    def __init__(self, conf: str, files: List[Dict[str, Any]]) -> None:
+    def __init__(self, conf: str, files: List[Dict[str, Any]], service: str = SERVICE) -> None:
         self.conf = conf
+        self.service = service
         self.files = FileSet(conf)
         self._lock_file = os.path.join(os.path.dirname(os.path.realpath(conf)), SHARED_LOCK)
         self.texts: Changes = {one["path"]: (one["before"], one["after"]) for one in files}
@@ -60,11 +64,12 @@ class BackupController:
             self._check_candidate(changes)
         if changes and not check_mode:
             backup = self.files.back_up(changes)
-            self.files.begin(backup, {})
+            note = {"backup": backup, "active": self._is_active()}
+            self.files.begin(backup, note)
             try:
                 self.files.replace(changes)
             except BaseException:
-                self._put_back(backup)
+                self._put_back(note)
                 raise
         return changes
 
@@ -78,17 +83,39 @@ class BackupController:
         return bool(missing)
 
     def restore(self) -> bool:
-        """Put back what was there before, unless a later run has changed it; say whether it was put back."""
+        """Put back what was there before, unless a later run has changed it; say whether it was put back.
+
+        Raises:
+            FailureError: slurmctld had ended with the new files, and does not start with the old ones.
+        """
         note = self.files.interrupted()
         if note is None or any(_text(path) not in texts for path, texts in self.texts.items()):
             return False
-        self._put_back(note["backup"])
+        self._put_back(note)
         return True
 
-    def _put_back(self, backup: str) -> None:
-        self.files.restore(backup)
+    def _put_back(self, note: Dict[str, Any]) -> None:
+        self.files.restore(note["backup"])
         self.files.finish()
-        self.files.discard(backup)
+        self.files.discard(note["backup"])
+        # It takes over when the primary ends, reads the same files and ends of them as well.
+        if note.get("active") and not self._is_active():
+            self._start()
+
+    def _is_active(self) -> bool:
+        return slurmctld_service.unit_properties(self.service).get("ActiveState") == "active"
+
+    def _start(self) -> None:
+        # Without this, systemd refuses to start a unit that failed too often just now.
+        commands.run(["systemctl", "reset-failed", self.service], timeout=15)
+        result = commands.run(["systemctl", "start", self.service], timeout=90)
+        if result.rc != 0:
+            raise FailureError(
+                Code.SLURMCTLD_NOT_STARTED,
+                f"The backup controller {socket.gethostname()} has its old files again, but its slurmctld, which ended "
+                f"with the new ones, does not start: {result.message}",
+                f"See why: journalctl -u {self.service}",
+            )
 
     def _end_interrupted(self) -> None:
         """Recover from a killed run: keep the files that the primary has, restore all others."""
@@ -98,7 +125,7 @@ class BackupController:
         if all(_text(path) == before for path, (before, _after) in self.texts.items()):
             self.files.finish()
         else:
-            self._put_back(note["backup"])
+            self._put_back(note)
 
     def _differs(self, path: str) -> FailureError:
         host = socket.gethostname()

@@ -145,6 +145,8 @@ class Controller:
         """
         nothing = NodeChange(set(), set())
         started = time.time()
+        # A backup may have ended with the files that are put back, and is started after this.
+        before = before._replace(controllers=before.controllers[:1])
         with contextlib.suppress(SlurmctldError):
             now = self.read_state()
             same = now.daemon["main_pid"] == before.daemon["main_pid"] and set(now.nodes) == set(before.nodes)

@@ -175,3 +175,59 @@ def test_the_module_shows_the_change_and_fails_with_a_code(standby: Path, run_mo
     assert run_module(slurm_backup_conf, **options, state="kept")["changed"] is False
     standby.write_text("ClusterName=other\n")
     assert run_module(slurm_backup_conf, **options)["failure"]["code"] == "configuration-differs"
+
+
+class Daemon:
+    """systemd with the unit of slurmctld, which ends when the test says so."""
+
+    def __init__(self, state: str = "active") -> None:
+        self.state = state
+        self.starts = True
+        self.calls: list[list[str]] = []
+
+    def run(self, argv: list[str], **_options: object) -> CommandResult:
+        rc, text = 0, ""
+        if argv[:2] == ["systemctl", "show"]:
+            text = f"ActiveState={self.state}\n"
+        elif argv[0] == "systemctl":
+            self.calls.append(argv)
+            if argv[1] == "start":
+                rc = 0 if self.starts else 1
+                self.state = "active" if self.starts else "failed"
+        return CommandResult(tuple(argv), rc, text, "" if rc == 0 else "Job failed.", 0.0)
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    made = Daemon()
+    monkeypatch.setattr(backup_controller.commands, "run", made.run)
+    return made
+
+
+def test_a_slurmctld_that_ended_with_the_new_files_is_started_with_the_old_ones(standby: Path, daemon: Daemon) -> None:
+    controller = BackupController(str(standby), files(standby))
+    controller.stage(check_mode=False)
+    daemon.state = "failed"
+    assert controller.restore()
+    assert daemon.calls == [["systemctl", "reset-failed", "slurmctld"], ["systemctl", "start", "slurmctld"]]
+    assert texts(standby) == {"slurm.conf": CONF}
+
+
+@pytest.mark.parametrize(("before", "then"), [("active", "active"), ("inactive", "inactive"), ("failed", "failed")])
+def test_a_slurmctld_that_is_as_it_was_is_left_alone(standby: Path, daemon: Daemon, before: str, then: str) -> None:
+    daemon.state = before
+    controller = BackupController(str(standby), files(standby))
+    controller.stage(check_mode=False)
+    daemon.state = then
+    assert controller.restore()
+    assert daemon.calls == []
+
+
+def test_a_slurmctld_that_does_not_start_with_the_old_files_is_told(standby: Path, daemon: Daemon) -> None:
+    controller = BackupController(str(standby), files(standby))
+    controller.stage(check_mode=False)
+    daemon.state, daemon.starts = "failed", False
+    with pytest.raises(FailureError) as problem:
+        controller.restore()
+    assert problem.value.failure.code is Code.SLURMCTLD_NOT_STARTED
+    assert texts(standby) == {"slurm.conf": CONF}
