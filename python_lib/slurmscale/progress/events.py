@@ -174,16 +174,20 @@ def failure_of(event: Event) -> Failure:
     A task of the collection says it as data, `res.failure`; of others the first of the places is taken where modules
     put their reason.
     """
-    # of a loop the first that failed
-    results = [item for item in event.res.get("results") or () if isinstance(item, dict) and item.get("failed")]
-    found = (reported_failure(res.get("failure")) for res in (event.res, *results))
-    reported = next(filter(None, found), None)
+    reported = failure_as_data(event)
     if reported is not None:
         return reported
     text = failure_text(event.res)
     if event.outcome is Outcome.UNREACHABLE:
         return Failure(Code.HOST_UNREACHABLE, text, "Check that it is up, its address, user and key, then run again.")
     return Failure(Code.TASK_FAILED, text, f"It was the task '{event.full_name}'; the log shows its whole output.")
+
+
+def failure_as_data(event: Event) -> Failure | None:
+    """Return the failure that a task of the collection reported, of a loop the first one; None when there is none."""
+    results = [item for item in event.res.get("results") or () if isinstance(item, dict) and item.get("failed")]
+    found = (reported_failure(res.get("failure")) for res in (event.res, *results))
+    return next(filter(None, found), None)
 
 
 def reported_failure(found: Any) -> Failure | None:

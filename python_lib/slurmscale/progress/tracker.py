@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any
 from slurmscale.models import Counts, Failure, TaskChange, Timing, nodes_failed
 from slurmscale.operations import Stage
 from slurmscale.progress.durations import TaskDurations
-from slurmscale.progress.events import Event, Kind, Outcome, failure_of, reported_failure, shortened
+from slurmscale.progress.events import (
+    Event,
+    Kind,
+    Outcome,
+    failure_as_data,
+    failure_of,
+    reported_failure,
+    shortened,
+)
 from slurmscale.progress.node_progress import NodeProgress, RoleMilestones
 from slurmscale.progress.outcome import NODE_RESULT, final_state
 from slurmscale.progress.task_plan import TaskPlan
@@ -279,8 +287,8 @@ class Tracker:
 
     def _other_failure(self, event: Event) -> Failure:
         failure = self._redacted(failure_of(event))
-        own_words = reported_failure(event.res.get("failure")) is not None
-        return failure if own_words else failure._replace(reason=f"{event.host}: {failure.reason}")
+        # What the collection says of itself names the host where that matters.
+        return failure if failure_as_data(event) else failure._replace(reason=f"{event.host}: {failure.reason}")
 
     def _record_outcome(self, node: NodeProgress, event: Event, position: int | None) -> None:
         if event.action == NODE_RESULT and event.outcome is Outcome.OK:

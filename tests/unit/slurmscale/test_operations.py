@@ -169,6 +169,19 @@ def test_a_rotation_that_is_refused_has_rotated_nowhere():
     assert tracker.error().reason == "localhost: b would be cut off"
 
 
+def test_a_refusal_by_a_loop_is_told_in_its_own_words():
+    tracker = Tracker(["a"])
+    refused = {"code": "version-too-new", "reason": "99.05 is newer than slurmctld.", "remedy": "State another."}
+    res = {"msg": "One or more items failed", "results": [{"failed": False}, {"failed": True, "failure": refused}]}
+    for raw in (
+        event("playbook_on_play_start", play_uuid="1"),
+        event("runner_on_failed", host="localhost", task_uuid="1", res=res),
+        event("playbook_on_stats", failures={"localhost": 1}),
+    ):
+        tracker.handle(parse(raw))
+    assert tracker.error() == Failure(**refused)
+
+
 def test_findings_fail_the_host_they_are_about():
     report = {
         "findings": [
