@@ -21,6 +21,9 @@ from slurmscale.operations import Operation
 from slurmscale.service.access.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
+
     from slurmscale.store.accounts import Token, User
     from slurmscale.store.audit import AuditEntry
     from slurmscale.store.logins import KeptLogin
@@ -32,12 +35,16 @@ ClusterNames = Annotated[
 ]
 
 
-def usable_key(text: str) -> str:
-    """Return the text of a private key; raises ValueError when Ansible could not use it."""
+def _load_key(text: str) -> SSHPrivateKeyTypes | PrivateKeyTypes:
     content = text.encode(errors="replace")
     load = load_ssh_private_key if b"BEGIN OPENSSH" in content else load_pem_private_key
+    return load(content, None)
+
+
+def usable_key(text: str) -> str:
+    """Return the text of a private key; raises ValueError when Ansible could not use it."""
     try:
-        load(content, None)
+        _load_key(text)
     except TypeError as exc:
         raise ValueError("The private key has a passphrase.") from exc
     except (ValueError, UnsupportedAlgorithm) as exc:
@@ -49,9 +56,7 @@ def fingerprint_of(text: str | None) -> str:
     """Return the fingerprint of a private key, as ssh-keygen shows it; empty when there is none."""
     if text is None:
         return ""
-    content = text.encode()
-    load = load_ssh_private_key if b"BEGIN OPENSSH" in content else load_pem_private_key
-    public = load(content, None).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    public = _load_key(text).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
