@@ -68,6 +68,11 @@ def refuse(route: Route) -> None:
     route.fulfill(status=503, json=PROBLEM)
 
 
+def be_silent(visitor: Visitor) -> None:
+    """Answer the stream in place of the service and say nothing: an event can bring what a view could not read."""
+    visitor.page.route_web_socket("**/api/slurm/ws", lambda _: None)
+
+
 def make_run(service: Service) -> None:
     made_up = Run("made-up", "lab", Operation.CHECK, RunStatus.RUNNING, ("n1",), Counts(1, 1), time.time(), **owner())
     service.scaling.store.create_run(made_up)
@@ -75,6 +80,7 @@ def make_run(service: Service) -> None:
 
 def test_while_it_reads_it_says_so(visitor: Visitor, service: Service) -> None:
     make_run(service)
+    be_silent(visitor)
     for view in VIEWS.values():
         held: list[Route] = []
         address = f"{service.url}/{view.reads}"
@@ -105,6 +111,7 @@ def test_what_the_service_refuses_is_told_with_the_remedy_and_can_be_tried_again
     visitor: Visitor, service: Service
 ) -> None:
     make_run(service)
+    be_silent(visitor)
     for view in VIEWS.values():
         address = f"{service.url}/{view.reads}"
         visitor.page.route(address, refuse)
