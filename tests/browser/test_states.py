@@ -157,14 +157,14 @@ def test_who_may_not_see_it_is_told_the_permission(visit: Callable[..., Visitor]
     for view in VIEWS.values():
         visitor.go(view.path)
         if view.permission:
-            expect(visitor.find("main .notice")).to_contain_text(f"It needs the permission {view.permission}.")
+            expect(visitor.find("main .notice", has_text=f"It needs the permission {view.permission}.")).to_be_visible()
             expect(visitor.find("nav a")).to_have_text(["Settings"])
         else:
-            expect(visitor.find("main .notice")).to_have_count(0)
+            expect(visitor.find("main .notice", has_text="It needs the permission")).to_have_count(0)
 
 
 def test_a_view_that_the_service_forbids_names_the_permission(visitor: Visitor, service: Service) -> None:
     body = {"type": "/problems/forbidden", "status": 403, "code": "forbidden", "permission": "audit:read"}
     visitor.page.route(f"{service.url}/api/audit?*", lambda route: route.fulfill(status=403, json=body))
     visitor.go("slurm/audit")
-    expect(visitor.find("main .notice")).to_contain_text("It needs the permission audit:read.")
+    expect(visitor.find("main .notice", has_text="It needs the permission audit:read.")).to_be_visible()
