@@ -110,6 +110,19 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncut:
+    """The part of an operation that is not cut in the middle.
+
+    Attributes:
+        play: Name of the play from which on it can't be cancelled.
+        end: How it ends then, as a sentence.
+    """
+
+    play: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """What an operation is.
 
@@ -127,7 +140,7 @@ class Definition:
         variables: Variables that it always has.
         whole: It succeeds on all hosts or on none.
         risk: What a cancel may leave behind, told before it begins.
-        uncut: Names of two plays: from the first up to the second it can't be cancelled.
+        uncut: From where on it can't be cancelled; None when it always can.
         recorded: It is a run, with a record, tasks and logs; what is not is asked for by a module of its own.
         stages: How workers share a large run, in order; what the first one reports of the nodes, the others are told.
             Empty when it is never shared.
@@ -146,7 +159,7 @@ class Definition:
     variables: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = False
     risk: str = ""
-    uncut: tuple[str, str] | None = None
+    uncut: Uncut | None = None
     recorded: bool = True
     stages: tuple[Stage, ...] = ()
 
@@ -203,6 +216,7 @@ _REPAIR_TIMEOUT = Option("repair_timeout", "Seconds until a fixed node must be a
                          " ended (default: 120).", int, _SECONDS)  # fmt: skip
 _VERSION = r"\d+\.\d+[0-9A-Za-z.+~-]*"
 _PACKAGES = "A package manager that is ended in the middle is finished by the next run, or by dpkg --configure -a."
+_ROTATION_ENDS = "It ends by itself, with the new key on all hosts or with the old one."
 _PREPARING = ("checking", "repository", "packages", "key", "configuration")
 
 
@@ -358,9 +372,8 @@ DEFINITIONS: dict[Operation, Definition] = {
             ),
         ),
         whole=True,
-        risk="It can be cancelled while the hosts are checked. From then on it cannot be cancelled: it ends by itself,"
-        " with the new key on all hosts or with the old one.",
-        uncut=("Stage a new key on the controller", "Report the results"),
+        risk=f"Nothing is changed while the hosts are checked. From then on it cannot be cancelled. {_ROTATION_ENDS}",
+        uncut=Uncut("Stage a new key on the controller", _ROTATION_ENDS),
     ),
     Operation.PUBLISH_APPHUB: Definition(
         "publish_apphub.yml",

@@ -410,7 +410,7 @@ class Scaling:
             time.sleep(0.2)
             self.recover()
         if run.status in RUN_ACTIVE and run.operation.definition.uncut:
-            raise RefusedError(f"Run {run.id} has not ended: {run.operation.definition.risk}", "Wait for its end.")
+            raise RefusedError(f"Run {run.id} was not cancelled.", f"Wait for its end. {run.operation.definition.risk}")
         return run
 
     def watch(self, run_id: str | None = None) -> RunHandle | WatchedRun:

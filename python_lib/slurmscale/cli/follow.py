@@ -145,18 +145,28 @@ class _CancelHandler:
         count = len(self._handle.nodes)
         are = "node is" if count == 1 else "nodes are"
         question = f"{count} {are} in progress: (l)eave it running, (c)ancel, or (g)o on?"
+        if self._handle.uncut:
+            self._tell_uncut()
+            question = "(l)eave it running, or (g)o on?"
         try:
             given = str(typer.prompt(question, default="g", err=True)).strip().lower()[:1]
         except (typer.Abort, KeyboardInterrupt):
+            # the terminal shows ^C behind the question
+            typer.echo(err=True)
             return "c"
         return given if given in ("l", "c") else "g"
 
     def cancel(self) -> None:
         """Cancel, in the background: the display goes on, and a second Ctrl-C gets through."""
-        if not self._cancelling:
+        if self._handle.uncut:
+            self._tell_uncut()
+        elif not self._cancelling:
             self._cancelling = True
             self._console.print("Cancelling: ending the work on the nodes.")
             threading.Thread(target=self._end, daemon=True).start()
+
+    def _tell_uncut(self) -> None:
+        _print_line(self._console, f"It cannot be cancelled any more. {self._handle.uncut}")
 
     def _end(self, *, force: bool = False) -> None:
         try:

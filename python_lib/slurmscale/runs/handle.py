@@ -121,11 +121,8 @@ class RunHandle:
         Raises:
             RefusedError: The run cannot be cancelled now.
         """
-        if self._is_uncut():
-            raise RefusedError(
-                f"Run {self.id} cannot be cancelled now: {self._run.operation.definition.risk}",
-                "Wait for its end.",
-            )
+        if self.uncut:
+            raise RefusedError(f"Run {self.id} cannot be cancelled any more.", self.uncut)
         self._job.stop(CANCELLED, force=force)
 
     def leave(self) -> None:
@@ -134,16 +131,18 @@ class RunHandle:
         Raises:
             RefusedError: The run cannot be stopped now.
         """
-        if self._is_uncut():
-            raise RefusedError(f"Run {self.id} cannot be left now: {self._run.operation.definition.risk}")
+        if self.uncut:
+            raise RefusedError(f"Run {self.id} cannot be left now.", self.uncut)
         self._leaving = "was stopped"
         self._stopping.set()
         self._job.stop(INTERRUPTED)
         self._finished.wait()
 
-    def _is_uncut(self) -> bool:
-        first, after = self._run.operation.definition.uncut or ("", "")
-        return first in self._pipeline.plays and after not in self._pipeline.plays
+    @property
+    def uncut(self) -> str:
+        """How it ends, when it can't be cancelled any more; empty while it can."""
+        uncut = self._run.operation.definition.uncut
+        return uncut.end if uncut and uncut.play in self._pipeline.plays else ""
 
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for the end.
@@ -336,7 +335,7 @@ class RunHandle:
                 if _now() - renewed > lease / _RENEWALS:
                     self._store.record(self._run)
                     renewed = _now()
-                if self._store.cancel_requested(self._run) and not self._is_uncut():
+                if self._store.cancel_requested(self._run) and not self.uncut:
                     self.cancel()
                     return
             except RunLostError as exc:

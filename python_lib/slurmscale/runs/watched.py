@@ -35,6 +35,11 @@ class WatchedRun:
         self._known: dict[str, TaskChange] = {}
 
     @property
+    def uncut(self) -> str:
+        """Empty: whether it can still be cancelled is known to the other process."""
+        return ""
+
+    @property
     def finished(self) -> bool:
         """Whether the run had ended when it was looked at last."""
         return self.run.status not in RUN_ACTIVE

@@ -416,8 +416,8 @@ class AtOnce:
 class Interrupted:
     """A handle whose display is interrupted by Ctrl-C so many times."""
 
-    def __init__(self, times):
-        self.times, self.calls, self.nodes, self.id = times, [], ("a",), "r"
+    def __init__(self, times, uncut=""):
+        self.times, self.calls, self.nodes, self.id, self.uncut = times, [], ("a",), "r", uncut
 
     def cancel(self, *, force=False):
         self.calls.append("kill" if force else "cancel")
@@ -467,6 +467,20 @@ def test_a_run_in_a_part_that_is_not_cut_goes_on_and_may_be_cancelled_again(monk
     assert (handle.calls, "It is not cut." in console.export_text()) == ([], True)
     stopper.interrupt()
     assert handle.calls == ["cancel"]
+
+
+def test_a_cancel_is_neither_offered_nor_told_of_a_run_that_takes_none_any_more(monkeypatch):
+    asked = []
+    monkeypatch.setattr(follow.typer, "prompt", lambda question, **_: asked.append(question) or "g")
+    handle = Interrupted(2, uncut="It ends by itself.")
+    console = Console(record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115 - only its record is read
+    assert follow._CancelHandler(handle, console, ask=True).interrupt() is False
+    follow._CancelHandler(handle, console, ask=False).interrupt()
+    assert asked == ["(l)eave it running, or (g)o on?"]
+    assert handle.calls == []
+    shown = console.export_text()
+    assert "Cancelling" not in shown
+    assert shown.count("It cannot be cancelled any more. It ends by itself.") == 2
 
 
 @pytest.mark.parametrize(("status", "code"), [("completed", 0), ("failed", 1), ("interrupted", 1), ("cancelled", 130)])
