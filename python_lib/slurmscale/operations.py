@@ -296,7 +296,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.NODES,
         "slurm-node-removal",
         "slurm:remove:nodes",
-        ("checking", "draining", "removing"),
+        ("checking", "draining", "removing", "registering"),
         options=(
             _JOBS,
             _DRAIN_TIMEOUT,
@@ -341,7 +341,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.NODES_OR_ALL,
         "slurm-node-upgrade",
         "slurm:repair",
-        ("checking", "draining", "packages", "starting", "proving"),
+        ("checking", "draining", "repository", "packages", "starting", "proving"),
         repeatable=False,
         options=(
             Option("slurm_version", "Version to upgrade to, e.g. 24.11.5-4.", str, _VERSION),
@@ -358,7 +358,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.WHOLE_CLUSTER,
         "munge-key-rotation",
         "slurm:repair",
-        ("checking", "key", "switching"),
+        ("checking", "key", "switching", "proving"),
         repeatable=False,
         options=(
             Option("skip_unreachable", "Leave out hosts that can't be reached; they keep the old key.", bool),
