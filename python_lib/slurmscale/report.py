@@ -76,6 +76,7 @@ class OperationView:
     """A run as the status shows it.
 
     Attributes:
+        check: Whether it only shows what would be changed.
         success_nodes: Nodes that are done.
         failed_nodes: Nodes that failed.
         failures: The failed nodes by reason.
@@ -84,6 +85,7 @@ class OperationView:
 
     id: str
     type: str
+    check: bool
     status: str
     cluster: str
     nodes: list[str]
@@ -278,6 +280,7 @@ def _view(run: Run, reasons: _Reasons) -> OperationView:
     return OperationView(
         id=run.id,
         type=run.operation.value,
+        check=run.check,
         status=run.status.value,
         cluster=run.cluster,
         nodes=list(run.nodes),

@@ -187,19 +187,25 @@ def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: C
     view.catch_up(handle.changes(), handle.counts())
     for line in () if console.is_terminal else view.finished_lines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    groups = group_failures((change.node, change.error) for change in view.failed)
+    # the reason of the run as a whole, such as a refusal by the controller, which stopped all nodes
+    whole = run.error if run.error and run.error.code != "nodes-failed" else None
+    # what failed for the same reason is told with it
+    failed = [change for change in view.failed if change.error != whole]
+    groups = group_failures((change.node, change.error) for change in failed)
     for line in output.failure_lines(groups):
         _print_line(console, line, style="red")
     counts = run.counts
     style = "green" if run.status is RunStatus.COMPLETED else "red"
     seconds = int((run.completed_at or run.created_at) - run.created_at)
     done = f"{counts.success} of {counts.total} nodes done"
-    _print_line(console, f"{run.id}: {run.operation.value} {run.status.value} after {seconds} s, {done}", style)
-    # the reason of the run as a whole, such as a refusal by the controller, which stopped all nodes
-    if run.error and run.error.code != "nodes-failed":
-        _print_line(console, run.error.text, style="red")
-    if view.failed:
-        _print_line(console, f"Details: slurmscale log {view.failed[0].node} --run {run.id}")
+    what = output.what(run.operation.value, check=run.check)
+    _print_line(console, f"{run.id}: {what} {run.status.value} after {seconds} s, {done}", style)
+    if whole:
+        _print_line(console, whole.text, style="red")
+    if failed:
+        _print_line(console, f"Details: slurmscale log {failed[0].node} --run {run.id}")
+    if run.check and not run.error:
+        _print_line(console, f"What would be changed: slurmscale log --run {run.id}")
     if run.error:
         _print_line(console, f"The controller's part: slurmscale log --run {run.id}")
         _print_line(console, f"Again: slurmscale retry {run.id}")

@@ -166,6 +166,11 @@ def _cut(cell: str, width: int) -> str:
     return cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
 
 
+def what(operation: str, *, check: bool) -> str:
+    """Say what a run does: an operation, or only what it would change."""
+    return f"check mode of {operation}" if check else operation
+
+
 def failure_lines(groups: Iterable[FailureGroup]) -> Iterator[str]:
     """Yield a line per reason for which nodes failed: how many, why, which, and what to do."""
     groups = list(groups)

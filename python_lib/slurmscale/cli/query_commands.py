@@ -106,7 +106,7 @@ def _status_lines(found: ScalingStatus) -> Iterator[str]:
 def _operation_lines(view: OperationView) -> Iterator[str]:
     done = f"{view.success_nodes} of {len(view.nodes)} nodes done"
     progress = f"{view.progress} %, " if view.completed_at is None else ""
-    yield f"  {view.id}  {view.type} {view.status}: {progress}{done}"
+    yield f"  {view.id}  {output.what(view.type, check=view.check)} {view.status}: {progress}{done}"
     began = output.iso(view.started_at)
     until = f" to {output.iso(view.completed_at)}" if view.completed_at else ""
     yield f"    {fold(view.nodes)} of {view.cluster}, {began}{until}"

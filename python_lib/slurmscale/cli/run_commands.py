@@ -26,7 +26,7 @@ from slurmscale.text import clean
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from slurmscale.runs.handle import RunHandle
     from slurmscale.runs.watched import WatchedRun
@@ -50,7 +50,7 @@ class _Command:
         operation: The operation.
         examples: How it is called.
         parameters: What it has besides its nodes, the cluster, the operation's own options and what all have.
-        question: What is asked before; `{nodes}` are the nodes.
+        question: What is asked before, with `{nodes}` and `{cluster}`.
         plan: What shows before the question what would be done. It is asked in a terminal only, where somebody reads.
     """
 
@@ -74,7 +74,7 @@ _COMMANDS = (
     _Command("down", Operation.SCALE_DOWN, (
         "slurmscale down 'node[07-12]' --cluster lab --yes",
         "slurmscale down node07 --jobs requeue --uninstall",
-    ), (options.CHECK,), "Take {nodes} out of the cluster?"),
+    ), (options.CHECK,), "Take {nodes} out of cluster {cluster}?"),
     _Command("check", Operation.CHECK, ("slurmscale check 'node[07-12]' --cluster lab --json",), (options.HOST,)),
     _Command("upgrade", Operation.UPGRADE, (
         "slurmscale upgrade --slurm-version 24.11.5-4 --batch 25%",
@@ -82,7 +82,7 @@ _COMMANDS = (
     ), (options.CHECK,)),
     _Command("rotate-key", Operation.ROTATE_MUNGE_KEY, (
         "slurmscale rotate-key --cluster lab --also login1,login2",
-    ), (options.CHECK,), "Give the whole cluster a new munge key?"),
+    ), (options.CHECK,), "Give all hosts of cluster {cluster} a new munge key?"),
     _Command("setup-controller", Operation.SETUP_CONTROLLER, (
         "slurmscale setup-controller --inventory inventories/lab/hosts.yml --cluster-name lab",
     ), (options.CHECK,)),
@@ -178,15 +178,11 @@ def _register(app: typer.Typer, command: _Command) -> None:
 
 def _start(command: _Command, given: dict[str, Any]) -> None:
     names = expand(given["nodes"]) if given.get("nodes") is not None else ()
-    question = command.question.format(nodes=f"{fold(names)} ({len(names)} nodes)")
-    if given["yes"] or given.get("check"):
-        question = ""
-    if question and command.plan:
-        if sys.stdin.isatty() and not (given["json"] or given["detach"]):
-            _run_operations([command.plan, command.operation], given, question)
-    elif question:
-        _confirm(question)
-    _run_operations([command.operation], given)
+    question = partial(command.question.format, nodes=f"{fold(names)} ({len(names)} nodes)")
+    agreed = given["yes"] or given.get("check") or not command.question
+    if command.plan and not agreed and sys.stdin.isatty() and not (given["json"] or given["detach"]):
+        _run_operations([command.plan, command.operation], given, question)
+    _run_operations([command.operation], given, None if agreed or command.plan else question)
 
 
 def _confirm(question: str) -> None:
@@ -203,8 +199,16 @@ def _repair(given: dict[str, Any]) -> None:
     _run_operations([_REPAIR[action]] if action else list(_REPAIR.values()), given)
 
 
-def _run_operations(operations: list[Operation], given: dict[str, Any], question: str = "") -> NoReturn:
-    """Run operations one after the other, in a process that can leave the terminal; ask the question after a plan."""
+def _run_operations(
+    operations: list[Operation], given: dict[str, Any], question: Callable[..., str] | None = None
+) -> NoReturn:
+    """Run operations one after the other, in a process that can leave the terminal.
+
+    Args:
+        operations: The operations.
+        given: What the command was given.
+        question: Makes of the cluster's name what is asked before the last one; nothing is when None.
+    """
     run_options = option_values.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
     own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
@@ -225,21 +229,25 @@ def _run_operations(operations: list[Operation], given: dict[str, Any], question
                 handle = start(scaling, operation)
                 return _follow(scaling, handle, given, leave), handle.id
 
-            return _run_in_order(scaling, operations, run_one, question)
+            def ask() -> None:
+                if question is not None:
+                    _confirm(question(cluster=scaling.find_cluster(target).name))
+
+            return _run_in_order(scaling, operations, run_one, ask)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
 
 
 def _run_in_order(
     scaling: Scaling,
-    operations: Iterable[Operation],
+    operations: Sequence[Operation],
     run_one: Callable[[Operation], tuple[int, str]],
-    question: str,
+    ask: Callable[[], None],
 ) -> int:
     codes: dict[Operation, int] = {}
     for operation in operations:
-        if Operation.PLAN in codes:
-            _confirm(question)
+        if operation is operations[-1]:
+            ask()
         if operation is Operation.REPAIR_FIX and codes.get(Operation.REPAIR_CHECK) == 0:
             # nothing is wrong
             continue
@@ -308,9 +316,9 @@ def _announce(handle: RunHandle | WatchedRun, *, json: bool, events: bool, plain
         output.echo_json(RunDocument.of_run(run).as_json())
     elif plain:
         typer.echo(run.id)
-    what = "check mode of " if run.check else ""
+    what = output.what(run.operation.value, check=run.check)
     nodes = f"{len(run.nodes)} nodes" if len(run.nodes) > 1 else run.nodes[0]
-    begun = [f"{run.id}: {what}{run.operation.value} on cluster {run.cluster}, {nodes}"]
+    begun = [f"{run.id}: {what} on cluster {run.cluster}, {nodes}"]
     if run.operation.definition.risk and not run.check and run.status in RUN_ACTIVE:
         begun.append(f"When it is cancelled: {run.operation.definition.risk}")
     for line in begun:

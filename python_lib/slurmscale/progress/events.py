@@ -139,7 +139,8 @@ def _result_text(host: str | None, res: dict[str, Any]) -> str:
         said += f" => (item={res['_ansible_item_label']})"
     if res.get("_ansible_verbose_always"):
         shown = {key: value for key, value in res.items() if not key.startswith("_") and key not in _KEYS_NOT_SHOWN}
-        said += f" => {json.dumps(shown, default=str)}"
+        table = len(shown) == 1 and isinstance(shown.get("msg"), str) and "\n" in shown["msg"]
+        said += f" =>\n{shown['msg']}" if table else f" => {json.dumps(shown, default=str)}"
     return "\n".join([*(f"[WARNING]: {warning}" for warning in res.get("warnings") or ()), said])
 
 

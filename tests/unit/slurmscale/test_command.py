@@ -88,6 +88,15 @@ def test_a_failed_node_is_1_and_its_reason_and_the_next_steps_are_shown(command)
         assert part in done.output
 
 
+def test_the_end_of_a_dry_run_says_that_it_was_one_and_where_the_changes_are(command):
+    ended = command.up("a,b", "--check")
+    run = json.loads(command("runs", "--json").stdout)[0]["id"]
+    assert f"{run}: check mode of scale-up completed after" in ended.output
+    assert f"What would be changed: slurmscale log --run {run}" in ended.output
+    assert f"{run}  check mode of scale-up completed" in command("status").output
+    assert "check mode" not in command.up().output
+
+
 REFUSED = [
     {"event": "playbook_on_play_start", "event_data": {"play": "Register", "play_uuid": "p"}},
     {"event": "runner_on_failed", "stdout": "fatal: [ctl]: it is locked", "event_data": {
@@ -107,6 +116,14 @@ def test_the_reason_of_a_refused_run_is_the_last_thing_that_is_shown(command):
     assert run["error"] == {"code": "x", "reason": "The controller is locked.", "remedy": "Wait."}
     assert f"slurmscale log --run {run['id']}" in end
     assert "fatal: [ctl]: it is locked" in command("log", "--run", run["id"]).output
+
+
+def test_a_reason_that_all_nodes_share_with_the_run_is_shown_once(command):
+    command.events = REFUSED
+    ended = command.up("a,b")
+    assert ended.stderr.count("The controller is locked. Wait.") == 1
+    assert "2 nodes: The controller is locked." not in ended.stderr
+    assert "Details:" not in ended.stderr
 
 
 def test_escape_sequences_of_a_node_reach_no_terminal_and_no_record(command):
@@ -156,7 +173,7 @@ def test_removing_nodes_asks_first(command, monkeypatch):
     at_a_terminal(monkeypatch)
     arguments = ("down", "a,b", "-i", str(command.inventory))
     refused = command(*arguments, input="n\n")
-    assert "Take a,b (2 nodes) out of the cluster?" in refused.stderr
+    assert "Take a,b (2 nodes) out of cluster " in refused.stderr
     assert str(refused.exception) == "It was not confirmed; nothing was changed."
     assert command.launches == []
     assert command(*arguments, input="y\n").exit_code == 0
@@ -201,9 +218,10 @@ def test_nothing_is_asked_about_nodes_of_which_none_is_ready(command, monkeypatc
 
 
 def test_removing_nodes_asks_nobody_where_nobody_answers(command):
-    arguments = ("down", "a,b", "-i", str(command.inventory))
+    command("cluster", "add", "small", "-i", str(command.inventory))
+    arguments = ("down", "a,b")
     refused = command(*arguments)
-    assert "has to be confirmed: Take a,b (2 nodes) out" in str(refused.exception)
+    assert "has to be confirmed: Take a,b (2 nodes) out of cluster small?" in str(refused.exception)
     assert "--yes" in str(refused.exception)
     assert command.launches == []
     assert "?" not in command(*arguments, "--yes").stderr

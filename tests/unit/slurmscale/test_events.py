@@ -18,6 +18,10 @@ def text(name: str, res: dict[str, Any], said: str = "") -> str:
     [
         ({"changed": False, "rc": 0}, "ok: [n1]"),
         ({"changed": False, "msg": "hello", "_ansible_verbose_always": True}, 'ok: [n1] => {"msg": "hello"}'),
+        (
+            {"changed": False, "msg": "NODE  RESULT\nn1    planned", "_ansible_verbose_always": True},
+            "ok: [n1] =>\nNODE  RESULT\nn1    planned",
+        ),
         ({"changed": False, "warnings": ["careful"]}, "[WARNING]: careful\nok: [n1]"),
         (
             {"item": "x", "_ansible_item_label": "x", "msg": "hello", "_ansible_verbose_always": True},
