@@ -131,11 +131,17 @@ def host_key_failure(host: str, keys: HostKeys, confirmed: str) -> Failure | Non
         return Failure(Code.HOST_KEY_DIFFERS, reason, remedy)
     if keys.stale and not confirmed:
         reason = f"{host} shows the host key {keys.fingerprints[0]}, and another one is known for it."
-        remedy = "Somebody may be in between, or the machine was installed anew. Compare it there, then confirm it."
+        remedy = (
+            "Somebody may be in between, or the machine was installed anew. Compare it there, then confirm it; the"
+            " command takes it as --fingerprint."
+        )
         return Failure(Code.HOST_KEY_DIFFERS, reason, remedy)
     if not keys.known and not confirmed:
         reason = f"The host key of {host} is not known: {keys.fingerprints[0]}."
-        remedy = "Compare it on the machine (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then confirm it."
+        remedy = (
+            "Compare it on the machine (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then confirm it; the command"
+            " takes it as --fingerprint."
+        )
         return Failure(Code.HOST_KEY_UNKNOWN, reason, remedy)
     return None
 

@@ -120,6 +120,8 @@ def info(name: NameArgument, json: options.JsonOption = False) -> None:
 
 
 def _show(name: str, value: Any) -> None:
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     if value not in (None, "", []):
         typer.echo(output.fitted(f"{name.replace('_', ' ')}: {clean(text)}", sys.stdout))
@@ -191,16 +193,18 @@ def _connect(given: dict[str, Any]) -> None:
 def _confirmed(scaling: Scaling, cluster: Cluster, run_options: RunOptions, given: dict[str, Any]) -> Discovery:
     """Test a cluster, and again when somebody at the terminal confirms its host key."""
     found = scaling.clusters.test(cluster, run_options, fingerprint=given["discover_fingerprint"] or "")
-    if not given["json"]:
-        _print(found, json=False)
     unknown = found.error is not None and found.error.code == Code.HOST_KEY_UNKNOWN and found.fingerprint
-    if not unknown or not sys.stdin.isatty():
+    asked = unknown and sys.stdin.isatty()
+    if not given["json"]:
+        # what ends the command is told by its refusal
+        _print(found if asked else dataclasses.replace(found, error=None), json=False)
+    if not asked:
         return found
     if not typer.confirm(f"Is {found.fingerprint} the host key of the controller?", err=True):
         raise RefusedError("The host key was not confirmed; nothing was remembered.")
     found = scaling.clusters.test(cluster, run_options, fingerprint=found.fingerprint)
     if not given["json"]:
-        _print(found, json=False)
+        _print(dataclasses.replace(found, error=None), json=False)
     return found
 
 

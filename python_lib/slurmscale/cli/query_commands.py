@@ -222,12 +222,22 @@ def log(
             _follow_log(scaling, node, run, json=json)
             return
         lines = scaling.log(node, run)
+        if failed and node is None and not any(line.event in _FAILED_EVENTS for line in lines):
+            _name_failed_nodes(scaling, scaling.run_of_log(None, run).id)
     if failed:
         lines = sorted(lines, key=lambda line: line.event not in _FAILED_EVENTS)
     if json:
         output.echo_json([LineDocument.of(line).as_json() for line in lines])
     else:
         _print_lines(lines)
+
+
+def _name_failed_nodes(scaling: Scaling, run: str) -> None:
+    """Say where the failures are when none is in what belongs to no node."""
+    names = [task.node for task in scaling.tasks(run) if task.failed]
+    if names:
+        text = f"Failed: {fold(names)}. See each: slurmscale log {names[0]} --run {run} --failed"
+        typer.echo(output.fitted(text, sys.stderr), err=True)
 
 
 def _follow_log(scaling: Scaling, node: str | None, run: str | None, *, json: bool) -> None:

@@ -321,5 +321,7 @@ def _announce(handle: RunHandle | WatchedRun, *, json: bool, events: bool, plain
     begun = [f"{run.id}: {what} on cluster {run.cluster}, {nodes}"]
     if run.operation.definition.risk and not run.check and run.status in RUN_ACTIVE:
         begun.append(f"When it is cancelled: {run.operation.definition.risk}")
+    if plain:
+        begun.append(f"See it: slurmscale attach {run.id}")
     for line in begun:
         typer.echo(output.fitted(line, sys.stderr), err=True)

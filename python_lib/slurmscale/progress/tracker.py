@@ -138,7 +138,7 @@ class Tracker:
             if node.in_progress:
                 self._refresh(node, now)
                 remaining = max(remaining, node.remaining_seconds(self.plan, now))
-        if self.plan.timings:
+        if self.plan.known and self.plan.timings:
             self._remaining = remaining
 
     def abort(self, error: Failure, now: float) -> None:

@@ -883,7 +883,10 @@ class Store(Database):
         """Return a cluster; raises NotFoundError."""
         found = next((cluster for cluster in self.clusters() if cluster.name == name), None)
         if found is None:
-            raise NotFoundError(f"There is no cluster {name}. Add it: slurmscale cluster add {name} --inventory FILE")
+            raise NotFoundError(
+                f"There is no cluster {name}.",
+                f"The known ones: slurmscale cluster list. Add it: slurmscale cluster add {name} --inventory FILE",
+            )
         return found
 
     def remove_cluster(self, name: str) -> None:

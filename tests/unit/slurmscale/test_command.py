@@ -217,6 +217,13 @@ def test_nothing_is_asked_about_nodes_of_which_none_is_ready(command, monkeypatc
     assert "Scale" not in ended.stderr
 
 
+def test_a_run_that_is_not_shown_says_how_to_see_it(command):
+    shown = command.up("a,b", "--detach")
+    run = shown.stdout.strip()
+    assert f"See it: slurmscale attach {run}" in shown.stderr
+    assert "See it" not in command.up("a,b", "--detach", "--json").stderr
+
+
 def test_removing_nodes_asks_nobody_where_nobody_answers(command):
     command("cluster", "add", "small", "-i", str(command.inventory))
     arguments = ("down", "a,b")

@@ -303,6 +303,9 @@ def test_the_command_asks_for_the_host_key_and_connects(
     arguments = ("connect", "hpc", "--controller", "ctl", "--max-nodes", "9")
     refused = command(*arguments)
     assert "not known" in str(refused.exception)
+    # told once, by the refusal
+    assert "not known" not in refused.output
+    assert "hostkey" in refused.stdout
     at_terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True), stdout=sys.stdout, stderr=sys.stderr)
     monkeypatch.setattr(cluster_commands, "sys", at_terminal)
     assert "not confirmed" in str(command(*arguments, input="n\n").exception)
@@ -315,9 +318,17 @@ def test_the_command_asks_for_the_host_key_and_connects(
     shown = json.loads(command("info", "hpc", "--json").stdout)
     assert set(shown) == set(SCHEMAS["cluster-info"].model_fields)
     assert shown["config"]["max_nodes"] == 9
-    assert "version: 24.11.5" in command("info", "hpc").stdout
+    shown = command("info", "hpc").stdout
+    assert "version: 24.11.5" in shown
+    assert "configless: no" in shown
     assert command("refresh", "hpc", "--json").exit_code == 1
     assert "hpc: forgotten" in command("forget", "hpc").stdout
+
+
+def test_a_cluster_that_is_not_known_is_told_with_a_remedy(command: Any) -> None:
+    refused = command("forget", "nope").exception
+    assert refused.reason == "There is no cluster nope."
+    assert "slurmscale cluster list" in refused.remedy
 
 
 def test_ways_to_name_a_cluster_exclude_each_other(command: Any) -> None:

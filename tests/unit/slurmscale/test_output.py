@@ -187,7 +187,10 @@ def test_the_log_shows_what_failed_first_when_asked(command, failed):
 
 
 def test_what_belongs_to_no_task_has_no_empty_name(command, failed):
-    log = command("log", "--run", failed).stdout
+    log = command("log", "--run", failed, "--failed")
+    assert f"slurmscale log a --run {failed} --failed" in log.stderr
+    assert command("log", "--run", failed).stderr == ""
+    log = log.stdout
     assert "TASK [ping]" in log
     assert "[]" not in log
 

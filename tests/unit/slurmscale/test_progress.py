@@ -324,6 +324,12 @@ def test_work_for_the_other_system_is_expected_by_its_share_and_dropped_when_it_
     assert taught["p||rocky"].seconds == 40.0
 
 
+def test_how_long_it_takes_is_not_told_before_the_plan_is_known():
+    tracker = Tracker(["a"], timings={"p||one": Timing(5.0)})
+    tracker.tick(0.0)
+    assert tracker.remaining is None
+
+
 @pytest.mark.parametrize(
     ("successes", "active_progress", "total", "expected"),
     [(2, 100, 5, 60), (0, 0, 0, 0), (0, 60, 12, 5), (3, 0, 3, 100), (0, 0, 4, 0), (1, 199, 3, 99)],
