@@ -117,6 +117,14 @@ options:
     type: list
     elements: path
     default: []
+  parts:
+    description:
+      - What several roles want, each in the options above, which are put together on the control machine. There a file
+        without content is one that must not exist, the content of a secret may be given as text, and the directory of
+        each file is added.
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode:
     description: Tells what would change and changes nothing. Owners and groups that don't exist yet are accepted.
@@ -248,6 +256,8 @@ ARGUMENTS = {
         ),
     },
     "absent": {"type": "list", "elements": "path", "default": []},
+    # The action takes it; what reached the host would be logged with the secrets in it.
+    "parts": {"type": "list", "elements": "dict", "default": [], "no_log": True},
 }
 
 Plan = Tuple[List[Tuple[str, Attributes]], List[WantedFile], List[WantedWords], List[str]]
