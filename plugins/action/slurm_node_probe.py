@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import (
     PYTHONS,
@@ -15,6 +16,8 @@ from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure imp
     fingerprints,
     question,
 )
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.probe_request import probe_request
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
 MODULE = "ai_infra.slurm.slurm_node_probe"
 
@@ -29,7 +32,7 @@ class ActionModule(ActionBase):
         """Return the facts of the host, or `failed` with `failure`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        arguments = {"control_time": time.time(), **self._task.args}
+        arguments = {"control_time": time.time(), **self._of_cluster(dict(self._task.args), variables)}
         try:
             result |= self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
         except AnsibleConnectionFailure as problem:
@@ -53,6 +56,20 @@ class ActionModule(ActionBase):
         # Said as a failure: an unreachable host would leave the run without a word in the report.
         result.pop("unreachable", None)
         return result | {"failed": True, "failure": failure, "msg": failure["reason"]}
+
+    @staticmethod
+    def _of_cluster(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the module's options, with what the cluster of a controller is to be asked for."""
+        controller = str(arguments.pop("controller", ""))
+        name, write_hosts = str(arguments.pop("name", "")), boolean(arguments.pop("write_hosts", False))
+        if not controller:
+            return arguments
+        cluster = facts_of(controller, variables["hostvars"]).get("preflight_cluster") or {}
+        # Until it is known which machines have an address, by their names in the inventory; one with another name
+        # counts as not resolved.
+        joining = [str(host).partition(".")[0] for host in variables.get("ansible_play_hosts") or ()]
+        names = variables.get("preflight_addresses", [*(cluster.get("nodes") or {}), *joining])
+        return arguments | probe_request(cluster, name, names=names, write_hosts=write_hosts)
 
     def _ask(self, variables: dict[str, Any]) -> str:
         """Ask the shell what is missing, without Python and without becoming root."""

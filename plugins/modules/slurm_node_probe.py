@@ -69,6 +69,20 @@ options:
     description: The state of the node in Slurm when it works there already. Returned as it is.
     type: str
     default: ""
+  controller:
+    description: >-
+      The controller in the inventory. What was gathered of its cluster (C(preflight_cluster)) says O(resolve),
+      O(connect) and O(state), then. This and the two options below stay on the control machine.
+    type: str
+    default: ""
+  name:
+    description: Name of the machine in Slurm, with O(controller).
+    type: str
+    default: ""
+  write_hosts:
+    description: Whether /etc/hosts may be written, so that the machine is asked for all nodes, with O(controller).
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait for each command.
     type: float
@@ -344,6 +358,9 @@ ARGUMENTS = {
     "control_time": {"type": "float"},
     "address": {"type": "str", "default": ""},
     "state": {"type": "str", "default": ""},
+    "controller": {"type": "str", "default": ""},
+    "name": {"type": "str", "default": ""},
+    "write_hosts": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 10},
     "resolve": {"type": "list", "elements": "str", "default": []},
     "connect": {"type": "list", "elements": "str", "default": []},
