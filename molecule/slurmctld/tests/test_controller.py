@@ -57,6 +57,16 @@ def test_a_setting_that_slurmctld_does_not_survive_is_taken_back(ctl1: Host) -> 
     assert "is UP" in ctl1.check_output("scontrol ping")
 
 
+def test_another_name_is_refused_before_slurmctld_ends(ctl1: Host) -> None:
+    before = ctl1.file(CONF).content_string, ctl1.service("slurmctld").systemd_properties["MainPID"]
+    run = run_roles("ctl1", "slurmctld", **AS_CONVERGED | {"slurmctld_cluster_name": "other"})
+    assert run.returncode != 0
+    assert "ctl1 is the controller of cluster alone, and can't be one of other. Nothing was changed." in unwrap(
+        run.stdout
+    )
+    assert (ctl1.file(CONF).content_string, ctl1.service("slurmctld").systemd_properties["MainPID"]) == before
+
+
 def test_a_configuration_of_somebody_else_is_left_alone(ctl1: Host) -> None:
     ctl1.check_output("sed -i 1d %s", CONF)
     before = ctl1.file(CONF).content_string
