@@ -207,7 +207,7 @@ class Code(str, enum.Enum):
     APPHUB_FILE_DAMAGED = "apphub-file-damaged", "A published file is not what its index says."
     APPHUB_REPOSITORY_MISSING = "apphub-repository-missing", "There is no repository for an operating system."
     APPHUB_PACKAGE_MISSING = "apphub-package-missing", "A repository lacks a package, or a version of it."
-    PACKAGE_INSTALLATION_FAILED = "package-installation-failed", "apt or dnf cannot install from the AppHub."
+    PACKAGE_INSTALLATION_FAILED = "package-installation-failed", "The package manager cannot install from the AppHub."
     PACKAGE_DEPENDENCY_MISSING = (
         "package-dependency-missing",
         "What a package needs is neither in AppHub nor in the sources of the machine.",

@@ -76,7 +76,7 @@ def test_good_bad_and_unreachable_nodes_end_as_what_they_are(scaling, inventory)
     assert tasks["n2"].status is TaskStatus.FAILED
     assert (tasks["n2"].step, tasks["n2"].error_code) == ("configure", "task-failed")
     assert tasks["dead"].error_code == "host-unreachable"
-    assert "Connection refused" in tasks["dead"].error_message
+    assert "127.0.0.1" in tasks["dead"].error_message  # what ssh says of it, or Ansible when it was quicker
     assert (run.counts.success, run.counts.failed, run.counts.active) == (1, 2, 0)
     assert run.error_message == "2 of 3 nodes failed: dead, n2"
     assert all(values == sorted(values) for values in seen.values())

@@ -32,8 +32,9 @@ def choose_apply_method(
 ) -> ApplyMethod:
     """Choose reconfigure or restart by version and by how slurmctld was started.
 
-    With -D a reconfigure of 24.11 executes the new slurmctld in place: one interruption as with a restart, but its
-    process stays and configless slurmds get their files by it. So it is preferred, without counting as guarded.
+    With -D a slurmctld that can take nodes by a reconfigure executes the new one in place: one interruption as with a
+    restart, but its process stays and configless slurmds get their files by it. So it is preferred, without counting as
+    guarded.
 
     Args:
         version: Of slurmctld.
@@ -47,7 +48,8 @@ def choose_apply_method(
     modern = versions.reconfigures_nodes(version)
     guarded = versions.survives_reconfigure(version) and not daemon["foreground"]
     if wanted == "reconfigure" and not (modern or guarded):
-        needed = "24.11 or later when it runs with -D" if daemon["foreground"] else "23.11 or later"
+        since = versions.RECONFIGURES_NODES if daemon["foreground"] else versions.SURVIVES_RECONFIGURE
+        needed = f"{versions.version_text(since)} or later{' when it runs with -D' if daemon['foreground'] else ''}"
         raise CannotApplyError(
             Code.APPLY_METHOD_UNSUITABLE,
             f"apply=reconfigure needs Slurm {needed}, but slurmctld is "

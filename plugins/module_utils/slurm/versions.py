@@ -19,8 +19,8 @@ RELEASES = (
 _WINDOW_OF_THREE = (24, 11)
 #: From here on `scontrol reconfigure` takes a changed set of nodes. In between SchedMD advises a restart, but the old
 #: slurmctld survives when it does not work; earlier ones exit.
-_RECONFIGURES_NODES = (24, 11)
-_SURVIVES_RECONFIGURE = (23, 11)
+RECONFIGURES_NODES = (24, 11)
+SURVIVES_RECONFIGURE = (23, 11)
 
 Version = Tuple[int, ...]
 
@@ -73,12 +73,12 @@ def oldest_slurmd(slurmctld: str) -> str:
 
 def reconfigures_nodes(slurmctld: Version) -> bool:
     """Whether `scontrol reconfigure` is the way to give this slurmctld other nodes."""
-    return slurmctld >= _RECONFIGURES_NODES
+    return slurmctld >= RECONFIGURES_NODES
 
 
 def survives_reconfigure(slurmctld: Version) -> bool:
     """Whether this slurmctld, as a daemon, goes on with the old configuration when the new one does not work."""
-    return slurmctld >= _SURVIVES_RECONFIGURE
+    return slurmctld >= SURVIVES_RECONFIGURE
 
 
 def _release(version: str) -> Optional[int]:
