@@ -138,12 +138,14 @@ def keys() -> set[str]:
 def node_states(ctl1: Host) -> set[str]:
     """Return state and reason of all nodes but the one that stays."""
     states = ctl1.check_output("sinfo --noheader --Node --format '%N %T %E'").splitlines()
-    return {line for line in map(unwrap, states) if not line.startswith("ubuntu1 ")}
+    # A reason of ours is cleared by a blank one, which slurmctld keeps when the node has just answered it.
+    lines = (unwrap(line).removesuffix(" none") for line in states)
+    return {line for line in lines if not line.startswith("ubuntu1 ")}
 
 
 def require_done(flow: Flow, ctl1: Host, old_keys: set[str]) -> None:
     """Fail unless the cluster is as it is after the flow."""
-    wanted = set() if flow is SCALE_DOWN else {f"{node} idle none" for node in NODES}
+    wanted = set() if flow is SCALE_DOWN else {f"{node} idle" for node in NODES}
     # A node that has booted is heard of by slurmctld when it pings it next.
     deadline = time.monotonic() + 120
     while (found := node_states(ctl1)) != wanted and time.monotonic() < deadline:
@@ -180,11 +182,11 @@ def test_what_was_cut_off_is_finished_by_the_next_run(
     ctl1: Host, before: dict[str, Any], usual: dict[Flow, float], tmp_path: Path, moment: Moment
 ) -> None:
     print(f"LAB_SEED={SEED} LAB_KILLS={KILLS}: {moment}")  # noqa: T201 - to repeat it
-    old_keys, log = keys(), tmp_path / "output"
+    old_keys, log, planned = keys(), tmp_path / "output", moment.part * usual[moment.flow]
     with log.open("w") as output:
         run = start_playbook(moment.flow.playbook, "-e", moment.flow.variables, output=output)
     try:
-        at = strike_at(run, moment.part * usual[moment.flow], lambda: moment.strike(run))
+        at = strike_at(run, planned, lambda: moment.strike(run))
         time.sleep(moment.seconds)
         moment.restore()
         run.wait(LIMIT)
@@ -196,3 +198,5 @@ def test_what_was_cut_off_is_finished_by_the_next_run(
     require_unharmed(ctl1, before)
     moment.flow.complete()
     require_done(moment.flow, ctl1, old_keys)
+    if at < planned:
+        pytest.skip(f"nothing was taken away: the run ended after {at:.1f} s, before the moment at {planned:.1f} s")
