@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 import secrets
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fakes.postgresql import serve
+from fakes.postgresql import Postgresql
 from fakes.waiting import wait_for
 from slurmscale.scaling import Scaling
 from slurmscale.store.run_queue import RunQueue
@@ -19,7 +20,7 @@ from sqlalchemy import create_engine, text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 from library_fixtures import settings
-from testing import ROOT, ctl1
+from testing import ROOT, ctl1, node_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,16 +29,23 @@ if TYPE_CHECKING:
 
 __all__ = ["ctl1", "settings"]
 
+# One for each worker, and some that wait.
+SHARDS = 4
+
+
+def shard_size() -> int:
+    return math.ceil(len(node_names()) / SHARDS)
+
 
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
     """An empty database."""
-    for pattern in serve():
-        admin = create_engine(pattern.format("postgres"), isolation_level="AUTOCOMMIT")
+    with Postgresql() as server:
+        admin = create_engine(server.url.format("postgres"), isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             connection.execute(text("CREATE DATABASE lab"))
         admin.dispose()
-        yield pattern.format("lab")
+        yield server.url.format("lab")
 
 
 @pytest.fixture(scope="session")
@@ -51,13 +59,13 @@ def environment(settings: Settings, url: str, tmp_path_factory: pytest.TempPathF
         "SLURMSCALE_DATA_DIR": str(settings.data_dir),
         "SLURMSCALE_PROJECT_DIR": str(ROOT),
         "SLURMSCALE_LEASE_SECONDS": "20",
-        "SLURMSCALE_SHARD_SIZE": "3",
+        "SLURMSCALE_SHARD_SIZE": str(shard_size()),
     }
 
 
 @pytest.fixture(scope="session")
 def scaling(settings: Settings, url: str) -> Iterator[Scaling]:
-    config = settings.model_copy(update={"database_url": url, "shard_size": 3, "lease_seconds": 20.0})
+    config = settings.model_copy(update={"database_url": url, "shard_size": shard_size(), "lease_seconds": 20.0})
     with Scaling(config, make_queue=RunQueue) as scaling:
         yield scaling
 
