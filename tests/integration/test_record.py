@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -112,9 +113,12 @@ def test_a_killed_playbook_leaves_no_active_run(start, config):
     process = start("-e", "nodes=n1", "-e", "duration=30")
     with Scaling(config) as scaling:
         wait_for(lambda: any(run.status is RunStatus.RUNNING for run in scaling.runs()))
-        children = psutil.Process(process.pid).children(recursive=True)
-        for one in [psutil.Process(process.pid), *(child for child in children if "record" not in child.cmdline())]:
-            one.kill()
+        root = psutil.Process(process.pid)
+        for one in [root, *root.children(recursive=True)]:
+            # what has ended meanwhile, perhaps because the others did
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "record" not in one.cmdline():
+                    one.kill()
         (run,) = wait_for(lambda: [run for run in scaling.runs() if run.status is RunStatus.FAILED])
     assert run.error_code == "ansible-failed"
 

@@ -189,8 +189,9 @@ def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: C
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     # the reason of the run as a whole, such as a refusal by the controller, which stopped all nodes
     whole = run.error if run.error and run.error.code != "nodes-failed" else None
-    # what failed for the same reason is told with it
-    failed = [change for change in view.failed if change.error != whole]
+    # when all nodes failed for it, it is told once, and needs no names
+    told = len(view.failed) == run.counts.total and all(change.error == whole for change in view.failed)
+    failed = [] if told else view.failed
     groups = group_failures((change.node, change.error) for change in failed)
     for line in output.failure_lines(groups):
         _print_line(console, line, style="red")
