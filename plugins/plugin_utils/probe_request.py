@@ -6,11 +6,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import AVAILABLE_STATES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_WORKS = frozenset(("IDLE", "MIXED", "ALLOCATED"))
 _PORT = 6817
+
+
+def slurmctld_door(host: str, cluster: Mapping[str, Any]) -> str:
+    """Return host and port of a slurmctld, as the module is asked for them and names them in its answer."""
+    return f"{host}:{cluster.get('port') or _PORT}"
 
 
 def probe_request(
@@ -25,7 +31,7 @@ def probe_request(
         write_hosts: Whether it may get one.
     """
     states = ((cluster.get("nodes") or {}).get(name) or {}).get("state") or []
-    works = not _WORKS.isdisjoint(states) and "NOT_RESPONDING" not in states
+    works = not AVAILABLE_STATES.isdisjoint(states) and "NOT_RESPONDING" not in states
     controllers = cluster.get("controllers") or []
     hosts = [one["host"] for one in controllers]
     # A controller that is down is no fault of the machine. slurmctld logs each attempt; a node that works makes none.
@@ -34,9 +40,8 @@ def probe_request(
     if write_hosts:
         hosts += names
         doors += [address for one in up for address in one["addresses"]]
-    port = cluster.get("port") or _PORT
     return {
         "resolve": list(dict.fromkeys(hosts)),
-        "connect": [f"{door}:{port}" for door in dict.fromkeys(doors)],
+        "connect": [slurmctld_door(door, cluster) for door in dict.fromkeys(doors)],
         "state": "+".join(states) if works else "",
     }

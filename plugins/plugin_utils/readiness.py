@@ -14,6 +14,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_syst
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import closed_ports, commands
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_address import is_usable
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.probe_request import slurmctld_door
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -385,8 +386,8 @@ def controller_from_node(
             f"Put {name} with its address into DNS or into the node's /etc/hosts; slurmd_write_hosts: true does so.",
         )
     for name in names:
-        target = f"{name}:{cluster.get('port') or 6817}"
-        answer = answers.get(f"{entries.get(name)}:{target.rpartition(':')[2]}") or answers.get(target)
+        target = slurmctld_door(name, cluster)
+        answer = answers.get(slurmctld_door(entries.get(name, ""), cluster)) or answers.get(target)
         if not answer:
             continue
         yield finding(
