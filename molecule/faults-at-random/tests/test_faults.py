@@ -138,14 +138,12 @@ def keys() -> set[str]:
 def node_states(ctl1: Host) -> set[str]:
     """Return state and reason of all nodes but the one that stays."""
     states = ctl1.check_output("sinfo --noheader --Node --format '%N %T %E'").splitlines()
-    # A reason of ours is cleared by a blank one, which slurmctld keeps when the node has just answered it.
-    lines = (unwrap(line).removesuffix(" none") for line in states)
-    return {line for line in lines if not line.startswith("ubuntu1 ")}
+    return {line for line in map(unwrap, states) if not line.startswith("ubuntu1 ")}
 
 
 def require_done(flow: Flow, ctl1: Host, old_keys: set[str]) -> None:
     """Fail unless the cluster is as it is after the flow."""
-    wanted = set() if flow is SCALE_DOWN else {f"{node} idle" for node in NODES}
+    wanted = set() if flow is SCALE_DOWN else {f"{node} idle none" for node in NODES}
     # A node that has booted is heard of by slurmctld when it pings it next.
     deadline = time.monotonic() + 120
     while (found := node_states(ctl1)) != wanted and time.monotonic() < deadline:
