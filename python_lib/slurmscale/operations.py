@@ -132,7 +132,6 @@ class Definition:
         scope: What it works on.
         task_type: Type of the task records of its runs.
         permission: What a user of a service needs.
-        phases: Its parts as people see them, in order.
         changes: Whether anything is changed; a run that only looks does not count in the scaling status.
         repeatable: Whether it may be started again by itself when its process was lost.
         result: What it leaves besides the result of each node.
@@ -151,7 +150,6 @@ class Definition:
     scope: Scope
     task_type: str
     permission: str
-    phases: tuple[str, ...]
     changes: bool = True
     repeatable: bool = True
     result: Result = Result.NODES
@@ -217,17 +215,15 @@ _REPAIR_TIMEOUT = Option("repair_timeout", "Seconds until a fixed node must be a
 _VERSION = r"\d+\.\d+[0-9A-Za-z.+~-]*"
 _PACKAGES = "A package manager that is ended in the middle is finished by the next run, or by dpkg --configure -a."
 _ROTATION_ENDS = "It ends by itself, with the new key on all hosts or with the old one."
-_PREPARING = ("checking", "repository", "packages", "key", "configuration")
 
 
-def _repair(action: str, summary: str, phases: tuple[str, ...], *, changes: bool, risk: str = "") -> Definition:
+def _repair(action: str, summary: str, *, changes: bool, risk: str = "") -> Definition:
     return Definition(
         "repair_cluster.yml",
         summary,
         Scope.CLUSTER,
         "slurm-repair",
         "slurm:repair" if changes else "slurm:check:nodes",
-        phases,
         changes=changes,
         # a job that was submitted twice does no harm, a half fixed host wants to be looked at
         repeatable=not changes,
@@ -248,7 +244,6 @@ def _job(action: str, summary: str, permission: str, options: tuple[Option, ...]
         Scope.CONTROLLER,
         "slurm-job",
         permission,
-        ("checking",),
         changes=changes,
         repeatable=not changes,
         result=Result.JOBS,
@@ -265,7 +260,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.NODES,
         "slurm-node-plan",
         "slurm:check:nodes",
-        ("checking",),
         changes=False,
         result=Result.PLAN,
         options=(_TAKE_OVER, Option("slurm_version", "Version to install (default: the controller's).", str, _VERSION)),
@@ -277,7 +271,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.NODES,
         "slurm-node",
         "slurm:scale:nodes",
-        (*_PREPARING, "registering", "starting", "proving"),
         options=(
             _TAKE_OVER,
             Option("slurm_version", "Version to install (default: the controller's).", str, _VERSION),
@@ -296,7 +289,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.NODES,
         "slurm-node-removal",
         "slurm:remove:nodes",
-        ("checking", "draining", "removing", "registering"),
         options=(
             _JOBS,
             _DRAIN_TIMEOUT,
@@ -313,25 +305,20 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.NODES,
         "slurm-node-check",
         "slurm:check:nodes",
-        ("checking",),
         changes=False,
         result=Result.READINESS,
         options=(_TAKE_OVER,),
     ),
-    Operation.REPAIR_CHECK: _repair(
-        "check", "List what is wrong with a cluster; changes nothing.", ("checking",), changes=False
-    ),
+    Operation.REPAIR_CHECK: _repair("check", "List what is wrong with a cluster; changes nothing.", changes=False),
     Operation.REPAIR_FIX: _repair(
         "fix",
         "Fix what is safe to fix, and say what is left.",
-        ("checking", "repairing"),
         changes=True,
         risk="A fix may be half done; check again afterwards.",
     ),
     Operation.REPAIR_TEST: _repair(
         "test",
         "Run a job in each partition.",
-        ("checking", "proving"),
         changes=False,
         risk="A test job may be left in the queue.",
     ),
@@ -341,7 +328,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.NODES_OR_ALL,
         "slurm-node-upgrade",
         "slurm:repair",
-        ("checking", "draining", "repository", "packages", "starting", "proving"),
         repeatable=False,
         options=(
             Option("slurm_version", "Version to upgrade to, e.g. 24.11.5-4.", str, _VERSION),
@@ -358,7 +344,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.WHOLE_CLUSTER,
         "munge-key-rotation",
         "slurm:repair",
-        ("checking", "key", "switching", "proving"),
         repeatable=False,
         options=(
             Option("skip_unreachable", "Leave out hosts that can't be reached; they keep the old key.", bool),
@@ -381,7 +366,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.APPHUB,
         "apphub-publication",
         "slurm:repair",
-        ("packages", "publishing"),
         risk="What was published before stays published; running it again goes on there.",
     ),
     Operation.CHECK_APPHUB: Definition(
@@ -390,7 +374,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.APPHUB,
         "apphub-check",
         "slurm:check:nodes",
-        ("checking",),
         changes=False,
         result=Result.APPHUB,
     ),
@@ -400,7 +383,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.CONTROLLER,
         "slurm-controller",
         "slurm:repair",
-        (*_PREPARING, "starting"),
         options=(
             Option("slurmctld_cluster_name", "Name of the new cluster.", str, r"[a-z0-9_-]{1,40}", "--cluster-name"),
             Option("slurm_version", "Version to install.", str, _VERSION),
@@ -413,7 +395,6 @@ DEFINITIONS: dict[Operation, Definition] = {
         Scope.CONTROLLER,
         "slurm-cluster",
         "slurm:clusters:write",
-        ("checking",),
         changes=False,
         result=Result.CLUSTER,
         options=(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slurmscale.operations import Operation
 from slurmscale.states import Phase
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,15 +53,3 @@ def test_a_scale_up_goes_through_these_phases(outlines: dict[str, list[dict[str,
         Phase.CHECKING, Phase.REPOSITORY, Phase.PACKAGES, Phase.KEY, Phase.CONFIGURATION, Phase.REGISTERING,
         Phase.STARTING, Phase.PROVING, Phase.REPORTING,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("operation", [one for one in Operation if "action" not in one.definition.variables])
-def test_an_operation_tells_the_phases_of_its_playbook(
-    operation: Operation, outlines: dict[str, list[dict[str, Any]]]
-) -> None:
-    if operation is Operation.PLAN:
-        # the playbook of a scale-up, which ends after its checks
-        return
-    plays = outlines[operation.playbook.removesuffix(".yml")]
-    phases = {task["phase"] for play in plays for task in play["tasks"]} - {Phase.REPORTING}
-    assert phases <= set(operation.definition.phases)

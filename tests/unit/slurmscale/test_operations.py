@@ -17,7 +17,7 @@ from slurmscale.progress.tracker import Tracker
 from slurmscale.runner.fake import FakeJob
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
-from slurmscale.states import Phase, RunStatus, TaskStatus
+from slurmscale.states import RunStatus, TaskStatus
 
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = """
@@ -142,11 +142,6 @@ def test_options_and_plays_are_those_of_the_playbook(operation):
     if definition.uncut:
         names = [play["name"] for path in imported for play in yaml.safe_load(path.read_text())]
         assert names.count(definition.uncut.play) == 1
-
-
-@pytest.mark.parametrize("operation", list(Operation))
-def test_phases_of_an_operation_are_those_that_people_see(operation):
-    assert set(operation.definition.phases) <= {phase.value for phase in Phase}
 
 
 def event(name, **data):
