@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurmscale.errors import Code
-from slurmscale.states import ACTIVE, FAILED, JOB_ENDED, SUCCEEDED, RunStatus, TaskStatus
+from slurmscale.states import ACTIVE, FAILED, JOB_ENDED, RUN_ACTIVE, SUCCEEDED, RunStatus, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -249,6 +249,7 @@ class Run:
         request: What was asked for, without secrets, so that another process can take it up.
         explanation: What became of earlier attempts, as a sentence.
         warnings: What the collection's modules warned of, each as a sentence; nothing failed of it.
+        committed: Whether the part of its operation has begun that is not cut in the middle.
         shard: The part of the run that this is, for the worker that carries it; nodes, status, attempt and process are
             the part's then. None of the run itself.
     """
@@ -292,6 +293,7 @@ class Run:
     request: dict[str, Any] = field(default_factory=dict, repr=False)
     explanation: str | None = None
     warnings: tuple[str, ...] = ()
+    committed: bool = False
     shard: Shard | None = None
 
     @property
@@ -303,6 +305,12 @@ class Run:
     def stage(self) -> Stage | None:
         """The stage that is carried; None when it is the whole operation."""
         return self.shard.stage if self.shard else None
+
+    @property
+    def uncut(self) -> str:
+        """How it ends, when it can't be cancelled any more; empty while it can."""
+        uncut = self.operation.definition.uncut
+        return uncut.end if uncut and self.committed and self.status in RUN_ACTIVE else ""
 
     @property
     def error(self) -> Failure | None:

@@ -27,7 +27,7 @@ from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runs import registry as clusters
 from slurmscale.runs.broadcast import Broadcaster, Subscription, end_of
 from slurmscale.runs.discovery import Clusters
-from slurmscale.runs.handle import RunHandle
+from slurmscale.runs.handle import RunHandle, not_cancelled
 from slurmscale.runs.jobs import Jobs
 from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
 from slurmscale.runs.logins import ClusterLogins
@@ -385,7 +385,7 @@ class Scaling:
 
         Raises:
             NotFoundError: There is no such run.
-            RefusedError: The run has ended already.
+            RefusedError: The run has ended already, or cannot be cancelled any more.
         """
         run = self.find_run(run_id)
         run_id = run.id
@@ -401,16 +401,19 @@ class Scaling:
         if handle is not None:
             handle.cancel()
             return handle.wait(wait)
+        if run.uncut:
+            raise not_cancelled(run_id, run.uncut)
         if self.store.request_cancel(run_id):
             run = self.store.run(run_id)
             self.broadcaster.publish(end_of(run))
             return run
         deadline = time.monotonic() + wait
         while (run := self.store.run(run_id)).status in RUN_ACTIVE and time.monotonic() < deadline:
+            if run.uncut:
+                # it came too late
+                raise not_cancelled(run_id, run.uncut)
             time.sleep(0.2)
             self.recover()
-        if run.status in RUN_ACTIVE and run.operation.definition.uncut:
-            raise RefusedError(f"Run {run.id} was not cancelled.", f"Wait for its end. {run.operation.definition.risk}")
         return run
 
     def watch(self, run_id: str | None = None) -> RunHandle | WatchedRun:

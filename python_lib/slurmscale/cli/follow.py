@@ -44,8 +44,8 @@ def follow(
     """Show a run until it has ended.
 
     Ctrl-C asks whether to leave it running, to cancel it, or to go on; a second one at the question cancels, and one
-    after a cancel kills. Without a terminal, and for SIGTERM, nothing is asked, and the run is cancelled; SIGTERM ends
-    who only watches.
+    after a cancel kills. Without a terminal, and for SIGTERM, nothing is asked, and the run is cancelled. Who only
+    watches another process's run is ended by SIGTERM, by Ctrl-C where nothing is asked, and by one after a cancel.
 
     Args:
         handle: The active run.
@@ -58,7 +58,7 @@ def follow(
     """
     console = Console(stderr=True, quiet=quiet or events)
     view = RunView(handle.id, handle.nodes, handle.run.started_at)
-    stopper = _CancelHandler(handle, console, ask=sys.stdin.isatty() and not (quiet or events))
+    stopper = _CancelHandler(handle, console, ask=sys.stdin.isatty() and not (quiet or events), own=leave is not None)
     previous = signal.signal(signal.SIGTERM, _terminate)
     left = False
     try:
@@ -118,10 +118,11 @@ def _show(handle: RunHandle | WatchedRun, view: RunView, console: Console, *, ev
 
 
 class _CancelHandler:
-    def __init__(self, handle: RunHandle | WatchedRun, console: Console, *, ask: bool) -> None:
+    def __init__(self, handle: RunHandle | WatchedRun, console: Console, *, ask: bool, own: bool = True) -> None:
         self._handle = handle
         self._console = console
         self._ask = ask
+        self._own = own
         self._cancelling = False
 
     def interrupt(self) -> bool:
@@ -130,15 +131,19 @@ class _CancelHandler:
         Returns:
             Whether the run is to be left running.
         """
+        again = f"See it again: slurmscale attach {self._handle.id}"
+        if self._cancelling and not self._own:
+            _print_line(self._console, f"Its own process ends the work on the nodes. {again}")
+            return True
         if self._cancelling:
             self._console.print("Killing the run.")
             self._end(force=True)
             return False
-        answer = self._answer() if self._ask else "c"
+        answer = self._answer() if self._ask else "c" if self._own else "l"
         if answer == "c":
             self.cancel()
         elif answer == "l":
-            _print_line(self._console, f"The run goes on. See it again: slurmscale attach {self._handle.id}")
+            _print_line(self._console, f"The run goes on. {again}")
         return answer == "l"
 
     def _answer(self) -> str:

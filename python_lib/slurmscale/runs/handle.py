@@ -122,7 +122,7 @@ class RunHandle:
             RefusedError: The run cannot be cancelled now.
         """
         if self.uncut:
-            raise RefusedError(f"Run {self.id} cannot be cancelled any more.", self.uncut)
+            raise not_cancelled(self.id, self.uncut)
         self._job.stop(CANCELLED, force=force)
 
     def leave(self) -> None:
@@ -140,7 +140,7 @@ class RunHandle:
 
     @property
     def uncut(self) -> str:
-        """How it ends, when it can't be cancelled any more; empty while it can."""
+        """How it ends, when it can't be cancelled any more; empty while it can. Others know it from `Run.uncut`."""
         uncut = self._run.operation.definition.uncut
         return uncut.end if uncut and uncut.play in self._pipeline.plays else ""
 
@@ -222,6 +222,9 @@ class RunHandle:
                 self._report = self._job.report()
                 self.tracker.add_refusals(failures_in(self._report))
             self._pipeline.event(raw)
+            if name == "playbook_on_play_start" and self.uncut:
+                # for those that watch the run from another process
+                self._writer.put(urgent=True, committed=True)
             if name == "playbook_on_start" and self._job.pid:
                 self._record_process(self._job.pid)
 
@@ -361,6 +364,16 @@ class RunHandle:
     def _stop_unless_ending(self, exc: SlurmscaleError) -> None:
         if not self._ending.is_set():
             self._job.stop(Failure(exc.code, exc.reason, exc.remedy))
+
+
+def not_cancelled(run_id: str, uncut: str) -> RefusedError:
+    """Return why a run that is not cut any more is not cancelled.
+
+    Args:
+        run_id: The run.
+        uncut: How it ends.
+    """
+    return RefusedError(f"Run {run_id} cannot be cancelled any more.", uncut)
 
 
 def _now() -> float:

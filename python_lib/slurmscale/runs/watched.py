@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from slurmscale.models import Notice, TaskChange
+from slurmscale.runs.handle import not_cancelled
 from slurmscale.states import RUN_ACTIVE
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class WatchedRun:
 
     @property
     def uncut(self) -> str:
-        """Empty: whether it can still be cancelled is known to the other process."""
-        return ""
+        """How it ends, when it can't be cancelled any more; empty while it can."""
+        return self.run.uncut
 
     @property
     def finished(self) -> bool:
@@ -85,8 +86,19 @@ class WatchedRun:
         return self._store.tasks(self.id)
 
     def cancel(self, *, force: bool = False) -> None:  # noqa: ARG002 - the other process decides how it ends
-        """Ask the process that owns the run to cancel it."""
-        self._store.request_cancel(self.id)
+        """Ask the process that owns the run to cancel it; returns when it has ended.
+
+        Raises:
+            RefusedError: The run cannot be cancelled any more.
+        """
+        self._refresh()
+        if not self.uncut:
+            self._store.request_cancel(self.id)
+        while not self.finished:
+            if self.uncut:
+                raise not_cancelled(self.id, self.uncut)
+            time.sleep(_POLL)
+            self._refresh()
 
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for the end; see `RunHandle.wait`."""

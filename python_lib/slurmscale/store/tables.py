@@ -144,6 +144,7 @@ runs = Table(
     Column("request", JSON, nullable=False, server_default="{}"),
     Column("explanation", Text),
     Column("warnings", JSON, nullable=False, server_default="[]"),
+    Column("committed", Boolean, nullable=False, server_default=false()),
     Index("ix_runs_created_at", "created_at"),
     Index("ix_runs_status", "status"),
 )

@@ -464,6 +464,18 @@ def test_ctrl_c_asks_and_one_after_a_cancel_kills(monkeypatch, answer, calls, le
     assert len(asked) == (1 if answer == "c" else 2)
 
 
+def test_who_only_watches_a_run_kills_it_never_and_cancels_it_only_when_asked(monkeypatch):
+    monkeypatch.setattr(follow.typer, "prompt", lambda *_, **__: "c")
+    monkeypatch.setattr(follow.threading, "Thread", AtOnce)
+    handle = Interrupted(2)
+    console = Console(record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115 - only its record is read
+    asked = follow._CancelHandler(handle, console, ask=True, own=False)
+    assert (asked.interrupt(), asked.interrupt()) == (False, True)
+    assert follow._CancelHandler(handle, console, ask=False, own=False).interrupt() is True
+    assert handle.calls == ["cancel"]
+    assert "Killing" not in console.export_text()
+
+
 def test_a_ctrl_c_at_the_question_cancels(monkeypatch):
     def prompt(*_, **__):
         raise KeyboardInterrupt

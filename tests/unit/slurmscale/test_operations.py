@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,50 @@ def test_a_rotation_is_not_cut_in_the_middle(tmp_path):
         uncut_events.committed = True
         assert handle.wait(1.5).status is RunStatus.RUNNING
         uncut_events.released = True
+        assert handle.wait(20).status is RunStatus.COMPLETED
+
+
+def test_a_rotation_that_is_not_cut_any_more_is_known_to_who_watches_it(tmp_path):
+    uncut_events.committed = uncut_events.released = False
+    (tmp_path / "hosts.yml").write_text("slurm_controllers: {hosts: {ctl: }}\n")
+    config = Settings(data_dir=tmp_path / "data", project_dir=ROOT)
+    with Scaling(config, make_job=lambda _: FakeJob(uncut_events())) as owner, Scaling(config) as other:
+        handle = owner.run(Operation.ROTATE_MUNGE_KEY, str(tmp_path / "hosts.yml"))
+        watched = other.watch(handle.id)
+        while not watched.uncut:
+            watched.get()
+        assert watched.uncut == handle.uncut
+        told = f"Run {handle.id} cannot be cancelled any more. {handle.uncut}"
+        for cancel in (watched.cancel, handle.cancel, lambda: other.cancel(handle.id)):
+            with pytest.raises(RefusedError) as refused:
+                cancel()
+            assert str(refused.value) == told
+        assert not other.store.run(handle.id).cancel_requested
+        uncut_events.committed = uncut_events.released = True
+        assert watched.wait(20).status is RunStatus.COMPLETED
+        assert not watched.uncut
+
+
+def test_a_cancel_that_comes_too_late_is_told(tmp_path, monkeypatch):
+    uncut_events.committed = uncut_events.released = False
+    (tmp_path / "hosts.yml").write_text("slurm_controllers: {hosts: {ctl: }}\n")
+    config = Settings(data_dir=tmp_path / "data", project_dir=ROOT)
+    began = threading.Event()
+
+    def events():
+        began.wait(20)
+        yield from uncut_events()
+
+    with Scaling(config, make_job=lambda _: FakeJob(events())) as owner, Scaling(config) as other:
+        handle = owner.run(Operation.ROTATE_MUNGE_KEY, str(tmp_path / "hosts.yml"))
+        # its process gets to know of the cancel only after the last moment at which it might be taken
+        monkeypatch.setattr(owner.store, "cancel_requested", lambda _: bool(handle.uncut))
+        threading.Timer(1, began.set).start()
+        with pytest.raises(RefusedError, match=r"cannot be cancelled any more\. It ends by itself"):
+            other.watch(handle.id).cancel()
+        with pytest.raises(RefusedError, match=r"cannot be cancelled any more\. It ends by itself"):
+            other.cancel(handle.id)
+        uncut_events.committed = uncut_events.released = True
         assert handle.wait(20).status is RunStatus.COMPLETED
 
 
