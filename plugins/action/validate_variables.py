@@ -36,7 +36,11 @@ class ActionModule(LocalAction):
             }
         )
         hostvars = (task_vars or {})["hostvars"]
-        specs = {role: read_spec(ROLES / role) for role in options["roles"]}
+        specs = {
+            path.name: read_spec(path)
+            for role in options["roles"]
+            for path in sorted(ROLES.glob(role)) or [ROLES / role]
+        }
         problems: dict[str, list[str]] = {}
         for host in options["hosts"]:
             for problem in check(hostvars[host], specs):

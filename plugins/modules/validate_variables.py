@@ -15,7 +15,7 @@ description:
   - Does once what every role would do for itself on every host. Runs on the control machine only.
 options:
   roles:
-    description: Names of roles of this collection.
+    description: Names of roles of this collection, or patterns of names, such as V(slurmd-*).
     type: list
     elements: str
     required: true

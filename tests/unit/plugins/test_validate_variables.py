@@ -11,15 +11,24 @@ from ansible_collections.ai_infra.slurm.plugins.action import validate_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Run the action with the roles of the collection and one of a family that is not shipped."""
+    for role in validate_variables.ROLES.iterdir():
+        (tmp_path / role.name).symlink_to(role)
+    specs = tmp_path / "slurmd-suse/meta/argument_specs.yml"
+    specs.parent.mkdir(parents=True)
+    specs.write_text("argument_specs: {main: {options: {slurmd_suse_packages: {type: list, elements: str}}}}")
+    monkeypatch.setattr(validate_variables, "ROLES", tmp_path)
+
     def run(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         task = SimpleNamespace(args={}, async_val=0, check_mode=False, action="validate_variables", delegate_to=None)
         stand_in = SimpleNamespace(tmpdir=None, _shell=SimpleNamespace(tmpdir=None))
         plugin = validate_variables.ActionModule(task, stand_in, SimpleNamespace(check_mode=False), None, None, None)
-        options = {"roles": ["preflight", "slurmd", "apphub-client"], "hosts": list(hosts)}
+        options = {"roles": ["preflight", "slurmd", "slurmd-*", "apphub-client"], "hosts": list(hosts)}
         monkeypatch.setattr(plugin, "validate_argument_spec", lambda **_: (None, options))
         return dict(plugin.run(task_vars={"hostvars": hosts}))
 
@@ -42,7 +51,13 @@ def test_what_they_can_not_is_told_once_with_all_hosts(run: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("slurmd_features", {"a": 1}), ("apphub_client_timeout", "soon"), ("preflight_max_skew", "1 min")],
+    [
+        ("slurmd_features", {"a": 1}),
+        ("apphub_client_timeout", "soon"),
+        ("preflight_max_skew", "1 min"),
+        ("slurmd_rocky_packages", {"slurm": 1}),
+        ("slurmd_suse_packages", {"slurm": 1}),
+    ],
 )
 def test_a_value_of_another_type_is_refused(run: Any, name: str, value: object) -> None:
     assert name in run({"n1": {name: value}})["failure"]["reason"]
