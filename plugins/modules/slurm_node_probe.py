@@ -20,7 +20,9 @@ description:
   - Replaces fact gathering, at a fraction of its cost.
 options:
   files:
-    description: Files to describe. Their content is never returned.
+    description: >-
+      Files to describe. Their content is never returned, but SLURMD_OPTIONS in one of them is what a slurmd that does
+      not run would be started with (C(membership)).
     type: list
     elements: path
     default: []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import NODE_FILE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import node_states as slurm_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import CONF_FILES
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ Finding = dict[str, Any]
 KEY = "/etc/munge/munge.key"
 # A step of which the controller knows no job may still be starting or cleaning up.
 STEP_GRACE = 60
-# Where Slurm's commands look for slurm.conf before they ask slurmd.
-STRAY_FILES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf")
 _HELD = frozenset(("DRAIN", "DRAINING", "DRAINED"))
 _INVALID = frozenset(("INVAL", "INVALID_REG"))
 # How Slurm's own reasons begin when a node has less than is configured for it.
@@ -186,7 +185,7 @@ def configuration(node: Mapping[str, Any], cluster: Mapping[str, Any], directory
 def stray_conf_files(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Finding]:
     """Find a slurm.conf on a configless node, which the commands there take in place of the controller's."""
     ours = ((cluster.get("files") or {}).get("slurm.conf") or {}).get("sha256")
-    for path in STRAY_FILES if cluster.get("configless") else ():
+    for path in CONF_FILES if cluster.get("configless") else ():
         found = node["files"].get(path) or {}
         # The link that leads to what slurmd has fetched tells the same.
         if found.get("exists") and found.get("sha256") != ours:

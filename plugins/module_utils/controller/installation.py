@@ -10,9 +10,8 @@ from typing import Dict, List, NamedTuple, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import CONF_FILES
 
-#: Where slurm.conf is looked for; Debian before 11 and Ubuntu before 22.04 use the second.
-CONF_FILES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf")
 #: The unit of the packages.
 SERVICE = "slurmctld"
 _EXEC_START = re.compile(r"argv\[\]=(.*?) ;")

@@ -289,7 +289,7 @@ def probe(
     """Gather the facts of this machine.
 
     Args:
-        files: Files to describe beside the munge key.
+        files: Files to describe beside the munge key, those among them that slurmd takes its options from.
         words: Options of files whose words are wanted, each with path, section and options.
         disks: Paths whose free space is wanted.
         munge_key: Where munge's key is.
@@ -318,7 +318,7 @@ def probe(
     users, groups = account_facts()
     processes = list_processes()
     slurmd = find_slurmd(processes, (services["slurmd"] or {}).get("main_pid"))
-    membership, unread = read_membership(processes, slurmd)
+    membership, unread = read_membership(processes, slurmd, files)
     problems.extend(unread)
     return {
         "os": system,

@@ -11,7 +11,7 @@ import glob
 import os
 import re
 import shlex
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import (
     Process,
@@ -19,11 +19,12 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes impo
     read,
     step_daemons,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, SlurmConfigError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
+    CONF_FILES,
+    SlurmConfig,
+    SlurmConfigError,
+)
 
-# Where service units take SLURMD_OPTIONS from: Debian's, Red Hat's.
-_OPTION_FILES = ("etc/default/slurmd", "etc/sysconfig/slurmd")
-_CONF_FILES = ("etc/slurm/slurm.conf", "etc/slurm-llnl/slurm.conf")
 # What a configless slurmd was given. The first is a link to it that slurmd makes when it starts.
 _CACHED = (
     "run/slurm/conf/slurm.conf",
@@ -64,15 +65,16 @@ def parse_options(argv: List[str]) -> Options:
     return Options(conf_server, conf_file)
 
 
-def configured_arguments(root: str = "/") -> List[str]:
+def configured_arguments(files: Iterable[str], root: str = "/") -> List[str]:
     """Return the arguments that the service slurmd is configured to start with.
 
     Args:
+        files: Files, those among them that service units take SLURMD_OPTIONS from; the last one counts.
         root: Where the file system begins.
     """
     arguments: List[str] = []
-    for path in _OPTION_FILES:
-        text = (read(os.path.join(root, path)) or b"").decode("utf-8", "replace")
+    for path in files:
+        text = (read(os.path.join(root, path.lstrip("/"))) or b"").decode("utf-8", "replace")
         for value in re.findall(r"^\s*SLURMD_OPTIONS=(.*)$", text, re.MULTILINE):
             try:
                 # Once for the quotes of the file, once for the words within.
@@ -104,9 +106,10 @@ def find_conf(options: Options, slurmd: Optional[Process], root: str = "/") -> O
     if options.conf_server:
         return newest
     stated = options.conf_file or (_slurm_conf_variable(slurmd) if slurmd else "")
-    for path in [stated.lstrip("/")] if stated else _CONF_FILES:
-        if os.path.exists(os.path.join(root, path)):
-            return os.path.join(root, path)
+    for path in (stated,) if stated else CONF_FILES:
+        place = os.path.join(root, path.lstrip("/"))
+        if os.path.exists(place):
+            return place
     # Without any of these slurmd finds its controller by DNS.
     return newest if slurmd else None
 
@@ -157,19 +160,20 @@ def munge_users(processes: List[Process]) -> List[str]:
 
 
 def read_membership(
-    processes: List[Process], slurmd: Optional[Process], root: str = "/"
+    processes: List[Process], slurmd: Optional[Process], files: Iterable[str] = (), root: str = "/"
 ) -> Tuple[Dict[str, Any], List[str]]:
     """Tell what a machine is part of.
 
     Args:
         processes: The processes of the machine.
         slurmd: The one of them that is slurmd, if it runs.
+        files: Files, those among them that slurmd takes its options from when it is started.
         root: Where the file system begins.
 
     Returns:
         The dict `membership` as the module slurm_node_probe documents it, and what could not be read.
     """
-    arguments = slurmd.argv[1:] if slurmd else configured_arguments(root)
+    arguments = slurmd.argv[1:] if slurmd else configured_arguments(files, root)
     options = parse_options(arguments)
     conf = find_conf(options, slurmd, root)
     cluster_name, controllers, problems = None, [], []  # type: Optional[str], List[str], List[str]

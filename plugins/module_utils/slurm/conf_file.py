@@ -13,6 +13,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
+#: Where Slurm's programs look for slurm.conf; Debian before 11 and Ubuntu before 22.04 use the second.
+CONF_FILES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf")
 # Line kinds whose further keys are parameters of the thing they name, in lower case as Slurm ignores case.
 RECORDS = frozenset(("nodename", "partitionname", "nodeset", "downnodes", "frontendname"))
 _PAIR = re.compile(r"(?:^|(?<=\s))([A-Za-z0-9_.]+)\s*[-*+/]?=\s*(\"[^\"]*\"|[^\s\"]\S*|)")

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from fakes.machine import Machine
 
 CONF = "ClusterName=Alpha\nSlurmctldHost=ctl1(10.0.0.1)\nSlurmctldHost=ctl2\nNodeName=n1 CPUs=2\n"
+# What the probe is asked to describe: options files of all families, beside others.
+FILES = ["/etc/systemd/system/slurmd.service.d/slurmscale.conf", "/etc/default/slurmd", "/etc/sysconfig/slurmd-suse"]
 MUNGE = ("/usr/lib/x86_64-linux-gnu/libmunge.so.2.0.0",)
 
 
 def membership(machine: Machine) -> dict[str, Any]:
     processes = list_processes(machine.root)
-    found, problems = read_membership(processes, find_slurmd(processes), machine.root)
+    found, problems = read_membership(processes, find_slurmd(processes), FILES, machine.root)
     assert not problems
     return found
 
@@ -59,8 +61,10 @@ def test_step_that_has_no_title_yet_counts(machine: Machine) -> None:
     assert (found["jobs"], found["job_processes"]) == ([], 1)
 
 
-def test_stopped_slurmd_points_to_its_controllers(machine: Machine) -> None:
-    machine.write("etc/default/slurmd", "# options\nSLURMD_OPTIONS=\"--conf-server 'ctlb:6817,ctlc'\"\n")
+@pytest.mark.parametrize("path", ["etc/default/slurmd", "etc/sysconfig/slurmd-suse"])
+def test_stopped_slurmd_points_to_its_controllers(machine: Machine, path: str) -> None:
+    machine.write("etc/systemd/system/slurmd.service.d/slurmscale.conf", "[Service]\nEnvironmentFile=/etc/x\n")
+    machine.write(path, "# options\nSLURMD_OPTIONS=\"--conf-server 'ctlb:6817,ctlc'\"\n")
     found = membership(machine)
     assert found["slurmd_running"] is False
     assert (found["conf_server"], found["controllers"]) == ("ctlb:6817,ctlc", ["ctlb", "ctlc"])
@@ -98,7 +102,7 @@ def test_local_file_counts_also_when_slurmd_is_stopped(machine: Machine) -> None
 
 def test_include_that_is_missing_is_a_problem_and_no_error(machine: Machine) -> None:
     machine.write("etc/slurm/slurm.conf", "Include missing.conf\n")
-    found, problems = read_membership([], None, machine.root)
+    found, problems = read_membership([], None, FILES, machine.root)
     assert found["cluster_name"] is None
     assert "missing.conf" in problems[0]
 
