@@ -13,9 +13,10 @@ version_added: "0.1.0"
 description:
   - Drains nodes and waits until no job is on them, resumes them, or waits until they are available. Runs on a host
     where C(scontrol) reaches the controller with an administrator's rights.
-  - Only drains whose reason begins with C(slurmscale) are taken back, and their reason is cleared, which Slurm itself
-    would keep. What somebody else drained or set DOWN, or what Slurm
-    itself holds back for less memory or CPUs than configured, is reported with its reason and left alone.
+  - Only drains whose reason begins with C(slurmscale) are taken back. What somebody else drained or set DOWN, or what
+    Slurm itself holds back for less memory or CPUs than configured, is reported with its reason and left alone.
+  - The reason of such a drain goes with it. A Slurm without accounting keeps it until a job starts on the node, so
+    there the module runs a job that does nothing; where it can't, a blank reason stays until the next job.
   - A node that can't be brought into the state does not fail the module, so that it does not stop the others. Look at
     RV(nodes) or RV(failed_nodes).
 options:
@@ -173,6 +174,7 @@ from typing import Any, Dict, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.blank_reasons import remove_blank_reasons
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import DRAIN_SECONDS, READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.state_waiter import (
     Decide,
@@ -295,6 +297,8 @@ def main() -> None:
             conf=wanted["conf"],
         )
         waiter.run(timeout_of(wanted), wanted["interval"])
+        if wanted["state"] != "drained" and not module.check_mode:
+            remove_blank_reasons([name for name, outcome in waiter.outcomes.items() if outcome["ok"]], wanted["conf"])
     except SlurmCommandError as error:
         remedy = "The controller must answer before nodes can be drained or resumed: systemctl status slurmctld"
         fail(module, Failure(Code.CONTROLLER_NOT_ANSWERING, str(error), remedy))

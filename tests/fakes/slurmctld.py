@@ -300,6 +300,9 @@ class FakeSlurmctld:
         job_id = str(100 + len(self.called("sbatch")))
         if self.start_jobs:
             self.job(job_id, "RUNNING", nodes)
+            # Without accounting nothing else ends a reason.
+            for name in set(_expand(nodes)) & set(self.nodes):
+                self.nodes[name]["Reason"] = ""
         else:
             self.job(job_id, "PENDING", reason="Resources")
         return self._answer(argv, text=job_id + "\n")

@@ -14,7 +14,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import (
     register_nodes,
     slurmctld_control,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import state_waiter, verify_jobs
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import blank_reasons, state_waiter, verify_jobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from fakes.slurmctld import Clock, FakeSlurmctld
 
@@ -50,7 +50,7 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let the modules wait without waiting."""
     clock = Clock()
-    for module in (config_transaction, slurmctld_control, state_waiter, verify_jobs):
+    for module in (blank_reasons, config_transaction, slurmctld_control, state_waiter, verify_jobs):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

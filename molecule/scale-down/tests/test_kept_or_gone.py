@@ -85,8 +85,11 @@ def test_a_node_that_pending_jobs_ask_for_is_kept_and_our_reason_is_cleared(
     assert re.search(rf"asked for by the pending jobs {job}\b", unwrap(run.stdout)), run.stdout
     assert slurm.nodes() == {"rocky2", "ubuntu1", "ubuntu3"}
     assert slurm.job(job).startswith("PENDING")
-    assert slurm.state("ubuntu3").startswith("idle")
-    assert "slurmscale" not in ctl1.check_output("scontrol show node ubuntu3")
+    # A restart reads the state of the nodes again.
+    ctl1.check_output("systemctl restart slurmctld")
+    ctl1.check_output("for i in $(seq 60); do sinfo --nodes ubuntu3 | grep -qw idle && exit; sleep 0.5; done; exit 1")
+    assert slurm.state("ubuntu3") == "idle none"
+    assert "Reason" not in ctl1.check_output("scontrol show node ubuntu3")
     slurm.cancel(job)
 
 

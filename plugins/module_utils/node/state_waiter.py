@@ -229,7 +229,7 @@ class StateWaiter:
             self._scontrol(names, [f"State={state}", *([f"Reason={reason}"] if reason else [])])
             return
         others = [name for name in names if name not in ours]
-        # slurmctld ignores an empty reason, a blank one replaces the old.
+        # slurmctld ignores an empty reason, a blank one replaces the old; see blank_reasons for what becomes of it.
         for group, more in ((ours, ["Reason= "]), (others, [])):
             if group:
                 self._scontrol(group, [f"State={state}", *more])

@@ -291,7 +291,33 @@ def test_our_reason_goes_with_our_drain_and_another_one_stays(drain: Runner, slu
     slurm.node("n2", "DOWN", "Not responding")
     result = drain(nodes=["n1", "n2"], state="resumed", resume_down=["n2"])
     assert result["failed_nodes"] == []
-    assert {name: node["Reason"].strip() for name, node in slurm.nodes.items()} == {"n1": "", "n2": "Not responding"}
+    assert {name: node["Reason"] for name, node in slurm.nodes.items()} == {"n1": "", "n2": "Not responding"}
+
+
+@pytest.mark.parametrize("state", ["resumed", "available"])
+def test_a_blank_reason_that_an_earlier_run_left_is_ended_by_a_job_once_the_node_takes_one(
+    drain: Runner, slurm: FakeSlurmctld, clock: Clock, state: str
+) -> None:
+    slurm.node("n1", "IDLE+NOT_RESPONDING", " ")
+    slurm.node("n2", "IDLE", "disk is watched")
+    slurm.node("n3")
+    clock.at(2, lambda: slurm.nodes["n1"].update(State="IDLE"))
+    assert drain(nodes=["n[1-3]"], state=state)["failed_nodes"] == []
+    assert {name: node["Reason"] for name, node in slurm.nodes.items()} == {"n1": "", "n2": "disk is watched", "n3": ""}
+    assert len(slurm.called("sbatch")) == 1
+
+
+def test_a_cluster_that_accepts_no_job_of_ours_keeps_the_blank_reason(drain: Runner, slurm: FakeSlurmctld) -> None:
+    slurm.node("n1", "IDLE+DRAIN", "slurmscale: scale down")
+    slurm.refuse_jobs = "Access denied"
+    assert drain(nodes=["n1"], state="resumed")["failed_nodes"] == []
+    assert slurm.nodes["n1"]["Reason"] == " "
+
+
+def test_no_job_is_started_in_check_mode(drain: Runner, slurm: FakeSlurmctld) -> None:
+    slurm.node("n1", "IDLE", " ")
+    drain(check=True, nodes=["n1"], state="resumed")
+    assert slurm.called("sbatch") == []
 
 
 def test_only_our_own_drain_is_taken_back(drain: Runner, slurm: FakeSlurmctld) -> None:
