@@ -1,12 +1,15 @@
 """Takes something away at a random moment of each flow: the old job runs on, and the next run finishes the work.
 
-LAB_KILLS says how often, LAB_SEED repeats what was seen. Twenty are each flow with each fault. A container that is
-killed keeps what it has written, as a machine does whose disk is not lost; the time since the boot stays the kernel's.
+LAB_KILLS says how often, LAB_SEED repeats what was seen. Twenty are each flow with each fault. A moment is a task of
+the flow and a time within it, as no run takes as long as another. A container that is killed keeps what it has
+written, as a machine does whose disk is not lost; the time since the boot stays the kernel's.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import math
 import os
 import random
 import re
@@ -31,7 +34,6 @@ from testing import (
     run_command,
     run_playbook,
     start_playbook,
-    strike_at,
     unwrap,
 )
 
@@ -45,6 +47,7 @@ NODES = ("rocky1", "ubuntu2")
 HOSTS = ("ctl1", "ubuntu1", *NODES)
 # Of a machine on which much else runs.
 LIMIT = 900
+POLL = 0.05
 # Seconds until the hosts switch to a new munge key, and until the old one comes back when nobody keeps the new one.
 LEAD, HOLD = 20, 60
 NEW, NEWER = (f"{SLURM}-4+{suffix}" for suffix in ("new1", "new2"))
@@ -63,6 +66,11 @@ class Flow(NamedTuple):
 
     def run(self) -> subprocess.CompletedProcess[str]:
         return run_playbook(self.playbook, "-e", self.variables, timeout=LIMIT)
+
+    def start(self, log: Path) -> subprocess.Popen[str]:
+        """Start it with its output in a file."""
+        with log.open("w") as output:
+            return start_playbook(self.playbook, "-e", self.variables, output=output)
 
     def complete(self) -> None:
         """Run it to its end, which has to be a good one; a rotation may have to wait for the return of the old key."""
@@ -90,7 +98,7 @@ FAULTS = ("run", "controller", "node", "slurmctld", "apphub")
 
 
 class Moment(NamedTuple):
-    """What is taken away when: a part of the time that the flow usually takes, and for how many seconds."""
+    """What is taken away when: after a part of the flow's usual course, and for how many seconds."""
 
     number: int
     flow: Flow
@@ -102,14 +110,13 @@ class Moment(NamedTuple):
     def __str__(self) -> str:
         return f"{self.number}-{self.flow.playbook}-{self.fault}-{self.part:.3f}"
 
-    def strike(self, run: subprocess.Popen[str]) -> bool:
+    def strike(self, run: subprocess.Popen[str]) -> None:
         if self.fault == "run":
             os.killpg(run.pid, signal.SIGKILL)
         elif self.fault == "slurmctld":
             run_command(in_container("ctl1", "systemctl kill --signal KILL slurmctld"))
         else:
             run_command(f"{PODMAN} kill --signal KILL {container(self.machine)}")
-        return True
 
     def restore(self) -> None:
         """Bring it back, as an administrator or the power would."""
@@ -162,39 +169,64 @@ def require_done(flow: Flow, ctl1: Host, old_keys: set[str]) -> None:
     assert sorted(ctl1.check_output(command, ",".join(NODES)).split()) == sorted(NODES)
 
 
+def tasks_begun(log: Path) -> int:
+    return len(re.findall(r"^TASK \[", log.read_text(), re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
-def usual(ctl1: Host) -> dict[Flow, float]:
-    """Return the seconds that each flow takes to which nothing is done."""
-    seconds = {}
+def usual(ctl1: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[Flow, list[float]]:
+    """Return after how many seconds each task of a flow begins to which nothing is done."""
+    courses: dict[Flow, list[float]] = {}
     for flow in FLOWS:
-        old_keys, begun = keys(), time.monotonic()
-        flow.complete()
-        seconds[flow] = time.monotonic() - begun
+        old_keys, log = keys(), tmp_path_factory.mktemp(flow.playbook) / "output"
+        course = courses[flow] = []
+        with flow.start(log) as run:
+            begun = time.monotonic()
+            while run.poll() is None and time.monotonic() < begun + LIMIT:
+                course += [time.monotonic() - begun] * (tasks_begun(log) - len(course))
+                time.sleep(POLL)
+            run.kill()
+        assert run.returncode == 0, log.read_text()
         require_done(flow, ctl1, old_keys)
-    return seconds
+    return courses
+
+
+def strike(moment: Moment, run: subprocess.Popen[str], log: Path, course: list[float]) -> bool:
+    """Strike a run that has come as far as its moment says: to a task, and into it unless it is faster than usual."""
+    planned = moment.part * course[-1]
+    number = max(1, bisect.bisect_right(course, planned))
+    inside, due = planned - course[number - 1], math.inf
+    while run.poll() is None:
+        begun = tasks_begun(log)
+        if begun >= number:
+            due = min(due, time.monotonic() + inside)
+        if begun > number or time.monotonic() >= due:
+            moment.strike(run)
+            return True
+        time.sleep(POLL)
+    return False
 
 
 @pytest.mark.usefixtures("cluster_is_unharmed")
 @pytest.mark.parametrize("moment", list(moments()), ids=str)
 def test_what_was_cut_off_is_finished_by_the_next_run(
-    ctl1: Host, before: dict[str, Any], usual: dict[Flow, float], tmp_path: Path, moment: Moment
+    ctl1: Host, before: dict[str, Any], usual: dict[Flow, list[float]], tmp_path: Path, moment: Moment
 ) -> None:
     print(f"LAB_SEED={SEED} LAB_KILLS={KILLS}: {moment}")  # noqa: T201 - to repeat it
-    old_keys, log, planned = keys(), tmp_path / "output", moment.part * usual[moment.flow]
-    with log.open("w") as output:
-        run = start_playbook(moment.flow.playbook, "-e", moment.flow.variables, output=output)
+    old_keys, log = keys(), tmp_path / "output"
+    run = moment.flow.start(log)
     try:
-        at = strike_at(run, planned, lambda: moment.strike(run))
+        struck = strike(moment, run, log, usual[moment.flow])
+        tasks = tasks_begun(log)
         time.sleep(moment.seconds)
         moment.restore()
         run.wait(LIMIT)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
-    print(f"{moment} after {at:.1f} s, exit code {run.returncode}\n{log.read_text()}")  # noqa: T201 - likewise
+    print(f"{moment} after {tasks} tasks, exit code {run.returncode}\n{log.read_text()}")  # noqa: T201 - likewise
     ctl1.check_output("for i in $(seq 120); do scontrol ping | grep -q 'is UP' && exit; sleep 0.5; done; exit 1")
     require_unharmed(ctl1, before)
     moment.flow.complete()
     require_done(moment.flow, ctl1, old_keys)
-    if at < planned:
-        pytest.skip(f"nothing was taken away: the run ended after {at:.1f} s, before the moment at {planned:.1f} s")
+    assert struck, f"nothing was taken away: the run ended after {tasks} tasks of {len(usual[moment.flow])}"
