@@ -356,12 +356,13 @@ class Scaling:
             told = self.store.prepared(run) if run.shard else None
             prepared = self._prepare(request_of(run, request or run.request, left), told)
         job = self._make_job(prepared.launch)
+        asked = processes.seconds_since_boot()
         self.store.record(run, run_dir=str(job.run_dir) if job.run_dir else None)
         handle = RunHandle(run, job, self.store, self.broadcaster, prepared.redactor, recorded, self._data_dir)
         with self._lock:
             self._handles = {key: known for key, known in self._handles.items() if not known.finished}
             self._handles[run.key] = handle
-        handle.start()
+        handle.start(asked)
         return handle
 
     def recover(self) -> list[Run]:

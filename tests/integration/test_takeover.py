@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,8 @@ PLAYBOOK = """
     - name: finished
       ai_infra.slurm.node_result:
 """
+BEATING = "until test -e {go}; do echo $PPID $(date +%s.%N) >> {beats}; sleep 0.1{forever}; done"
+"""Shows when it was at work, and prints nothing: no pipe that nobody reads stops it."""
 VICTIM = """
 import sys, time
 sys.path.insert(0, {library!r})
@@ -96,11 +99,26 @@ class Takeover:
         self._inventory = inventory
         self._tmp_path = tmp_path
         self.forever = str(os.getpid() * 10_000 + 4400)
-        self.go, self.marks = tmp_path / "go", tmp_path / "marks"
+        self.go, self.marks, self._beats = tmp_path / "go", tmp_path / "marks", tmp_path / "beats"
         playbook = PLAYBOOK.format(go=self.go, marks=self.marks, forever=self.forever)
-        (config.project_dir / "playbooks" / "scale_up.yml").write_text(playbook)
+        self._playbook = config.project_dir / "playbooks" / "scale_up.yml"
+        self._playbook.write_text(playbook)
         self.victim = None
         self.seen = {}
+
+    def show_when_at_work(self):
+        """Let the playbook's work write down that it goes on, until `go` is there."""
+        beating = BEATING.format(go=self.go, beats=self._beats, forever=self.forever)
+        plain = f"test -e {self.go} || sleep {self.forever}"
+        self._playbook.write_text(self._playbook.read_text().replace(plain, beating))
+
+    def beats(self):
+        """Return the moments at which each process was at work."""
+        found = {}
+        for line in self._beats.read_text().splitlines():
+            process, moment = line.split()
+            found.setdefault(int(process), []).append(float(moment))
+        return found
 
     def begin(self, lease, machine=""):
         """Let the first process begin, until its nodes are in progress; returns the run's id."""
@@ -224,3 +242,40 @@ def test_a_machine_that_slept_for_too_long_stops_its_ansible_when_it_wakes(takeo
     assert (run.attempt, run.counts.active) == (2, 0)
     assert tasks["n3"] == old["n3"]
     assert not takeover.marks.exists()
+
+
+STOPPED_AND_WOKEN = [
+    ("postgresql", "queue", "elsewhere"),
+    pytest.param("postgresql", "local", "elsewhere", marks=pytest.mark.long),
+    pytest.param("postgresql", "queue", "", marks=pytest.mark.long),
+    pytest.param("postgresql", "local", "", marks=pytest.mark.long),
+    pytest.param("sqlite", "local", "", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize(("url", "mode", "machine"), STOPPED_AND_WOKEN, indirect=["url", "mode"])
+def test_a_process_that_is_stopped_and_woken_never_works_beside_the_one_that_goes_on(takeover, machine):
+    takeover.show_when_at_work()
+    run_id = takeover.begin(lease=6, machine=machine)
+    first, old = before(takeover, run_id)
+    wait_for(lambda: len(takeover.beats()) == 2)
+    of_first = set(takeover.beats())
+    takeover.victim.send_signal(signal.SIGSTOP)
+
+    def wake():
+        wait_for(lambda: len(takeover.beats()) == 4)
+        takeover.victim.send_signal(signal.SIGCONT)
+        # more than it needs to see that the run is another's
+        time.sleep(2)
+        takeover.go.touch()
+
+    waker = threading.Thread(target=wake)
+    waker.start()
+    run, tasks = takeover.go_on(run_id, lease=6)
+    waker.join()
+    check_the_end(takeover, run, tasks, first, old)
+    assert run.explanation == f"{first.worker} was not heard of for 6 s; {run.worker} continues, attempt 2."
+    beats = takeover.beats()
+    last = max(max(beats[process]) for process in of_first)
+    assert last < min(min(moments) for process, moments in beats.items() if process not in of_first)
+    assert takeover.victim.poll() is None

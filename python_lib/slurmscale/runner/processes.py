@@ -138,6 +138,19 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in ("Z", "X") else int(fields[19])
 
 
+def is_stopped(pid: int) -> bool:
+    """Say whether a process stands still until somebody wakes it: it was stopped, or a debugger holds it."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+def seconds_since_boot() -> float:
+    """Return seconds that pass also while the machine sleeps, and that no step of the clock moves."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def is_alive(pid: int | None, ticks: int | None) -> bool | None:
     """Say whether a process still lives; its start tells it from a later one with the same number.
 

@@ -14,6 +14,7 @@ from slurmscale.models import CANCELLED, Failure, Task
 from slurmscale.progress.report_failures import failures_in
 from slurmscale.progress.tracker import Tracker
 from slurmscale.runner import processes
+from slurmscale.runner.guard import Guard
 from slurmscale.runs.broadcast import end_of
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.recovery import INTERRUPTED, give_up, keep_result
@@ -38,6 +39,8 @@ _RENEWALS = 6
 """How often a lease is renewed before it would be over."""
 _GIVES_UP = 0.75
 """The part of a lease after which a process that could not renew it stops, before another one may take over."""
+_GUARD_ENDS = 0.8
+"""The part after which the guard ends Ansible of a process that did not: it has no passwords, so it comes second."""
 _PLAN_WAIT = 2.0
 _PLAY_WAIT = 0.3
 _NO_RESULT = Failure(Code.ANSIBLE_FAILED, "ansible-playbook ended without a result.")
@@ -96,14 +99,24 @@ class RunHandle:
         self._failure: SlurmscaleError | None = None
         self._kept: Run | None = None
         self._writer.on_failure = self._on_writer_failure
+        self._guard: Guard | None = None
+        self._heard_of = 0.0
+        """Since when other machines may not have heard of this process."""
 
     @property
     def tracker(self) -> Tracker:
         """The progress as it is now, without asking the database."""
         return self._pipeline.tracker
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, renewed: float) -> None:
+        """Begin.
+
+        Args:
+            renewed: When the run was last recorded as this process's, in seconds since the boot.
+        """
+        self._heard_of = renewed
+        if self._store.shared and self._job.run_dir:
+            self._guard = Guard(self._job.run_dir, self._guard_ends)
         self._job.start()
         threading.Thread(target=self._work, name=f"run-{self.id}", daemon=True).start()
         threading.Thread(target=self._keep_lease, name=f"lease-{self.id}", daemon=True).start()
@@ -201,6 +214,8 @@ class RunHandle:
             self._failure = ResultNotRecordedError(f"Run {self.id} has ended, and its result is not known: {exc!r}")
         finally:
             self._job.close()
+            if self._guard:
+                self._guard.close()
             self._finished.set()
 
     def _carry(self) -> None:
@@ -241,6 +256,9 @@ class RunHandle:
         self._ending.set()
         now = time.time()
         tracker = self.tracker
+        if not self._leaving and self._is_overdue and self._guard:
+            # the guard was faster than the thread that keeps the lease
+            self._leave_as_overdue()
         if self._leaving and not self._pipeline.has_stats:
             self._leave(now)
             return
@@ -331,31 +349,52 @@ class RunHandle:
 
     def _keep_lease(self) -> None:
         """Show others that this process lives, and see what they want: a cancel, or the run itself."""
-        lease = self._store.lease_seconds
-        renewed = _now()
+        renewed = self._heard_of
+        why = ""
         while not self._ending.wait(_CANCEL_POLL):
+            if self._is_overdue:
+                # another process may take it any moment: never two of them at work on one node
+                self._leave_as_overdue(why)
+                self._job.stop(INTERRUPTED)
+                return
+            now = processes.seconds_since_boot()
             try:
-                if _now() - renewed > lease / _RENEWALS:
+                if now - renewed > self._store.lease_seconds / _RENEWALS:
                     self._store.record(self._run)
-                    renewed = _now()
+                    renewed = now
+                    self._show_life(now)
                 if self._store.cancel_requested(self._run) and not self.uncut:
                     self.cancel()
                     return
+                why = ""
             except RunLostError as exc:
                 self._stop_unless_ending(exc)
                 return
             except StoreError:
                 # the writer tells of it, once
-                if self._may_be_taken and _now() - renewed > lease * _GIVES_UP:
-                    # another process may take it any moment: never two of them at work on one node
-                    self._leaving = f"could not reach the database for {lease * _GIVES_UP:g} s"
-                    self._job.stop(INTERRUPTED)
-                    return
+                why = "could not reach the database"
+                if not self._run.queued:
+                    # whoever started it waits for it, whatever becomes of the database
+                    self._show_life(now)
+
+    def _show_life(self, now: float) -> None:
+        self._heard_of = now
+        if self._guard:
+            self._guard.put_off(self._guard_ends)
 
     @property
-    def _may_be_taken(self) -> bool:
-        """Whether another machine takes the run over when it hears nothing of it."""
-        return self._run.queued and self._store.shared
+    def _guard_ends(self) -> float:
+        return self._heard_of + self._store.lease_seconds * _GUARD_ENDS
+
+    @property
+    def _is_overdue(self) -> bool:
+        """Whether another machine may take the run over, as it has heard nothing of it for long."""
+        silent = processes.seconds_since_boot() - self._heard_of
+        return self._store.shared and silent > self._store.lease_seconds * _GIVES_UP
+
+    def _leave_as_overdue(self, why: str = "") -> None:
+        silent = processes.seconds_since_boot() - self._heard_of
+        self._leaving = f"{why or 'stood still'} for {silent:.0f} s"
 
     def _on_writer_failure(self, exc: SlurmscaleError) -> None:
         # from the writer's own thread, which may not wait for the end of the work
@@ -374,11 +413,6 @@ def not_cancelled(run_id: str, uncut: str) -> RefusedError:
         uncut: How it ends.
     """
     return RefusedError(f"Run {run_id} cannot be cancelled any more.", uncut)
-
-
-def _now() -> float:
-    """Return seconds that pass also while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def timings_kind(run: Run) -> str:

@@ -96,14 +96,17 @@ def _recover_abandoned_runs(store: Store) -> list[Run]:
             # it waits for a process
             continue
         alive = processes.is_alive(run.owner_pid, run.owner_ticks) if run.owner_machine == machine else None
-        # of a process that can't be seen, only its lease tells
-        if alive or (alive is None and not expired):
+        # a command that somebody stopped at a terminal is waited for, unless other machines would not do so either
+        may_be_taken = run.queued or store.shared
+        silent = alive is None or (alive and may_be_taken and processes.is_stopped(run.owner_pid))
+        # of a process that can't be seen, or that stands still, only its lease tells
+        if (alive and not silent) or (silent and not expired):
             continue
         if run.owner_machine == machine:
             _end_remains(run, machine)
         worker = run.worker or f"{run.owner_host}/{run.owner_pid}"
-        gone = f"{worker} was not heard of for {store.lease_seconds:g} s" if alive is None else f"{worker} is gone"
-        if give_up(store, run, gone, only_if_expired=alive is None):
+        gone = f"{worker} was not heard of for {store.lease_seconds:g} s" if silent else f"{worker} is gone"
+        if give_up(store, run, gone, only_if_expired=silent):
             ended.append(run)
     # those that another machine ended
     for run in store.interrupted_runs(processes.owner()["owner_host"]):
