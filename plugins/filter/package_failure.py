@@ -57,7 +57,8 @@ _value:
   type: dict
 """
 
-_MISSING = re.compile(r"nothing provides (.+?) needed by (\S+?)-[^-\s]+-[^-\s]+ from ")
+# Up to dnf 4.14 (Rocky 8 and 9) the repository is not named after the package.
+_MISSING = re.compile(r"nothing provides (.+?) needed by (\S+?)-[^-\s]+-[^-\s]+(?=\s|$)")
 
 
 def package_failure(

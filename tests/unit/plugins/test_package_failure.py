@@ -23,6 +23,12 @@ def test_a_missing_dependency_is_told_for_each_package_with_where_it_was_looked_
     assert "apphub_client_dependency_repositories" in found["remedy"]
 
 
+def test_dnf_of_older_systems_does_not_name_the_repository() -> None:
+    found = package_failure({"msg": DEPSOLVE.replace(" from apphub", "")}, URL, ["slurm-slurmd"])
+    assert found["code"] == "package-dependency-missing"
+    assert "slurm needs libhwloc15, liblua5.1.so.5.1()(64bit) >= 5; slurm-slurmd needs libnuma1." in found["reason"]
+
+
 def test_anything_else_has_the_words_of_dnf() -> None:
     found = package_failure({"msg": "No space left on device\n"}, URL, ["munge", "slurm"])
     assert found["code"] == "package-installation-failed"
