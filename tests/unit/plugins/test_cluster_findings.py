@@ -18,6 +18,7 @@ def file(sha256: str = "aa", mode: str = "0400", owner: str = "munge", kind: str
 
 def machine(**changes: Any) -> dict[str, Any]:
     node = {
+        "os": {"id": "rocky", "family": "RedHat"},
         "services": {"munge": SERVICE, "slurmd": SERVICE, "slurmctld": SERVICE},
         "files": {
             KEY: file(),
@@ -108,6 +109,10 @@ def found(
 
 def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
     assert found() == {}
+
+
+def test_nothing_is_told_of_a_machine_that_was_not_asked() -> None:
+    assert found(node={"skipped": True}, controller={"skipped": True}) == {}
 
 
 DOWN = {"services": {"munge": {**SERVICE, "active": "failed"}, "slurmd": SERVICE}}
