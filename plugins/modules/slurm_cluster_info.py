@@ -163,6 +163,15 @@ cluster:
         n1: {"state": ["IDLE"], "reason": "", "partitions": ["main"], "cpus": 2, "real_memory": 1000, "addr": "n1",
              "version": "24.11.5", "features": [], "dynamic": false,
              "defined_in": "/etc/slurm/slurmscale-nodes.conf line 3", "managed": true}
+    registered:
+      description: >-
+        Of each node that M(ai_infra.slurm.slurm_nodes) keeps its parameters, as they stand in its file, and its lines
+        of gres.conf.
+      type: dict
+      sample: {"n1": {"params": {"CPUs": "2", "State": "UNKNOWN"}, "gres_lines": []}}
+    interrupted:
+      description: Whether a run of M(ai_infra.slurm.slurm_nodes) was killed, of which the next one has to recover.
+      type: bool
     partitions:
       description: The partitions by name.
       type: dict

@@ -16,7 +16,13 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import NODE_FILE
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import FileSet
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import (
+    GRES_FILE,
+    NODE_FILE,
+    read_gres,
+    read_nodes,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_service import (
     describe_daemon,
     journal_lines,
@@ -57,7 +63,8 @@ def describe(installation: Installation, munge_key: str, timeout: float) -> Dict
     daemon = describe_daemon(installation.service)
     conf = installation.conf
     asked = _ask(conf, timeout)
-    defined = _defined(conf) if asked["nodes"] else {}
+    config = _config(conf) if asked["nodes"] else None
+    defined = _defined(config)
     for name, node in asked["nodes"].items():
         line = defined.get(name)
         node["defined_in"] = line.where if line else ""
@@ -82,6 +89,8 @@ def describe(installation: Installation, munge_key: str, timeout: float) -> Dict
         "config": {key: settings[key] for key in CONFIG_KEYS if key in settings},
         "node_programs": {**_programs(settings), **_plugins(os.path.dirname(conf), settings)},
         "nodes": asked["nodes"],
+        "registered": _registered(config),
+        "interrupted": FileSet(conf).interrupted() is not None,
         "partitions": asked["partitions"],
         "reservations": asked["reservations"],
         "users": {"slurm": _user(slurm_user), "munge": _user("munge")},
@@ -127,13 +136,38 @@ def _reservations(timeout: float, conf: str) -> Dict[str, Dict[str, Any]]:
     }
 
 
-def _defined(conf: str) -> Dict[str, Statement]:
-    """Return the line that defines each node; none for dynamic nodes."""
+def _config(conf: str) -> Optional[SlurmConfig]:
     try:
-        lines = nodes_of(SlurmConfig.load(conf), lambda text: hostlist.expand(text, conf))
-    except (SlurmConfigError, commands.SlurmCommandError, OSError):
+        return SlurmConfig.load(conf)
+    except (SlurmConfigError, OSError):
+        return None
+
+
+def _defined(config: Optional[SlurmConfig]) -> Dict[str, Statement]:
+    """Return the line that defines each node; none for dynamic nodes."""
+    if not config:
+        return {}
+    try:
+        lines = nodes_of(config, lambda text: hostlist.expand(text, config.path))
+    except commands.SlurmCommandError:
         return {}
     return {name: line.statement for name, line in lines.items()}
+
+
+def _registered(config: Optional[SlurmConfig]) -> Dict[str, Dict[str, Any]]:
+    """Return what slurm_nodes wrote of each node; nothing when that can't be read."""
+    if not config:
+        return {}
+    gres_text = ""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            gres_text = read_text(os.path.join(os.path.dirname(config.path), GRES_FILE))
+        path = config.include_path(NODE_FILE)
+        nodes = read_nodes(config, path, lambda text: hostlist.expand(text, config.path))
+    except (commands.SlurmCommandError, OSError):
+        return {}
+    gres = read_gres(gres_text)
+    return {name: {"params": params, "gres_lines": gres.get(name, [])} for name, params in nodes.items()}
 
 
 def _settings_from_files(conf: str, asked: Dict[str, Any]) -> Dict[str, str]:

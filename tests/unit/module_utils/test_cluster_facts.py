@@ -160,7 +160,35 @@ def test_a_node_tells_where_it_is_defined(host: Host) -> None:
         *node) cat {DATA}/24.11-show-node.txt;;
         esac""",
     )
-    assert describe_host(tmp_path)["nodes"]["n1"]["defined_in"].endswith("etc/slurm.conf line 10")
+    cluster = describe_host(tmp_path)
+    assert cluster["nodes"]["n1"]["defined_in"].endswith("etc/slurm.conf line 10")
+    assert (cluster["registered"], cluster["interrupted"]) == ({}, False)
+
+
+def test_a_cluster_tells_what_was_registered(host: Host) -> None:
+    tmp_path, program = host
+    with (tmp_path / "etc/slurm.conf").open("a") as stream:
+        stream.write("NodeName=old CPUs=2\nInclude slurmscale-nodes.conf\n")
+    (tmp_path / "etc/slurmscale-nodes.conf").write_text(
+        'NodeName=n1 CPUs=4 Reason="a b"\nNodeSet=slurmscale Nodes=n1\n'
+    )
+    gres = "NodeName=n1 Name=gpu File=/dev/nvidia0"
+    (tmp_path / "etc/gres.conf").write_text(
+        f"# BEGIN slurmscale: Gres of the nodes that it manages\n{gres}\n# END slurmscale\n"
+    )
+    (tmp_path / "etc/slurmscale-backup").mkdir()
+    (tmp_path / "etc/slurmscale-backup" / "in-progress.json").write_text("{}")
+    program(
+        "scontrol",
+        f"""case "$*" in
+        ping) cat {DATA}/24.11-ping.txt;;
+        *node) cat {DATA}/24.11-show-node.txt;;
+        esac""",
+    )
+    cluster = describe_host(tmp_path)
+    assert cluster["registered"] == {"n1": {"params": {"CPUs": "4", "Reason": "a b"}, "gres_lines": [gres]}}
+    assert cluster["nodes"]["n1"]["managed"] is True
+    assert cluster["interrupted"] is True
 
 
 def test_the_controller_itself_is_known_by_all_its_addresses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
