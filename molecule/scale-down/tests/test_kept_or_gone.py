@@ -87,7 +87,7 @@ def test_a_node_that_pending_jobs_ask_for_is_kept_and_our_reason_is_cleared(
     assert slurm.job(job).startswith("PENDING")
     # A restart reads the state of the nodes again.
     ctl1.check_output("systemctl restart slurmctld")
-    ctl1.check_output("for i in $(seq 60); do sinfo --nodes ubuntu3 | grep -qw idle && exit; sleep 0.5; done; exit 1")
+    ctl1.check_output("until sinfo --noheader --nodes ubuntu3 --format %%T | grep -qx idle; do sleep 0.5; done")
     assert slurm.state("ubuntu3") == "idle none"
     assert "Reason" not in ctl1.check_output("scontrol show node ubuntu3")
     slurm.cancel(job)

@@ -65,7 +65,7 @@ def test_only_the_drain_of_somebody_else_is_left(ctl1: Host) -> None:
 def test_a_node_that_an_earlier_run_resumed_and_did_not_verify_gets_its_job(ctl1: Host, playbook: Playbook) -> None:
     # The run was killed in between; slurmctld keeps the blank reason until a job starts.
     ctl1.check_output("scontrol update NodeName=ubuntu1 Reason=' '; systemctl restart slurmctld")
-    ctl1.check_output("for i in $(seq 60); do sinfo --nodes ubuntu1 | grep -qw idle && exit; sleep 0.5; done; exit 1")
+    ctl1.check_output("until sinfo --noheader --nodes ubuntu1 --format %%T | grep -qx idle; do sleep 0.5; done")
     assert "Reason" in ctl1.check_output("scontrol show node ubuntu1")
     run = playbook("upgrade_nodes", "-e", f"slurm_version={SLURM}-4+new1")
     assert run.returncode == 0, run.stdout
