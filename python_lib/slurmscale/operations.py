@@ -40,6 +40,11 @@ class Scope(StrEnum):
         """Whether nodes may be named."""
         return self in (Scope.NODES, Scope.NODES_OR_ALL, Scope.CLUSTER)
 
+    @property
+    def hosts(self) -> str:
+        """What those are called that it works on."""
+        return "nodes" if self in (Scope.NODES, Scope.NODES_OR_ALL) else "hosts"
+
 
 class Result(StrEnum):
     """What a run leaves besides the result of each node: the kind of the report that its playbook writes."""
@@ -64,6 +69,7 @@ class Option:
         kind: str, int or bool.
         pattern: What a text has to look like as a whole; other kinds have their own.
         flag: The option of the command; made of the name when empty.
+        required: Somebody has to state it, with the run or in the inventory.
     """
 
     name: str
@@ -71,6 +77,7 @@ class Option:
     kind: type[str | int] = str
     pattern: str = r"[^\x00-\x1f]+"
     flag: str = ""
+    required: bool = False
 
     @property
     def option(self) -> str:
@@ -140,6 +147,9 @@ class Definition:
         whole: It succeeds on all hosts or on none.
         risk: What a cancel may leave behind, told before it begins.
         uncut: From where on it can't be cancelled; None when it always can.
+        question: What a person confirms before it begins, with `{cluster}`, `{nodes}` and the options; empty where
+            nothing has to be confirmed.
+        preview: The operation that shows beforehand what it would do.
         recorded: It is a run, with a record, tasks and logs; what is not is asked for by a module of its own.
         stages: How workers share a large run, in order; what the first one reports of the nodes, the others are told.
             Empty when it is never shared.
@@ -158,6 +168,8 @@ class Definition:
     whole: bool = False
     risk: str = ""
     uncut: Uncut | None = None
+    question: str = ""
+    preview: Operation | None = None
     recorded: bool = True
     stages: tuple[Stage, ...] = ()
 
@@ -217,7 +229,7 @@ _PACKAGES = "A package manager that is ended in the middle is finished by the ne
 _ROTATION_ENDS = "It ends by itself, with the new key on all hosts or with the old one."
 
 
-def _repair(action: str, summary: str, *, changes: bool, risk: str = "") -> Definition:
+def _repair(action: str, summary: str, *, changes: bool, **more: Any) -> Definition:
     return Definition(
         "repair_cluster.yml",
         summary,
@@ -230,7 +242,7 @@ def _repair(action: str, summary: str, *, changes: bool, risk: str = "") -> Defi
         result=Result.REPAIR,
         options=(_REPAIR_TIMEOUT,),
         variables={"action": action},
-        risk=risk,
+        **more,
     )
 
 
@@ -277,6 +289,8 @@ DEFINITIONS: dict[Operation, Definition] = {
             _SCALE_TIMEOUT,
         ),
         risk=f"Nodes are left half installed, and running it again goes on there. {_PACKAGES}",
+        question="Scale {nodes} up in cluster {cluster}?",
+        preview=Operation.PLAN,
         stages=(
             Stage("prepare", "prepare_nodes.yml", 0, 70),
             Stage("register", "register_prepared.yml", 70, 80, together=True),
@@ -298,6 +312,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         ),
         variables={"confirm": True},
         risk="Nodes may stay drained by it; running it again goes on there.",
+        question="Take {nodes} out of cluster {cluster}?",
     ),
     Operation.CHECK: Definition(
         "check_nodes.yml",
@@ -315,6 +330,8 @@ DEFINITIONS: dict[Operation, Definition] = {
         "Fix what is safe to fix, and say what is left.",
         changes=True,
         risk="A fix may be half done; check again afterwards.",
+        question="Fix what is safe to fix of that on cluster {cluster}?",
+        preview=Operation.REPAIR_CHECK,
     ),
     Operation.REPAIR_TEST: _repair(
         "test",
@@ -330,13 +347,20 @@ DEFINITIONS: dict[Operation, Definition] = {
         "slurm:repair",
         repeatable=False,
         options=(
-            Option("slurm_version", "Version to upgrade to, e.g. 24.11.5-4.", str, _VERSION),
+            Option(
+                "slurm_version",
+                "Version to upgrade to, e.g. 24.11.5-4; `slurmscale apphub check` shows which ones there are.",
+                str,
+                _VERSION,
+                required=True,
+            ),
             Option("batch", "Nodes at once, a number or a percentage (default: 10%).", str, r"[1-9]\d{0,4}%?"),
             _JOBS,
             _DRAIN_TIMEOUT,
             _SCALE_TIMEOUT,
         ),
         risk=f"Nodes of the batch in progress may stay drained; running it again goes on there. {_PACKAGES}",
+        question="Upgrade {nodes} of cluster {cluster} to Slurm {slurm_version}, batch by batch?",
     ),
     Operation.ROTATE_MUNGE_KEY: Definition(
         "rotate_munge_key.yml",
@@ -359,6 +383,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         whole=True,
         risk=f"Nothing is changed while the hosts are checked. From then on it cannot be cancelled. {_ROTATION_ENDS}",
         uncut=Uncut("Stage a new key on the controller", _ROTATION_ENDS),
+        question="Give all hosts of cluster {cluster} a new munge key?",
     ),
     Operation.PUBLISH_APPHUB: Definition(
         "publish_apphub.yml",
@@ -388,6 +413,7 @@ DEFINITIONS: dict[Operation, Definition] = {
             Option("slurm_version", "Version to install.", str, _VERSION),
         ),
         risk=f"The controller is left half set up, and running it again goes on there. {_PACKAGES}",
+        question="Install Slurm on the first controller of cluster {cluster}, write slurm.conf and start slurmctld?",
     ),
     Operation.DISCOVER_CLUSTER: Definition(
         "discover_cluster.yml",

@@ -196,6 +196,16 @@ class Scaling:
         """
         return self.execute(self._record(self._asked(operation, cluster, nodes, options, retry_of)).id)
 
+    def validate(
+        self, operation: Operation, cluster: Cluster | str, nodes: Nodes = (), options: RunOptions | None = None
+    ) -> None:
+        """Refuse what `run` would refuse, and begin nothing; parameters as there.
+
+        Raises:
+            RefusedError: The text says why.
+        """
+        self._prepare(self._asked(operation, cluster, nodes, options))
+
     def request(  # noqa: PLR0913 - the same
         self,
         operation: Operation,

@@ -234,7 +234,7 @@ def _print(found: Discovery, *, json: bool) -> None:
         output.echo_json(DiscoveryDocument.of(found).as_json())
         return
     rows = [(one["stage"], "ok" if one["ok"] else "failed", str(one["found"])) for one in found.stages]
-    output.print_table(("stage", "result", "found"), rows)
+    output.print_table(("stage", "result", "found"), rows, wrap=True)
     if found.error:
         typer.echo(output.fitted(clean(found.error.reason), sys.stderr), err=True)
         typer.echo(output.fitted(clean(found.error.remedy), sys.stderr), err=True)

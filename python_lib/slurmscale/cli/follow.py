@@ -148,7 +148,8 @@ class _CancelHandler:
 
     def _answer(self) -> str:
         count = len(self._handle.nodes)
-        are = "node is" if count == 1 else "nodes are"
+        hosts = self._handle.run.operation.definition.scope.hosts
+        are = f"{hosts[:-1]} is" if count == 1 else f"{hosts} are"
         question = f"{count} {are} in progress: (l)eave it running, (c)ancel, or (g)o on?"
         if self._handle.uncut:
             self._tell_uncut()
@@ -203,7 +204,7 @@ def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: C
     counts = run.counts
     style = "green" if run.status is RunStatus.COMPLETED else "red"
     seconds = int((run.completed_at or run.created_at) - run.created_at)
-    done = f"{counts.success} of {counts.total} nodes done"
+    done = f"{counts.success} of {counts.total} {run.operation.definition.scope.hosts} done"
     what = output.what(run.operation.value, check=run.check)
     _print_line(console, f"{run.id}: {what} {run.status.value} after {seconds} s, {done}", style)
     if whole:

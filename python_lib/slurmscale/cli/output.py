@@ -124,7 +124,9 @@ def fitted(text: str, stream: TextIO) -> str:
     )  # fmt: skip
 
 
-def print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: int = 1, optional: int = 0) -> None:
+def print_table(
+    heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut: int = 1, optional: int = 0, wrap: bool = False
+) -> None:
     """Print a table: whole and a line per row when piped, fitted into a terminal.
 
     Args:
@@ -133,6 +135,7 @@ def print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut:
         cut: How many columns at the end, before optional ones, are cut in a terminal that is too narrow; the others
             stay whole.
         optional: How many of the last columns are left out then.
+        wrap: The last column goes on below instead of being cut.
     """
     lines = [tuple(" ".join(clean(cell).split()) for cell in row) for row in (heads, *rows)]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(heads))]
@@ -140,8 +143,13 @@ def print_table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, cut:
     if sys.stdout.isatty() and _total(widths) > columns:
         widths = _fitted(widths[: len(widths) - optional], cut, columns)
     for line in lines:
-        cells = [set_cell_size(_cut(cell, width), width) for cell, width in zip(line, widths, strict=False)]
-        typer.echo("  ".join(cells).rstrip())
+        shown = [line]
+        if wrap and len(widths) == len(line):
+            parts = textwrap.wrap(line[-1], widths[-1], break_on_hyphens=False) or [""]
+            shown = [(*line[:-1], parts[0]), *(("",) * (len(line) - 1) + (part,) for part in parts[1:])]
+        for row in shown:
+            cells = [set_cell_size(_cut(cell, width), width) for cell, width in zip(row, widths, strict=False)]
+            typer.echo("  ".join(cells).rstrip())
 
 
 def _total(widths: list[int]) -> int:
@@ -194,9 +202,13 @@ def print_report(report: dict[str, Any] | None) -> None:
         _print_controller(report["controller"])
     wrong = [one for one in findings or () if not one.get("ok")]
     if wrong:
-        print_table(("host", "check", "result", "reason"), [_finding_row(one) for one in wrong])
+        print_table(("host", "check", "result", "reason"), [_finding_row(one) for one in wrong], wrap=True)
     elif findings is not None and not tests:
         typer.echo("Nothing is wrong.")
+    if report.get("kind") == "apphub":
+        for one in findings or ():
+            if one["ok"] and one["check"] == "packages":
+                typer.echo(fitted(clean(f"{one['where']} {one['subject']}: {one['reason']}"), sys.stdout))
     if tests:
         names = ("partition", "node", "job_id", "state", "message")
         print_table(names, [tuple(str(one.get(name) or "") for name in names) for one in tests])
@@ -211,11 +223,12 @@ def _print_nodes(nodes: dict[str, dict[str, Any]], *, planned: bool) -> None:
             (name, "ready" if one["ready"] else one["code"], one["registration"], ", ".join(one["steps"]) or why(one))
             for name, one in nodes.items()
         ]
-        print_table(("node", "state", "slurm.conf", "steps"), rows)
+        print_table(("node", "state", "slurm.conf", "steps"), rows, wrap=True)
     else:
         print_table(
             ("node", "state", "reason"),
             [(name, "ready" if one["ready"] else one["code"], why(one)) for name, one in nodes.items()],
+            wrap=True,
         )
 
 

@@ -19,6 +19,7 @@ from slurmscale.documents import LineDocument, RunDocument, TaskDocument
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.hostlist import fold
 from slurmscale.models import doing, when
+from slurmscale.operations import Operation
 from slurmscale.report import group_failures
 from slurmscale.scaling import Scaling
 from slurmscale.service.api.schemas import AuditView, MadeToken, TokenView, UserAccount
@@ -104,7 +105,7 @@ def _status_lines(found: ScalingStatus) -> Iterator[str]:
 
 
 def _operation_lines(view: OperationView) -> Iterator[str]:
-    done = f"{view.success_nodes} of {len(view.nodes)} nodes done"
+    done = f"{view.success_nodes} of {len(view.nodes)} {Operation(view.type).definition.scope.hosts} done"
     progress = f"{view.progress} %, " if view.completed_at is None else ""
     yield f"  {view.id}  {output.what(view.type, check=view.check)} {view.status}: {progress}{done}"
     began = output.iso(view.started_at)

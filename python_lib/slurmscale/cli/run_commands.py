@@ -26,8 +26,9 @@ from slurmscale.text import clean
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from slurmscale.models import RunOptions
     from slurmscale.runs.handle import RunHandle
     from slurmscale.runs.watched import WatchedRun
 
@@ -50,16 +51,12 @@ class _Command:
         operation: The operation.
         examples: How it is called.
         parameters: What it has besides its nodes, the cluster, the operation's own options and what all have.
-        question: What is asked before, with `{nodes}` and `{cluster}`.
-        plan: What shows before the question what would be done. It is asked in a terminal only, where somebody reads.
     """
 
     name: str
     operation: Operation
     examples: tuple[str, ...]
     parameters: tuple[inspect.Parameter, ...] = ()
-    question: str = ""
-    plan: Operation | None = None
 
 
 _COMMANDS = (
@@ -70,11 +67,11 @@ _COMMANDS = (
         "slurmscale up 'rocky[1-2],ubuntu[1-2]' --inventory inventories/lab/hosts.yml",
         "slurmscale up node07 --cluster lab --host node07=10.0.0.7 --user admin --ask-pass",
         "slurmscale up 'node[07-12]' --detach",
-    ), (options.HOST, options.CHECK), "Scale {nodes} up?", Operation.PLAN),
+    ), (options.HOST, options.CHECK)),
     _Command("down", Operation.SCALE_DOWN, (
         "slurmscale down 'node[07-12]' --cluster lab --yes",
         "slurmscale down node07 --jobs requeue --uninstall",
-    ), (options.CHECK,), "Take {nodes} out of cluster {cluster}?"),
+    ), (options.CHECK,)),
     _Command("check", Operation.CHECK, ("slurmscale check 'node[07-12]' --cluster lab --json",), (options.HOST,)),
     _Command("upgrade", Operation.UPGRADE, (
         "slurmscale upgrade --slurm-version 24.11.5-4 --batch 25%",
@@ -82,7 +79,7 @@ _COMMANDS = (
     ), (options.CHECK,)),
     _Command("rotate-key", Operation.ROTATE_MUNGE_KEY, (
         "slurmscale rotate-key --cluster lab --also login1,login2",
-    ), (options.CHECK,), "Give all hosts of cluster {cluster} a new munge key?"),
+    ), (options.CHECK,)),
     _Command("setup-controller", Operation.SETUP_CONTROLLER, (
         "slurmscale setup-controller --inventory inventories/lab/hosts.yml --cluster-name lab",
     ), (options.CHECK,)),
@@ -177,12 +174,7 @@ def _register(app: typer.Typer, command: _Command) -> None:
 
 
 def _start(command: _Command, given: dict[str, Any]) -> None:
-    names = expand(given["nodes"]) if given.get("nodes") is not None else ()
-    question = partial(command.question.format, nodes=f"{fold(names)} ({len(names)} nodes)")
-    agreed = given["yes"] or given.get("check") or not command.question
-    if command.plan and not agreed and sys.stdin.isatty() and not (given["json"] or given["detach"]):
-        _run_operations([command.plan, command.operation], given, question)
-    _run_operations([command.operation], given, None if agreed or command.plan else question)
+    _run_operations([command.operation], given)
 
 
 def _confirm(question: str) -> None:
@@ -192,6 +184,12 @@ def _confirm(question: str) -> None:
         raise RefusedError("It was not confirmed; nothing was changed.")
 
 
+def _question(operation: Operation, cluster: str, names: Sequence[str], variables: Mapping[str, Any]) -> str:
+    nodes = f"{fold(names)} ({len(names)} nodes)" if len(names) > 1 else "".join(names) or "all nodes"
+    options = {option.name: "as stated in the inventory" for option in operation.definition.options}
+    return operation.definition.question.format_map({**options, **variables, "nodes": nodes, "cluster": cluster})
+
+
 def _repair(given: dict[str, Any]) -> None:
     action = given["action"]
     if action is not None and action not in _REPAIR:
@@ -199,41 +197,55 @@ def _repair(given: dict[str, Any]) -> None:
     _run_operations([_REPAIR[action]] if action else list(_REPAIR.values()), given)
 
 
-def _run_operations(
-    operations: list[Operation], given: dict[str, Any], question: Callable[..., str] | None = None
-) -> NoReturn:
+def _previewed(operations: Sequence[Operation]) -> Iterator[Operation]:
+    """Yield operations, each after the one that shows what it would do."""
+    for operation in operations:
+        preview = operation.definition.preview
+        if preview and preview not in operations:
+            yield preview
+        yield operation
+
+
+def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoReturn:
     """Run operations one after the other, in a process that can leave the terminal.
 
-    Args:
-        operations: The operations.
-        given: What the command was given.
-        question: Makes of the cluster's name what is asked before the last one; nothing is when None.
+    What changes a controller or nodes is confirmed first. An operation that can be previewed is so in a terminal only,
+    where somebody reads, and else not asked about.
     """
     run_options = option_values.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
     own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
-    text = given.get("nodes")
-    nodes = option_values.node_specs(expand(text) if text is not None else (), given.get("host"))
+    names = expand(given["nodes"]) if given.get("nodes") is not None else ()
+    nodes = option_values.node_specs(names, given.get("host"))
     target = option_values.target(given["cluster"], given["inventory"])
+    agreed = given["yes"] or given.get("check")
+    read = sys.stdin.isatty() and not (given["json"] or given["detach"])
+    order = list(_previewed(operations)) if read and not agreed else operations
 
-    def start(scaling: Scaling, operation: Operation) -> RunHandle:
+    def options_of(operation: Operation) -> RunOptions:
         taken = {option.name for option in operation.definition.options}
         variables = run_options.extra_vars | {name: value for name, value in own_values.items() if name in taken}
-        cluster = scaling.find_cluster(target)
-        return scaling.run(operation, cluster, nodes, dataclasses.replace(run_options, extra_vars=variables))
+        return dataclasses.replace(run_options, extra_vars=variables)
 
     def work(leave: Callable[[], None]) -> int:
         with output.surviving_hangup(), Scaling() as scaling:
 
             def run_one(operation: Operation) -> tuple[int, str]:
-                handle = start(scaling, operation)
+                cluster = scaling.find_cluster(target)
+                handle = scaling.run(operation, cluster, nodes, options_of(operation))
                 return _follow(scaling, handle, given, leave), handle.id
 
-            def ask() -> None:
-                if question is not None:
-                    _confirm(question(cluster=scaling.find_cluster(target).name))
+            def ask(operation: Operation) -> None:
+                definition = operation.definition
+                if agreed or not definition.question or (definition.preview and not read):
+                    return
+                cluster, options = scaling.find_cluster(target), options_of(operation)
+                if not definition.preview:
+                    # what can't be done is not asked about
+                    scaling.validate(operation, cluster, nodes, options)
+                _confirm(_question(operation, cluster.name, names, cluster.variables | options.extra_vars))
 
-            return _run_in_order(scaling, operations, run_one, ask)
+            return _run_in_order(scaling, order, run_one, ask)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
 
@@ -242,15 +254,14 @@ def _run_in_order(
     scaling: Scaling,
     operations: Sequence[Operation],
     run_one: Callable[[Operation], tuple[int, str]],
-    ask: Callable[[], None],
+    ask: Callable[[Operation], None],
 ) -> int:
     codes: dict[Operation, int] = {}
     for operation in operations:
-        if operation is operations[-1]:
-            ask()
         if operation is Operation.REPAIR_FIX and codes.get(Operation.REPAIR_CHECK) == 0:
             # nothing is wrong
             continue
+        ask(operation)
         codes[operation], run_id = run_one(operation)
         if codes[operation] == output.CANCELLED:
             return output.CANCELLED
@@ -317,7 +328,7 @@ def _announce(handle: RunHandle | WatchedRun, *, json: bool, events: bool, plain
     elif plain:
         typer.echo(run.id)
     what = output.what(run.operation.value, check=run.check)
-    nodes = f"{len(run.nodes)} nodes" if len(run.nodes) > 1 else run.nodes[0]
+    nodes = f"{len(run.nodes)} {run.operation.definition.scope.hosts}" if len(run.nodes) > 1 else run.nodes[0]
     begun = [f"{run.id}: {what} on cluster {run.cluster}, {nodes}"]
     if run.operation.definition.risk and not run.check and run.status in RUN_ACTIVE:
         begun.append(f"When it is cancelled: {run.operation.definition.risk}")

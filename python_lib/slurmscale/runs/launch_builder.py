@@ -87,6 +87,7 @@ def prepare_run(
     known_password = config.vault_password
     vault_password = request.options.vault_password or (known_password.get_secret_value() if known_password else None)
     known = _known(request, environment, vault_password)
+    _require_options(request, known)
     plain_vars, secret_vars = split_secrets(request.options.extra_vars)
     run = _run(config, request, _hosts(request, known), plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
@@ -184,6 +185,18 @@ def _validate_operation(request: Request) -> None:
         raise NodesError(f"{request.operation.value} takes no list of nodes.", "Leave the nodes away.")
     if options.credential is not None and not request.specs:
         raise RefusedError("A credential is for nodes that are named.", "Name nodes, or leave the credential away.")
+
+
+def _require_options(request: Request, known: Inventory) -> None:
+    """Refuse an operation without what somebody has to state."""
+    stated = {name for variables in known.hostvars.values() for name in variables}
+    stated |= request.options.extra_vars.keys() | request.cluster.variables.keys()
+    for option in request.operation.definition.options:
+        if option.required and option.name not in stated:
+            raise RefusedError(
+                f"{request.operation.value} needs {option.option}. Nothing was changed.",
+                f"Give {option.option}: {option.help}",
+            )
 
 
 def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:

@@ -16,6 +16,7 @@ from slurmscale.cli.live_display import RunView
 from slurmscale.errors import RefusedError, ResultNotRecordedError
 from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.models import Counts, Failure, NodeSpec, Notice, TaskChange
+from slurmscale.operations import DEFINITIONS, Operation
 from slurmscale.runner.fake import FakeJob
 from slurmscale.runs import apphub_check as apphub
 from slurmscale.scaling import Scaling
@@ -193,7 +194,7 @@ def plans(command):
 def test_adding_nodes_shows_the_plan_and_asks_once(command, monkeypatch):
     at_a_terminal(monkeypatch)
     refused = command.up(input="n\n")
-    assert "Scale a,b (2 nodes) up?" in refused.stderr
+    assert "Scale a,b (2 nodes) up in cluster " in refused.stderr
     assert str(refused.exception) == "It was not confirmed; nothing was changed."
     assert plans(command) == [True]
     command.launches.clear()
@@ -215,6 +216,71 @@ def test_nothing_is_asked_about_nodes_of_which_none_is_ready(command, monkeypatc
     ended = command.up("dead")
     assert (ended.exit_code, plans(command)) == (1, [True])
     assert "Scale" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "question"),
+    [
+        (["upgrade", "--slurm-version", "24.11.5-4"],
+         "Upgrade all nodes of cluster small to Slurm 24.11.5-4, batch by batch?"),
+        (["upgrade", "a", "-e", "slurm_version=24.11.5-4"],
+         "Upgrade a of cluster small to Slurm 24.11.5-4, batch by batch?"),
+        (["rotate-key"], "Give all hosts of cluster small a new munge key?"),
+        (["setup-controller"],
+         "Install Slurm on the first controller of cluster small, write slurm.conf and start slurmctld?"),
+    ],
+)  # fmt: skip
+def test_what_changes_a_controller_or_all_nodes_is_confirmed(command, monkeypatch, arguments, question):
+    command("cluster", "add", "small", "-i", str(command.inventory))
+    refused = command(*arguments)
+    assert (refused.exception.reason, command.launches) == (f"This has to be confirmed: {question}", [])
+    assert refused.exception.remedy == "Run it in a terminal, or with --yes."
+    at_a_terminal(monkeypatch)
+    refused = command(*arguments, input="n\n")
+    assert question in " ".join(refused.stderr.split())
+    assert (str(refused.exception), command.launches) == ("It was not confirmed; nothing was changed.", [])
+    assert json.loads(command("runs", "--json").stdout) == []
+    assert "?" not in command(*arguments, "--yes").stderr
+    assert "?" not in command(*arguments, "--check").stderr
+    command(*arguments, input="y\n")
+    assert [launch.check for launch in command.launches] == [False, True, False]
+
+
+def test_every_operation_that_changes_a_controller_or_nodes_has_a_question():
+    changing = {operation for operation, one in DEFINITIONS.items() if one.changes and one.recorded}
+    assert {one for one in changing if not one.definition.question} == {Operation.PUBLISH_APPHUB}
+    assert not any(one.question for one in DEFINITIONS.values() if not one.changes)
+
+
+def test_what_can_not_be_done_is_not_asked_about(command, monkeypatch):
+    at_a_terminal(monkeypatch)
+    refused = command("down", "nobody", "-i", str(command.inventory), input="y\n")
+    assert "Not in the inventory: nobody" in str(refused.exception)
+    assert "?" not in refused.stderr
+
+
+def test_an_upgrade_needs_a_version(command):
+    refused = command("upgrade", "-i", str(command.inventory), "--yes")
+    assert str(refused.exception) == (
+        "upgrade needs --slurm-version. Nothing was changed. Give --slurm-version: Version to upgrade to, e.g."
+        " 24.11.5-4; `slurmscale apphub check` shows which ones there are."
+    )
+    assert json.loads(command("runs", "--json").stdout) == []
+    command.inventory.write_text(command.inventory.read_text() + "all: {vars: {slurm_version: 24.11.5-4}}\n")
+    confirm = command("upgrade", "-i", str(command.inventory))
+    assert "to Slurm as stated in the inventory, batch by batch?" in str(confirm.exception)
+    assert command("upgrade", "-i", str(command.inventory), "--yes").exit_code != 2
+
+
+def test_a_repair_shows_what_is_wrong_and_asks_once(command, monkeypatch):
+    at_a_terminal(monkeypatch)
+    command.events = REFUSED
+    command("cluster", "add", "small", "-i", str(command.inventory))
+    refused = command("repair", "fix", input="n\n")
+    assert refused.stderr.count("Fix what is safe to fix of that on cluster small?") == 1
+    assert [launch.extra_vars["action"] for launch in command.launches] == ["check"]
+    assert "?" not in command("repair", "fix", "--yes").stderr
+    assert [launch.extra_vars["action"] for launch in command.launches] == ["check", "fix"]
 
 
 def test_a_run_that_is_not_shown_says_how_to_see_it(command):
@@ -443,6 +509,7 @@ class Interrupted:
 
     def __init__(self, times, uncut=""):
         self.times, self.calls, self.nodes, self.id, self.uncut = times, [], ("a",), "r", uncut
+        self.run = SimpleNamespace(operation=Operation.ROTATE_MUNGE_KEY)
 
     def cancel(self, *, force=False):
         self.calls.append("kill" if force else "cancel")

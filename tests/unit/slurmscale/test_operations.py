@@ -22,6 +22,7 @@ from slurmscale.states import RunStatus, TaskStatus
 
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = """
+all: {vars: {slurm_version: 24.11.5-4}}
 slurm_controllers: {hosts: {ctl: , ctl2: }}
 slurm_nodes: {hosts: {a: , b: }}
 """

@@ -122,6 +122,31 @@ def test_a_list_in_a_terminal_fits_and_keeps_ids_whole(monkeypatch, capsys):
     assert lines[1].count("…") == 2
 
 
+def test_what_a_plan_does_and_why_a_check_failed_is_whole_in_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.print_table(("node", "state", "reason"), [("a", "no-sudo", "sudo asks for a password. Allow it in sudoers."),
+                                                     ("b", "ready", "")], wrap=True)  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "node  state    reason",
+        "a     no-sudo  sudo asks for a password.",
+        "               Allow it in sudoers.",
+        "b     ready",
+    ]
+
+
+def test_a_check_of_an_apphub_says_which_versions_it_has(command, monkeypatch):
+    found = {"where": "http://hub", "check": "packages", "subject": "deb/ubuntu/noble amd64", "ok": True, "code": "",
+             "reason": "Slurm 24.11.5-4 with munge, slurmd.", "remedy": ""}  # fmt: skip
+    monkeypatch.setattr(FakeJob, "report", lambda _: {"kind": "apphub", "findings": [found]})
+    done = command("apphub", "check", "-i", str(command.inventory))
+    assert done.stdout.splitlines() == [
+        "Nothing is wrong.",
+        "http://hub deb/ubuntu/noble amd64: Slurm 24.11.5-4 with munge, slurmd.",
+    ]
+
+
 def test_columns_without_room_are_left_out_in_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
