@@ -52,6 +52,8 @@ def main(checkout: Path, inventory: Path, nodes: tuple[str, ...]) -> int:
                 "ANSIBLE_COLLECTIONS_PATH": str(checkout / ".collections"),
                 "ANSIBLE_ROLES_PATH": str(checkout / "roles"),
                 "ANSIBLE_CALLBACKS_ENABLED": "ai_infra.slurm.slurm_plan",
+                # ansible-runner has any host key accepted unless this is stated
+                "ANSIBLE_HOST_KEY_CHECKING": "true",
                 "SLURMSCALE_PLAN_FILE": str(plan),
             },
             event_handler=on_event,

@@ -62,6 +62,25 @@ def playbook(project_dir, text):
     (project_dir / "playbooks" / "scale_up.yml").write_text(textwrap.dedent(text))
 
 
+@pytest.mark.parametrize("said", ["", "False"])
+def test_host_keys_are_checked_as_ansible_is_told(scaling, project_dir, inventory, monkeypatch, said):
+    monkeypatch.delenv("ANSIBLE_HOST_KEY_CHECKING", raising=False)
+    if said:
+        monkeypatch.setenv("ANSIBLE_HOST_KEY_CHECKING", said)
+    playbook(
+        project_dir,
+        """
+        - hosts: n1
+          gather_facts: false
+          tasks:
+            - ansible.builtin.assert:
+                that: lookup('ansible.builtin.env', 'ANSIBLE_HOST_KEY_CHECKING') == said
+        """,
+    )
+    run = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"said": said})).wait(LIMIT)
+    assert run.status is RunStatus.COMPLETED, scaling.tasks(run.id)[0].error
+
+
 def test_good_bad_and_unreachable_nodes_end_as_what_they_are(scaling, inventory):
     handle = scaling.scale_up(inventory, "n[1-2],dead", RunOptions(extra_vars={"bad": ["n2"]}))
     seen = {}

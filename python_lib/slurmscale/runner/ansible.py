@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from slurmscale.runner.protocol import Launch
 
 _IDENT = "run"
+_CHECKING = "ANSIBLE_HOST_KEY_CHECKING"
 _END_OF_EVENTS = None
 _ENOUGH = b"enough"
 _PACE = 0.05
@@ -202,7 +203,11 @@ class AnsibleJob:
 
     def _work(self) -> None:
         try:
-            result = ansible_runner.run(**self._arguments())
+            result = ansible_runner.interface.init_runner(**self._arguments())
+            if _CHECKING not in os.environ | self._launch.environment:
+                # else runner has any host key accepted, whatever Ansible's configuration and the inventory say
+                del result.config.env[_CHECKING]
+            result.run()
             # of a process that a signal ended, runner knows no return code
             if result.rc != 0 and not self.stopped:
                 self.error = _failure(result.rc)
