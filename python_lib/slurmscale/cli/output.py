@@ -186,10 +186,15 @@ def failure_lines(groups: Iterable[FailureGroup]) -> Iterator[str]:
         count = len(group.nodes)
         reason = " ".join(clean(group.reason).split())
         remedy = " ".join(clean(group.remedy).split())
-        which = f"{count} nodes: {reason} {fold(group.nodes)}" if count > 1 else f"{group.nodes[0]}: {reason}"
+        which = f"{count} nodes: {reason} {fold(group.nodes)}" if count > 1 else _of_node(group.nodes[0], reason)
         yield f"{which} -> {remedy}" if remedy else which
     if len(groups) > _MOST_REASONS:
         yield f"and {len(groups) - _MOST_REASONS} more reasons: slurmscale tasks"
+
+
+def _of_node(node: str, reason: str) -> str:
+    """Name a node before its reason, unless that begins with it."""
+    return reason if reason.split(" ", 1)[0] == node else f"{node}: {reason}"
 
 
 def print_report(report: dict[str, Any] | None) -> None:

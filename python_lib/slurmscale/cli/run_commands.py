@@ -71,7 +71,7 @@ _COMMANDS = (
     _Command("down", Operation.SCALE_DOWN, (
         "slurmscale down 'node[07-12]' --cluster lab --yes",
         "slurmscale down node07 --jobs requeue --uninstall",
-    ), (options.CHECK,)),
+    ), (options.HOST, options.CHECK)),
     _Command("check", Operation.CHECK, ("slurmscale check 'node[07-12]' --cluster lab --json",), (options.HOST,)),
     _Command("upgrade", Operation.UPGRADE, (
         "slurmscale upgrade --slurm-version 24.11.5-4 --batch 25%",

@@ -316,6 +316,15 @@ def test_options_reach_the_run(command):
     })  # fmt: skip
 
 
+def test_a_node_that_came_by_its_address_is_taken_out_by_it(command):
+    for name in ("up", "down"):
+        done = command(name, "x9", "-i", str(command.inventory), "--host", "x9=10.0.0.9", "--yes")
+        assert done.exit_code != 2, done.output
+    down = command.launches[-1]
+    assert down.playbook.name == "scale_down.yml"
+    assert down.added["_meta"]["hostvars"]["x9"] == unsafe({"ansible_host": "10.0.0.9"})
+
+
 def test_extra_vars_from_a_file_and_wrong_ones(tmp_path):
     path = tmp_path / "vars.yml"
     path.write_text("a: 1\n")

@@ -157,6 +157,16 @@ def test_columns_without_room_are_left_out_in_a_terminal(monkeypatch, capsys):
     assert row == "20260101-120000-a1b2c3  " + "n" * 15 + "…"
 
 
+def test_a_node_is_named_once_before_its_reason():
+    away = Failure("host-unreachable", "ubuntu3 can't be reached: no route.", "Check that it is up.")
+    other = Failure("sudo-missing", "sudo is missing on ubuntu4.", "Install it.")
+    groups = group_failures([("ubuntu3", away), ("ubuntu4", other)])
+    assert sorted(output.failure_lines(groups)) == [
+        "ubuntu3 can't be reached: no route. -> Check that it is up.",
+        "ubuntu4: sudo is missing on ubuntu4. -> Install it.",
+    ]
+
+
 def test_a_reason_that_names_all_nodes_is_one_reason():
     (group,) = group_failures([(node, Failure("x", "99.11 is too new for n1, n2.")) for node in ("n1", "n2")])
     assert (group.reason, group.nodes) == ("99.11 is too new for n1, n2.", ["n1", "n2"])
