@@ -52,7 +52,7 @@ options:
   lock_timeout:
     description: Seconds to wait until nobody else installs packages.
     type: float
-    default: 600
+    required: true
   preferences:
     description: File with the candidate. It is removed when no O(version) is stated.
     type: path
@@ -75,6 +75,7 @@ EXAMPLES = r"""
     exclusive: ["slurm*", "libslurm*", "munge*", "libmunge*"]
     version: "24.11"
     packages: [munge, slurmd]
+    lock_timeout: 600
 """
 
 RETURN = r"""
@@ -117,7 +118,7 @@ ARGUMENTS = {
     "exclusive": {"type": "list", "elements": "str", "required": True},
     "version": {"type": "str", "default": ""},
     "packages": {"type": "list", "elements": "str", "default": []},
-    "lock_timeout": {"type": "float", "default": 600},
+    "lock_timeout": {"type": "float", "required": True},
     "preferences": {"type": "path", "default": "/etc/apt/preferences.d/00apphub-version.pref"},
 }
 CANDIDATE = """\

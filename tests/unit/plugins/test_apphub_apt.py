@@ -92,7 +92,12 @@ def test_apt_makes_its_temporary_files_in_a_directory_of_the_module(
     monkeypatch.setenv("DEBIAN_FRONTEND", "")
     dpkg.installed = "not-installed munge\n"
     result = run_module(
-        apphub_apt, url=URL, exclusive=["munge*"], packages=["munge"], preferences=str(tmp_path / "version.pref")
+        apphub_apt,
+        url=URL,
+        exclusive=["munge*"],
+        packages=["munge"],
+        preferences=str(tmp_path / "version.pref"),
+        lock_timeout=5,
     )
     assert result["installed"] == ["munge", "slurmd"]
     assert re.fullmatch(r"ansible-moduletmp-[\d.]+-\w{8}", Path(os.environ["TMPDIR"]).name)
