@@ -24,6 +24,9 @@ REFERENCE = ROOT / "docs/reference"
 # What stands between the markers in a role's README is generated, the rest is written by hand.
 BEGIN = "<!-- options: generated from meta/argument_specs.yml -->"
 END = "<!-- end of options -->"
+# Likewise in the README of the project, from operating_system.py.
+SYSTEMS = "<!-- systems: generated -->"
+SYSTEMS_END = "<!-- end of systems -->"
 
 
 def markdown(value: str | list[str] | None) -> str:
@@ -259,6 +262,14 @@ def read_reasons() -> list[dict[str, str]]:
     return [{"code": code.value, "meaning": code.meaning} for code in module.Code]
 
 
+def read_systems() -> str:
+    """Return the operating systems that are supported."""
+    spec = importlib.util.spec_from_file_location("systems", ROOT / "plugins/module_utils/node/operating_system.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SUPPORTED
+
+
 def readme(role: dict[str, Any], path: Path, templates: jinja2.Environment) -> str:
     """Return a role's README with its generated part renewed; a whole page when there is none yet."""
     part = f"{BEGIN}\n\n{templates.get_template('role_options.md.j2').render(role=role).strip()}\n\n{END}"
@@ -267,8 +278,13 @@ def readme(role: dict[str, Any], path: Path, templates: jinja2.Environment) -> s
     page = path.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         sys.exit(f"{path.relative_to(ROOT)} must have the lines {BEGIN} and {END} once each.")
-    before, _, rest = page.partition(BEGIN)
-    return before + part + rest.partition(END)[2]
+    return between(page, BEGIN, part, END)
+
+
+def between(page: str, begin: str, part: str, end: str) -> str:
+    """Return a page with what stands from one marker to another replaced."""
+    before, _, rest = page.partition(begin)
+    return before + part + rest.partition(end)[2]
 
 
 def pages() -> dict[Path, str]:
@@ -297,6 +313,9 @@ def pages() -> dict[Path, str]:
     for role in roles:
         path = ROOT / "roles" / role["name"] / "README.md"
         wanted[path] = readme(role, path, templates)
+    project = ROOT / "README.md"
+    systems = f"{SYSTEMS}\n  {read_systems()}. {SYSTEMS_END}"
+    wanted[project] = between(project.read_text(encoding="utf-8"), SYSTEMS, systems, SYSTEMS_END)
     wanted[REFERENCE / "openapi.json"] = openapi = read_openapi()
     api = templates.get_template("api.md.j2").render(items=read_api(json.loads(openapi)))
     wanted[REFERENCE / "api.md"] = re.sub(r"\n{3,}", "\n\n", api)

@@ -12,7 +12,8 @@ short_description: Publish folders of packages as signed apt and yum repositorie
 version_added: "0.1.0"
 description:
   - Makes one signed apt repository for each release of a Debian-like distribution, and one signed yum repository for
-    each EL release and architecture, of the packages found in folders; with the public key, checksums and a catalog.
+    each release and architecture with RPMs, of the packages found in folders; with the public key, checksums and a
+    catalog.
   - What is published already is not read again, and only repositories whose packages changed are built. The new tree is
     built beside the old one, of hard links where nothing changed, and takes its place by one switched link, so that a
     client never sees an index without its packages.
@@ -27,7 +28,7 @@ options:
   sources:
     description:
       - Folders of packages. Below each, C(deb/DISTRIBUTION/CODENAME/) holds DEBs, such as C(deb/ubuntu/noble/), and
-        C(rpm/elMAJOR/) holds RPMs, such as C(rpm/el9/). Further folders below those are searched.
+        C(rpm/RELEASE/) holds RPMs, such as C(rpm/el9/). Further folders below those are searched.
     type: list
     elements: path
     required: true

@@ -19,7 +19,7 @@ MAX_FILES = 200000
 
 _REPOSITORY = {
     ".deb": (re.compile(r"^(deb/[a-z]+/[a-z]+)/"), "deb/DISTRIBUTION/CODENAME, such as deb/ubuntu/noble"),
-    ".rpm": (re.compile(r"^(rpm/[a-z]+[0-9]+)/"), "rpm/elMAJOR, such as rpm/el9"),
+    ".rpm": (re.compile(r"^(rpm/[a-z]+[0-9]+)/"), "rpm/RELEASE, such as rpm/el9"),
 }
 # What is served, as each format names it.
 _ARCHITECTURES = {".deb": ("amd64", "arm64", "ppc64el", "all"), ".rpm": ("x86_64", "aarch64", "ppc64le", "noarch")}

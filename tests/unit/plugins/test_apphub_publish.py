@@ -306,7 +306,7 @@ def test_each_architecture_has_its_index_and_noarch_is_in_all(hub: Hub) -> None:
     ("name", "content", "message"),
     [
         ("munge.deb", "munge\t1\tamd64", "Put it below deb/DISTRIBUTION/CODENAME"),
-        ("rpm/rocky/munge.rpm", "munge\t1\tx86_64", "Put it below rpm/elMAJOR"),
+        ("rpm/rocky/munge.rpm", "munge\t1\tx86_64", "Put it below rpm/RELEASE, such as rpm/el9"),
         ("rpm/el9/munge.noarch.rpm", "munge\t1\tx86_64", "is for x86_64, but its name does not end in .x86_64.rpm"),
         (f"{NOBLE}/munge_1_armel.deb", "munge\t1\tarmel", "is for armel, nothing was published"),
         (f"{NOBLE}/copy_amd64.deb", "munge\t0.5.16-1\tamd64", "are the same package (munge 0.5.16-1 amd64)"),
