@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Limits, membership
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import machine_of
@@ -133,9 +134,8 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
         yield checks.finding(Code.CONTROLLER_NOT_ANSWERING, "slurmctld", "an answer", said, remedy)
     edited = str((cluster.get("config") or {}).get("HASH_VAL", ""))
     if edited.startswith("Different"):
-        remedy = (
-            "Check what was edited; then scontrol reconfigure, or before Slurm 24.11 a restart if nodes were changed."
-        )
+        restart = f"before Slurm {versions.version_text(versions.RECONFIGURES_NODES)} a restart if nodes were changed"
+        remedy = f"Check what was edited; then scontrol reconfigure, or {restart}."
         needed = "slurmctld works with the files on disk"
         found = f"edited since: {edited}"
         yield checks.finding(Code.CONFIGURATION_EDITED, "configuration", needed, found, remedy)

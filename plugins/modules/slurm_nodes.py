@@ -16,8 +16,8 @@ description:
   - When slurmctld does not work with the new configuration, or the module is stopped, the old one is put back and
     slurmctld is running again before the module fails. The next run finds one that was killed, and recovers from it.
   - slurmctld must answer before anything is changed.
-  - From Slurm 24.11 on C(scontrol reconfigure) applies the change. Earlier versions are restarted once; then
-    C(scontrol reconfigure) gives configless nodes the new files. Running jobs go on.
+  - C(scontrol reconfigure) applies the change where Slurm's version can (O(apply)). Else slurmctld is restarted once;
+    then C(scontrol reconfigure) gives configless nodes the new files. Running jobs go on.
   - A restart would also make active what somebody else edited in slurm.conf since slurmctld read it, with no way back.
     So it is refused then. Where Slurm 24.11 itself keeps the old slurmctld when the new one fails, this is a warning.
 author:

@@ -360,3 +360,8 @@ def test_the_unit_of_the_controller_may_be_called_otherwise() -> None:
     assert found(controller=machine(services=services), known=cluster(daemon=running)) == {}
     down = {**running, "active": "inactive"}
     assert found(controller=machine(services=services), known=cluster(daemon=down))["ctl1 service slurmctld"]["fix"]
+
+
+def test_who_edited_slurm_conf_is_told_from_which_version_on_a_reconfigure_is_enough() -> None:
+    problems = found(controller=machine(), known=cluster(config={"HASH_VAL": "Different Ours=1 Slurmctld=2"}))
+    assert "or before Slurm 24.11 a restart if nodes were changed." in problems["ctl1 configuration"]["remedy"]
