@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fakes.postgresql import Postgresql
 from fakes.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,14 +71,16 @@ def image(tmp_path_factory):
 def container(image):
     """Return a function that runs the command in a container, with one data directory for all."""
     volume = NAME
-    common = ("podman", "run", "--network", "host", "--volume", f"{volume}:/var/lib/slurmscale")
+    common = ("podman", "run", "--read-only", "--network", "host", "--volume", f"{volume}:/var/lib/slurmscale")
+    names = []
 
-    def command(*arguments, name=None):
+    def command(*arguments, name=None, more=()):
         how = ("--detach", "--name", name) if name else ("--rm",)
-        return run(*common, *how, image, *arguments).strip()
+        names.extend(filter(None, [name]))
+        return run(*common, *how, *more, image, *arguments).strip()
 
     yield command
-    run("podman", "rm", "--force", "--time", "30", "--ignore", NAME)
+    run("podman", "rm", "--force", "--time", "30", "--ignore", *names)
     run("podman", "volume", "rm", "--force", volume)
 
 
@@ -95,8 +100,51 @@ def test_the_service_answers_from_a_container_that_has_no_rights(container):
         "podman", "exec", NAME, "sh", "-c", "id -u; stat -c %a /var/lib/slurmscale/slurmscale.db; slurmscale doctor"
     )
     assert inside.splitlines()[:2] == ["8765", "600"]
+    assert attempt("podman", "exec", "--user", "0", NAME, "touch", "/opt/slurmscale/written").returncode != 0
     run("podman", "stop", "--time", "60", NAME)
     assert run("podman", "inspect", "--format", "{{.State.ExitCode}}", NAME).strip() == "0"
+
+
+INVENTORY = """\
+all:
+  vars: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}
+  children:
+    slurm_controllers: {hosts: {ctl1: }}
+    slurm_nodes: {hosts: {n1: }}
+"""
+
+
+def test_a_worker_in_a_container_carries_what_a_service_in_another_one_is_asked_for(container, tmp_path):
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    (tmp_path / "keys").write_bytes(base64.urlsafe_b64encode(secrets.token_bytes(32)) + b"\n")
+    (tmp_path / "keys").chmod(0o600)
+    for path in (tmp_path, *tmp_path.iterdir()):
+        os.chown(path, 8765, 8765)
+    with Postgresql() as server:
+        sockets = Path(server.url.partition("host=")[2])
+        sockets.chmod(0o755)
+        more = (
+            "--env", f"SLURMSCALE_DATABASE_URL={server.url.format('postgres')}",
+            "--env", "SLURMSCALE_SECRET_KEY_FILE=/etc/slurmscale/keys",
+            "--volume", f"{sockets}:{sockets}", "--volume", f"{tmp_path}:/etc/slurmscale",
+        )  # fmt: skip
+        container("cluster", "add", "lab", "--inventory", "/etc/slurmscale/hosts.yml", more=more)
+        container("user", "add", "ada", "--role", "admin", "--no-password", more=more)
+        token = container("token", "create", "ada", more=more)
+        container("serve", "--port", "0", name=NAME, more=more)
+        container("worker", name=f"{NAME}-worker", more=more)
+        log = wait_for(lambda: attempt("podman", "logs", NAME).stderr)
+        headers = {"Authorization": f"Bearer {token}", "Prefer": "wait=120"}
+        with httpx2.Client(base_url=json.loads(log.splitlines()[0])["url"], headers=headers, timeout=180) as client:
+            wait_for(lambda: client.get("readyz").json()["worker"])
+            checked = client.post("api/slurm/nodes/check", json={"cluster": "lab", "nodes": "n1"})
+        # there is no Slurm; what counts is that Ansible came so far as to say so
+        assert "slurmctld" in checked.text, checked.text
+        assert "Read-only file system" not in checked.text
+        for name in (f"{NAME}-worker", NAME):
+            assert run("podman", "exec", name, "id", "-u").strip() == "8765"
+            run("podman", "stop", "--time", "60", name)
+            assert run("podman", "inspect", "--format", "{{.State.ExitCode}}", name).strip() == "0"
 
 
 WITH_SYSTEMD = f"""\
