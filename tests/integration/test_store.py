@@ -434,6 +434,26 @@ def test_a_lease_goes_by_the_clock_of_the_database(store, monkeypatch):
     assert not store.end_run(run, RunStatus.INTERRUPTED, Failure("run-interrupted", "gone"), only_if_expired=True)
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_process_that_is_stopped_in_the_middle_of_a_write_holds_its_run_for_seconds_only(store, url):
+    store.create_run(a_run())
+    stopped = Store(url)
+
+    def write_and_stop():
+        with stopped.explained("write"), stopped.begin() as connection:
+            connection.execute(text("UPDATE runs SET lease_until = lease_until - 61"))
+            with ThreadPoolExecutor(1) as other:
+                ended = other.submit(
+                    store.end_run, store.run("r1"), RunStatus.INTERRUPTED, Failure("run-interrupted", "gone")
+                )
+                wait_for(ended.done, 15)
+            assert ended.result()
+
+    with pytest.raises(StoreUnavailableError):
+        write_and_stop()
+    stopped.close()
+
+
 @pytest.mark.parametrize("odd", ["a\udce9b", "a\x00b\udce9"])
 def test_one_odd_line_costs_no_other_record(store, odd):
     ids = store.create_run(a_run())

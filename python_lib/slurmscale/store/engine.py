@@ -32,6 +32,9 @@ HEAD = "0015"
 MIGRATION_LOCK = 7_305_811
 """Held by who makes or changes tables."""
 _BUSY_SECONDS = 30
+_IDLE_SECONDS = 10
+"""How long PostgreSQL waits for the next statement of a transaction. A process that is stopped in the middle of one
+would hold the row of its run for as long, and nobody could take the run over."""
 _MAY_PASS = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
 _REMEDIES = {
     "sqlite": "Check that its directory can be written and has room, or set SLURMSCALE_DATA_DIR to another.",
@@ -118,7 +121,8 @@ class Database:
             yield
         except (SQLAlchemyError, OSError, ValueError, TypeError) as exc:
             reason = next(iter(str(getattr(exc, "orig", None) or exc).strip().splitlines()), type(exc).__name__)
-            error = StoreUnavailableError if isinstance(exc, _MAY_PASS) else StoreError
+            may_pass = isinstance(exc, _MAY_PASS) or getattr(exc, "connection_invalidated", False)
+            error = StoreUnavailableError if may_pass else StoreError
             remedy = _REMEDIES.get(self.engine.dialect.name, "")
             raise error(f"Cannot {action} the database {self.shown_url}: {reason}.", remedy) from exc
 
@@ -172,6 +176,8 @@ def _engine(url: str) -> Engine:
         if name != ":memory:" and not name.startswith("file:"):
             _make_private(Path(name))
         event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        event.listen(engine, "connect", _prepare_postgresql)
     return engine
 
 
@@ -189,6 +195,11 @@ def _make_private(path: Path) -> None:
             folder.chmod(0o700)
     except OSError as exc:
         raise StoreError(f"Cannot make the database {path}: {exc.strerror}.", _REMEDIES["sqlite"]) from exc
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
