@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import secrets
@@ -12,6 +13,7 @@ import subprocess
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from slurmscale.cli import completion, run_commands
 from slurmscale.cli.app import _run
 from slurmscale.errors import RefusedError
 from slurmscale.models import Cluster, Credentials, RunOptions
@@ -351,3 +353,42 @@ def test_no_command_keeps_a_credential_without_a_key_file(command, monkeypatch):
     monkeypatch.delenv("SLURMSCALE_SECRET_KEY_FILE")
     refused = command("credential", "add", "lab", "--password-stdin", stdin=SECRET, status=2).err
     assert "SLURMSCALE_SECRET_KEY_FILE" in refused
+
+
+@pytest.fixture
+def runs_of_commands(command, launches, monkeypatch):
+    """Let the commands' playbooks be replayed; returns the function that runs a command."""
+    monkeypatch.setattr(run_commands, "Scaling", functools.partial(Scaling, make_job=launches.job))
+    return command
+
+
+@pytest.mark.parametrize("arguments", [("up", "--yes"), ("down", "--yes"), ("check",), ("plan",)])
+def test_a_command_names_a_credential_for_its_nodes(runs_of_commands, scaling, launches, arguments):
+    kept = scaling.logins.add("lab", Credentials("root", SECRET)).id
+    name, *more = arguments
+    runs_of_commands("up", "n10", "--cluster", "lab", "--host", "n10=192.0.2.10", "--yes")
+    named = ("n10", "--cluster", "lab", "--host", "n10=192.0.2.10", "--credential", kept)
+    shown = runs_of_commands(name, *named, *more)
+    login = logged_in(launches[-1], "n10")
+    assert (login["ansible_user"], login["ansible_password"]) == ("root", SECRET)
+    assert scaling.runs()[0].request["options"]["credential"] == kept
+    assert SECRET not in shown.out + shown.err
+    assert completion.credential(kept[:3]) == [(kept, "lab root")]
+
+
+def test_a_command_repeats_a_run_with_its_credential_or_another(runs_of_commands, scaling, launches):
+    kept, other = (scaling.logins.add("lab", Credentials("root", SECRET + end)).id for end in ("", "2"))
+    launches.bad = {"n10"}
+    named = ("up", "n10", "--cluster", "lab", "--host", "n10=192.0.2.10", "--yes", "--credential")
+    runs_of_commands(*named, kept, status=1)
+    for more, password in (((), SECRET), (("--credential", other), SECRET + "2")):
+        runs_of_commands("retry", scaling.runs()[0].id, *more, status=1)
+        assert logged_in(launches[-1], "n10")["ansible_password"] == password
+
+
+def test_a_command_needs_the_key_file_for_a_credential_and_the_right_id(runs_of_commands, scaling, monkeypatch):
+    kept = scaling.logins.add("lab", Credentials("root", SECRET)).id
+    named = ("check", "n10", "--cluster", "lab", "--host", "n10=192.0.2.10", "--credential")
+    assert "No credential '0a1b' of cluster lab is kept." in runs_of_commands(*named, "0a1b", status=2).err
+    monkeypatch.delenv("SLURMSCALE_SECRET_KEY_FILE")
+    assert "SLURMSCALE_SECRET_KEY_FILE" in runs_of_commands(*named, kept, status=2).err

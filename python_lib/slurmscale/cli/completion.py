@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slurmscale import settings
 from slurmscale.errors import SlurmscaleError
 from slurmscale.store.jobs import JobRecords
+from slurmscale.store.logins import Logins
 from slurmscale.store.repository import Store
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def run(incomplete: str) -> list[tuple[str, str]]:
     with _store() as store:
         runs = store.runs(limit=_RECENT) if store else []
     return [(run.id, f"{run.operation.value} {run.status.value}") for run in runs if run.id.startswith(incomplete)]
+
+
+def credential(incomplete: str) -> list[tuple[str, str]]:
+    """Return the logins that are kept and begin so, each with what it is for."""
+    with _store() as store:
+        kept = [one for one in (Logins(store).all() if store else ()) if not one.for_cluster]
+    return [(one.id, f"{one.cluster} {one.user or ''}".strip()) for one in kept if one.id.startswith(incomplete)]
 
 
 def job(incomplete: str) -> list[tuple[str, str]]:

@@ -118,6 +118,7 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
         vault_password_file=given["vault_password_file"],
         verbosity=given["verbose"],
         diff=bool(given.get("diff")),
+        credential=given.get("credential"),
     )
 
 

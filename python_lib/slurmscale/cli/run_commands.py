@@ -6,6 +6,7 @@ Those that start an operation are made of what `operations` says of it and of th
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from slurmscale.cli import background, completion, option_values, output
+from slurmscale.cli import background, completion, extra, option_values, output
 from slurmscale.cli import shared_options as options
 from slurmscale.cli.follow import follow
 from slurmscale.documents import EventDocument, ResultDocument, RunDocument
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = (
     "Credentials: a node's own in the inventory win, then the cluster's, then these options and SLURMSCALE_SSH_*."
 )
+_KEYS = "SLURMSCALE_SECRET_KEY_FILE"
 _REPAIR = {
     "check": Operation.REPAIR_CHECK,
     "fix": Operation.REPAIR_FIX,
@@ -62,17 +64,20 @@ class _Command:
 _COMMANDS = (
     _Command("plan", Operation.PLAN, (
         "slurmscale plan 'node[07-12]' --cluster lab", "slurmscale plan node07 --json",
-    ), (options.HOST,)),
+    ), (options.HOST, options.CREDENTIAL)),
     _Command("up", Operation.SCALE_UP, (
         "slurmscale up 'rocky[1-2],ubuntu[1-2]' --inventory inventories/lab/hosts.yml",
         "slurmscale up node07 --cluster lab --host node07=10.0.0.7 --user admin --ask-pass",
+        "slurmscale up node08 --host node08=10.0.0.8 --credential 0a1b2c3d4e5f6789",
         "slurmscale up 'node[07-12]' --detach",
-    ), (options.HOST, options.CHECK)),
+    ), (options.HOST, options.CREDENTIAL, options.CHECK)),
     _Command("down", Operation.SCALE_DOWN, (
         "slurmscale down 'node[07-12]' --cluster lab --yes",
         "slurmscale down node07 --jobs requeue --uninstall",
-    ), (options.HOST, options.CHECK)),
-    _Command("check", Operation.CHECK, ("slurmscale check 'node[07-12]' --cluster lab --json",), (options.HOST,)),
+    ), (options.HOST, options.CREDENTIAL, options.CHECK)),
+    _Command("check", Operation.CHECK, (
+        "slurmscale check 'node[07-12]' --cluster lab --json",
+    ), (options.HOST, options.CREDENTIAL)),
     _Command("upgrade", Operation.UPGRADE, (
         "slurmscale upgrade --slurm-version 24.11.5-4 --batch 25%",
         "slurmscale upgrade 'node[07-12]' --slurm-version 24.11.5-4 --check",
@@ -156,7 +161,9 @@ def register(app: typer.Typer, apphub: typer.Typer) -> None:
     Passwords are never stored: they have to be given again.
     """
     epilog = output.epilog(("slurmscale retry 20260101-120000-a1b2c3", "slurmscale retry a1b2c3 --ask-pass"))
-    app.command("retry", epilog=epilog)(options.command(_retry, [options.RUN, *options.WORK], summary))
+    app.command("retry", epilog=epilog)(
+        options.command(_retry, [options.RUN, options.CREDENTIAL, *options.WORK], summary)
+    )
     app.command(epilog=output.epilog(("slurmscale attach a1b2c3",)))(attach)
     app.command(epilog=output.epilog(("slurmscale cancel 20260101-120000-a1b2c3", "slurmscale cancel a1b2c3")))(cancel)
 
@@ -228,7 +235,7 @@ def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoRet
         return dataclasses.replace(run_options, extra_vars=variables)
 
     def work(leave: Callable[[], None]) -> int:
-        with output.surviving_hangup(), Scaling() as scaling:
+        with output.surviving_hangup(), _opened(bool(given.get("credential"))) as scaling:
 
             def run_one(operation: Operation) -> tuple[int, str]:
                 cluster = scaling.find_cluster(target)
@@ -248,6 +255,11 @@ def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoRet
             return _run_in_order(scaling, order, run_one, ask)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))
+
+
+def _opened(with_credentials: bool) -> Scaling:
+    """Open the library; logins that are kept can be opened only where the service and its file of keys are."""
+    return Scaling(sealer=extra.sealer()) if with_credentials else Scaling()
 
 
 def _run_in_order(
@@ -280,7 +292,8 @@ def _retry(given: dict[str, Any]) -> None:
     run_options = option_values.run_options(given)
 
     def work(leave: Callable[[], None]) -> int:
-        with output.surviving_hangup(), Scaling() as scaling:
+        # the run itself may name a credential
+        with output.surviving_hangup(), _opened(bool(given["credential"] or os.environ.get(_KEYS))) as scaling:
             return _follow(scaling, scaling.retry(given["run"], run_options), given, leave)
 
     raise typer.Exit(background.run(work, apart=given["detach"] or sys.stdin.isatty()))

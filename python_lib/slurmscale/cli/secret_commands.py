@@ -64,10 +64,8 @@ def rotate(json: options.JsonOption = False) -> None:
 def _kept() -> Iterator[tuple[Scaling, ClusterLogins, Administration]]:
     """Open the database, the logins that are kept in it, and the audit trail."""
     with extra.service():
-        from slurmscale.service.access import sealing  # noqa: PLC0415 - it may not be installed
-        from slurmscale.service.access.administration import Administration  # noqa: PLC0415 - likewise
-        from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - likewise
-    sealer = sealing.sealer(settings.read(ServiceSettings), settings.load())
+        from slurmscale.service.access.administration import Administration  # noqa: PLC0415 - it may not be installed
+    sealer = extra.sealer()
     with Scaling() as scaling:
         yield scaling, ClusterLogins(scaling.store, sealer), Administration(scaling)
 

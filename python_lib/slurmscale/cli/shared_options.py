@@ -97,6 +97,8 @@ TARGET = (parameter("cluster", ClusterOption), parameter("inventory", InventoryO
 HOST = _option("host", list[str] | None, "--host", help="NODE=ADDRESS[:PORT] of a node that is in no inventory;"
                " repeatable.")  # fmt: skip
 CHECK = _switch("check", "--check", "-C", help="Only show what would be changed.")
+CREDENTIAL = _option("credential", str | None, "--credential", help="Id of a login that is kept, for these nodes; see"
+                     " `slurmscale credential list`.", autocompletion=completion.credential)  # fmt: skip
 LOGIN = (
     parameter("extra_vars", ExtraVarsOption),
     _option("user", str | None, "--user", "-u", help="Login name where nothing else names one."),
