@@ -16,9 +16,10 @@ description:
     for each package, with where it was looked for, before anything is installed.
   - Waits for whoever installs packages already, such as unattended upgrades, and keeps needrestart from restarting
     services.
-  - Finishes an installation that was cut off, by a cancel for instance; apt would refuse to go on. A package that was
-    only half unpacked is removed first, because apt has no archive of the pinned version; it is installed again where
-    other packages depend on it.
+  - Finishes an installation or a removal that was cut off, by a cancel for instance; apt would refuse to go on. A
+    package that was only half unpacked is removed first, because apt has no archive of the pinned version; it is
+    installed again where other packages depend on it. A removal is brought to its end, and what is wanted is installed
+    again.
   - Then installs O(packages) in one transaction, in one module run for what would be two with M(ansible.builtin.apt),
     which reads all lists or none. Services are not started meanwhile, because whoever configures them does; a
     policy-rc.d of the administrator comes back afterwards, also when an earlier run was cut off.
@@ -26,15 +27,15 @@ description:
     not change it, whatever AppHub publishes later.
 options:
   url:
-    description: Address of the AppHub.
+    description: Address of the AppHub. Without it, only what was cut off is finished.
     type: str
-    required: true
   source:
     description: File that names the AppHub as a source of apt.
     type: path
     default: /etc/apt/sources.list.d/apphub.sources
   exclusive:
-    description: Patterns of the names of packages that come from AppHub. Only such are removed.
+    description: Patterns of the names of packages that come from AppHub. Only such are removed, or what apt was
+      removing with them.
     type: list
     elements: str
     required: true
@@ -99,9 +100,11 @@ repaired:
 """
 
 import contextlib
+import fnmatch
+import glob
 import os
 import re
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import installation
@@ -113,7 +116,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import comman
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
 ARGUMENTS = {
-    "url": {"type": "str", "required": True},
+    "url": {"type": "str"},
     "source": {"type": "path", "default": "/etc/apt/sources.list.d/apphub.sources"},
     "exclusive": {"type": "list", "elements": "str", "required": True},
     "version": {"type": "str", "default": ""},
@@ -151,6 +154,8 @@ INSTALL = (
     "--option=Dpkg::Options::=--force-confold",
     "--option=DPkg::Lock::Timeout=120",
 )  # fmt: skip
+#: Steps of dpkg that are not in its list of packages yet.
+JOURNAL = "/var/lib/dpkg/updates/[0-9]*"
 #: What asks whether a package may start its services.
 POLICY = "/usr/sbin/policy-rc.d"
 # A package that can't be installed, and below it what it needs, each but the first without its name.
@@ -160,7 +165,7 @@ _NO_STARTS = b"#!/bin/sh\n# Written by slurmscale while it installs packages.\ne
 
 
 def finish_interrupted(exclusive: List[str]) -> List[str]:
-    """Finish what an installation left that was cut off.
+    """Finish what an installation or a removal left that was cut off.
 
     Args:
         exclusive: Patterns of the packages that may be removed.
@@ -169,21 +174,52 @@ def finish_interrupted(exclusive: List[str]) -> List[str]:
         The commands that this took; none when nothing was left.
     """
     done = []
-    listed = slurm_commands.run(["dpkg-query", "--show", "--showformat", "${db:Status-Eflag} ${Package}\n", *exclusive])
-    half = [line.split()[1] for line in listed.stdout.splitlines() if line.startswith("reinstreq ")]
+    ours = re.compile("|".join(map(fnmatch.translate, exclusive)))
+    packages = _packages()
+    half = [name for name, package in packages.items() if package.is_half(ours.match(name) is not None)]
     if half:
         done.append(["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *half])
+    # dpkg notes there what it does, until it is through; apt goes by this.
+    journal = glob.glob(JOURNAL)
+    # apt asks for all that shall go before it begins, and forgets what of it came as a dependency.
+    leaving = {name: package for name, package in packages.items() if package.is_leaving()}
+    begun = any(one.status == "half-installed" or (journal and ours.match(name)) for name, one in leaving.items())
+    rest = [name for name in leaving if name not in half]
+    if begun and rest:
+        done.append(["dpkg", "--remove", *rest])
     before = slurm_commands.run(["dpkg", "--audit"]).stdout
-    if before:
+    if before or journal:
         done.append(["dpkg", "--configure", "--pending", "--force-confold"])
     if done:
         with no_service_starts(POLICY):
             for command in done:
                 slurm_commands.run(command, timeout=_DPKG_SECONDS)
         # What somebody else's package can't finish, it won't finish here either: that is no change.
-        if not half and slurm_commands.run(["dpkg", "--audit"]).stdout == before:
+        if not (half or journal) and slurm_commands.run(["dpkg", "--audit"]).stdout == before:
             return []
     return [" ".join(command) for command in done]
+
+
+class _Package(NamedTuple):
+    """What dpkg knows of a package: whether it must be reinstalled, what was asked for, and what it is."""
+
+    flag: str
+    want: str
+    status: str
+
+    def is_leaving(self) -> bool:
+        return self.want in ("deinstall", "purge") and self.status not in ("config-files", "not-installed")
+
+    def is_half(self, is_ours: bool) -> bool:  # noqa: FBT001 - whose it is
+        """Say whether it is neither there nor away: one of ours that was unpacked, or any whose removal had begun."""
+        return (is_ours and self.flag == "reinstreq") or (self.is_leaving() and self.status == "half-installed")
+
+
+def _packages() -> Dict[str, _Package]:
+    shown = "${Package} ${db:Status-Eflag} ${db:Status-Want} ${db:Status-Status}\n"
+    listed = slurm_commands.run(["dpkg-query", "--show", "--showformat", shown]).stdout
+    rows = (line.split() for line in listed.splitlines())
+    return {name: _Package(*fields) for name, *fields in rows}
 
 
 def restore_dependencies() -> List[str]:
@@ -385,9 +421,11 @@ def run(params: Dict[str, Any], *, check_mode: bool) -> Dict[str, Any]:
         FailureError: AppHub's list can't be read, or lacks the version or a dependency; or somebody else does not end.
         file_options.FileError: The file with the candidate can't be written.
     """
-    url = params["url"].rstrip("/")
     apt_locks.wait_until_free(params["lock_timeout"])
     repaired = [] if check_mode else finish_interrupted(params["exclusive"])
+    if not params["url"]:
+        return {"changed": bool(repaired), "diff": [], "version": "", "installed": [], "repaired": repaired}
+    url = params["url"].rstrip("/")
     read_list(url, params["source"], params["lock_timeout"])
     slurm = [name for name in params["packages"] if name.startswith("slurm")]
     version = candidate(url, slurm[0], params["version"]) if params["version"] and slurm else ""

@@ -69,7 +69,7 @@ class FakeDpkg:
             if "--simulate" not in argv:
                 self.policies.append(Path(apphub_apt.POLICY).read_text())
             return slurm_commands.CommandResult(tuple(argv), int(bool(self.refusal)), self.planned, self.refusal, 0.0)
-        if self.installed and argv[0] == "dpkg-query":
+        if self.installed and argv[0] == "dpkg-query" and "Eflag" not in argv[3]:
             return slurm_commands.CommandResult(tuple(argv), 0, self.installed, "", 0.0)
         answers = {"dpkg-query": self.flags, "--audit": self.audit}
         text = answers.get(argv[0], answers.get(argv[1], ""))
@@ -82,6 +82,7 @@ def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDpkg:
     fake = FakeDpkg()
     monkeypatch.setattr(slurm_commands, "run", fake.run)
     monkeypatch.setattr(apphub_apt, "POLICY", str(tmp_path / "policy-rc.d"))
+    monkeypatch.setattr(apphub_apt, "JOURNAL", str(tmp_path / "updates/[0-9]*"))
     return fake
 
 
@@ -104,14 +105,17 @@ def test_apt_makes_its_temporary_files_in_a_directory_of_the_module(
 
 
 def test_nothing_is_done_where_nothing_was_cut_off(dpkg: FakeDpkg) -> None:
-    dpkg.flags = "ok munge\nok slurmd\n"
+    dpkg.flags = "munge ok install installed\nslurmd ok deinstall installed\n"
     assert apphub_apt.finish_interrupted(["slurm*"]) == []
     assert apphub_apt.restore_dependencies() == []
     assert [call[1] for call in dpkg.calls] == ["--show", "--audit", "check"]
 
 
 def test_half_unpacked_packages_are_taken_away_and_the_others_configured(dpkg: FakeDpkg) -> None:
-    dpkg.flags = "reinstreq libmunge2\nok munge\nreinstreq slurmd\n"
+    dpkg.flags = (
+        "libmunge2 reinstreq install half-installed\nmunge ok install installed\n"
+        "slurmd reinstreq install half-installed\nforeign reinstreq install half-installed\n"
+    )
     dpkg.audit = "The following packages are only half configured"
     assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == [
         "dpkg --remove --force-remove-reinstreq --force-depends libmunge2 slurmd",
@@ -121,6 +125,47 @@ def test_half_unpacked_packages_are_taken_away_and_the_others_configured(dpkg: F
         "dpkg --remove --force-remove-reinstreq --force-depends libmunge2 slurmd",
         "dpkg --configure --pending --force-confold",
     ]
+
+
+def test_a_removal_that_was_cut_off_is_finished_with_all_that_was_to_go(dpkg: FakeDpkg) -> None:
+    dpkg.flags = (
+        "slurmd ok deinstall half-installed\nmunge ok purge installed\nlibpmix2t64 ok purge installed\n"
+        "slurm-client ok deinstall config-files\nforeign ok install half-configured\nother ok install installed\n"
+    )
+    assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == [
+        "dpkg --remove --force-remove-reinstreq --force-depends slurmd",
+        "dpkg --remove munge libpmix2t64",
+    ]
+
+
+def test_what_somebody_has_only_marked_for_removal_stays(dpkg: FakeDpkg) -> None:
+    dpkg.flags = "slurmd ok install installed\nmunge ok deinstall installed\n"
+    assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == []
+    dpkg.flags = "slurmd reinstreq install half-installed\nfax ok deinstall installed\n"
+    assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == [
+        "dpkg --remove --force-remove-reinstreq --force-depends slurmd"
+    ]
+
+
+def test_what_dpkg_has_only_noted_is_finished(dpkg: FakeDpkg, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(apphub_apt, "JOURNAL", str(tmp_path / "[0-9]*"))
+    (tmp_path / "tmp.i").touch()
+    assert apphub_apt.finish_interrupted(["slurm*"]) == []
+    (tmp_path / "0003").touch()
+    assert apphub_apt.finish_interrupted(["slurm*"]) == ["dpkg --configure --pending --force-confold"]
+    assert dpkg.calls[-1][:2] == ["dpkg", "--configure"]
+    dpkg.flags = "munge ok purge installed\nlibpmix2t64 ok purge installed\n"
+    assert apphub_apt.finish_interrupted(["munge*"])[0] == "dpkg --remove munge libpmix2t64"
+
+
+def test_without_an_apphub_only_what_was_cut_off_is_finished(
+    dpkg: FakeDpkg, run_module: Callable[..., dict[str, Any]]
+) -> None:
+    dpkg.flags = "slurmd ok deinstall half-installed\n"
+    result = run_module(apphub_apt, exclusive=["slurm*"], lock_timeout=5)
+    assert result["changed"]
+    assert result["repaired"] == ["dpkg --remove --force-remove-reinstreq --force-depends slurmd"]
+    assert not any(call[0] == "apt-get" for call in dpkg.calls)
 
 
 def test_what_depends_on_a_package_that_was_taken_away_gets_it_back_and_nothing_is_removed(dpkg: FakeDpkg) -> None:
