@@ -40,11 +40,6 @@ class ActionModule(LocalAction):
                 "write_hosts": {"type": "bool", "default": False},
                 "beside": {"type": "list", "elements": "str", "default": []},
                 "steps": {"type": "list", "elements": "str", "default": []},
-                "groups": {
-                    "type": "dict",
-                    "default": {},
-                    "options": {"steps": {"type": "str"}, "ready": {"type": "str"}},
-                },
             }
         )
         variables = task_vars or {}
@@ -90,10 +85,7 @@ class ActionModule(LocalAction):
             for found in (*common, *made["findings"])
             if not found["ok"]
         ]
-        group = options["groups"].get("steps" if made["steps"] else "ready")
-        # As group_by returns it, which would take another task on each node. A task that fails groups nothing.
-        grouped = {"add_group": group, "parent_groups": ["all"]} if group else {}
-        return result | failed(failures) | made | grouped | {"dynamic": options["dynamic"], "changed": False}
+        return result | failed(failures) | made | {"dynamic": options["dynamic"], "changed": False}
 
     @staticmethod
     def _reach(variables: Mapping[str, Any], node: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,17 +81,6 @@ options:
     type: list
     elements: str
     default: []
-  groups:
-    description: The groups of the run into which a machine comes that can be a node. Without them it comes into none.
-    type: dict
-    default: {}
-    suboptions:
-      steps:
-        description: The group of a machine that needs a step.
-        type: str
-      ready:
-        description: The group of one that needs none.
-        type: str
 extends_documentation_fragment: [ai_infra.slurm.local_action]
 """
 EXAMPLES = r"""
