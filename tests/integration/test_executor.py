@@ -365,7 +365,9 @@ def test_one_cluster_does_not_keep_all_the_room(open_scaling, jobs, execute):
     for run in runs:
         executor.submit(run.id)
     wait_for(lambda: len(jobs) == 2)
-    assert [status(scaling, run) for run in runs] == ["running", "pending", "running"]
+    # of two that wait, two workers may find the second one first
+    assert sorted(status(scaling, run) for run in runs[:2]) == ["pending", "running"]
+    assert status(scaling, runs[2]) == "running"
 
 
 @in_both_modes

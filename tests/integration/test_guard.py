@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,13 +18,13 @@ from slurmscale.runner.guard import Guard
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 WORKER = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 from pathlib import Path
 sys.path.insert(0, {library!r})
 from slurmscale.runner.guard import Guard
 from slurmscale.runner.processes import seconds_since_boot
 run_dir = input()
-guard = Guard(Path(run_dir), seconds_since_boot() + 2)
+guard = Guard(Path(run_dir), seconds_since_boot() + 2, os.environ)
 tree = subprocess.Popen(["sh", "-c", "setsid sleep 601 & sleep 602"], env={{"OF": run_dir}}, start_new_session=True)
 print("working", flush=True)
 while True:
@@ -98,7 +99,7 @@ def test_it_ends_when_others_have_cleaned_up(worker, run_dir):
 
 def test_one_that_is_closed_ends_nothing(run_dir):
     with subprocess.Popen(["sleep", "600"], env={"OF": str(run_dir)}) as other:
-        guard = Guard(run_dir, processes.seconds_since_boot() + 1)
+        guard = Guard(run_dir, processes.seconds_since_boot() + 1, os.environ)
         guard.close()
         guard.put_off(0.0)
         time.sleep(2)

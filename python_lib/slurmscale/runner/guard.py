@@ -14,8 +14,12 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slurmscale.runner import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LOOK_SECONDS = 1.0
 _MOST_READ = 4096
@@ -33,12 +37,14 @@ class Guard:
     Args:
         run_dir: The run's private directory.
         until: When Ansible must have ended unless this is put off, in seconds since the boot.
+        environment: Its whole environment, which every process of the same user can read.
     """
 
-    def __init__(self, run_dir: Path, until: float) -> None:
+    def __init__(self, run_dir: Path, until: float, environment: Mapping[str, str]) -> None:
         self._run_dir = run_dir
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1])], cwd="/", start_new_session=True,
+            env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0,
         )  # fmt: skip
         if self._process.stdin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from slurmscale import settings
 from slurmscale.errors import Code, RefusedError, ResultNotRecordedError, RunLostError, SlurmscaleError, StoreError
 from slurmscale.models import CANCELLED, Failure, Task
 from slurmscale.progress.report_failures import failures_in
@@ -116,7 +118,8 @@ class RunHandle:
         """
         self._heard_of = renewed
         if self._store.shared and self._job.run_dir:
-            self._guard = Guard(self._job.run_dir, self._guard_ends)
+            environment = os.environ | settings.blanked_environment()
+            self._guard = Guard(self._job.run_dir, self._guard_ends, environment)
         self._job.start()
         threading.Thread(target=self._work, name=f"run-{self.id}", daemon=True).start()
         threading.Thread(target=self._keep_lease, name=f"lease-{self.id}", daemon=True).start()
