@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -35,6 +36,8 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
         payload = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
         capsys.readouterr()
         with contextlib.ExitStack() as stack:
+            # A module has a process of its own to change the environment of.
+            stack.enter_context(mock.patch.dict(os.environ))
             stack.enter_context(mock.patch.object(basic, "_ANSIBLE_ARGS", payload))
             if hasattr(basic, "_ANSIBLE_PROFILE"):
                 stack.enter_context(mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy"))

@@ -40,6 +40,20 @@ def closed() -> int:
         return int(bound.getsockname()[1])
 
 
+@pytest.fixture
+def hosts_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know no nobody.invalid at once: a machine's name server may take longer to say so than the probe waits."""
+    resolve = socket.getaddrinfo
+
+    def answer(name: str, *arguments: Any, **options: Any) -> list[Any]:
+        if name == "nobody.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(name, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+@pytest.mark.usefixtures("hosts_file")
 def test_everything_is_looked_at_in_one_go(server: int, closed: int) -> None:
     names = ["localhost", "nobody.invalid"]
     targets = [f"127.0.0.1:{server}", f"127.0.0.1:{closed}", f"nobody.invalid:{server}"]

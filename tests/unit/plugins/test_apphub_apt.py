@@ -50,9 +50,11 @@ class FakeDpkg:
         self.elsewhere = False
         self.configures = True
         self.policies: list[str] = []
+        self.temporary = ""
 
     def run(self, argv: list[str], **_options: object) -> slurm_commands.CommandResult:
         self.calls.append(list(argv))
+        self.temporary = os.environ.get("TMPDIR", "")
         if argv[-1] == "--print-uris":
             sources = (DEBIAN, f"{OTHER}/.", f"{URL}/pkgs/deb/dists/noble")
             told = "".join(f"'{source}/InRelease' list 0 \n" for source in sources)
@@ -87,10 +89,9 @@ def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDpkg:
 
 
 def test_apt_makes_its_temporary_files_in_a_directory_of_the_module(
-    dpkg: FakeDpkg, run_module: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    dpkg: FakeDpkg, run_module: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TMPDIR", "")
-    monkeypatch.setenv("DEBIAN_FRONTEND", "")
+    before = dict(os.environ)
     dpkg.installed = "not-installed munge\n"
     result = run_module(
         apphub_apt,
@@ -101,7 +102,8 @@ def test_apt_makes_its_temporary_files_in_a_directory_of_the_module(
         lock_timeout=5,
     )
     assert result["installed"] == ["munge", "slurmd"]
-    assert re.fullmatch(r"ansible-moduletmp-[\d.]+-\w{8}", Path(os.environ["TMPDIR"]).name)
+    assert re.fullmatch(r"ansible-moduletmp-[\d.]+-\w{8}", Path(dpkg.temporary).name)
+    assert dict(os.environ) == before, "the module runs in this process, whose environment is that of other tests, too"
 
 
 def test_nothing_is_done_where_nothing_was_cut_off(dpkg: FakeDpkg) -> None:
