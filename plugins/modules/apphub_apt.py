@@ -173,53 +173,72 @@ def finish_interrupted(exclusive: List[str]) -> List[str]:
     Returns:
         The commands that this took; none when nothing was left.
     """
-    done = []
-    ours = re.compile("|".join(map(fnmatch.translate, exclusive)))
-    packages = _packages()
-    half = [name for name, package in packages.items() if package.is_half(ours.match(name) is not None)]
-    if half:
-        done.append(["dpkg", "--remove", "--force-remove-reinstreq", "--force-depends", *half])
     # dpkg notes there what it does, until it is through; apt goes by this.
-    journal = glob.glob(JOURNAL)
-    # apt asks for all that shall go before it begins, and forgets what of it came as a dependency.
-    leaving = {name: package for name, package in packages.items() if package.is_leaving()}
-    begun = any(one.status == "half-installed" or (journal and ours.match(name)) for name, one in leaving.items())
-    rest = [name for name in leaving if name not in half]
-    if begun and rest:
-        done.append(["dpkg", "--remove", *rest])
+    journal = bool(glob.glob(JOURNAL))
+    removals = _plan_removals(_read_packages(exclusive), journal=journal)
     before = slurm_commands.run(["dpkg", "--audit"]).stdout
+    commands = list(removals)
     if before or journal:
-        done.append(["dpkg", "--configure", "--pending", "--force-confold"])
-    if done:
+        commands.append(["dpkg", "--configure", "--pending", "--force-confold"])
+    if commands:
         with no_service_starts(POLICY):
-            for command in done:
+            for command in commands:
                 slurm_commands.run(command, timeout=_DPKG_SECONDS)
         # What somebody else's package can't finish, it won't finish here either: that is no change.
-        if not (half or journal) and slurm_commands.run(["dpkg", "--audit"]).stdout == before:
+        if not (removals or journal) and slurm_commands.run(["dpkg", "--audit"]).stdout == before:
             return []
-    return [" ".join(command) for command in done]
+    return [" ".join(command) for command in commands]
 
 
 class _Package(NamedTuple):
     """What dpkg knows of a package: whether it must be reinstalled, what was asked for, and what it is."""
 
+    name: str
     flag: str
     want: str
     status: str
+    ours: bool
 
-    def is_leaving(self) -> bool:
-        return self.want in ("deinstall", "purge") and self.status not in ("config-files", "not-installed")
+    @property
+    def leaves(self) -> bool:
+        """Whether somebody asked for its removal, which is not done."""
+        done = {"deinstall": ("config-files", "not-installed"), "purge": ("not-installed",)}
+        return self.status not in done.get(self.want, (self.status,))
 
-    def is_half(self, is_ours: bool) -> bool:  # noqa: FBT001 - whose it is
-        """Say whether it is neither there nor away: one of ours that was unpacked, or any whose removal had begun."""
-        return (is_ours and self.flag == "reinstreq") or (self.is_leaving() and self.status == "half-installed")
+    @property
+    def half(self) -> bool:
+        """Whether it is neither there nor away: one of ours that was unpacked, or any whose removal had begun."""
+        return (self.ours and self.flag == "reinstreq") or (self.leaves and self.status == "half-installed")
+
+    def has_begun_to_leave(self, *, journal: bool) -> bool:
+        """Say whether its removal has begun, and was not only marked by somebody."""
+        return self.half or (self.ours and (journal or self.status == "config-files"))
 
 
-def _packages() -> Dict[str, _Package]:
+def _read_packages(exclusive: List[str]) -> List[_Package]:
     shown = "${Package} ${db:Status-Eflag} ${db:Status-Want} ${db:Status-Status}\n"
     listed = slurm_commands.run(["dpkg-query", "--show", "--showformat", shown]).stdout
-    rows = (line.split() for line in listed.splitlines())
-    return {name: _Package(*fields) for name, *fields in rows}
+    ours = re.compile("|".join(map(fnmatch.translate, exclusive)))
+    return [_Package(*row, bool(ours.match(row[0]))) for row in map(str.split, listed.splitlines())]
+
+
+def _plan_removals(packages: List[_Package], *, journal: bool) -> List[List[str]]:
+    """Return the commands that remove what is half there, and the rest of a removal that had begun."""
+    half = [package for package in packages if package.half]
+    # apt asks for all that shall go before it begins, and forgets what of it came as a dependency.
+    leaving = [package for package in packages if package.leaves]
+    begun = any(package.has_begun_to_leave(journal=journal) for package in leaving)
+    rest = [package for package in leaving if begun and not package.half]
+    return [*_remove(half, "--force-remove-reinstreq", "--force-depends"), *_remove(rest)]
+
+
+def _remove(packages: List[_Package], *options: str) -> List[List[str]]:
+    """Return a command for those that are to be removed, and one for those whose configuration files are to go, too."""
+    purged = [package.name for package in packages if package.want == "purge"]
+    removed = [package.name for package in packages if package.want != "purge"]
+    return [
+        ["dpkg", action, *options, *names] for action, names in (("--remove", removed), ("--purge", purged)) if names
+    ]
 
 
 def restore_dependencies() -> List[str]:

@@ -16,7 +16,7 @@ import socket
 import stat
 import threading
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall import firewall_facts
@@ -91,25 +91,41 @@ def package_query(family: Optional[str]) -> List[str]:
         family: Family of the operating system; all but Debian's have rpm.
     """
     if family == "Debian":
-        return ["dpkg-query", "-W", "-f", r"${db:Status-Status}\t${Package}\t${Version}\n"]
-    return ["rpm", "-qa", "--queryformat", r"installed\t%{NAME}\t%{VERSION}-%{RELEASE}\n", *_PACKAGES]
+        return ["dpkg-query", "-W", "-f", r"${db:Status-Status}\t${Package}\t${Version}\t${db:Status-Want}\n"]
+    return ["rpm", "-qa", "--queryformat", r"installed\t%{NAME}\t%{VERSION}-%{RELEASE}\tinstall\n", *_PACKAGES]
 
 
-def _rows(text: str) -> List[List[str]]:
-    return [line.split("\t") for line in text.splitlines() if line.count("\t") == 2]  # noqa: PLR2004 # three columns
+class _Row(NamedTuple):
+    """What a package is, its name and version, and what was asked for."""
+
+    status: str
+    name: str
+    version: str
+    want: str
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether dpkg was cut off: also a purge that has left configuration files, if nobody else asked for it."""
+        half_purged = self.want == "purge" and self.status == "config-files" and _OURS.match(self.name)
+        return self.status not in _DPKG_DONE or bool(half_purged)
+
+
+def _rows(text: str) -> List[_Row]:
+    columns = len(_Row._fields)
+    return [_Row(*row) for row in (line.split("\t") for line in text.splitlines()) if len(row) == columns]
 
 
 def parse_packages(text: str, family: Optional[str]) -> Dict[str, str]:
     """Read the answer to package_query().
 
     Args:
-        text: Lines of status, name and version.
+        text: Lines of status, name, version and what was asked for.
         family: Family of the operating system.
 
     Returns:
         Name and version of what is installed. Debian's package `slurm` is left out: it is a network monitor.
     """
-    packages = {name: version for status, name, version in _rows(text) if status == "installed" and _OURS.match(name)}
+    packages = {row.name: row.version for row in _rows(text) if row.status == "installed" and _OURS.match(row.name)}
     if family == "Debian":
         packages.pop("slurm", None)
     return packages
@@ -119,15 +135,15 @@ def half_done(text: str) -> List[str]:
     """Find packages that an installation left half done which was cut off, in the answer to package_query().
 
     Args:
-        text: Lines of status, name and version.
+        text: Lines of status, name, version and what was asked for.
 
     Returns:
-        Names, in alphabetical order: of dpkg what is neither installed nor away, of rpm what is there in two versions,
-        as its upgrade removes the old one last.
+        Names, in alphabetical order: of dpkg what is neither installed nor away as it was asked for, of rpm what is
+        there in two versions, as its upgrade removes the old one last.
     """
     rows = _rows(text)
-    unfinished = {name for status, name, _version in rows if status not in _DPKG_DONE}
-    versions = {(name, version) for status, name, version in rows if status == "installed" and _OURS.match(name)}
+    unfinished = {row.name for row in rows if row.unfinished}
+    versions = {(row.name, row.version) for row in rows if row.status == "installed" and _OURS.match(row.name)}
     names = [name for name, _version in versions]
     return sorted(unfinished | {name for name in names if names.count(name) > 1})
 

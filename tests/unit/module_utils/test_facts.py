@@ -53,7 +53,7 @@ def test_unit_that_does_not_exist_has_empty_fields() -> None:
 
 
 def test_dpkg_lists_what_is_installed_and_no_network_monitor() -> None:
-    text = recorded("dpkg-query-22.05.txt") + "installed\tslurm\t0.4.4-1\n"
+    text = recorded("dpkg-query-22.05.txt") + "installed\tslurm\t0.4.4-1\tinstall\n"
     packages = parse_packages(text, "Debian")
     assert packages["slurmd"] == "22.05.8-4+deb12u3"
     assert "slurm-wlm-plugins" not in packages, "known to dpkg, but not installed"
@@ -61,21 +61,26 @@ def test_dpkg_lists_what_is_installed_and_no_network_monitor() -> None:
 
 
 def test_rpm_lists_slurm_itself() -> None:
-    text = "installed\tslurm\t22.05.9-1.el9\ninstalled\tslurm-slurmd\t22.05.9-1.el9\n"
+    text = "installed\tslurm\t22.05.9-1.el9\tinstall\ninstalled\tslurm-slurmd\t22.05.9-1.el9\tinstall\n"
     assert parse_packages(text, "RedHat") == {"slurm": "22.05.9-1.el9", "slurm-slurmd": "22.05.9-1.el9"}
 
 
 def test_what_dpkg_left_half_done_is_found_whoever_it_belongs_to() -> None:
     text = (
-        "installed\tmunge\t1\nhalf-configured\tlibhwloc15\t2\nunpacked\tslurmd\t24\n"
-        "config-files\told\t1\nnot-installed\tslurm-wlm\t\n"
+        "installed\tmunge\t1\tinstall\nhalf-configured\tlibhwloc15\t2\tinstall\nunpacked\tslurmd\t24\tinstall\n"
+        "config-files\told\t1\tdeinstall\nnot-installed\tslurm-wlm\t\tpurge\n"
     )
     assert half_done(text) == ["libhwloc15", "slurmd"]
     assert parse_packages(text, "Debian") == {"munge": "1"}
 
 
+def test_a_purge_of_ours_that_has_left_configuration_files_is_half_done() -> None:
+    text = "config-files\tslurmd\t24\tpurge\nconfig-files\tmunge\t1\tdeinstall\nconfig-files\tfax\t1\tpurge\n"
+    assert half_done(text) == ["slurmd"]
+
+
 def test_what_rpm_has_in_two_versions_is_half_done() -> None:
-    text = "installed\tslurm\t23-1\ninstalled\tmunge\t1-1\ninstalled\tslurm\t24-1\n"
+    text = "installed\tslurm\t23-1\tinstall\ninstalled\tmunge\t1-1\tinstall\ninstalled\tslurm\t24-1\tinstall\n"
     assert half_done(text) == ["slurm"]
 
 

@@ -136,8 +136,26 @@ def test_a_removal_that_was_cut_off_is_finished_with_all_that_was_to_go(dpkg: Fa
     )
     assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == [
         "dpkg --remove --force-remove-reinstreq --force-depends slurmd",
-        "dpkg --remove munge libpmix2t64",
+        "dpkg --purge munge libpmix2t64",
     ]
+
+
+def test_what_was_to_be_purged_leaves_no_configuration_files(dpkg: FakeDpkg) -> None:
+    dpkg.flags = (
+        "slurmd ok purge half-installed\nslurm-client ok purge config-files\nmunge ok purge installed\n"
+        "slurm-smd ok deinstall config-files\nlibpmix2t64 ok purge config-files\nlibmunge2 ok purge not-installed\n"
+    )
+    assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == [
+        "dpkg --purge --force-remove-reinstreq --force-depends slurmd",
+        "dpkg --purge slurm-client munge libpmix2t64",
+    ]
+
+
+def test_a_purge_that_was_cut_off_between_two_packages_is_finished(dpkg: FakeDpkg) -> None:
+    dpkg.flags = "slurmd ok purge config-files\nlibpmix2t64 ok purge installed\nmunge ok install installed\n"
+    assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == ["dpkg --purge slurmd libpmix2t64"]
+    dpkg.flags = "foreign ok purge config-files\nmunge ok install installed\n"
+    assert apphub_apt.finish_interrupted(["slurm*", "*munge*"]) == []
 
 
 def test_what_somebody_has_only_marked_for_removal_stays(dpkg: FakeDpkg) -> None:
@@ -157,7 +175,7 @@ def test_what_dpkg_has_only_noted_is_finished(dpkg: FakeDpkg, monkeypatch: pytes
     assert apphub_apt.finish_interrupted(["slurm*"]) == ["dpkg --configure --pending --force-confold"]
     assert dpkg.calls[-1][:2] == ["dpkg", "--configure"]
     dpkg.flags = "munge ok purge installed\nlibpmix2t64 ok purge installed\n"
-    assert apphub_apt.finish_interrupted(["munge*"])[0] == "dpkg --remove munge libpmix2t64"
+    assert apphub_apt.finish_interrupted(["munge*"])[0] == "dpkg --purge munge libpmix2t64"
 
 
 def test_without_an_apphub_only_what_was_cut_off_is_finished(
