@@ -233,9 +233,9 @@ def read_status(  # noqa: PLR0913 - choices, each by its name
     # each run is counted once, also one that ends between the two reads
     in_window &= runs.c.id.not_in([run.id for run in at_work])
     sums = select(*(func.coalesce(func.sum(runs.c[name]), 0) for name in COUNTS)).where(in_window)
+    shown = store.runs(limit=recent, since=now - window, clusters=clusters) if recent else []
     with store.explained("read"), store.engine.connect() as connection:
         others = Counts(*map(int, connection.execute(sums).one()))
-        shown = store.runs(limit=recent, since=now - window, clusters=clusters) if recent else []
         reasons = _reasons(connection, [run.id for run in {run.id: run for run in (*at_work, *shown)}.values()])
     stalled = read_stalled(store, stalled_after, now=now, clusters=clusters)
     return StatusRecords(others, tuple(at_work), tuple(shown), reasons, stalled)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fakes.connections import one_connection_for_each_thread
 from fakes.log_stream import log_as_before
 from fakes.postgresql import Postgresql
 from slurmscale.settings import Settings
 from slurmscale.store.repository import Store
 from sqlalchemy import create_engine, text
 
-__all__ = ["log_as_before"]
+__all__ = ["log_as_before", "one_connection_for_each_thread"]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from argon2 import PasswordHasher
+from fakes.connections import one_connection_for_each_thread
 from fakes.log_stream import log_as_before
 from fastapi.testclient import TestClient
 from slurmscale.models import Cluster, Counts, Run
@@ -23,7 +24,7 @@ from slurmscale.settings import Settings
 from slurmscale.states import RunStatus
 from slurmscale.store.repository import Store
 
-__all__ = ["log_as_before"]
+__all__ = ["log_as_before", "one_connection_for_each_thread"]
 
 PASSWORD = "correct horse battery"
 
