@@ -15,7 +15,7 @@ from slurmscale.errors import Code
 from slurmscale.models import Counts, Failure, Run, failure, when
 from slurmscale.operations import Operation
 from slurmscale.states import FAILED, RUN_ACTIVE
-from slurmscale.store.tables import COUNTS, changed_run, is_silent_since, runs, tasks
+from slurmscale.store.tables import COUNTS, changed_run, is_failed, is_silent_since, runs, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -268,7 +268,7 @@ def read_stalled(
 def _reasons(connection: Connection, run_ids: list[str]) -> _Reasons:
     """Return the failed nodes of some runs, each with its reason."""
     columns = (tasks.c.run_id, tasks.c.node, tasks.c.error_code, tasks.c.error_message, tasks.c.error_remedy)
-    query = select(*columns).where(tasks.c.run_id.in_(run_ids), tasks.c.status.in_(FAILED)).limit(_MOST_FAILED)
+    query = select(*columns).where(tasks.c.run_id.in_(run_ids), is_failed()).limit(_MOST_FAILED)
     found: dict[str, list[tuple[str, Failure | None]]] = {}
     for run_id, node, code, reason, remedy in connection.execute(query):
         found.setdefault(run_id, []).append((node, failure(code, reason, remedy)))
@@ -304,5 +304,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        # names of nodes, of which a run may have thousands
+        return [item if isinstance(item, str) else _plain(item) for item in value]
     return value

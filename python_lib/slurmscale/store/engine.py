@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0015"
+HEAD = "0016"
 """Revision that this version works with."""
 MIGRATION_LOCK = 7_305_811
 """Held by who makes or changes tables."""

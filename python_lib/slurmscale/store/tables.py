@@ -46,6 +46,7 @@ BigId = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only for INTEGER."""
 
 ACTIVE_SQL = "status IN ('pending', 'running', 'in_progress', 'processing')"
+FAILED_SQL = "status IN ('failed', 'error')"
 """Literal, because a partial index is only used by a query with the same condition."""
 
 NOBODY: dict[str, Any] = {"owner_id": "", "owner_machine": "", "owner_pid": 0, "owner_ticks": 0}
@@ -189,6 +190,7 @@ tasks = Table(
     Index("ix_tasks_run_revision", "run_id", "revision"),
     Index("ix_tasks_node", "node"),
     Index("ix_tasks_active", "updated_at", sqlite_where=text(ACTIVE_SQL), postgresql_where=text(ACTIVE_SQL)),
+    Index("ix_tasks_failed", "run_id", sqlite_where=text(FAILED_SQL), postgresql_where=text(FAILED_SQL)),
 )
 
 claims = Table(
@@ -455,6 +457,11 @@ def row_of_task(run: Run, change: TaskChange) -> dict[str, Any]:
 
 CHANGING_COLUMNS = tuple(row_of_change(TaskChange("")))
 """Columns of tasks that change while a run is in progress."""
+
+
+def is_failed() -> ColumnElement[bool]:
+    """Return the condition for failed tasks, which the index on failed tasks finds."""
+    return and_(text(f"tasks.{FAILED_SQL}"))
 
 
 def is_silent_since(moment: float) -> ColumnElement[bool]:
