@@ -219,7 +219,8 @@ def _read_packages(exclusive: List[str]) -> List[_Package]:
     shown = "${Package} ${db:Status-Eflag} ${db:Status-Want} ${db:Status-Status}\n"
     listed = slurm_commands.run(["dpkg-query", "--show", "--showformat", shown]).stdout
     ours = re.compile("|".join(map(fnmatch.translate, exclusive)))
-    return [_Package(*row, bool(ours.match(row[0]))) for row in map(str.split, listed.splitlines())]
+    rows = (line.split() for line in listed.splitlines())
+    return [_Package(name, flag, want, status, bool(ours.match(name))) for name, flag, want, status in rows]
 
 
 def _plan_removals(packages: List[_Package], *, journal: bool) -> List[List[str]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic_core import to_json
 
 from slurmscale.documents import LineDocument, TaskDocument
 from slurmscale.errors import Code, NotFoundError
@@ -59,11 +60,12 @@ Part = Annotated[LogPart, Depends()]
 
 
 @router.get("/scaling/status", response_model=ScalingStatus)
-def scaling_status(principal: Reader, parts: Parts) -> JSONResponse:
+def scaling_status(principal: Reader, parts: Parts) -> Response:
     """Tell what is in progress, what has ended in the last day, and what is stalled."""
     # Encoded once, and not again by FastAPI: runs may have thousands of nodes. Whoever begins runs looks for those that
     # were interrupted.
-    return JSONResponse(parts.scaling.status_of(parts.scaling.read_status(principal.clusters)).as_json())
+    status = parts.scaling.status_of(parts.scaling.read_status(principal.clusters))
+    return Response(to_json(status.as_json()), media_type="application/json")
 
 
 @router.get("/runs")
