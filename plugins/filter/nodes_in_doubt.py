@@ -35,7 +35,7 @@ options:
 EXAMPLES = r"""
 - name: Show which nodes have to be waited for
   ansible.builtin.debug:
-    msg: "{{ ['node07'] | ai_infra.slurm.nodes_in_doubt(preflight_cluster, now(utc=true).timestamp()) }}"
+    msg: "{{ ['node07'] | ai_infra.slurm.nodes_in_doubt(preflight_cluster, now().timestamp()) }}"
 """
 RETURN = r"""
 _value:

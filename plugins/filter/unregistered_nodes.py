@@ -47,7 +47,7 @@ options:
 EXAMPLES = r"""
 - name: Show what would be registered
   ansible.builtin.debug:
-    msg: "{{ ['node07'] | ai_infra.slurm.unregistered_nodes(hostvars, 'ctl1', now=now(utc=true).timestamp()) }}"
+    msg: "{{ ['node07'] | ai_infra.slurm.unregistered_nodes(hostvars, 'ctl1', now=now().timestamp()) }}"
 """
 RETURN = r"""
 _value:

@@ -86,7 +86,7 @@ EXAMPLES = r"""
   ai_infra.slurm.munge_rotation:
     state: scheduled
     rotation: "{{ rotation_name }}"
-    at: "{{ now(utc=true).timestamp() + 10 }}"
+    at: "{{ now().timestamp() + 10 }}"
 
 - name: Return to the old key
   ai_infra.slurm.munge_rotation:

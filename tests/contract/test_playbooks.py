@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import DRAIN_SECONDS, READY_SECONDS
 from slurmscale.operations import Operation
 
@@ -141,3 +144,20 @@ def test_the_last_play_of_what_works_on_nodes_returns_their_results(tree: Tree) 
     ):
         last = tree.read(tree.root / f"playbooks/{name}.yml")[-1]["ansible.builtin.import_playbook"]
         assert last in {"shared/stages/report_results.yml", "shared/stages/return_results.yml"}
+
+
+def test_a_time_in_seconds_is_the_same_in_every_time_zone(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What now(utc=true) returns has no zone: its timestamp() is off by that of the control machine."""
+    sources = [path for top in ("playbooks", "roles", "plugins") for path in tree.root.glob(f"{top}/**/*.[yp]*")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources if path.suffix in {".yml", ".py"})
+    expressions = sorted(set(re.findall(r"now\([^()]*\)\.timestamp\(\)", text)))
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        templar = Templar(DataLoader())
+        ahead = {one: templar.template(trust_as_template(f"{{{{ {one} }}}}")) - time.time() for one in expressions}
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert expressions
+    assert [one for one in expressions if abs(ahead[one]) > 60] == []
