@@ -170,11 +170,11 @@ class Scaling:
         failed = [task.node for task in self.store.tasks(run.id, status=FAILED) if not only or task.node in only]
         if not failed and (run.status is RunStatus.COMPLETED or run.operation.definition.scope is Scope.NODES):
             raise RefusedError(f"All nodes of run {run.id} are done, there is nothing to do again.")
-        given = clusters.node_specs(nodes) if nodes else {}
+        given = clusters.named_nodes(nodes) if nodes else {}
         again = failed if run.operation.definition.scope.takes_nodes else []
-        specs, options = repeat(run, again, options or RunOptions(), given, self.settings)
+        nodes, options = repeat(run, again, options or RunOptions(), given, self.settings)
         cluster = dataclasses.replace(self.find_cluster(run.inventory or run.cluster), name=run.cluster)
-        return self._asked(run.operation, cluster, specs, options, run.id)
+        return self._asked(run.operation, cluster, nodes, options, run.id)
 
     def run(
         self,
@@ -256,8 +256,7 @@ class Scaling:
         if cluster.config.get("max_nodes"):
             cluster = clusters.with_later_nodes(self.store, cluster)
         needed = bool(nodes) or operation.definition.scope is Scope.NODES
-        specs = clusters.node_specs(nodes) if needed else {}
-        return Request(operation, cluster, specs, options or RunOptions(), retry_of)
+        return Request(operation, cluster, clusters.named_nodes(nodes) if needed else {}, options, retry_of)
 
     def _record(self, request: Request) -> Run:
         self.recover()

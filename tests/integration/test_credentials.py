@@ -54,9 +54,9 @@ def hosts(tmp_path):
 def listed(hosts):
     """Return a function that lets ansible-inventory list the variables of the hosts of a run."""
 
-    def list_(cluster, specs, *levels):
+    def list_(cluster, nodes, *levels):
         known = ansible_inventory.read([hosts], os.environ)
-        added = ansible_inventory.additions(cluster, specs, specs, known, levels, {})
+        added = ansible_inventory.additions(cluster, nodes, nodes, known, levels, {})
         run_dir = run_directories.make()
         channel = SecretSocket(run_dir, added)
         try:
@@ -79,8 +79,8 @@ def listed(hosts):
 
 
 def test_credentials_of_a_run_reach_nodes_and_controllers(listed, hosts):
-    specs = {name: NodeSpec(name) for name in ("n1", "n2", "n3")}
-    found = listed(Cluster("c", inventory=hosts), specs, OPTIONS)
+    nodes = {name: NodeSpec(name) for name in ("n1", "n2", "n3")}
+    found = listed(Cluster("c", inventory=hosts), nodes, OPTIONS)
     login = {"ansible_user": "admin", "ansible_password": "of-the-run"}
     sudo = {"ansible_become": True, "ansible_become_password": "of-sudo"}
     assert found["n1"] == {"ansible_port": 22, **login, **sudo}
@@ -140,8 +140,8 @@ def log_of(scaling, run, node):
 
 
 def test_what_is_given_for_a_node_wins_over_its_host_vars(scaling, hosts):
-    specs = [NodeSpec("n4", "192.0.2.99", Credentials(user="own")), NodeSpec("n3", None, Credentials(user="own"))]
-    run = scaling.scale_up(hosts, specs, RunOptions(credentials=OPTIONS)).wait(60)
+    nodes = [NodeSpec("n4", "192.0.2.99", Credentials(user="own")), NodeSpec("n3", None, Credentials(user="own"))]
+    run = scaling.scale_up(hosts, nodes, RunOptions(credentials=OPTIONS)).wait(60)
     assert run.status is RunStatus.COMPLETED, run.error
     assert "192.0.2.99 own" in log_of(scaling, run, "n4")
     whole = "\n".join(line.text for line in scaling.store.log(run.id, None))

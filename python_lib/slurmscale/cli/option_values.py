@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from slurmscale.errors import RefusedError
+from slurmscale.inventory.hostlist import expand
 from slurmscale.inventory.names import check_host, check_variables, shown
 from slurmscale.models import Credentials, NodeSpec, RunOptions
 
@@ -74,21 +75,21 @@ def _mapping(loaded: Any) -> dict[str, Any]:
     return loaded
 
 
-def node_specs(names: Iterable[str], hosts: Iterable[str] | None) -> list[str | NodeSpec]:
-    """Give addresses to nodes.
+def named_nodes(nodes: str | None, hosts: Iterable[str] | None) -> dict[str, NodeSpec]:
+    """Return the nodes that a command names, by name.
 
     Args:
-        names: All nodes.
+        nodes: A hostlist; None when the command takes the nodes that the inventory has.
         hosts: `NODE=ADDRESS[:PORT]` for nodes that are in no inventory.
     """
-    specs: dict[str, str | NodeSpec] = {name: name for name in names}
+    named = {name: NodeSpec(name) for name in (() if nodes is None else expand(nodes))}
     for text in hosts or ():
         name, separator, address = text.partition("=")
-        if not separator or name not in specs:
+        if not separator or name not in named:
             raise RefusedError(f"--host {shown(text)}: that is no node of this run.", _HOST_REMEDY)
         host, port = _address(address)
-        specs[name] = NodeSpec(name, check_host(host), Credentials(port=port))
-    return list(specs.values())
+        named[name] = NodeSpec(name, check_host(host), Credentials(port=port))
+    return named
 
 
 def _address(text: str) -> tuple[str, int | None]:

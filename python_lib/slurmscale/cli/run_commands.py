@@ -19,7 +19,7 @@ from slurmscale.cli import shared_options as options
 from slurmscale.cli.follow import follow
 from slurmscale.documents import EventDocument, ResultDocument, RunDocument
 from slurmscale.errors import RefusedError, ResultNotRecordedError, SlurmscaleError
-from slurmscale.inventory.hostlist import expand, fold
+from slurmscale.inventory.hostlist import fold
 from slurmscale.operations import Operation, Scope
 from slurmscale.scaling import Scaling
 from slurmscale.states import RUN_ACTIVE, RunStatus
@@ -171,17 +171,14 @@ def register(app: typer.Typer, apphub: typer.Typer) -> None:
 def _register(app: typer.Typer, command: _Command) -> None:
     definition = command.operation.definition
     nodes = {Scope.NODES: (options.NODES,), Scope.NODES_OR_ALL: (options.NODES_OR_ALL,)}
-    wanted = (
+    parameters = (
         *nodes.get(definition.scope, ()), *options.TARGET, *command.parameters,
         *options.own_options(definition), *options.WORK,
     )  # fmt: skip
     summary = definition.summary + (f"\n\nWhen it is cancelled: {definition.risk}" if definition.risk else "")
     epilog = f"{output.epilog(command.examples)}\n\n{_CREDENTIALS}"
-    app.command(command.name, epilog=epilog)(options.command(partial(_start, command), wanted, summary))
-
-
-def _start(command: _Command, given: dict[str, Any]) -> None:
-    _run_operations([command.operation], given)
+    start = partial(_run_operations, [command.operation])
+    app.command(command.name, epilog=epilog)(options.command(start, parameters, summary))
 
 
 def _confirm(question: str) -> None:
@@ -191,10 +188,10 @@ def _confirm(question: str) -> None:
         raise RefusedError("It was not confirmed; nothing was changed.")
 
 
-def _question(operation: Operation, cluster: str, names: Sequence[str], variables: Mapping[str, Any]) -> str:
-    nodes = f"{fold(names)} ({len(names)} nodes)" if len(names) > 1 else "".join(names) or "all nodes"
+def _question(operation: Operation, cluster: str, nodes: Sequence[str], variables: Mapping[str, Any]) -> str:
+    which = f"{fold(nodes)} ({len(nodes)} nodes)" if len(nodes) > 1 else "".join(nodes) or "all nodes"
     options = {option.name: "as stated in the inventory" for option in operation.definition.options}
-    return operation.definition.question.format_map({**options, **variables, "nodes": nodes, "cluster": cluster})
+    return operation.definition.question.format_map({**options, **variables, "nodes": which, "cluster": cluster})
 
 
 def _repair(given: dict[str, Any]) -> None:
@@ -222,8 +219,7 @@ def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoRet
     run_options = option_values.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
     own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
-    names = expand(given["nodes"]) if given.get("nodes") is not None else ()
-    nodes = option_values.node_specs(names, given.get("host"))
+    nodes = option_values.named_nodes(given.get("nodes"), given.get("host"))
     target = option_values.target(given["cluster"], given["inventory"])
     agreed = given["yes"] or given.get("check")
     read = sys.stdin.isatty() and not (given["json"] or given["detach"])
@@ -239,7 +235,7 @@ def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoRet
 
             def run_one(operation: Operation) -> tuple[int, str]:
                 cluster = scaling.find_cluster(target)
-                handle = scaling.run(operation, cluster, nodes, options_of(operation))
+                handle = scaling.run(operation, cluster, nodes.values(), options_of(operation))
                 return _follow(scaling, handle, given, leave), handle.id
 
             def ask(operation: Operation) -> None:
@@ -249,8 +245,8 @@ def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoRet
                 cluster, options = scaling.find_cluster(target), options_of(operation)
                 if not definition.preview:
                     # what can't be done is not asked about
-                    scaling.validate(operation, cluster, nodes, options)
-                _confirm(_question(operation, cluster.name, names, cluster.variables | options.extra_vars))
+                    scaling.validate(operation, cluster, nodes.values(), options)
+                _confirm(_question(operation, cluster.name, list(nodes), cluster.variables | options.extra_vars))
 
             return _run_in_order(scaling, order, run_one, ask)
 

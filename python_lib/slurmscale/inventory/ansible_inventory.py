@@ -112,8 +112,8 @@ def check_nodes(nodes: Iterable[str], inventory: Inventory, cluster: Cluster) ->
 
 def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be merged
     cluster: Cluster,
-    specs: Mapping[str, NodeSpec],
-    nodes: Iterable[str],
+    nodes: Mapping[str, NodeSpec],
+    hosts: Iterable[str],
     inventory: Inventory,
     levels: Iterable[Credentials],
     secret_vars: Mapping[str, Any],
@@ -124,8 +124,8 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
 
     Args:
         cluster: The cluster.
-        specs: Nodes with own address or credentials.
-        nodes: All nodes of the run.
+        nodes: The nodes that were named, by name, some with own address or credentials.
+        hosts: All hosts of the run.
         inventory: What the cluster's inventory says.
         levels: Credentials from narrow to wide: the cluster's, the run's, the defaults.
         secret_vars: Secret extra variables.
@@ -135,11 +135,13 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
         template; empty when there is nothing to add.
     """
     wider = _merged(levels)
-    targets = dict.fromkeys(nodes)
-    for group in ("slurm_controllers", "slurm_nodes") if wider else ():
-        # where slurm.conf is on every node, a run logs in to all of them
-        targets.update(dict.fromkeys(inventory.groups.get(group, [])))
-    hostvars = {name: _host_variables(specs.get(name), inventory.hostvars.get(name, {}), wider) for name in targets}
+    # where slurm.conf is on every node, a run logs in to all of them
+    groups_too = ("slurm_controllers", "slurm_nodes") if wider else ()
+    others = [host for group in groups_too for host in inventory.groups.get(group, [])]
+    hostvars = {
+        name: _host_variables(nodes.get(name), inventory.hostvars.get(name, {}), wider)
+        for name in dict.fromkeys((*hosts, *others))
+    }
     everywhere: dict[str, Any] = dict(cluster.variables)
     if secret_vars:
         everywhere[SECRETS_VARIABLE] = dict(secret_vars)
@@ -154,7 +156,7 @@ def additions(  # noqa: PLR0913, PLR0917 - these are the levels that have to be 
         hostvars[CONTROLLER] = {**wider, "ansible_host": cluster.controller}
     if cluster.inventory is None and cluster.apphub_urls:
         everywhere["apphub_client_urls"] = list(cluster.apphub_urls)
-    new = [name for name in specs if name not in inventory.hosts]
+    new = [name for name in nodes if name not in inventory.hosts]
     if new:
         groups["slurm_nodes"] = {"hosts": [*groups.get("slurm_nodes", {}).get("hosts", []), *new]}
     hostvars = {name: unsafe(variables) for name, variables in hostvars.items() if variables}

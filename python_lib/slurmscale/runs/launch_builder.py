@@ -28,7 +28,7 @@ from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from slurmscale.models import Cluster
     from slurmscale.runs.request import Request
@@ -51,14 +51,14 @@ class PreparedRun:
 def _fixed_vars(request: Request, run: Run) -> dict[str, object]:
     """Return what the library states itself: the nodes, and what the operation always says."""
     definition = request.operation.definition
-    named: Iterable[str] = request.specs
+    nodes: Collection[str] = request.nodes
     if definition.scope is Scope.NODES_OR_ALL:
-        named = run.nodes
+        nodes = run.nodes
     elif definition.scope is Scope.CLUSTER:
         # the controller is looked at without being named, and would be refused if it were
-        named = [name for name in request.specs if name != run.nodes[0]]
-    nodes = ",".join(named) if definition.scope.takes_nodes else ""
-    return dict(definition.variables) | ({"nodes": nodes} if nodes else {})
+        nodes = [name for name in nodes if name != run.nodes[0]]
+    stated = {"nodes": ",".join(nodes)} if nodes and definition.scope.takes_nodes else {}
+    return dict(definition.variables) | stated
 
 
 def prepare_run(
@@ -87,23 +87,24 @@ def prepare_run(
     known_password = config.vault_password
     vault_password = request.options.vault_password or (known_password.get_secret_value() if known_password else None)
     known = _known(request, environment, vault_password)
+    _check_nodes(request, known)
     _require_options(request, known)
     plain_vars, secret_vars = split_secrets(request.options.extra_vars)
     run = _run(config, request, _hosts(request, known), plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
     levels = (cluster.credentials, options.credentials, config.credentials)
-    specs = {
-        name: dataclasses.replace(spec, credentials=_completed(spec.credentials, dataclasses.asdict(kept)))
-        for name, spec in request.specs.items()
+    nodes = {
+        name: dataclasses.replace(node, credentials=_completed(node.credentials, dataclasses.asdict(kept)))
+        for name, node in request.nodes.items()
     }
-    if any(one.private_key for one in (*levels, *(spec.credentials for spec in specs.values()))):
+    if any(one.private_key for one in (*levels, *(node.credentials for node in nodes.values()))):
         # Ansible starts it in the run's directory, and it ends with the run
         environment |= {"ANSIBLE_SSH_AGENT": "auto"}
     launch = Launch(
         playbook=playbook,
         environment=environment,
         inventory=(cluster.inventory,) if cluster.inventory else (),
-        added=_trusting(config, cluster, inventories.additions(cluster, specs, run.nodes, known, levels, secret_vars)),
+        added=_trusting(config, cluster, inventories.additions(cluster, nodes, run.nodes, known, levels, secret_vars)),
         extra_vars=unsafe(plain_vars) | references(secret_vars) | _fixed_vars(request, run) | told,
         forks=run.forks,
         check=options.check,
@@ -142,12 +143,12 @@ def _validate(config: settings.Settings, request: Request) -> None:
     cluster, options = request.cluster, request.options
     if cluster.controller:
         check_host(cluster.controller)
-        if CONTROLLER in request.specs:
+        if CONTROLLER in request.nodes:
             raise NodesError(f"{CONTROLLER} is the controller of cluster {cluster.name}.", "Name other nodes.")
-    for spec in request.specs.values():
-        if spec.host:
-            check_host(spec.host)
-    own = (spec.credentials for spec in request.specs.values())
+    for node in request.nodes.values():
+        if node.host:
+            check_host(node.host)
+    own = (node.credentials for node in request.nodes.values())
     for credentials in {*own, cluster.credentials, options.credentials, config.credentials}:
         check_credentials(credentials)
         key = credentials.private_key_file
@@ -168,11 +169,11 @@ def _validate_operation(request: Request) -> None:
             f"{cluster.name} is an external cluster: its {_OF_MANAGED[request.operation]} is used as it is.",
             f"To have it changed from here, make it a managed one: slurmscale cluster add {cluster.name}",
         )
-    nodes = {*(cluster.info or {}).get("nodes", ()), *request.specs}
+    after = {*(cluster.info or {}).get("nodes", ()), *request.nodes}
     limit = cluster.config.get("max_nodes")
-    if limit and request.operation is Operation.SCALE_UP and len(nodes) > limit:
+    if limit and request.operation is Operation.SCALE_UP and len(after) > limit:
         raise NodesError(
-            f"Cluster {cluster.name} would have {len(nodes)} nodes, and may have {limit}.",
+            f"Cluster {cluster.name} would have {len(after)} nodes, and may have {limit}.",
             "Add fewer, or connect it again with a higher limit (--max-nodes).",
         )
     for option in definition.options:
@@ -181,9 +182,9 @@ def _validate_operation(request: Request) -> None:
             raise RefusedError(problem, f"Correct {option.option}: {option.help}")
     if options.timeout is not None and definition.uncut:
         raise RefusedError(f"A run of {request.operation.value} takes no time limit.", definition.risk)
-    if request.specs and not definition.scope.takes_nodes:
+    if request.nodes and not definition.scope.takes_nodes:
         raise NodesError(f"{request.operation.value} takes no list of nodes.", "Leave the nodes away.")
-    if options.credential is not None and not request.specs:
+    if options.credential is not None and not request.nodes:
         raise RefusedError("A credential is for nodes that are named.", "Name nodes, or leave the credential away.")
 
 
@@ -200,33 +201,28 @@ def _require_options(request: Request, known: Inventory) -> None:
 
 
 def _known(request: Request, environment: dict[str, str], vault_password: str | None) -> Inventory:
-    """Read the cluster's inventory and refuse nodes that are not in it."""
+    """Return the cluster's inventory."""
     cluster = request.cluster
     if cluster.inventory is None:
-        known = Inventory(**cluster.hosts) if cluster.hosts else Inventory()
-        if cluster.hosts:
-            _check_nodes(request, known)
-        return known
+        return Inventory(**cluster.hosts) if cluster.hosts else Inventory()
     sources, merged = [cluster.inventory], os.environ | environment
     if vault_password:
         directory = run_directories.make()
         channel = SecretSocket(directory, {}, vault_password)
         try:
-            known = inventories.read(sources, merged, ["--vault-password-file", str(channel.vault_script)])
+            return inventories.read(sources, merged, ["--vault-password-file", str(channel.vault_script)])
         finally:
             channel.close()
             run_directories.remove(directory)
-    else:
-        path = request.options.vault_password_file
-        known = inventories.read(sources, merged, ["--vault-password-file", path] if path else [])
-    _check_nodes(request, known)
-    return known
+    path = request.options.vault_password_file
+    return inventories.read(sources, merged, ["--vault-password-file", path] if path else [])
 
 
 def _check_nodes(request: Request, known: Inventory) -> None:
-    if request.operation.definition.scope is not Scope.APPHUB:
-        new = {name for name, spec in request.specs.items() if spec.host}
-        inventories.check_nodes([name for name in request.specs if name not in new], known, request.cluster)
+    """Refuse nodes that are not in the cluster's inventory, if it has one; those with an address are new."""
+    cluster = request.cluster
+    if (cluster.inventory or cluster.hosts) and request.operation.definition.scope is not Scope.APPHUB:
+        inventories.check_nodes([name for name, node in request.nodes.items() if not node.host], known, cluster)
 
 
 def _hosts(request: Request, known: Inventory) -> tuple[str, ...]:
@@ -237,16 +233,16 @@ def _hosts(request: Request, known: Inventory) -> tuple[str, ...]:
     """
     without_file = [CONTROLLER] if request.cluster.controller and not request.cluster.inventory else []
     controllers = known.groups.get("slurm_controllers", without_file)
-    nodes = known.groups.get("slurm_nodes", [])
+    every = known.groups.get("slurm_nodes", [])
     scope = request.operation.definition.scope
-    named = [name for name in request.specs if scope is not Scope.CLUSTER or name not in controllers]
+    nodes = [name for name in request.nodes if scope is not Scope.CLUSTER or name not in controllers]
     # without a host of its own, an AppHub is looked at from here
     looked_at_from = [] if request.operation.definition.changes else [_CONTROL_MACHINE]
     hosts = {
-        Scope.NODES: named,
-        Scope.NODES_OR_ALL: named or nodes,
-        Scope.CLUSTER: [*controllers[:1], *(named or nodes)],
-        Scope.WHOLE_CLUSTER: [*controllers, *nodes],
+        Scope.NODES: nodes,
+        Scope.NODES_OR_ALL: nodes or every,
+        Scope.CLUSTER: [*controllers[:1], *(nodes or every)],
+        Scope.WHOLE_CLUSTER: [*controllers, *every],
         Scope.CONTROLLER: controllers[:1],
         Scope.APPHUB: known.groups.get("apphub") or looked_at_from,
     }[scope]
@@ -292,13 +288,13 @@ def _logins(request: Request) -> dict[str, Any]:
     """Return how to log in as far as it is not secret, and what has to be given again to repeat the run."""
     options = request.options
     nodes = {
-        name: {"host": spec.host, **_plain_login(spec.credentials)}
-        for name, spec in request.specs.items()
-        if spec != NodeSpec(name)
+        name: {"host": node.host, **_plain_login(node.credentials)}
+        for name, node in request.nodes.items()
+        if node != NodeSpec(name)
     }
     secret = [
         ("of the nodes", options.credentials),
-        *((f"of {name}", request.specs[name].credentials) for name in nodes),
+        *((f"of {name}", request.nodes[name].credentials) for name in nodes),
     ]
     wanted = [
         f"{what} {whose}"
@@ -327,7 +323,7 @@ def _plain_login(given: Credentials) -> dict[str, Any]:
 
 def repeat(
     run: Run,
-    names: list[str],
+    nodes: list[str],
     options: RunOptions,
     given: Mapping[str, NodeSpec],
     config: settings.Settings,
@@ -336,7 +332,7 @@ def repeat(
 
     Args:
         run: The run.
-        names: The nodes.
+        nodes: Their names.
         options: What is given anew; it wins over what the run had.
         given: Nodes whose login is given anew.
         config: Settings, which may have the passwords.
@@ -353,15 +349,15 @@ def repeat(
         "private key of the nodes": anew.private_key,
         "password of Ansible Vault": options.vault_password or options.vault_password_file or config.vault_password,
     }  # fmt: skip
-    for name, spec in given.items():
+    for name, node in given.items():
         found |= {
-            f"login password of {name}": spec.credentials.password,
-            f"sudo password of {name}": spec.credentials.become_password,
-            f"private key of {name}": spec.credentials.private_key,
+            f"login password of {name}": node.credentials.password,
+            f"sudo password of {name}": node.credentials.become_password,
+            f"private key of {name}": node.credentials.private_key,
         }
     others = {
         f"{what} of {node}"
-        for node in set(run.nodes) - set(names)
+        for node in set(run.nodes) - set(nodes)
         for what in ("login password", "sudo password", "private key")
     }
     missing = [text for text in logins["secrets"] if found.get(text) is None and text not in others]
@@ -382,7 +378,7 @@ def repeat(
         credential=options.credential or (None if given_anew else logins["credential"]),
         vault_password_file=options.vault_password_file or logins["vault_password_file"],
     )
-    return [given.get(name) or _spec(name, logins["nodes"].get(name)) for name in names], options
+    return [given.get(name) or _spec(name, logins["nodes"].get(name)) for name in nodes], options
 
 
 def _completed(given: Credentials, known: Mapping[str, Any]) -> Credentials:

@@ -26,21 +26,21 @@ Nodes = str | Iterable[str | NodeSpec]
 """A hostlist such as `node[07-12]`, or names, or nodes with own address and credentials."""
 
 
-def node_specs(nodes: Nodes) -> dict[str, NodeSpec]:
+def named_nodes(nodes: Nodes) -> dict[str, NodeSpec]:
     """Return the nodes of a request by name, each once.
 
     Raises:
         NodesError: There is none, or the hostlist is malformed.
     """
-    specs: dict[str, NodeSpec] = {}
+    named: dict[str, NodeSpec] = {}
     for item in [nodes] if isinstance(nodes, str) else nodes:
-        for spec in [item] if isinstance(item, NodeSpec) else [NodeSpec(name) for name in expand(item)]:
-            specs[check_node(spec.name)] = spec
-    if not specs:
+        for node in [item] if isinstance(item, NodeSpec) else [NodeSpec(name) for name in expand(item)]:
+            named[check_node(node.name)] = node
+    if not named:
         raise NodesError("The list of nodes is empty.", "Name the nodes to work on, e.g. node[07-12].")
-    if len(specs) > MOST_NODES:
-        raise NodesError(f"{len(specs):,} nodes are more than {MOST_NODES:,}.", "Work on fewer nodes at a time.")
-    return specs
+    if len(named) > MOST_NODES:
+        raise NodesError(f"{len(named):,} nodes are more than {MOST_NODES:,}.", "Work on fewer nodes at a time.")
+    return named
 
 
 def find(store: Store, name: str | None) -> Cluster:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slurmscale.operations import Operation, Stage
     from slurmscale.store.idempotency import RequestKey
 
-_CLUSTER, _OPTIONS, _SPECS = TypeAdapter(Cluster), TypeAdapter(RunOptions), TypeAdapter(list[NodeSpec])
+_CLUSTER, _OPTIONS, _NODES = TypeAdapter(Cluster), TypeAdapter(RunOptions), TypeAdapter(list[NodeSpec])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Request:
     Attributes:
         operation: What is to be done.
         cluster: Where.
-        specs: The nodes that were named, by name.
+        nodes: The nodes that were named, by name.
         options: Choices for the run.
         retry_of: The run that is repeated.
         requested_by: The user of a service who asks.
@@ -41,7 +41,7 @@ class Request:
 
     operation: Operation
     cluster: Cluster
-    specs: Mapping[str, NodeSpec]
+    nodes: Mapping[str, NodeSpec]
     options: RunOptions
     retry_of: str | None = None
     requested_by: str | None = None
@@ -62,9 +62,9 @@ class Request:
                 info=None,
                 apphub_urls=tuple(url for url in cluster.apphub_urls if not has_secret("", url)),
             ),
-            specs={
-                name: dataclasses.replace(spec, credentials=_plain(spec.credentials))
-                for name, spec in self.specs.items()
+            nodes={
+                name: dataclasses.replace(node, credentials=_plain(node.credentials))
+                for name, node in self.nodes.items()
             },
             options=dataclasses.replace(
                 options,
@@ -80,9 +80,9 @@ class Request:
             "cluster": _CLUSTER.dump_python(self.cluster, mode="json", exclude_defaults=True),
             "options": _OPTIONS.dump_python(self.options, mode="json", exclude_defaults=True),
             # one text: ten thousand names as a list take longer to read than all else of a run
-            "nodes": "\n".join(self.specs),
-            "logins": _SPECS.dump_python(
-                [spec for name, spec in self.specs.items() if spec != NodeSpec(name)],
+            "nodes": "\n".join(self.nodes),
+            "logins": _NODES.dump_python(
+                [node for name, node in self.nodes.items() if node != NodeSpec(name)],
                 mode="json", exclude_defaults=True,
             ),
         }  # fmt: skip
@@ -114,7 +114,7 @@ def request_of(run: Run, recorded: Mapping[str, Any], left: Collection[str]) -> 
     names = recorded["nodes"].split("\n") if recorded["nodes"] else []
     if run.operation.definition.scope in (Scope.NODES, Scope.NODES_OR_ALL):
         names = [name for name in run.nodes if name in set(left)]
-    logins = {spec.name: spec for spec in _SPECS.validate_python(recorded["logins"])}
+    logins = {node.name: node for node in _NODES.validate_python(recorded["logins"])}
     return Request(
         run.operation,
         _CLUSTER.validate_python(recorded["cluster"]),

@@ -335,9 +335,9 @@ def test_extra_vars_from_a_file_and_wrong_ones(tmp_path):
 
 
 def test_addresses_of_nodes():
-    assert option_values.node_specs(["a", "b"], ["b=fe80::1"])[1] == NodeSpec("b", "fe80::1")
+    assert option_values.named_nodes("a,b", ["b=fe80::1"])["b"] == NodeSpec("b", "fe80::1")
     with pytest.raises(RefusedError, match="NODE=ADDRESS"):
-        option_values.node_specs(["a"], ["b=x"])
+        option_values.named_nodes("a", ["b=x"])
 
 
 def test_looking_back(command):

@@ -48,10 +48,10 @@ def test_folding_touches_only_the_last_number_as_slurm_wants_it():
 
 def test_a_request_names_each_node_once():
     spec = NodeSpec("n2", "10.0.0.2")
-    assert list(clusters.node_specs(["n[1-2]", spec])) == ["n1", "n2"]
-    assert clusters.node_specs(["n[1-2]", spec])["n2"] is spec
+    assert list(clusters.named_nodes(["n[1-2]", spec])) == ["n1", "n2"]
+    assert clusters.named_nodes(["n[1-2]", spec])["n2"] is spec
     with pytest.raises(NodesError):
-        clusters.node_specs([])
+        clusters.named_nodes([])
 
 
 KNOWN = Inventory(
@@ -66,8 +66,8 @@ LEVELS = (
 
 
 def test_a_nodes_own_credentials_win_over_the_clusters_over_the_defaults():
-    specs = clusters.node_specs(["n1", "here", NodeSpec("n2", None, Credentials(user="own"))])
-    result = inventory.additions(Cluster("c", inventory="x"), specs, specs, KNOWN, LEVELS, {})
+    nodes = clusters.named_nodes(["n1", "here", NodeSpec("n2", None, Credentials(user="own"))])
+    result = inventory.additions(Cluster("c", inventory="x"), nodes, nodes, KNOWN, LEVELS, {})
     hostvars = result["_meta"]["hostvars"]
     common = {"ansible_port": 2222, "ansible_password": "pw-default"}
     assert hostvars["n1"] == unsafe(common), "the inventory's own user is not touched"
@@ -80,8 +80,8 @@ def test_a_nodes_own_credentials_win_over_the_clusters_over_the_defaults():
 
 def test_a_cluster_without_inventory_is_described_by_its_fields():
     cluster = Cluster("c", controller="10.0.0.1", apphub_urls=("http://a",), variables={"x": 1})
-    specs = {"n9": NodeSpec("n9", "10.0.0.9")}
-    result = inventory.additions(cluster, specs, specs, Inventory(), (), {"token": "t"})
+    nodes = {"n9": NodeSpec("n9", "10.0.0.9")}
+    result = inventory.additions(cluster, nodes, nodes, Inventory(), (), {"token": "t"})
     assert result["slurm_controllers"] == {"hosts": ["controller"]}
     assert result["slurm_nodes"] == {"hosts": ["n9"]}
     assert result["_meta"]["hostvars"]["controller"] == unsafe({"ansible_host": "10.0.0.1"})

@@ -70,7 +70,7 @@ def test_too_many_nodes_are_refused_before_they_are_expanded(text):
 def test_ten_thousand_nodes_are_allowed():
     assert len(hostlist.expand("n[1-10000]")) == 10_000
     with pytest.raises(NodesError, match="10,000"):
-        registry.node_specs(["a[1-9999]", "b[1-2]"])
+        registry.named_nodes(["a[1-9999]", "b[1-2]"])
 
 
 @given(st.lists(NODE_NAMES, min_size=1, max_size=30, unique=True))
@@ -89,7 +89,7 @@ def test_spaces_around_commas_are_allowed():
 
 def test_nodes_given_as_objects_are_checked_too():
     with pytest.raises(NodesError, match="not allowed"):
-        registry.node_specs([NodeSpec("{{ lookup('pipe', 'id') }}")])
+        registry.named_nodes([NodeSpec("{{ lookup('pipe', 'id') }}")])
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7", "fe80::1", "fe80::1%eth0", "::1", "n1.example.org", "n1"])

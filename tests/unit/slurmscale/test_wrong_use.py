@@ -15,7 +15,6 @@ import typer
 from slurmscale.cli import app, cluster_commands, doctor, job_commands, main, option_values, run_commands
 from slurmscale.errors import RefusedError, StoreError
 from slurmscale.inventory.names import check_variables
-from slurmscale.models import NodeSpec
 from slurmscale.runner.fake import FakeJob
 from slurmscale.runner.secret_socket import SecretSocket
 from slurmscale.runs import apphub_check
@@ -125,9 +124,8 @@ def test_a_wrong_database_url_is_refused_without_its_password(command, monkeypat
      ("fe80::1", "fe80::1", None), ("n1.example.org:2222", "n1.example.org", 2222)],
 )  # fmt: skip
 def test_addresses(text, host, port):
-    (spec,) = option_values.node_specs(["a"], [f"a={text}"])
-    assert isinstance(spec, NodeSpec)
-    assert (spec.host, spec.credentials.port) == (host, port)
+    node = option_values.named_nodes("a", [f"a={text}"])["a"]
+    assert (node.host, node.credentials.port) == (host, port)
 
 
 def test_a_mistake_of_ours_is_shown_without_traceback_and_locals(command, monkeypatch):

@@ -221,7 +221,7 @@ class Retry(Body):
     """A login that is kept, in place of the one that the run named."""
 
 
-def node_specs(nodes: str | Sequence[str | Machine], config: ServiceSettings) -> list[NodeSpec]:
+def named_nodes(nodes: str | Sequence[str | Machine], config: ServiceSettings) -> list[NodeSpec]:
     """Return the nodes of a request.
 
     Args:
@@ -234,23 +234,23 @@ def node_specs(nodes: str | Sequence[str | Machine], config: ServiceSettings) ->
     items = expand(nodes) if isinstance(nodes, str) else nodes
     if len(items) > MOST_NODES:
         raise NodesError(f"{len(items):,} nodes are more than {MOST_NODES:,}.", "Work on fewer nodes at a time.")
-    found: dict[str, NodeSpec] = {}
+    named: dict[str, NodeSpec] = {}
     for item in items:
-        spec = NodeSpec(check_node(item)) if isinstance(item, str) else _machine(item, config)
-        if spec.name in found:
-            raise NodesError(f"Node {spec.name} is named twice.", "Name it once.")
-        found[spec.name] = spec
-    return list(found.values())
+        node = NodeSpec(check_node(item)) if isinstance(item, str) else _machine(item, config)
+        if node.name in named:
+            raise NodesError(f"Node {node.name} is named twice.", "Name it once.")
+        named[node.name] = node
+    return list(named.values())
 
 
-def check_places(specs: Iterable[NodeSpec], cluster: Cluster, config: ServiceSettings) -> None:
+def check_places(nodes: Iterable[NodeSpec], cluster: Cluster, config: ServiceSettings) -> None:
     """Refuse nodes of a cluster without an inventory that lie where the service must not offer a login.
 
     Raises:
         NodesError: One does.
     """
-    for spec in specs if cluster.inventory is None else ():
-        check_reachable(spec.host or spec.name, config)
+    for node in nodes if cluster.inventory is None else ():
+        check_reachable(node.host or node.name, config)
 
 
 def machine_of(node: NewNode) -> Machine:

@@ -89,13 +89,13 @@ class _Call:
         def ask() -> Run:
             found = self.parts.cluster(cluster, self.principal)
             self.sees(found.name)
-            specs = wanted.node_specs(nodes, self.parts.config)
-            wanted.check_places(specs, found, self.parts.config)
+            named = wanted.named_nodes(nodes, self.parts.config)
+            wanted.check_places(named, found, self.parts.config)
             if check is not None:
-                check(found, specs)
+                check(found, named)
             self._require_room()
             return self.parts.scaling.request(
-                operation, found, specs, options, requested_by=self.principal.name, key=key_of(self.request)
+                operation, found, named, options, requested_by=self.principal.name, key=key_of(self.request)
             )
 
         return await self.submit(ask, operation)
@@ -208,9 +208,9 @@ async def scale_nodes(body: wanted.ScaleUp, call: ScaleCall) -> JSONResponse:
 
 
 async def _scale_up(body: wanted.ScaleUp, call: _Call) -> JSONResponse:
-    def check(cluster: Cluster, specs: Sequence[NodeSpec]) -> None:
+    def check(cluster: Cluster, nodes: Sequence[NodeSpec]) -> None:
         if body.plan_id is not None:
-            _check_plan(call, body.plan_id, cluster, specs)
+            _check_plan(call, body.plan_id, cluster, nodes)
 
     options = wanted.run_options(body)
     return await call.answer(await call.start(Operation.SCALE_UP, body.cluster, body.nodes, options, check))
@@ -234,7 +234,7 @@ async def batch_install(body: wanted.BatchInstall, call: ScaleCall) -> JSONRespo
 async def init_nodes(body: wanted.InitNodes, call: ScaleCall) -> JSONResponse:
     """Make nodes of machines that are given by their address."""
 
-    def check(cluster: Cluster, _specs: Sequence[NodeSpec]) -> None:
+    def check(cluster: Cluster, _nodes: Sequence[NodeSpec]) -> None:
         wanted.check_repository(body.repo_url, cluster.apphub_urls)
 
     machines = [wanted.machine_of(node) for node in body.nodes]
@@ -319,14 +319,14 @@ def _node_answers(parts: Service, run: Run) -> dict[str, Any]:
     return answers
 
 
-def _check_plan(call: _Call, plan_id: str, cluster: Cluster, specs: Sequence[NodeSpec]) -> None:
+def _check_plan(call: _Call, plan_id: str, cluster: Cluster, nodes: Sequence[NodeSpec]) -> None:
     """Refuse a plan that does not say what is about to be done."""
     found = visible(call.parts.scaling.store.run(plan_id), call.principal)
     fits = (
         found.operation is Operation.PLAN
         and found.status not in RUN_ACTIVE
         and found.cluster == cluster.name
-        and {spec.name for spec in specs} <= set(found.nodes)
+        and {node.name for node in nodes} <= set(found.nodes)
         and found.created_at > time.time() - _PLAN_SECONDS
     )
     if not fits:
