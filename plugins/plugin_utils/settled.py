@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import merge_params
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError, read_requests
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError, requested_nodes
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import uses_file
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import is_available
 
@@ -51,18 +51,18 @@ def registered(definitions: Sequence[Mapping[str, Any]], cluster: Mapping[str, A
     ):
         return False
     try:
-        requests = read_requests([dict(one) for one in definitions])
+        requested = requested_nodes([dict(one) for one in definitions])
     except RefusedError:
         return False
     written, nodes = cluster.get("registered") or {}, cluster["nodes"]
     return all(
-        request.name in written
-        and nodes[request.name].get("managed") is True
-        and not nodes[request.name].get("dynamic")
-        and not request.switch
-        and merge_params(written[request.name]["params"], request.params) == written[request.name]["params"]
-        and request.gres_lines in (None, written[request.name]["gres_lines"])
-        for request in requests
+        node.name in written
+        and nodes[node.name].get("managed") is True
+        and not nodes[node.name].get("dynamic")
+        and not node.switch
+        and merge_params(written[node.name]["params"], node.params) == written[node.name]["params"]
+        and node.gres_lines in (None, written[node.name]["gres_lines"])
+        for node in requested
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import managed_nodes_conf
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import Topology
-from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     Edit,
     NodeLine,
@@ -109,39 +110,53 @@ class Plan(NamedTuple):
     nodes: managed_nodes_conf.Nodes
 
 
-def read_requests(nodes: List[Dict[str, Any]]) -> List[NodeRequest]:
+def requested_nodes(nodes: List[Dict[str, Any]], refused: Optional[Dict[str, Failure]] = None) -> List[NodeRequest]:
     """Read the module's option.
+
+    Args:
+        nodes: The option.
+        refused: Takes the nodes that are refused, by name, so that the others are returned; None for all or none.
 
     Raises:
         RefusedError: A name or parameter would not survive in slurm.conf, or a node stands there twice.
     """
-    requests: Dict[str, NodeRequest] = {}
+    times = Counter(node["name"] for node in nodes)
+    found: List[NodeRequest] = []
     for node in nodes:
-        name = node["name"]
-        if not _NAME.match(name) or name.lower() in _RESERVED:
-            reason = f"'{name}' can't be a node's name."
-            raise RefusedError(Code.NODE_REQUEST_INVALID, reason, "Give one plain host name per node.")
-        if name in requests:
-            reason = f"node {name} is given twice."
-            raise RefusedError(Code.NODE_REQUEST_INVALID, reason, "Give it once with all its parameters.")
-        params = {key: "" if value is None else str(value) for key, value in (node.get("params") or {}).items()}
-        for key, value in params.items():
-            if not _KEY.match(key) or key.lower() == "nodename" or _BAD_VALUE.search(value):
-                reason = f"node {name}: {key}={value!r} can't be a parameter of slurm.conf."
-                raise RefusedError(Code.NODE_REQUEST_INVALID, reason)
-        lines = node.get("gres_lines")
-        for line in lines or []:
-            if "\n" in line or "=" not in line:
-                raise RefusedError(Code.NODE_REQUEST_INVALID, f"node {name}: {line!r} is no line for gres.conf.")
-        lines = None if lines is None else managed_nodes_conf.bind_gres(name, lines)
-        for named in managed_nodes_conf.read_gres(
-            "\n".join([managed_nodes_conf.GRES_BEGIN, *(lines or []), managed_nodes_conf.GRES_END])
-        ):
-            if named != name:
-                reason = f"node {name}: its gres_lines name the node {named}."
-                raise RefusedError(Code.NODE_REQUEST_INVALID, reason)
-        requests[name] = NodeRequest(name, params, lines, node.get("switch") or "")
-    return list(requests.values())
+        try:
+            found.append(_requested_node(node, times[node["name"]]))
+        except RefusedError as problem:
+            if refused is None:
+                raise
+            refused[node["name"]] = problem.failure
+    return found
+
+
+def _requested_node(node: Dict[str, Any], times: int) -> NodeRequest:
+    name = node["name"]
+    if not _NAME.match(name) or name.lower() in _RESERVED:
+        reason = f"'{name}' can't be a node's name."
+        raise RefusedError(Code.NODE_REQUEST_INVALID, reason, "Give one plain host name per node.")
+    if times > 1:
+        reason = f"node {name} is given twice."
+        raise RefusedError(Code.NODE_REQUEST_INVALID, reason, "Give it once with all its parameters.")
+    params = {key: "" if value is None else str(value) for key, value in (node.get("params") or {}).items()}
+    for key, value in params.items():
+        if not _KEY.match(key) or key.lower() == "nodename" or _BAD_VALUE.search(value):
+            reason = f"node {name}: {key}={value!r} can't be a parameter of slurm.conf."
+            raise RefusedError(Code.NODE_REQUEST_INVALID, reason)
+    lines = node.get("gres_lines")
+    for line in lines or []:
+        if "\n" in line or "=" not in line:
+            raise RefusedError(Code.NODE_REQUEST_INVALID, f"node {name}: {line!r} is no line for gres.conf.")
+    lines = None if lines is None else managed_nodes_conf.bind_gres(name, lines)
+    for named in managed_nodes_conf.read_gres(
+        "\n".join([managed_nodes_conf.GRES_BEGIN, *(lines or []), managed_nodes_conf.GRES_END])
+    ):
+        if named != name:
+            reason = f"node {name}: its gres_lines name the node {named}."
+            raise RefusedError(Code.NODE_REQUEST_INVALID, reason)
+    return NodeRequest(name, params, lines, node.get("switch") or "")
 
 
 class Planner:
@@ -174,40 +189,40 @@ class Planner:
         self.old_gres = managed_nodes_conf.read_gres(gres_text or "")
         self.topology = Topology(topology, hosts.expand) if topology else None
 
-    def add(self, requests: List[NodeRequest], partitions: List[str]) -> Plan:
+    def add(self, nodes: List[NodeRequest], partitions: List[str]) -> Plan:
         """Plan state=present.
 
         Raises:
             RefusedError: No partition would take a new node, or a definition stands in the way.
         """
-        nodes, gres = dict(self.old), dict(self.old_gres)
+        managed, gres = dict(self.old), dict(self.old_gres)
         kept: Dict[str, ForeignNode] = {}
-        for request in requests:
-            foreign = self._foreign(request)
+        for node in nodes:
+            foreign = self._foreign(node)
             if foreign:
-                kept[request.name] = foreign
+                kept[node.name] = foreign
                 continue
-            old = self.old.get(request.name)
-            merged = managed_nodes_conf.merge_params(old or {}, request.params)
-            nodes[request.name] = merged if merged == old else self._against_defaults(request.name, merged)
-            if request.gres_lines is not None:
-                gres[request.name] = request.gres_lines
-        added = [name for name in nodes if name not in self.old]
+            old = self.old.get(node.name)
+            merged = managed_nodes_conf.merge_params(old or {}, node.params)
+            managed[node.name] = merged if merged == old else self._against_defaults(node.name, merged)
+            if node.gres_lines is not None:
+                gres[node.name] = node.gres_lines
+        added = [name for name in managed if name not in self.old]
         updated = [
             name
             for name, old in self.old.items()
-            if nodes[name] != old or gres.get(name, []) != self.old_gres.get(name, [])
+            if managed[name] != old or gres.get(name, []) != self.old_gres.get(name, [])
         ]
         shared = managed_nodes_conf.shared_machine(
-            {**{name: line.params for name, line in self.lines.items()}, **nodes}, added + updated
+            {**{name: line.params for name, line in self.lines.items()}, **managed}, added + updated
         )
         if shared:
             raise RefusedError(Code.NODE_ADDRESS_SHARED, f"{shared}.", "Give each its own, or its own Port.")
-        ours = [request.name for request in requests if request.name not in kept]
-        edits = self._partition_edits(nodes, ours, added + updated, partitions)
+        ours = [node for node in nodes if node.name not in kept]
+        edits = self._partition_edits(managed, [node.name for node in ours], added + updated, partitions)
         if self.topology:
-            edits += self.topology.attach([one for one in requests if one.name in ours], added)
-        return self._plan(nodes, gres, edits, (added, updated, []), kept)
+            edits += self.topology.attach(ours, added)
+        return self._plan(managed, gres, edits, (added, updated, []), kept)
 
     def remove(self, names: List[str]) -> Plan:
         """Plan state=absent.
@@ -264,27 +279,27 @@ class Planner:
         ]
         return None if self.path in left.files or named else edited
 
-    def _foreign(self, request: NodeRequest) -> Optional[ForeignNode]:
+    def _foreign(self, node: NodeRequest) -> Optional[ForeignNode]:
         """Return what others have defined a node as; None when it is ours or new."""
-        if request.name in self.old:
+        if node.name in self.old:
             return None
-        line = self.lines.get(request.name)
+        line = self.lines.get(node.name)
         if line:
-            return self._foreign_line(request, line)
-        if self.known.get(request.name, {}).get("dynamic"):
+            return self._foreign_line(node, line)
+        if self.known.get(node.name, {}).get("dynamic"):
             return ForeignNode("it registered itself as a dynamic node")
         return None
 
-    def _foreign_line(self, request: NodeRequest, line: NodeLine) -> ForeignNode:
+    def _foreign_line(self, node: NodeRequest, line: NodeLine) -> ForeignNode:
         where = line.statement.where
         if any(key.lower() == "state" and value.upper() == "FUTURE" for key, value in line.params.items()):
             raise RefusedError(
                 Code.NODE_NOT_MANAGED,
-                f"node {request.name} is defined in {where} with State=FUTURE, so slurmctld does not know it.",
+                f"node {node.name} is defined in {where} with State=FUTURE, so slurmctld does not know it.",
                 "Remove it from that line, then slurmscale defines it.",
             )
         differs = managed_nodes_conf.differing_params(
-            line.params, {key: value for key, value in request.params.items() if value}
+            line.params, {key: value for key, value in node.params.items() if value}
         )
         return ForeignNode(f"it is defined in {where}", tuple(differs))
 

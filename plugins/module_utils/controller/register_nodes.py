@@ -29,7 +29,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner 
     Plan,
     Planner,
     RefusedError,
-    read_requests,
+    requested_nodes,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import (
     ApplyMethod,
@@ -93,7 +93,8 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
         BusyError: Another run works on this configuration; nothing was changed.
         ApplyError: The new configuration didn't work.
     """
-    requests, refused = _read_requests(options)
+    refused: Dict[str, Failure] = {}
+    nodes = requested_nodes(options.nodes, refused if options.skip_refused else None)
     directory = os.path.dirname(options.conf)
     if not os.path.isfile(options.conf):
         raise RefusedError(
@@ -107,8 +108,8 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
         raise RefusedError(Code.CONFIGURATION_NOT_WRITTEN, reason, f"See why: findmnt --target {directory}; dmesg")
     if not os.access(directory, os.W_OK):
         raise RefusedError(Code.PRIVILEGES_MISSING, f"{directory} can't be written.", "Run as root (become: true).")
-    purpose = f"{options.state} {','.join(request.name for request in requests)}"
-    registration = _Registration(options, requests, refused, check_mode=check_mode)
+    purpose = f"{options.state} {','.join(node.name for node in nodes)}"
+    registration = _Registration(options, nodes, refused, check_mode=check_mode)
     with lock(LOCK_FILE, options.lock_timeout, purpose):
         if check_mode:
             return dict(registration.run(), lock_note="")
@@ -121,30 +122,14 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
             return dict(registration.run(), lock_note=read_lock_note(shared))
 
 
-def _read_requests(options: Options) -> Tuple[List[NodeRequest], Dict[str, Failure]]:
-    """Read what was asked for, and where the options say so which nodes are refused."""
-    if not options.skip_refused:
-        return read_requests(options.nodes), {}
-    names = [node["name"] for node in options.nodes]
-    requests: List[NodeRequest] = []
-    refused: Dict[str, Failure] = {}
-    for node in options.nodes:
-        name = node["name"]
-        try:
-            requests += read_requests([node] * min(names.count(name), 2))
-        except RefusedError as problem:
-            refused[name] = problem.failure
-    return requests, refused
-
-
 class _Registration:
     """One registration or removal, while the lock is held."""
 
     def __init__(
-        self, options: Options, requests: List[NodeRequest], refused: Dict[str, Failure], *, check_mode: bool
+        self, options: Options, nodes: List[NodeRequest], refused: Dict[str, Failure], *, check_mode: bool
     ) -> None:
         self.options = options
-        self.requests = requests
+        self.nodes = nodes
         self.refused = refused
         self.check_mode = check_mode
         self.files = FileSet(options.conf)
@@ -173,8 +158,8 @@ class _Registration:
             after = (set(state.nodes) | change.added) - change.removed
             return self._result(plan, state, after, method.action)
         backup = apply_changes(self.controller, self.files, plan.changes, method, (state, change))
-        nodes = commands.show_nodes(conf=self.options.conf)
-        return self._result(plan, state, set(nodes), method.action, backup)
+        known = commands.show_nodes(conf=self.options.conf)
+        return self._result(plan, state, set(known), method.action, backup)
 
     def _prepare(self, config: SlurmConfig, state: ClusterState) -> Tuple[Plan, NodeChange, Optional[ApplyMethod]]:
         """Return the plan and how it is applied, None when there is nothing to do; refuse what would not work."""
@@ -200,17 +185,17 @@ class _Registration:
         Of two that can't both be nodes, one that is called as its machine is right rather than the other.
         """
         accepted: List[NodeRequest] = []
-        for request in sorted(self.requests, key=lambda one: "NodeHostname" in one.params):
-            self.requests = [*accepted, request]
+        for node in sorted(self.nodes, key=lambda one: "NodeHostname" in one.params):
+            self.nodes = [*accepted, node]
             try:
                 self._prepare(config, state)
             except FailureError as problem:
                 if problem.failure.code not in _OF_A_NODE:
                     raise
-                self.refused[request.name] = problem.failure
+                self.refused[node.name] = problem.failure
             else:
-                accepted.append(request)
-        self.requests = accepted
+                accepted.append(node)
+        self.nodes = accepted
         return self._prepare(config, state)
 
     def _recover_interrupted(self) -> None:
@@ -238,8 +223,8 @@ class _Registration:
             gres_text = read_text(os.path.join(os.path.dirname(conf), GRES_FILE))
         planner = Planner(config, gres_text, state.nodes, hosts, self._topology(config))
         if self.options.state == "absent":
-            return planner.remove([request.name for request in self.requests])
-        return planner.add(self.requests, self.options.partitions)
+            return planner.remove([node.name for node in self.nodes])
+        return planner.add(self.nodes, self.options.partitions)
 
     def _topology(self, config: SlurmConfig) -> Optional[SlurmConfig]:
         path = os.path.join(os.path.dirname(self.options.conf), TOPOLOGY_FILE)
@@ -248,7 +233,7 @@ class _Registration:
 
     def _node_change(self, plan: Plan, state: ClusterState) -> NodeChange:
         """Return which nodes slurmctld has to know afterwards, and which no more."""
-        names = {request.name for request in self.requests} - set(plan.kept)
+        names = {node.name for node in self.nodes} - set(plan.kept)
         if self.options.state == "absent":
             dynamic = {name for name in names if state.nodes.get(name, {}).get("dynamic")}
             return NodeChange(set(), names - dynamic)
@@ -367,9 +352,7 @@ class _Registration:
 
         It does so for all when it reads its configuration; a NodeAddr that is updated to the same name is not resolved.
         """
-        silent = {
-            one.name for one in self.requests if "NOT_RESPONDING" in state.nodes.get(one.name, {}).get("state", ())
-        }
+        silent = {one.name for one in self.nodes if "NOT_RESPONDING" in state.nodes.get(one.name, {}).get("state", ())}
         self.renewed = [
             name
             for name in sorted(silent | set(self.options.renew_addresses))

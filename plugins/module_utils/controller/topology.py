@@ -43,27 +43,27 @@ class Topology:
         }
         self.members = {name for one in self.leaves.values() for name in expand(one.get("Nodes"))}
 
-    def attach(self, requests: Iterable[NodeRequest], added: Iterable[str]) -> List[Edit]:
+    def attach(self, nodes: Iterable[NodeRequest], added: Iterable[str]) -> List[Edit]:
         """Return the edits that put nodes which stand in no switch into the stated ones.
 
         Args:
-            requests: The nodes.
+            nodes: The nodes.
             added: Those that are new.
 
         Raises:
             TopologyError: No switch is stated for a new node, or one that does not exist.
         """
         wanted: Dict[str, List[str]] = {}
-        for request in requests:
-            if request.name in self.members:
+        for node in nodes:
+            if node.name in self.members:
                 continue
-            if request.switch in self.leaves:
-                wanted.setdefault(request.switch, []).append(request.name)
-            elif request.switch or request.name in added:
-                stated = f"there is no {request.switch} with nodes" if request.switch else "it names no switch for it"
+            if node.switch in self.leaves:
+                wanted.setdefault(node.switch, []).append(node.name)
+            elif node.switch or node.name in added:
+                stated = f"there is no {node.switch} with nodes" if node.switch else "it names no switch for it"
                 raise TopologyError(
                     Code.NODE_WITHOUT_SWITCH,
-                    f"node {request.name} does not stand in {TOPOLOGY_FILE}, and {stated}.",
+                    f"node {node.name} does not stand in {TOPOLOGY_FILE}, and {stated}.",
                     f"Set slurmd_switch of the node to one of these: {', '.join(sorted(self.leaves)) or 'none'}.",
                 )
         return [append_to_value(self.leaves[leaf], "Nodes", ",".join(names)) for leaf, names in wanted.items()]

@@ -14,7 +14,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner 
     Plan,
     Planner,
     RefusedError,
-    read_requests,
+    requested_nodes,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import TopologyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig
@@ -44,7 +44,7 @@ def planner(
 
 
 def add(plan: Planner, *nodes: dict, partitions: list | None = None) -> Plan:
-    return plan.add(read_requests(list(nodes)), partitions or [])
+    return plan.add(requested_nodes(list(nodes)), partitions or [])
 
 
 def node(name: str, gres_lines: list | None = None, switch: str = "", **params: object) -> dict:
@@ -210,12 +210,12 @@ def test_the_place_of_an_administrators_node_is_taken() -> None:
 )
 def test_a_wish_that_would_not_survive_in_slurm_conf_is_refused(wish: dict, why: str) -> None:
     with pytest.raises(RefusedError, match=why):
-        read_requests([wish])
+        requested_nodes([wish])
 
 
 def test_a_node_given_twice_is_refused() -> None:
     with pytest.raises(RefusedError, match="n2 is given twice"):
-        read_requests([node("n2"), node("n2")])
+        requested_nodes([node("n2"), node("n2")])
 
 
 def test_a_value_with_a_space_is_quoted() -> None:
