@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.settled import in_doubt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
 DOCUMENTATION = r"""
 name: nodes_in_doubt
@@ -27,15 +28,11 @@ options:
     description: What M(ai_infra.slurm.slurm_cluster_info) found.
     type: dict
     required: true
-  now:
-    description: The time, in seconds since 1970.
-    type: float
-    required: true
 """
 EXAMPLES = r"""
 - name: Show which nodes have to be waited for
   ansible.builtin.debug:
-    msg: "{{ ['node07'] | ai_infra.slurm.nodes_in_doubt(preflight_cluster, now().timestamp()) }}"
+    msg: "{{ ['node07'] | ai_infra.slurm.nodes_in_doubt(preflight_cluster) }}"
 """
 RETURN = r"""
 _value:
@@ -45,9 +42,14 @@ _value:
 """
 
 
+def nodes_in_doubt(names: Iterable[str], cluster: Mapping[str, Any]) -> list[str]:
+    """Return the names of those nodes."""
+    return in_doubt(names, cluster, time.time())
+
+
 class FilterModule:
     """Register the filter."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter under its name."""
-        return {"nodes_in_doubt": in_doubt}
+        return {"nodes_in_doubt": nodes_in_doubt}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import continuing, facts_of
@@ -39,15 +40,11 @@ options:
     type: list
     elements: str
     default: []
-  now:
-    description: The time, in seconds since 1970.
-    type: float
-    required: true
 """
 EXAMPLES = r"""
 - name: Show what would be registered
   ansible.builtin.debug:
-    msg: "{{ ['node07'] | ai_infra.slurm.unregistered_nodes(hostvars, 'ctl1', now=now().timestamp()) }}"
+    msg: "{{ ['node07'] | ai_infra.slurm.unregistered_nodes(hostvars, 'ctl1') }}"
 """
 RETURN = r"""
 _value:
@@ -60,10 +57,10 @@ _value:
 
 
 def unregistered_nodes(
-    hosts: Sequence[str], hostvars: Any, controller: str, acted: Sequence[str] = (), now: float = 0
+    hosts: Sequence[str], hostvars: Any, controller: str, acted: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Return the definitions."""
-    return to_register(continuing(hosts, hostvars, controller), facts_of(controller, hostvars), acted, now)
+    return to_register(continuing(hosts, hostvars, controller), facts_of(controller, hostvars), acted, time.time())
 
 
 class FilterModule:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 # Seconds for which they count. Others change a cluster, too.
 _FRESH = 60
+# Of the role slurmctld-reconfigure those that say what is registered, and where; the others say how.
+OPTIONS = frozenset(
+    f"slurmctld_reconfigure_{name}" for name in ("conf", "partitions", "state", "backups", "renew_addresses")
+)
 
 
 def in_doubt(names: Iterable[str], cluster: Mapping[str, Any], now: float) -> list[str]:
@@ -79,10 +83,6 @@ def to_register(
     """
     static = [node for node in nodes if not node["dynamic"]]
     definitions = [node["definition"] for node in static]
-    stated = (
-        "slurmctld_reconfigure_conf", "slurmctld_reconfigure_partitions", "slurmctld_reconfigure_state",
-        "slurmctld_reconfigure_backups", "slurmctld_reconfigure_renew_addresses",
-    )  # fmt: skip
-    proven = not list(acted) and not any(controller.get(name) for name in stated)
+    proven = not list(acted) and not any(controller.get(name) for name in OPTIONS)
     proven = proven and registered(definitions, controller.get("preflight_cluster") or {}, now)
     return [] if proven else definitions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.settled import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,3 +154,10 @@ def test_uses_only_what_the_oldest_python_has(tree: Tree) -> None:
             if newest and newest > OLDEST:
                 too_new.append(f"{path.name} needs {'.'.join(map(str, newest))}")
     assert not too_new, too_new
+
+
+def test_registering_is_left_out_only_where_no_option_of_the_role_can_ask_for_it(tree: Tree) -> None:
+    """Each option of the role either speaks against leaving it out, or says how, and not what, is registered."""
+    how = {"nodes", "apply", "timeout", "allow_controller", "skip_refused", "check_only"}
+    assert set(tree.options("slurmctld-reconfigure")) - OPTIONS == {f"slurmctld_reconfigure_{name}" for name in how}
+    assert set(tree.options("slurmctld-reconfigure")) >= OPTIONS

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
+from ansible_collections.ai_infra.slurm.plugins.filter.nodes_in_doubt import nodes_in_doubt
 from ansible_collections.ai_infra.slurm.plugins.filter.unregistered_nodes import unregistered_nodes
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.settled import in_doubt, registered
 
@@ -95,18 +97,24 @@ def test_old_facts_and_other_states_are_in_doubt(states: list[str], now: float, 
     assert in_doubt(["n7"], cluster(nodes={"n7": {**NODE, "state": states}}), now) == doubt
 
 
+def test_the_age_of_the_facts_is_taken_when_it_is_asked_for() -> None:
+    assert nodes_in_doubt(["n7"], cluster(control_time=time.time() - 5)) == []
+    assert nodes_in_doubt(["n7"], cluster(control_time=time.time() - 61)) == ["n7"]
+
+
 def found(controller: dict[str, Any] | None = None, node: dict[str, Any] | None = None, **options: Any) -> list[Any]:
     hostvars = {
         "h7": {"slurmd_plan": {"definition": WANTED}, **(node or {})},
-        "ctl1": {"preflight_cluster": cluster(), **(controller or {})},
+        "ctl1": {"preflight_cluster": cluster(control_time=time.time() - 5), **(controller or {})},
     }
-    return unregistered_nodes(["h7"], hostvars, "ctl1", now=NOW, **options)
+    return unregistered_nodes(["h7"], hostvars, "ctl1", **options)
 
 
 def test_only_what_is_not_proven_is_to_be_registered() -> None:
     assert found() == []
     assert found(acted=["h7"]) == [WANTED]
     assert found({"preflight_cluster": {}}) == [WANTED]
+    assert found({"preflight_cluster": cluster(control_time=time.time() - 61)}) == [WANTED]
     assert found({"preflight_cluster": cluster(interrupted=True)}, {"scale_failure": {"code": "x"}}) == []
 
 
