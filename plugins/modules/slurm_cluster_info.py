@@ -202,6 +202,10 @@ cluster:
     addresses:
       description: The controller's hostname, fqdn and ips.
       type: dict
+    os:
+      description: The operating system of this controller, of its os-release - id, version_id, and pretty for people.
+      type: dict
+      sample: {"id": "ubuntu", "version_id": "24.04", "pretty": "Ubuntu 24.04.1 LTS"}
     files:
       description: Fingerprint, mode, owner and group of the configuration files beside slurm.conf, by name.
       type: dict

@@ -162,7 +162,9 @@ def summary(cluster: Mapping[str, object]) -> dict[str, object]:
     for node in nodes.values():
         state = "+".join(node["state"])
         states[state] = states.get(state, 0) + 1
-    kept = ("cluster_name", "version", "conf_file", "configless", "port", "slurm_user", "controllers", "partitions")
+    kept = (
+        "cluster_name", "version", "conf_file", "configless", "port", "slurm_user", "controllers", "partitions", "os",
+    )  # fmt: skip
     return {
         **{name: cluster[name] for name in kept},
         "nodes": {name: {"state": "+".join(node["state"]), "reason": node["reason"]} for name, node in nodes.items()},

@@ -250,12 +250,16 @@ class DiscoveryDocument(Document):
     fingerprint: str
     """Of the host key that is trusted, or else of the first one that the controller shows."""
     info: dict[str, Any] | None
+    """What the cluster is: cluster_name, version, conf_file, configless, port, slurm_user, controllers, partitions,
+    nodes, states, accounting, auth, munge_key, and os of the controller with id, version_id and pretty."""
     error: Error | None
+    run_id: str | None
+    """The run by which it was found, which has the log."""
 
     @classmethod
     def of(cls, found: Discovery) -> DiscoveryDocument:
         """Make it of what was found."""
-        plain = {name: getattr(found, name) for name in ("success", "stage", "fingerprint", "info")}
+        plain = {name: getattr(found, name) for name in ("success", "stage", "fingerprint", "info", "run_id")}
         return cls(**plain, stages=list(found.stages), error=Error.of(found.error))
 
 

@@ -156,6 +156,7 @@ class Discovery:
         host_keys: The keys that are trusted, as lines of a known_hosts file.
         info: What the cluster is; None unless all stages passed.
         error: Why the last stage failed.
+        run_id: The run by which it was found; None when it was not recorded.
     """
 
     success: bool
@@ -165,6 +166,7 @@ class Discovery:
     host_keys: tuple[str, ...] = ()
     info: dict[str, Any] | None = None
     error: Failure | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,7 @@ class Run:
         logins: How to log in as far as it is not secret, to repeat the run: `nodes` by name, `run`, and in `secrets`
             what has to be given again.
         claims: The machines, one per node and in the same order; no two active runs have one in common. When empty,
-            the nodes' names within the cluster.
+            the nodes' names within the cluster. Of an operation that claims nothing, what no other run has.
         revision: One higher with each batch that is written into the run's records; what `Store.run_changes` goes by.
         queued: Whether any process may take up the work, and another one when the first is lost.
         attempt: How often a process has taken up the run's work; 0 while it waits for the first one.

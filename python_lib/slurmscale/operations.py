@@ -70,6 +70,7 @@ class Option:
         pattern: What a text has to look like as a whole; other kinds have their own.
         flag: The option of the command; made of the name when empty.
         required: Somebody has to state it, with the run or in the inventory.
+        private: Its value reaches Ansible through memory only, and is in no record and no log, as a password.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Option:
     pattern: str = r"[^\x00-\x1f]+"
     flag: str = ""
     required: bool = False
+    private: bool = False
 
     @property
     def option(self) -> str:
@@ -150,7 +152,11 @@ class Definition:
         question: What a person confirms before it begins, with `{cluster}`, `{nodes}` and the options; empty where
             nothing has to be confirmed.
         preview: The operation that shows beforehand what it would do.
-        recorded: It is a run, with a record, tasks and logs; what is not is asked for by a module of its own.
+        recorded: It is a run, with a record, tasks and logs, and can be cancelled. A query of jobs is none: it comes
+            again and again, and what it tells is kept with the job; what a job wrote is not for everybody who may see
+            runs. Nor is the look that a service takes at each external cluster every minute, kept with the cluster.
+        claims: While it is at work, no other run may work on its hosts. Without it, many may ask a controller, or give
+            it jobs, at the same time, whatever else is done to it.
         stages: How workers share a large run, in order; what the first one reports of the nodes, the others are told.
             Empty when it is never shared.
     """
@@ -171,7 +177,18 @@ class Definition:
     question: str = ""
     preview: Operation | None = None
     recorded: bool = True
+    claims: bool = True
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def changes_nodes(self) -> bool:
+        """Whether its hosts count as nodes in the scaling status and in the figures over many runs."""
+        return self.changes and self.scope not in (Scope.CONTROLLER, Scope.APPHUB)
+
+    @property
+    def private(self) -> frozenset[str]:
+        """Names of the options whose values are not written down."""
+        return frozenset(option.name for option in self.options if option.private)
 
 
 class Operation(StrEnum):
@@ -249,7 +266,9 @@ def _repair(action: str, summary: str, *, changes: bool, **more: Any) -> Definit
 _JOB_IDS = r"\d{1,12}(,\d{1,12})*"
 
 
-def _job(action: str, summary: str, permission: str, options: tuple[Option, ...], *, changes: bool) -> Definition:
+def _job(action: str, summary: str, permission: str, options: tuple[Option, ...], risk: str = "") -> Definition:
+    # what changes something says what a cancel of it may leave behind
+    changes = bool(risk)
     return Definition(
         "run_jobs.yml",
         summary,
@@ -261,7 +280,9 @@ def _job(action: str, summary: str, permission: str, options: tuple[Option, ...]
         result=Result.JOBS,
         options=options,
         variables={"action": action},
-        recorded=False,
+        risk=risk,
+        recorded=changes,
+        claims=False,
     )
 
 
@@ -432,14 +453,14 @@ DEFINITIONS: dict[Operation, Definition] = {
                 "--fingerprint",
             ),
         ),
-        recorded=False,
+        claims=False,
     ),
     Operation.SUBMIT_JOB: _job(
         "submit",
         "Submit a job, as the ordinary user that job_user names.",
         "slurm:jobs:submit",
         (
-            Option("job_script", "Text of its script.", str, r"[^\x00]{1,1048576}", "--script"),
+            Option("job_script", "Text of its script.", str, r"[^\x00]{1,1048576}", "--script", private=True),
             Option("job_name", "Its name.", str, r"[A-Za-z0-9_][\w.:+-]{0,127}", "--name"),
             Option("job_partition", "Partition (default: Slurm's).", str, r"[\w.-]+(,[\w.-]+)*", "--partition"),
             Option(
@@ -471,7 +492,7 @@ DEFINITIONS: dict[Operation, Definition] = {
                 "--output",
             ),
         ),
-        changes=True,
+        "Slurm may have the job already: see squeue on the cluster.",
     ),
     Operation.QUERY_JOBS: _job(
         "query",
@@ -481,14 +502,13 @@ DEFINITIONS: dict[Operation, Definition] = {
             Option("job_ids", "Slurm's ids, separated by commas.", str, _JOB_IDS),
             Option("job_since", "When the first of them was submitted, in seconds since 1970.", int, r"\d{1,12}"),
         ),
-        changes=False,
     ),
     Operation.CANCEL_JOB: _job(
         "cancel",
         "Cancel a job.",
         "slurm:jobs:cancel",
         (Option("job_ids", "Slurm's id.", str, _JOB_IDS),),
-        changes=True,
+        "The job may be cancelled already.",
     ),
     Operation.READ_JOB_OUTPUT: _job(
         "read",
@@ -499,7 +519,6 @@ DEFINITIONS: dict[Operation, Definition] = {
             Option("job_host", "The node on which its script ran.", str, r"[A-Za-z0-9._-]{1,255}"),
             Option("job_limit", "Bytes to read at most.", int, r"[1-9]\d{0,8}"),
         ),
-        changes=False,
     ),
 }
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from slurmscale.errors import Code
 from slurmscale.models import Counts, Failure, Run, failure, when
-from slurmscale.operations import Operation
+from slurmscale.operations import Operation, Result
 from slurmscale.states import FAILED, RUN_ACTIVE
 from slurmscale.store.tables import COUNTS, changed_run, is_failed, is_silent_since, runs, tasks
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DAY = 24 * 3600.0
 _MOST_STALLED = 100
 _MOST_FAILED = 5_000
+_JOBS = tuple(operation for operation in Operation if operation.definition.result is Result.JOBS)
+"""Many at a time, they would leave nothing else to be seen of what was done lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ class StalledTask:
 class ScalingStatus:
     """The scaling status over a window of time.
 
-    Runs that only look, such as checks, are shown, and count neither as successes nor as failures.
+    Runs that only look, such as checks, are shown, and count neither as successes nor as failures; so do those on hosts
+    that are no nodes, an AppHub or the controller. Jobs that were submitted or cancelled are shown while it is done.
 
     Attributes:
         active: Whether any operation is in progress.
@@ -165,7 +168,7 @@ class StatusRecords:
 
     def status(self) -> ScalingStatus:
         """Return the status."""
-        changing = [run.counts for run in self.at_work if run.operation.definition.changes and not run.check]
+        changing = [run.counts for run in self.at_work if run.operation.definition.changes_nodes and not run.check]
         counts = Counts(*(sum(getattr(one, name) for one in (self.others, *changing)) for name in COUNTS))
         return ScalingStatus(
             active=bool(self.at_work),
@@ -221,7 +224,7 @@ def read_status(  # noqa: PLR0913 - choices, each by its name
         clusters: The clusters to look at; all when None.
     """
     now = time.time() if now is None else now
-    changing = [operation for operation in Operation if operation.definition.changes]
+    changing = [operation for operation in Operation if operation.definition.changes_nodes]
     in_window = (
         ((runs.c.created_at >= now - window) | runs.c.status.in_(RUN_ACTIVE))
         & runs.c.operation.in_(changing)
@@ -233,7 +236,7 @@ def read_status(  # noqa: PLR0913 - choices, each by its name
     # each run is counted once, also one that ends between the two reads
     in_window &= runs.c.id.not_in([run.id for run in at_work])
     sums = select(*(func.coalesce(func.sum(runs.c[name]), 0) for name in COUNTS)).where(in_window)
-    shown = store.runs(limit=recent, since=now - window, clusters=clusters) if recent else []
+    shown = store.runs(limit=recent, since=now - window, clusters=clusters, but=_JOBS) if recent else []
     with store.explained("read"), store.engine.connect() as connection:
         others = Counts(*map(int, connection.execute(sums).one()))
         reasons = _reasons(connection, [run.id for run in {run.id: run for run in (*at_work, *shown)}.values()])

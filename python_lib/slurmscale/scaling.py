@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError, StoreUnavailableError
 from slurmscale.models import CANCELLED, Cluster, Failure, LogLine, Run, RunOptions, Task
-from slurmscale.operations import Operation, Scope
+from slurmscale.operations import Operation, Result, Scope
 from slurmscale.report import ScalingStatus, StalledTask, StatusRecords, read_stalled, read_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
@@ -81,8 +81,8 @@ class Scaling:
         self.queue = make_queue(self.store) if make_queue else None
         self.store.queue = self.queue
         self.logins = ClusterLogins(self.store, sealer)
-        self.clusters = Clusters(self.settings, self.store, make_job, self.logins)
-        self.jobs = Jobs(self.settings, self.store, self._cluster_with_login, make_job)
+        self.clusters = Clusters(self.settings, self.store, make_job, self.logins, self._begin)
+        self.jobs = Jobs(self.settings, self.store, self._cluster_with_login, make_job, self._begin)
         self.broadcaster = Broadcaster()
         self._data_dir = self.settings.data_dir.expanduser().absolute()
         self._make_job = make_job
@@ -147,7 +147,7 @@ class Scaling:
         Raises:
             RefusedError: The run is still active, all its nodes succeeded, or a secret has to be given again.
         """
-        return self.execute(self._record(self._repeated(run_id, options, nodes)).id)
+        return self._begin(self._repeated(run_id, options, nodes))
 
     def request_retry(  # noqa: PLR0913 - what is given anew, and who asks, each by its name
         self,
@@ -167,6 +167,9 @@ class Scaling:
         run = self.find_run(run_id)
         if run.status in RUN_ACTIVE:
             raise RefusedError(f"Run {run.id} is still in progress. Cancel it first, or wait for it.")
+        if run.operation.definition.result is Result.JOBS:
+            # nobody would remember the job
+            raise RefusedError(f"A run of {run.operation.value} is not repeated.", "Ask for it again: slurmscale job")
         failed = [task.node for task in self.store.tasks(run.id, status=FAILED) if not only or task.node in only]
         if not failed and (run.status is RunStatus.COMPLETED or run.operation.definition.scope is Scope.NODES):
             raise RefusedError(f"All nodes of run {run.id} are done, there is nothing to do again.")
@@ -194,7 +197,7 @@ class Scaling:
             options: Choices for this run.
             retry_of: The run that this one repeats.
         """
-        return self.execute(self._record(self._asked(operation, cluster, nodes, options, retry_of)).id)
+        return self._begin(self._asked(operation, cluster, nodes, options, retry_of))
 
     def validate(
         self, operation: Operation, cluster: Cluster | str, nodes: Nodes = (), options: RunOptions | None = None
@@ -248,7 +251,7 @@ class Scaling:
         retry_of: str | None = None,
     ) -> Request:
         if not operation.definition.recorded:
-            raise RefusedError(f"{operation.value} is no run.", "Use Scaling.jobs or Scaling.clusters.")
+            raise RefusedError(f"{operation.value} is no run.", "Use Scaling.jobs.")
         options = options or RunOptions()
         recover(self.store, self._data_dir)
         cluster = self.find_cluster(cluster) if isinstance(cluster, str) else cluster
@@ -257,6 +260,9 @@ class Scaling:
             cluster = clusters.with_later_nodes(self.store, cluster)
         needed = bool(nodes) or operation.definition.scope is Scope.NODES
         return Request(operation, cluster, clusters.named_nodes(nodes) if needed else {}, options, retry_of)
+
+    def _begin(self, request: Request) -> RunHandle:
+        return self.execute(self._record(request).id)
 
     def _record(self, request: Request) -> Run:
         self.recover()

@@ -39,7 +39,8 @@ def test_what_a_job_is_submitted_with_is_no_template_and_its_user_no_choice(as_r
     body = {"command": "echo {{ 1 }}", "cluster_id": "lab", "partition": "main"}
     answer = as_role("operator").post("/api/jobs/submit", json=body)
     assert launches[0].playbook.name == "run_jobs.yml"
-    assert launches[0].extra_vars["job_script"] == {"__ansible_unsafe": "#!/bin/sh\necho {{ 1 }}\n"}
+    secret = launches[0].added["all"]["vars"]["slurmscale_secrets"]
+    assert secret["job_script"] == {"__ansible_unsafe": "#!/bin/sh\necho {{ 1 }}\n"}
     assert answer.status_code < 500
     assert as_role("operator").post("/api/jobs/submit", json={**body, "user": "root"}).status_code == 422
     assert as_role("viewer").post("/api/jobs/submit", json=body).status_code == 403

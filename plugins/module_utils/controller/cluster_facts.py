@@ -28,6 +28,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     journal_lines,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import local_system
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, parsers
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     SlurmConfig,
@@ -72,6 +73,7 @@ def describe(installation: Installation, munge_key: str, timeout: float) -> Dict
     settings = asked["config"] or _settings_from_files(conf, asked)
     slurm_user = re.sub(r"\(.*", "", settings.get("SlurmUser", "root" if settings else "slurm"))
     failure = _failure(conf, daemon, asked)
+    system = local_system()
     cluster = {
         "answering": asked["answering"],
         "message": failure.message if failure else "",
@@ -98,6 +100,7 @@ def describe(installation: Installation, munge_key: str, timeout: float) -> Dict
         "daemon": daemon,
         "time": time.time(),
         "addresses": local_addresses(),
+        "os": {name: system[name] for name in ("id", "version_id", "pretty")},
         "files": _conf_files(os.path.dirname(os.path.realpath(conf))),
     }
     # On many clusters SlurmUser isn't called slurm: `slurm` is whoever slurmctld runs as.

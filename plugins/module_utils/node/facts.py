@@ -23,7 +23,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall impor
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hosts_file import read_entries
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.membership import read_membership
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import os_facts
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import local_system
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import (
     find_slurmd,
     list_processes,
@@ -323,8 +323,7 @@ def probe(
             problems.append(f"{' '.join(argv[:2])}: {result.message}")
         return result.stdout if result.rc in accepted else None
 
-    release = read("/etc/os-release") or read("/usr/lib/os-release") or b""
-    system = os_facts(release.decode("utf-8", "replace"), platform.machine())
+    system = local_system()
     packages = ask(package_query(system["family"]), (0, 1))  # 1 from dpkg-query: a pattern matches nothing
     units = ask(_SHOW) or ""
     services = parse_services(units)

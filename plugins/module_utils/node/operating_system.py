@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import platform
 import re
 import shlex
 from typing import Any, Dict, NamedTuple, Tuple
@@ -50,6 +52,15 @@ def _release(text: str) -> Dict[str, str]:
             except ValueError:
                 fields[key.strip()] = value.strip()
     return fields
+
+
+def local_system() -> Dict[str, Any]:
+    """Describe the operating system of this host, as `os_facts` does."""
+    text = ""
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+            text = text or stream.read()
+    return os_facts(text, platform.machine())
 
 
 def os_facts(text: str, arch: str) -> Dict[str, Any]:

@@ -112,31 +112,11 @@ def info(name: NameArgument, json: options.JsonOption = False) -> None:
     known = document.as_json()
     known |= {name: output.iso(when(getattr(cluster, name))) for name in ("seen_at", "created_at")}
     for key in ("name", "cluster_type", "health", "seen_at", "inventory", "controller", "apphub_urls", "created_at"):
-        _show(key, known[key])
+        output.show(key, known[key])
     for key, value in known["config"].items():
-        _show(key, value)
-    _show_info(cluster.info)
-    _show("recent_runs", known["recent_runs"])
-
-
-def _show(name: str, value: Any) -> None:
-    if isinstance(value, bool):
-        value = "yes" if value else "no"
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    if value not in (None, "", []):
-        typer.echo(output.fitted(f"{name.replace('_', ' ')}: {clean(text)}", sys.stdout))
-
-
-def _show_info(info: dict[str, Any] | None) -> None:
-    if info is None:
-        return
-    for name in ("cluster_name", "version", "conf_file", "configless", "slurm_user", "accounting", "auth"):
-        _show(name, info[name])
-    _show(
-        "controllers", [f"{one['host']} ({one['mode']}{'' if one['up'] else ', down'})" for one in info["controllers"]]
-    )
-    _show("partitions", [f"{name} ({one['nodes']})" for name, one in info["partitions"].items()])
-    _show("nodes", [f"{count} {state}" for state, count in info["states"].items()])
+        output.show(key, value)
+    output.show_cluster(cluster.info)
+    output.show("recent_runs", known["recent_runs"])
 
 
 @app.command(epilog=output.epilog(("slurmscale cluster forget lab",)))
@@ -233,12 +213,11 @@ def _print(found: Discovery, *, json: bool) -> None:
     if json:
         output.echo_json(DiscoveryDocument.of(found).as_json())
         return
-    rows = [(one["stage"], "ok" if one["ok"] else "failed", str(one["found"])) for one in found.stages]
-    output.print_table(("stage", "result", "found"), rows, wrap=True)
+    output.print_stages(found.stages)
     if found.error:
         typer.echo(output.fitted(clean(found.error.reason), sys.stderr), err=True)
         typer.echo(output.fitted(clean(found.error.remedy), sys.stderr), err=True)
-    _show_info(found.info)
+    output.show_cluster(found.info)
 
 
 def _register() -> None:

@@ -19,7 +19,7 @@ from slurmscale.states import RunStatus
 from slurmscale.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from slurmscale.documents import Document
@@ -197,9 +197,56 @@ def _of_node(node: str, reason: str) -> str:
     return reason if reason.split(" ", 1)[0] == node else f"{node}: {reason}"
 
 
+def show(name: str, value: Any) -> None:
+    """Print a value with its name, unless it is empty."""
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if value not in (None, "", []):
+        typer.echo(fitted(f"{name.replace('_', ' ')}: {clean(text)}", sys.stdout))
+
+
+def show_cluster(info: Mapping[str, Any] | None) -> None:
+    """Print what a cluster is, as it told; nothing when it did not."""
+    if info is None:
+        return
+    for name in ("cluster_name", "version", "conf_file", "configless", "slurm_user", "accounting", "auth"):
+        show(name, info[name])
+    # what was kept before it was asked for has none
+    show("system", info.get("os", {}).get("pretty"))
+    show(
+        "controllers", [f"{one['host']} ({one['mode']}{'' if one['up'] else ', down'})" for one in info["controllers"]]
+    )
+    show("partitions", [f"{name} ({one['nodes']})" for name, one in info["partitions"].items()])
+    show("nodes", [f"{count} {state}" for state, count in info["states"].items()])
+
+
+def print_stages(stages: Iterable[Mapping[str, Any]]) -> None:
+    """Print how far a look at a cluster came."""
+    rows = [(one["stage"], "ok" if one["ok"] else "failed", str(one["found"])) for one in stages]
+    print_table(("stage", "result", "found"), rows, wrap=True)
+
+
+def _print_look(report: Mapping[str, Any]) -> None:
+    print_stages(report["stages"])
+    show_cluster(report["info"])
+
+
+def _print_jobs(report: Mapping[str, Any]) -> None:
+    names = ("job_id", "state", "reason", "nodes", "user", "partition", "name")
+    print_table(names, [tuple(str(job[name] or "") for name in names) for job in report["jobs"].values()])
+
+
+_OF_KIND = {"cluster": _print_look, "jobs": _print_jobs}
+
+
 def print_report(report: dict[str, Any] | None) -> None:
     """Print what a playbook reports besides the result of each node."""
     report = report or {}
+    print_own = _OF_KIND.get(report.get("kind", ""))
+    if print_own:
+        print_own(report)
+        return
     nodes, findings, tests = (report.get(name) for name in ("nodes", "findings", "tests"))
     if nodes:
         _print_nodes(nodes, planned=report.get("kind") == "plan")

@@ -195,7 +195,7 @@ def tasks(
 
 
 def report(run: options.NewestRunArgument = None, json: options.JsonOption = False) -> None:
-    """Show what a check, a repair or an AppHub's check found."""
+    """Show what a check, a repair, an AppHub's check, a look at a cluster or a job found."""
     with Scaling() as scaling:
         run_id = scaling.find_run(run).id if run else scaling.tasks()[0].run_id
         found = scaling.report(run_id)

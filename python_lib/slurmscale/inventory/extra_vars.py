@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from slurmscale.redaction import has_secret
 from slurmscale.runner.secret_socket import SECRETS_VARIABLE
 
 
-def split_secrets(extra_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split extra variables into what may be written down and what must stay in memory."""
-    secret = {name: value for name, value in extra_vars.items() if has_secret(name, value)}
+def split_secrets(
+    extra_vars: Mapping[str, Any], private: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split extra variables into what may be written down and what must stay in memory.
+
+    Args:
+        extra_vars: The variables.
+        private: Names of those that must stay in memory whatever they hold.
+    """
+    secret = {name: value for name, value in extra_vars.items() if name in private or has_secret(name, value)}
     return {name: value for name, value in extra_vars.items() if name not in secret}, secret
 
 

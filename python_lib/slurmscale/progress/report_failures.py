@@ -18,9 +18,11 @@ def failures_in(report: Mapping[str, Any]) -> dict[str, Failure]:
     """Return what a report says of hosts that are not as they should be: of each the first reason.
 
     Args:
-        report: The report of check_nodes, repair_cluster or check_apphub; empty when there is none.
+        report: The report of check_nodes, repair_cluster, check_apphub or discover_cluster; empty when there is none.
     """
     failed: dict[str, Failure] = {}
+    if report.get("kind") == "cluster" and report["error"]:
+        failed[report["controller"]] = Failure(**report["error"])
     for name, found in report.get("nodes", {}).items():
         if not found.get("ready"):
             failed[name] = _failure(found, Code.NODE_NOT_READY, "The node is not ready.")

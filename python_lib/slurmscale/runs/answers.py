@@ -1,4 +1,4 @@
-"""Runs a playbook that answers a question, or does what is done in a moment, without a record of its own."""
+"""Waits for what a playbook reports: one that is a run, or one that only answers a query and leaves no record."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmscale.runner.protocol import Job, Launch
+    from slurmscale.runs.handle import RunHandle
     from slurmscale.runs.request import Request
     from slurmscale.settings import Settings
 
 _TICK = 1.0
 _LIMIT = 120.0
 """Seconds, unless the request says otherwise."""
+_CANCEL_WAIT = 15.0
+_NO_REPORT = Failure(Code.ANSIBLE_FAILED, "The playbook wrote no report.")
 
 
 def answer(config: Settings, request: Request, make_job: Callable[[Launch], Job]) -> dict[str, Any]:
@@ -33,9 +36,38 @@ def answer(config: Settings, request: Request, make_job: Callable[[Launch], Job]
     Raises:
         RefusedError: There is no answer; it says why.
     """
-    prepared = prepare_run(config, request)
-    launch = dataclasses.replace(prepared.launch, timeout=request.options.timeout or _LIMIT)
-    return report_of(make_job(launch), prepared.redactor)
+    prepared = prepare_run(config, _limited(request))
+    return report_of(make_job(prepared.launch), prepared.redactor)
+
+
+def recorded_answer(request: Request, start: Callable[[Request], RunHandle]) -> tuple[str, dict[str, Any]]:
+    """Return the id of the run of a request, and what its playbook reported; its caller being stopped cancels it.
+
+    Args:
+        request: What is asked.
+        start: Begins the run.
+
+    Raises:
+        RefusedError: There is no answer; it says why.
+    """
+    handle = start(_limited(request))
+    try:
+        run = handle.wait()
+    except KeyboardInterrupt:
+        handle.cancel()
+        handle.wait(_CANCEL_WAIT)
+        raise
+    if handle.report:
+        return run.id, handle.report
+    # why its host failed says more than that it did
+    failed = [task.error for task in handle.tasks() if task.error and task.error.code != Code.RUN_STOPPED]
+    why = next(iter(failed), run.error) or _NO_REPORT
+    raise RefusedError(why.reason, why.remedy, code=why.code)
+
+
+def _limited(request: Request) -> Request:
+    options = dataclasses.replace(request.options, timeout=request.options.timeout or _LIMIT)
+    return dataclasses.replace(request, options=options)
 
 
 def report_of(job: Job, redact: Callable[[str], str] = str) -> dict[str, Any]:
@@ -59,7 +91,7 @@ def report_of(job: Job, redact: Callable[[str], str] = str) -> dict[str, Any]:
         report = job.report()
         if report:
             return report
-        why = failure or job.stopped or job.error or Failure(Code.ANSIBLE_FAILED, "The playbook wrote no report.")
+        why = failure or job.stopped or job.error or _NO_REPORT
         raise RefusedError(redact(why.reason), redact(why.remedy), code=why.code)
     finally:
         job.close()

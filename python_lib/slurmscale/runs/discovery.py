@@ -18,7 +18,7 @@ from slurmscale.operations import Operation
 from slurmscale.periodic import PeriodicCall
 from slurmscale.runner import project
 from slurmscale.runs import registry
-from slurmscale.runs.answers import answer
+from slurmscale.runs.answers import answer, recorded_answer
 from slurmscale.runs.request import Request
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from slurmscale.models import Cluster
     from slurmscale.runner.protocol import Job, Launch
+    from slurmscale.runs.handle import RunHandle
     from slurmscale.runs.logins import ClusterLogins
     from slurmscale.settings import Settings
     from slurmscale.store.repository import Store
@@ -59,25 +60,42 @@ class Clusters:
     Args:
         config: Settings.
         store: Where they are remembered.
-        make_job: Makes the job that runs a playbook.
+        make_job: Makes the job that runs a playbook without a record.
         logins: The logins that are kept of them.
+        start: Begins a run.
     """
 
     def __init__(
-        self, config: Settings, store: Store, make_job: Callable[[Launch], Job], logins: ClusterLogins
+        self,
+        config: Settings,
+        store: Store,
+        make_job: Callable[[Launch], Job],
+        logins: ClusterLogins,
+        start: Callable[[Request], RunHandle],
     ) -> None:
         self._logins = logins
         self._config = config
         self._store = store
         self._make_job = make_job
+        self._start = start
 
-    def test(self, cluster: Cluster, options: RunOptions | None = None, *, fingerprint: str = "") -> Discovery:
+    def test(
+        self,
+        cluster: Cluster,
+        options: RunOptions | None = None,
+        *,
+        fingerprint: str = "",
+        requested_by: str | None = None,
+        recorded: bool = True,
+    ) -> Discovery:
         """Find out, stage by stage, whether a cluster can be worked with, and what it is.
 
         Args:
             cluster: The cluster; it need not be a known one.
             options: Login and variables, as for a run.
             fingerprint: Of the controller's ssh key, as somebody compared it; no other key is accepted then.
+            requested_by: The user of a service who asks.
+            recorded: It is a run, with a log, that can be cancelled; else it leaves nothing.
 
         Returns:
             What was found; a stage that failed is an answer, too.
@@ -93,8 +111,11 @@ class Clusters:
         options = dataclasses.replace(
             options, extra_vars=options.extra_vars | wanted, timeout=options.timeout or _LIMIT
         )
-        request = Request(Operation.DISCOVER_CLUSTER, cluster, {}, options)
-        return _discovery(answer(self._config, request, self._make_job))
+        request = Request(Operation.DISCOVER_CLUSTER, cluster, {}, options, requested_by=requested_by)
+        if not recorded:
+            return _discovery(answer(self._config, request, self._make_job))
+        run_id, report = recorded_answer(request, self._start)
+        return _discovery(report, run_id)
 
     def connect(self, cluster: Cluster, found: Discovery, **config: Any) -> Cluster:
         """Remember an external cluster that was tested.
@@ -158,12 +179,16 @@ class Clusters:
         registry.add(self._store, described)
         return left
 
-    def refresh(self, name: str, options: RunOptions | None = None) -> Discovery:
+    def refresh(
+        self, name: str, options: RunOptions | None = None, *, requested_by: str | None = None, recorded: bool = True
+    ) -> Discovery:
         """Look at a known cluster again, and remember what it is and whether it is healthy.
 
         Args:
             name: The cluster.
             options: Login and variables, as for a run.
+            requested_by: As in `test`.
+            recorded: As in `test`.
 
         Raises:
             NotFoundError: There is no such cluster.
@@ -171,7 +196,8 @@ class Clusters:
         """
         cluster = self._store.cluster(name)
         try:
-            found = self.test(self._logins.with_login(cluster), options)
+            known = self._logins.with_login(cluster)
+            found = self.test(known, options, requested_by=requested_by, recorded=recorded)
         except RefusedError:
             self._store.record_look(name, None)
             raise
@@ -194,7 +220,7 @@ class Clusters:
 
     def _look_again(self, name: str) -> None:
         try:
-            found = self.refresh(name, RunOptions(timeout=_HEALTHY_SECONDS))
+            found = self.refresh(name, RunOptions(timeout=_HEALTHY_SECONDS), recorded=False)
         except SlurmscaleError as exc:
             log.warning("a cluster does not answer", cluster=name, error=exc.reason)
             return
@@ -225,7 +251,7 @@ def _with_discovery(cluster: Cluster, found: Discovery) -> Cluster:
     return dataclasses.replace(cluster, health="healthy", seen_at=time.time(), info=found.info)
 
 
-def _discovery(report: dict[str, Any]) -> Discovery:
+def _discovery(report: dict[str, Any], run_id: str | None = None) -> Discovery:
     error = report["error"]
     return Discovery(
         success=report["success"],
@@ -235,4 +261,5 @@ def _discovery(report: dict[str, Any]) -> Discovery:
         host_keys=tuple(report["host_keys"]),
         info=report["info"],
         error=Failure(**error) if error else None,
+        run_id=run_id,
     )

@@ -192,6 +192,11 @@ class RunHandle:
         return self.tracker.counts()
 
     @property
+    def report(self) -> dict[str, Any]:
+        """What the playbook reported; empty as long as it did not."""
+        return self._report
+
+    @property
     def run(self) -> Run:
         """The run as it was started."""
         return self._run

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.models import JobOutput, RunOptions, SlurmJob
 from slurmscale.operations import Operation
-from slurmscale.runs.answers import answer
+from slurmscale.runs.answers import answer, recorded_answer
 from slurmscale.runs.request import Request
 from slurmscale.store.jobs import JobRecords
 from slurmscale.text import clean
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from slurmscale.models import Cluster, JobSpec
     from slurmscale.runner.protocol import Job, Launch
+    from slurmscale.runs.handle import RunHandle
     from slurmscale.settings import Settings
     from slurmscale.store.engine import Database
 
@@ -44,7 +45,8 @@ class Jobs:
         config: Settings.
         database: Where they are remembered.
         find_cluster: Returns the cluster of a name, or of the path of an inventory.
-        make_job: Makes the job that runs a playbook.
+        make_job: Makes the job that runs a playbook without a record.
+        start: Begins a run.
     """
 
     def __init__(
@@ -53,19 +55,29 @@ class Jobs:
         database: Database,
         find_cluster: Callable[[str], Cluster],
         make_job: Callable[[Launch], Job],
+        start: Callable[[Request], RunHandle],
     ) -> None:
         self._config = config
         self._records = JobRecords(database)
         self._find_cluster = find_cluster
         self._make_job = make_job
+        self._start = start
 
-    def submit(self, cluster: Cluster | str, spec: JobSpec, options: RunOptions | None = None) -> SlurmJob:
+    def submit(
+        self,
+        cluster: Cluster | str,
+        spec: JobSpec,
+        options: RunOptions | None = None,
+        *,
+        requested_by: str | None = None,
+    ) -> SlurmJob:
         """Submit a job as the user that the variable job_user of the cluster names.
 
         Args:
             cluster: A cluster, the name of a known one, or the path of an inventory.
             spec: The job.
             options: Login and variables, as for a run.
+            requested_by: The user of a service who asks.
 
         Returns:
             The job as Slurm describes it right after.
@@ -76,7 +88,7 @@ class Jobs:
         """
         cluster = self._find_cluster(cluster) if isinstance(cluster, str) else cluster
         wanted = {f"job_{name}": getattr(spec, name) for name in spec.__dataclass_fields__ if getattr(spec, name)}
-        report = self._ask(Operation.SUBMIT_JOB, cluster, options, wanted)
+        report = self._ask(Operation.SUBMIT_JOB, cluster, options, wanted, requested_by)
         now = time.time()
         job = SlurmJob(
             f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}",
@@ -160,8 +172,8 @@ class Jobs:
             )
         return job
 
-    def cancel(self, text: str, options: RunOptions | None = None) -> SlurmJob:
-        """Cancel a job; parameters as in `find` and `refresh`.
+    def cancel(self, text: str, options: RunOptions | None = None, *, requested_by: str | None = None) -> SlurmJob:
+        """Cancel a job; parameters as in `find` and `submit`.
 
         Returns:
             The job as Slurm describes it right after; what it ran may take a moment to end.
@@ -172,7 +184,7 @@ class Jobs:
         job = self.show(text, options)
         if job.ended:
             raise RefusedError(f"Job {job.id} has ended already: {job.state}. {job.note}".strip())
-        report = self._ask(Operation.CANCEL_JOB, self._cluster(job), options, {"job_ids": job.job_id})
+        report = self._ask(Operation.CANCEL_JOB, self._cluster(job), options, {"job_ids": job.job_id}, requested_by)
         return self._remember([job], report)[0]
 
     def output(self, text: str, options: RunOptions | None = None, *, limit: int = _OUTPUT_LIMIT) -> JobOutput:
@@ -224,11 +236,19 @@ class Jobs:
         return described
 
     def _ask(
-        self, operation: Operation, cluster: Cluster, options: RunOptions | None, wanted: dict[str, Any]
+        self,
+        operation: Operation,
+        cluster: Cluster,
+        options: RunOptions | None,
+        wanted: dict[str, Any],
+        requested_by: str | None = None,
     ) -> dict[str, Any]:
         options = options or RunOptions()
         options = dataclasses.replace(options, extra_vars=options.extra_vars | wanted)
-        return answer(self._config, Request(operation, cluster, {}, options), self._make_job)
+        request = Request(operation, cluster, {}, options, requested_by=requested_by)
+        if operation.definition.recorded:
+            return recorded_answer(request, self._start)[1]
+        return answer(self._config, request, self._make_job)
 
 
 def _described(job: SlurmJob, report: dict[str, Any], now: float) -> SlurmJob:

@@ -89,7 +89,8 @@ def prepare_run(
     known = _known(request, environment, vault_password)
     _check_nodes(request, known)
     _require_options(request, known)
-    plain_vars, secret_vars = split_secrets(request.options.extra_vars)
+    definition = request.operation.definition
+    plain_vars, secret_vars = split_secrets(request.options.extra_vars, definition.private)
     run = _run(config, request, _hosts(request, known), plain_vars, secret_vars)
     cluster, options = request.cluster, request.options
     levels = (cluster.credentials, options.credentials, config.credentials)
@@ -115,7 +116,9 @@ def prepare_run(
         vault_password_file=options.vault_password_file,
         report=bool(stage or request.operation.reports) and "report" not in options.extra_vars,
     )
-    if run.nodes != (_CONTROL_MACHINE,):
+    if not definition.claims:
+        run = dataclasses.replace(run, claims=tuple(f"{run.id}/{name}" for name in run.nodes))
+    elif run.nodes != (_CONTROL_MACHINE,):
         # many clusters may be looked at from here at the same time
         run = dataclasses.replace(run, claims=inventories.machines(run.nodes, known, launch.added))
     return PreparedRun(run, launch, _redactor(known, launch, secret_vars))

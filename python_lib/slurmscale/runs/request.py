@@ -69,7 +69,7 @@ class Request:
             options=dataclasses.replace(
                 options,
                 credentials=_plain(options.credentials),
-                extra_vars=split_secrets(options.extra_vars)[0],
+                extra_vars=split_secrets(options.extra_vars, self.operation.definition.private)[0],
                 vault_password=None,
             ),
         )

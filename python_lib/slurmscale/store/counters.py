@@ -157,7 +157,7 @@ def _range(ends: Iterable[float], seconds: float) -> str:
 
 def _is_counted(run: Run) -> bool:
     # one that only looks fails when a node is not ready, which is what it is for
-    return run.operation.definition.changes and not run.check
+    return run.operation.definition.changes_nodes and not run.check
 
 
 def _add(connection: Connection, run: Run, ended: Sequence[tuple[str, float | None, float | None]]) -> None:

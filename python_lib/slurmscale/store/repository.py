@@ -657,6 +657,7 @@ class Store(Database):
         clusters: Iterable[str] | None = None,
         status: RunStatus | None = None,
         operation: Operation | None = None,
+        but: Iterable[Operation] = (),
         node: str | None = None,
     ) -> list[Run]:
         """Return runs, newest first.
@@ -670,6 +671,7 @@ class Store(Database):
             clusters: Only those of these clusters.
             status: Only those in this state.
             operation: Only those of this operation.
+            but: None of these operations.
             node: Only those that a node is part of.
         """
         query = select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit)
@@ -685,6 +687,8 @@ class Store(Database):
             query = query.where(runs.c.status.in_(RUN_ACTIVE))
         if clusters is not None:
             query = query.where(runs.c.cluster.in_(list(clusters)))
+        if but:
+            query = query.where(runs.c.operation.not_in(list(but)))
         if node is not None:
             query = query.where(runs.c.id.in_(select(tasks.c.run_id).where(tasks.c.node == node)))
         with self.explained("read"), self.engine.connect() as connection:

@@ -171,6 +171,7 @@ class Fleet:
             "slurm_user": "slurm", "munge_key": {"path": "/etc/munge/munge.key", "exists": True, "sha256": key},
             "daemon": {"unit": "slurmctld", "active": "active"}, "time": time.time(),
             "control_time": options["control_time"], "files": {},
+            "os": {"id": "ubuntu", "version_id": "24.04", "pretty": "Ubuntu 24.04 LTS"},
             "addresses": {"hostname": host, "fqdn": host, "ips": ["10.0.0.2"]},
         }  # fmt: skip
         return {"cluster": cluster}

@@ -3,6 +3,7 @@
 import pathlib
 import socket
 from collections.abc import Callable
+from platform import freedesktop_os_release
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import describe
@@ -132,6 +133,16 @@ def test_a_missing_slurm_conf_is_told(host: Host) -> None:
     assert "slurm.conf is missing" in cluster["message"]
     assert cluster["failure"]["code"] == "configuration-unreadable"
     assert cluster["partitions"] == {}
+
+
+def test_the_system_of_the_controller_is_told(host: Host) -> None:
+    tmp_path, program = host
+    program("scontrol", "exit 1")
+    release = freedesktop_os_release()
+    found = describe_host(tmp_path)["os"]
+    assert found == {
+        "id": release["ID"], "version_id": release.get("VERSION_ID"), "pretty": release["PRETTY_NAME"],
+    }  # fmt: skip
 
 
 def test_the_key_is_known_by_its_fingerprint_only(host: Host) -> None:

@@ -11,15 +11,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakes.answering_job import AnsweringJob
 from pydantic import SecretStr
-from slurmscale.cli import cluster_commands
+from slurmscale.cli import cluster_commands, query_commands
 from slurmscale.cli.app import app
 from slurmscale.documents import SCHEMAS
 from slurmscale.errors import ClusterError, NodesError, NotFoundError, RefusedError
 from slurmscale.inventory.extra_vars import unsafe
-from slurmscale.models import Cluster, Counts, Credentials, Discovery, Run
+from slurmscale.models import Cluster, Counts, Credentials, Discovery, Run, RunOptions
 from slurmscale.operations import Operation
-from slurmscale.runner.fake import FakeJob
 from slurmscale.runner.processes import owner
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
@@ -41,6 +41,7 @@ INFO = {
     "partitions": {"main": {"nodes": "n[1-2]", "default": True, "state": "UP", "total_nodes": 2}},
     "nodes": {"n1": {"state": "IDLE", "reason": ""}, "n2": {"state": "DOWN", "reason": "gone"}},
     "states": {"IDLE": 1, "DOWN": 1}, "accounting": "accounting_storage/none", "auth": "auth/munge", "munge_key": True,
+    "os": {"id": "ubuntu", "version_id": "24.04", "pretty": "Ubuntu 24.04.1 LTS"},
 }  # fmt: skip
 UNKNOWN = {"code": "host-key-unknown", "reason": "The host key of ctl is not known.", "remedy": "Compare it."}
 KEYED = Cluster("hpc", controller="ctl", credentials=Credentials(user="admin"))
@@ -57,16 +58,16 @@ class Answering:
         self.scaling = Scaling(self.settings, make_job=self.job)
         self.clusters = self.scaling.clusters
 
-    def job(self, launch: Launch) -> FakeJob:
+    def job(self, launch: Launch) -> AnsweringJob:
         self.launches.append(launch)
-        job = FakeJob([])
         fingerprint = launch.extra_vars.get("discover_fingerprint")
-        job.report = lambda: self.report if fingerprint or "unknown" not in self.report else self.report["unknown"]  # type: ignore[method-assign] # a replay has none
-        return job
+        report = self.report if fingerprint or "unknown" not in self.report else self.report["unknown"]
+        return AnsweringJob(report, "controller")
 
     def says(self, stage: str = "slurm", error: dict[str, str] | None = None, info: Any = None, **more: Any) -> None:
         stages = [{"stage": stage, "ok": error is None, "found": "x", "error": error}]
         self.report = {
+            "kind": "cluster", "controller": "controller",
             "success": error is None, "stage": stage, "stages": stages, "fingerprint": FINGERPRINT, "error": error,
             "host_keys": [KEY], "info": None if error else info or INFO, **more,
         }  # fmt: skip
@@ -91,7 +92,10 @@ def test_a_stage_that_failed_is_an_answer(hpc: Answering) -> None:
     assert found.error
     assert found.error.code == "host-key-unknown"
     assert hpc.launches[0].playbook.name == "discover_cluster.yml"
-    assert hpc.scaling.runs() == []
+    (run,) = hpc.scaling.runs()
+    (task,) = hpc.scaling.tasks(run.id)
+    assert (found.run_id, run.operation, run.status) == (run.id, Operation.DISCOVER_CLUSTER, RunStatus.FAILED)
+    assert (task.node, task.error_code, task.error_remedy) == ("controller", "host-key-unknown", "Compare it.")
     with pytest.raises(ClusterError, match="not known") as refused:
         hpc.clusters.connect(EXTERNAL, found)
     assert refused.value.code == "host-key-unknown"
@@ -164,6 +168,25 @@ def test_a_look_tells_the_health_and_keeps_what_was_known(hpc: Answering) -> Non
     assert hpc.scaling.store.cluster("hpc").health == "unhealthy"
 
 
+def test_a_look_that_somebody_asked_for_is_a_run_without_secrets_and_its_host_no_node(hpc: Answering) -> None:
+    connect(hpc)
+    hpc.clusters.refresh("hpc", RunOptions(credentials=Credentials(password="hunter22")), requested_by="ada")
+    looked, tested = hpc.scaling.runs()
+    assert [(run.status, run.cluster, run.requested_by) for run in (tested, looked)] == [
+        (RunStatus.COMPLETED, "hpc", None), (RunStatus.COMPLETED, "hpc", "ada"),
+    ]  # fmt: skip
+    assert hpc.scaling.log("controller", looked.id)
+    status = hpc.scaling.status()
+    assert [view.id for view in status.recent_operations] == [looked.id, tested.id]
+    assert (status.success_nodes, status.failed_nodes, status.progress) == (0, 0, 0)
+    hpc.says("auth", {"code": "host-unreachable", "reason": "No login.", "remedy": "Check the key."})
+    hpc.clusters.refresh("hpc")
+    assert hpc.scaling.status().failed_nodes == 0
+    hpc.scaling.store.close()
+    for path in hpc.settings.data_dir.rglob("*"):
+        assert path.is_dir() or b"hunter22" not in path.read_bytes(), path
+
+
 def minutes_pass(hpc: Answering) -> None:
     with hpc.scaling.store.begin() as connection:
         connection.exec_driver_sql("UPDATE clusters SET updated_at = updated_at - 61")
@@ -172,7 +195,7 @@ def minutes_pass(hpc: Answering) -> None:
 def test_external_clusters_are_looked_at_each_minute_by_one_of_all_processes(hpc: Answering) -> None:
     hpc.clusters.connect(KEYED, hpc.clusters.test(KEYED))
     hpc.scaling.add_cluster(Cluster("managed", controller="other"))
-    asked = len(hpc.launches)
+    asked, recorded = len(hpc.launches), hpc.scaling.runs()
     hpc.clusters.look_again()
     assert len(hpc.launches) == asked
     with Scaling(hpc.settings, make_job=hpc.job) as other:
@@ -188,6 +211,8 @@ def test_external_clusters_are_looked_at_each_minute_by_one_of_all_processes(hpc
         for clusters in (other.clusters, hpc.clusters):
             clusters.look_again()
     assert len(hpc.launches) == asked + 2
+    # it would fill the table of runs
+    assert hpc.scaling.runs() == recorded
     found = hpc.scaling.store.cluster("hpc")
     assert (found.health, hpc.scaling.store.cluster("managed").health) == ("healthy", "")
     assert found.seen_at
@@ -285,6 +310,7 @@ def test_the_command_tests_and_shows_each_stage(hpc: Answering, command: Any) ->
     assert done.exit_code == 0
     assert "partitions: main (n[1-2])" in done.stdout
     assert "nodes: 1 IDLE, 1 DOWN" in done.stdout
+    assert "system: Ubuntu 24.04.1 LTS" in done.stdout
     login = hpc.launches[0].added["_meta"]["hostvars"]["controller"]
     assert login == unsafe({"ansible_host": "ctl", "ansible_user": "admin", "ansible_port": 2222})
     hpc.says("hostkey", UNKNOWN)
@@ -292,6 +318,14 @@ def test_the_command_tests_and_shows_each_stage(hpc: Answering, command: Any) ->
     assert done.exit_code == 1
     assert set(json.loads(done.stdout)) == set(SCHEMAS["cluster-test"].model_fields)
     assert json.loads(done.stdout)["error"] == UNKNOWN
+
+
+def test_a_look_is_shown_again_by_its_run(hpc: Answering, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = json.loads(command("test", "--controller", "ctl", "--json").stdout)
+    monkeypatch.setattr(query_commands, "Scaling", lambda: Scaling(hpc.settings, make_job=hpc.job))
+    shown = CliRunner().invoke(app, ["report", tested["run_id"]]).stdout
+    assert "slurm ok x" in " ".join(shown.split())
+    assert "system: Ubuntu 24.04.1 LTS" in shown
 
 
 def test_the_command_asks_for_the_host_key_and_connects(
@@ -321,6 +355,12 @@ def test_the_command_asks_for_the_host_key_and_connects(
     shown = command("info", "hpc").stdout
     assert "version: 24.11.5" in shown
     assert "configless: no" in shown
+    assert "system: Ubuntu 24.04.1 LTS" in shown
+    # it was kept by an older version
+    cluster = hpc.scaling.store.cluster("hpc")
+    old = {name: value for name, value in INFO.items() if name != "os"}
+    hpc.scaling.store.save_cluster(replace(cluster, info=old))
+    assert "system" not in command("info", "hpc").stdout
     assert command("refresh", "hpc", "--json").exit_code == 1
     assert "hpc: forgotten" in command("forget", "hpc").stdout
 

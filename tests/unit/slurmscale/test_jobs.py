@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakes.answering_job import AnsweringJob
+from fakes.waiting import wait_for
 from slurmscale.cli import job_commands
 from slurmscale.cli.app import app as command_line
 from slurmscale.documents import SCHEMAS
@@ -18,14 +21,16 @@ from slurmscale.inventory.ansible_inventory import Inventory
 from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.models import Cluster, JobSpec, RunOptions
 from slurmscale.operations import Operation
-from slurmscale.runner.fake import FakeJob
+from slurmscale.runs.handle import RunHandle
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
+from slurmscale.states import RunStatus
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slurmscale.models import Run
     from slurmscale.runner.protocol import Launch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,21 +47,25 @@ class Answering:
     def __init__(self, folder: Path) -> None:
         self.launches: list[Launch] = []
         self.report: dict[str, Any] = {}
-        self.events: list[dict[str, Any]] = []
+        self.failure: dict[str, str] | None = None
+        self.endless = False
         self.inventory = folder / "hosts.yml"
         self.inventory.touch()
         self.settings = Settings(data_dir=folder / "data", project_dir=ROOT)
         self.scaling = Scaling(self.settings, make_job=self.job)
         self.scaling.add_cluster(Cluster("lab", str(self.inventory), variables={"job_user": "alice"}))
 
-    def job(self, launch: Launch) -> FakeJob:
+    def job(self, launch: Launch) -> AnsweringJob:
         self.launches.append(launch)
-        job = FakeJob(self.events)
-        job.report = lambda: self.report  # type: ignore[method-assign] # a replay has none
-        return job
+        return AnsweringJob(self.report, failure=self.failure, endless=self.endless)
 
     def says(self, *jobs: dict[str, Any], accounting: str = "", job_id: str = "", **more: Any) -> None:
         self.report = {"jobs": {job["job_id"]: job for job in jobs}, "accounting": accounting, "job_id": job_id, **more}
+
+    def script(self) -> str:
+        """Return the text of the script that reaches Ansible through memory."""
+        secret: dict[str, Any] = self.launches[-1].added["all"]["vars"]["slurmscale_secrets"]
+        return str(secret["job_script"]["__ansible_unsafe"])
 
     def variables(self) -> dict[str, Any]:
         return self.launches[-1].extra_vars
@@ -83,15 +92,16 @@ def test_a_submitted_job_is_remembered_as_slurm_describes_it(lab: Answering) -> 
     lab.says(RUNNING, job_id="7")
     spec = JobSpec("#!/bin/sh\n{{ x }}\n", name="train", nodes="2-4", time="1-12:00:00", chdir="/a b", output="o.%j")
     job = lab.scaling.jobs.submit("lab", spec)
-    wanted = {"job_script": spec.script, "job_name": "train", "job_nodes": "2-4", "job_time": "1-12:00:00",
-              "job_chdir": "/a b", "job_output": "o.%j"}  # fmt: skip
-    assert lab.variables() == {**unsafe(wanted), "action": "submit"}
+    wanted = {"job_name": "train", "job_nodes": "2-4", "job_time": "1-12:00:00", "job_chdir": "/a b",
+              "job_output": "o.%j"}  # fmt: skip
+    script = "{{ slurmscale_secrets['job_script'] }}"
+    assert lab.variables() == {**unsafe(wanted), "action": "submit", "job_script": script}
     assert lab.launches[-1].playbook.name == "run_jobs.yml"
-    assert lab.launches[-1].added["all"]["vars"] == unsafe({"job_user": "alice"})
+    assert lab.script() == spec.script
+    assert lab.launches[-1].added["all"]["vars"]["job_user"] == unsafe("alice")
     assert (job.job_id, job.state, job.user, job.ended) == ("7", "RUNNING", "alice", False)
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", job.id)
     assert lab.scaling.jobs.newest() == [job]
-    assert lab.scaling.runs() == []
 
 
 @pytest.mark.parametrize(
@@ -110,15 +120,97 @@ def test_options_have_a_form(field: str, value: str, lab: Answering) -> None:
 
 
 def test_why_slurm_refused_a_job_is_told_without_secrets_and_nothing_is_remembered(lab: Answering) -> None:
-    lab.events = [
-        {"event": "runner_on_failed", "event_data": {"host": "ctl", "task": "Submit", "res": {"failure": REFUSED}}}
-    ]
+    lab.failure = REFUSED
     options = RunOptions(extra_vars={"api_token": "token-1234567890"})
     with pytest.raises(RefusedError, match="did not take it") as refused:
         lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"), options)
     assert refused.value.code == "job-not-submitted"
     assert "1234567890" not in str(refused.value)
     assert lab.scaling.jobs.newest() == []
+    (run,) = lab.scaling.runs()
+    (task,) = lab.scaling.tasks(run.id)
+    assert (run.status, task.node, task.error_code) == (RunStatus.FAILED, "ctl", "job-not-submitted")
+    assert set(run.secret_names) == {"job_script", "api_token"}
+
+
+def test_to_submit_and_to_cancel_is_a_run_and_to_ask_is_none(lab: Answering, job: str) -> None:
+    lab.says(RUNNING)
+    lab.scaling.jobs.show(job)
+    lab.scaling.jobs.refresh("lab")
+    lab.scaling.jobs.cancel(job)
+    lab.report = {"found": True, "text": "hello\n", "size": 6, "host": "n1", "problem": ""}
+    lab.scaling.jobs.output(job)
+    cancelled, submitted = lab.scaling.runs()
+    assert (submitted.operation, cancelled.operation) == (Operation.SUBMIT_JOB, Operation.CANCEL_JOB)
+    for run in (submitted, cancelled):
+        assert (run.status, run.nodes, run.counts.success) == (RunStatus.COMPLETED, ("ctl",), 1)
+        assert [line.text for line in lab.scaling.log("ctl", run.id)]
+    report = lab.scaling.report(submitted.id)
+    assert report
+    assert report["job_id"] == "7"
+    # the controller is no node, and a hundred jobs would leave nothing else to be seen of the last day
+    status = lab.scaling.status()
+    assert (status.success_nodes, status.failed_nodes, status.recent_operations) == (0, 0, [])
+
+
+def test_a_script_is_in_no_record(lab: Answering) -> None:
+    lab.says(RUNNING, job_id="7")
+    script = "#!/bin/sh\nexport LICENCE=abc-123-def\n"
+    lab.scaling.jobs.submit("lab", JobSpec(script, name="train"))
+    (run,) = lab.scaling.runs()
+    assert (run.variables, run.secret_names) == ({"job_name": "train"}, ("job_script",))
+    lab.scaling.store.close()
+    for path in lab.settings.data_dir.rglob("*"):
+        assert path.is_dir() or b"abc-123-def" not in path.read_bytes(), path
+
+
+def test_many_may_give_a_controller_jobs_at_the_same_time_and_a_run_of_it_is_cancelled(lab: Answering) -> None:
+    lab.says(RUNNING, job_id="7")
+    lab.endless = True
+    refused: list[RefusedError] = []
+
+    def submit() -> None:
+        with pytest.raises(RefusedError) as cancelled:
+            lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"))
+        refused.append(cancelled.value)
+
+    threads = [threading.Thread(target=submit) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len([run for run in lab.scaling.runs() if run.status is RunStatus.RUNNING]) == 2)
+    status = lab.scaling.status()
+    assert (len(status.active_operations), status.active_tasks) == (2, 0)
+    for run in lab.scaling.runs():
+        assert lab.scaling.cancel(run.id).status is RunStatus.CANCELLED
+    for thread in threads:
+        thread.join(60)
+    assert [one.code for one in refused] == ["run-cancelled"] * 2
+    assert lab.scaling.jobs.newest() == []
+
+
+def test_who_stops_waiting_cancels_the_run(lab: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.endless = True
+    wait = RunHandle.wait
+
+    def interrupted(handle: RunHandle, timeout: float | None = None) -> Run:
+        if timeout is None:
+            raise KeyboardInterrupt
+        return wait(handle, timeout)
+
+    monkeypatch.setattr(RunHandle, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"))
+    (run,) = lab.scaling.runs()
+    assert run.status is RunStatus.CANCELLED
+
+
+def test_a_run_that_submitted_a_job_is_not_repeated_for_nobody_would_remember_the_job(lab: Answering) -> None:
+    lab.failure = REFUSED
+    with pytest.raises(RefusedError):
+        lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"))
+    with pytest.raises(RefusedError, match="submit-job is not repeated") as refused:
+        lab.scaling.retry(lab.scaling.runs()[0].id, RunOptions(extra_vars={"job_script": "#!/bin/sh\n"}))
+    assert "slurmscale job" in refused.value.remedy
 
 
 def test_one_query_serves_all_jobs_of_a_cluster_that_have_not_ended(lab: Answering, job: str) -> None:
@@ -219,9 +311,9 @@ def test_an_output_is_read_where_the_job_ran(lab: Answering, job: str) -> None:
     assert refused.value.code == "job-output-missing"
 
 
-def test_a_job_is_no_run(lab: Answering) -> None:
+def test_a_query_is_no_run(lab: Answering) -> None:
     with pytest.raises(RefusedError, match="no run"):
-        lab.scaling.run(Operation.SUBMIT_JOB, "lab")
+        lab.scaling.run(Operation.QUERY_JOBS, "lab")
 
 
 def test_the_command(lab: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -235,7 +327,7 @@ def test_the_command(lab: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     done = job("submit", "--command", "srun hostname", "--cluster", "lab", "--nodes", "2")
     our_id = done.stdout.strip()
     assert "Job 7 on cluster lab: PENDING (Resources)" in done.stderr
-    assert lab.variables()["job_script"] == unsafe("#!/bin/sh\nsrun hostname\n")
+    assert lab.script() == "#!/bin/sh\nsrun hostname\n"
     assert job("submit", "-", "--cluster", "lab", input="#!/bin/sh\n").exit_code == 0
     (tmp_path / "script").write_bytes(b"#!/bin/sh\n\xff")
     for wrong in (

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["service"])
 
-_CHANGING = tuple(operation.value for operation in Operation if operation.definition.changes)
+_CHANGING = tuple(operation.value for operation in Operation if operation.definition.changes_nodes)
 _ENDS = tuple(status.value for status in RunStatus if status not in RUN_ACTIVE)
 _LABELS = ("cluster", "operation")
 

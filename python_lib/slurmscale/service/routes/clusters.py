@@ -81,9 +81,12 @@ def add_cluster(body: NewCluster, principal: Writer, request: Request, response:
 
 
 @router.post("/test-connection")
-def look_at_cluster(body: Connection, _principal: Writer, parts: Parts) -> DiscoveryDocument:
+def look_at_cluster(body: Connection, principal: Writer, parts: Parts) -> DiscoveryDocument:
     """Look stage by stage whether a cluster can be worked with; a stage that failed is an answer, too."""
-    return DiscoveryDocument.of(parts.scaling.clusters.test(_described(body), fingerprint=body.fingerprint or ""))
+    fingerprint = body.fingerprint or ""
+    return DiscoveryDocument.of(
+        parts.scaling.clusters.test(_described(body), fingerprint=fingerprint, requested_by=principal.name)
+    )
 
 
 @router.post("/connect", status_code=201)
@@ -96,7 +99,8 @@ def connect(body: Connect, principal: Writer, request: Request, response: Respon
         if not principal.may(needed):
             raise deny(request, principal, f"the permission {needed.value}", permission=needed.value)
         parts.scaling.logins.check(cluster.credentials)
-    found = parts.scaling.clusters.test(cluster, fingerprint=body.fingerprint or "")
+    fingerprint = body.fingerprint or ""
+    found = parts.scaling.clusters.test(cluster, fingerprint=fingerprint, requested_by=principal.name)
     made = parts.scaling.clusters.connect(cluster, found, **body.config.model_dump())
     details = {"controller": made.controller, "fingerprint": found.fingerprint}
     record(request, principal, "success", "connect_cluster", cluster=made.name, details=details)
@@ -113,7 +117,7 @@ def refresh(
     """Look at a known cluster again."""
     known = _cluster(cluster_id, principal, parts)
     options = RunOptions(credentials=Credentials(user=body.username, password=body.password, private_key=body.key))
-    found = parts.scaling.clusters.refresh(known.name, options)
+    found = parts.scaling.clusters.refresh(known.name, options, requested_by=principal.name)
     record(request, principal, "success" if found.success else "failed", cluster=known.name)
     return DiscoveryDocument.of(found)
 

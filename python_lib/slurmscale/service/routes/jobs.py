@@ -31,7 +31,7 @@ def submit_job(body: NewJob, principal: Submitter, request: Request, response: R
         raise deny(request, principal, f"access to the cluster {cluster.name}", cluster=cluster.name)
     script = body.command if body.command.startswith("#!") else f"#!/bin/sh\n{body.command}\n"
     spec = JobSpec(script, body.name or "", body.partition or "", body.nodes or "", body.time or "")
-    job = parts.scaling.jobs.submit(cluster, spec)
+    job = parts.scaling.jobs.submit(cluster, spec, requested_by=principal.name)
     record(request, principal, "success", cluster=cluster.name, details={"job": job.id, "job_id": job.job_id})
     response.headers["Location"] = f"{parts.base}/api/jobs/{job.id}"
     return JobDocument.of(job)
@@ -79,7 +79,7 @@ def job_output(job_id: JobId, principal: Reader, parts: Parts) -> JobOutputDocum
 def cancel_job(job_id: JobId, principal: Canceller, request: Request, parts: Parts) -> JobDocument:
     """Cancel a job."""
     known = _job(job_id, principal, parts)
-    ended = parts.scaling.jobs.cancel(job_id)
+    ended = parts.scaling.jobs.cancel(job_id, requested_by=principal.name)
     record(request, principal, "success", cluster=known.cluster, details={"job": ended.id, "job_id": ended.job_id})
     return JobDocument.of(ended)
 

@@ -15,6 +15,7 @@ const on = (value) => (value ? t("yes") : t("no"));
 export const description = (info) => facts([
 	["ClusterName", info.cluster_name],
 	["version", info.version],
+	["system", info.os?.pretty],
 	["nodes", Object.entries(info.states ?? {}).map(([name, count]) => `${name} ${count}`).join(", ") || 0],
 	["partitions", Object.keys(info.partitions ?? {}).join(", ")],
 	["controllers", (info.controllers ?? []).map((one) => `${one.host} (${one.mode}, ${one.up ? t("up") : t("down")})`).join(", ")],
