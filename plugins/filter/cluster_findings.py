@@ -155,9 +155,20 @@ def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[d
         found, remedy = "a machine without slurmd", "scale_up.yml makes it one."
         yield checks.finding(Code.NODE_NOT_PREPARED, "node", "a node of the cluster", found, remedy, note=True)
         return
-    if not known and cluster.get("answering"):
-        found, remedy = "not registered", "Run register_nodes.yml for it."
-        yield checks.finding(Code.NODE_NOT_REGISTERED, "node", "known to the controller", found, remedy)
+    if known or not cluster.get("answering"):
+        yield from _of_node(node, facts, controller)
+        return
+    found, remedy = "not registered", "Run scale_up.yml for it, or take it out of slurm_nodes."
+    yield checks.finding(Code.NODE_NOT_REGISTERED, "node", "known to the controller", found, remedy)
+    # It may have been taken out of the cluster: no key is deployed to it, and no slurmd is started on it.
+    for one in _of_node(node, facts, controller):
+        yield {**one, "fix": [], "remedy": "Not fixed as long as it is not registered."} if one["fix"] else one
+
+
+def _of_node(
+    node: Mapping[str, Any], facts: Mapping[str, Any], controller: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    cluster = controller.get("preflight_cluster") or {}
     yield from checks.service(node, "munge")
     yield from checks.service(node, "slurmd")
     wrong_key = list(checks.key(node, (cluster.get("munge_key") or {}).get("sha256") or ""))

@@ -116,6 +116,26 @@ def test_what_only_looks_is_shown_and_fails_no_node(store):
     assert (group.code, group.nodes) == ("no-sudo", ["n1"])
 
 
+def test_hosts_that_are_no_nodes_are_shown_and_counted_as_none(store):
+    operations = (
+        Operation.PUBLISH_APPHUB, Operation.SETUP_CONTROLLER, Operation.DISCOVER_CLUSTER, Operation.SUBMIT_JOB,
+        Operation.CANCEL_JOB,
+    )  # fmt: skip
+    for operation in operations:
+        run = dataclasses.replace(a_run(operation.value, ("h1",), cluster=operation.value), operation=operation)
+        store.create_run(run)
+    status = read_status(store).status()
+    assert (len(status.active_operations), status.active_tasks) == (5, 0)
+    for run in store.runs():
+        store.end_run(run, RunStatus.FAILED, Failure("x", "y"))
+    status = read_status(store).status()
+    assert (status.failed_nodes, status.progress) == (0, 0)
+    # jobs come by the hundred, and would leave nothing else to be seen
+    assert {view.type for view in status.recent_operations} == {
+        "publish-apphub", "setup-controller", "discover-cluster",
+    }  # fmt: skip
+
+
 def test_recent_operations_are_those_of_the_window(store):
     old = a_run("old", ("n1",), created=time.time() - 30 * 3600)
     store.create_run(old)

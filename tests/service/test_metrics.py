@@ -91,11 +91,13 @@ def test_first_contacts_with_hosts_are_counted_by_how_long_they_took(figures, sc
 
 
 def test_what_only_looks_is_no_attempt(figures, scaling, record_run):
-    for run in (record_run(check=True), record_run(operation=Operation.CHECK)):
+    apphub = record_run(operation=Operation.PUBLISH_APPHUB)
+    for run in (record_run(check=True), record_run(operation=Operation.CHECK), apphub):
         end(scaling.store, run, n1=TaskStatus.FAILED)
         scaling.store.end_run(run, RunStatus.CANCELLED, GONE)
     found = figures()
     assert found[of("slurm_node_scale_attempts_total")] == 0
+    assert not any(("operation", "publish-apphub") in key for key in found if key[0].startswith("slurm_node_scale"))
     assert found["slurm_scale_runs_total", ("operation", "check"), ("status", "cancelled")] == 1
 
 

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -16,11 +16,12 @@ from slurmscale.cli import output
 from slurmscale.cli.live_display import RunView
 from slurmscale.documents import EventDocument
 from slurmscale.errors import RefusedError
+from slurmscale.progress.report_failures import failures_in
 from slurmscale.report import group_failures
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from types import FrameType
 
     from slurmscale.models import Run
@@ -36,6 +37,7 @@ class _Terminated(BaseException):
 
 def follow(
     handle: RunHandle | WatchedRun,
+    report_of: Callable[[str], Mapping[str, Any] | None],
     *,
     quiet: bool = False,
     events: bool = False,
@@ -49,6 +51,7 @@ def follow(
 
     Args:
         handle: The active run.
+        report_of: Returns the report of a run; who calls shows it afterwards, so what it says is not told here.
         quiet: Show nothing to people.
         events: Print what happens as JSON, a line per event.
         leave: Gives the terminal back; None for who only watches another process's run.
@@ -84,7 +87,7 @@ def follow(
     finally:
         signal.signal(signal.SIGTERM, previous)
     if not left:
-        _summary(handle, run, view, console)
+        _summary(handle, run, view, console, failures_in(report_of(run.id) or {}))
     return run
 
 
@@ -189,7 +192,9 @@ def _print_line(console: Console, text: str, style: str = "") -> None:
     console.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: Console) -> None:
+def _summary(
+    handle: RunHandle | WatchedRun, run: Run, view: RunView, console: Console, reported: Collection[str]
+) -> None:
     view.catch_up(handle.changes(), handle.counts())
     for line in () if console.is_terminal else view.finished_lines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -198,7 +203,8 @@ def _summary(handle: RunHandle | WatchedRun, run: Run, view: RunView, console: C
     # when all nodes failed for it, it is told once, and needs no names
     told = len(view.failed) == run.counts.total and all(change.error == whole for change in view.failed)
     failed = [] if told else view.failed
-    groups = group_failures((change.node, change.error) for change in failed)
+    # what the report says of a node is shown with it
+    groups = group_failures((change.node, change.error) for change in failed if change.node not in reported)
     for line in output.failure_lines(groups):
         _print_line(console, line, style="red")
     counts = run.counts

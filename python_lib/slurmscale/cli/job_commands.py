@@ -165,7 +165,7 @@ def _register() -> None:
         ),
         (
             "list", _list, [_CACHED, options.parameter("limit", limit, default=20), *target, *login],
-            "List the newest jobs that were submitted from here; each cluster is asked once.",
+            "List the newest jobs that were submitted from here; each cluster is asked once for each of their users.",
             ("slurmscale job list --cluster lab --json",),
         ),
         (

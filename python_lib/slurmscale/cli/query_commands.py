@@ -52,7 +52,7 @@ def status(
     with Scaling() as scaling:
         if not watch:
             found = scaling.status()
-            output.echo_json(found.as_json()) if json else typer.echo(_status_text(found))
+            output.echo_json(found.as_json()) if json else typer.echo(_status_text(scaling, found))
             return
         try:
             _watch(scaling, json=json)
@@ -62,14 +62,14 @@ def status(
 
 def _watch(scaling: Scaling, *, json: bool) -> None:
     if not json and sys.stdout.isatty():
-        with Live(Text(_status_text(scaling.status())), refresh_per_second=2, transient=True) as live:
+        with Live(Text(_status_text(scaling, scaling.status())), refresh_per_second=2, transient=True) as live:
             while True:
                 time.sleep(_POLL)
-                live.update(Text(_status_text(scaling.status())))
+                live.update(Text(_status_text(scaling, scaling.status())))
     shown = None
     while True:
         found = scaling.status()
-        text = jsonlib.dumps(found.as_json()) if json else _status_text(found)
+        text = jsonlib.dumps(found.as_json()) if json else _status_text(scaling, found)
         if text != shown:
             # at once: what reads a stream can't wait for its end
             typer.echo(text if json else f"{output.iso(when(time.time()))}\n{text}\n")
@@ -78,15 +78,16 @@ def _watch(scaling: Scaling, *, json: bool) -> None:
         time.sleep(_POLL)
 
 
-def _status_text(found: ScalingStatus) -> str:
-    return "\n".join(output.fitted(line, sys.stdout) for line in _status_lines(found))
+def _status_text(scaling: Scaling, found: ScalingStatus) -> str:
+    lines = _status_lines(found, scaling.settings.window_hours)
+    return "\n".join(output.fitted(line, sys.stdout) for line in lines)
 
 
-def _status_lines(found: ScalingStatus) -> Iterator[str]:
+def _status_lines(found: ScalingStatus, hours: float) -> Iterator[str]:
     state = "active" if found.active else "idle"
     yield (
         f"{state}: {found.progress} %, {found.active_tasks} active, {found.success_nodes} succeeded,"
-        f" {found.failed_nodes} failed"
+        f" {found.failed_nodes} failed in the last {hours:g} hours"
     )
     at_work = {view.id for view in found.active_operations}
     ended = [view for view in found.recent_operations if view.id not in at_work]

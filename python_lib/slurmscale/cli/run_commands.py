@@ -152,7 +152,8 @@ def register(app: typer.Typer, apphub: typer.Typer) -> None:
     ]  # fmt: skip
     summary = """Find what is wrong with a cluster, fix what is safe to fix, and run a job in each partition.
 
-    Never changed: a machine of another cluster, what somebody else drained or set DOWN, clocks, disks, users, versions.
+    Never changed: a machine of another cluster or that is not registered, what somebody else drained or set DOWN,
+    clocks, disks, users, versions.
     """
     epilog = output.epilog(("slurmscale repair --cluster lab", "slurmscale repair check --nodes 'node[07-12]' --json"))
     app.command("repair", epilog=f"{epilog}\n\n{_CREDENTIALS}")(options.command(_repair, repair, summary))
@@ -308,7 +309,7 @@ def _follow(
     if detach and leave is not None:
         leave()
     try:
-        run = follow(handle, quiet=json or detach, events=events, leave=leave)
+        run = follow(handle, scaling.store.report, quiet=json or detach, events=events, leave=leave)
     except SlurmscaleError as exc:
         # what was begun is not refused any more
         code = output.NOT_RECORDED if isinstance(exc, ResultNotRecordedError) else 1

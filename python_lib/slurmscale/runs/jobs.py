@@ -88,7 +88,7 @@ class Jobs:
         """
         cluster = self._find_cluster(cluster) if isinstance(cluster, str) else cluster
         wanted = {f"job_{name}": getattr(spec, name) for name in spec.__dataclass_fields__ if getattr(spec, name)}
-        report = self._ask(Operation.SUBMIT_JOB, cluster, options, wanted, requested_by)
+        report = self._ask(Operation.SUBMIT_JOB, cluster, options, requested_by=requested_by, **wanted)
         now = time.time()
         job = SlurmJob(
             f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}",
@@ -111,7 +111,7 @@ class Jobs:
         return self._records.newest(limit, cluster)
 
     def refresh(self, cluster: str, options: RunOptions | None = None) -> list[SlurmJob]:
-        """Ask a cluster, once, how all of its jobs stand that have not ended.
+        """Ask a cluster how all of its jobs stand that have not ended, once for each user who has any.
 
         Args:
             cluster: Name of the cluster.
@@ -184,7 +184,10 @@ class Jobs:
         job = self.show(text, options)
         if job.ended:
             raise RefusedError(f"Job {job.id} has ended already: {job.state}. {job.note}".strip())
-        report = self._ask(Operation.CANCEL_JOB, self._cluster(job), options, {"job_ids": job.job_id}, requested_by)
+        report = self._ask(
+            Operation.CANCEL_JOB, self._cluster(job), options, user=job.user, requested_by=requested_by,
+            job_ids=job.job_id,
+        )  # fmt: skip
         return self._remember([job], report)[0]
 
     def output(self, text: str, options: RunOptions | None = None, *, limit: int = _OUTPUT_LIMIT) -> JobOutput:
@@ -210,8 +213,10 @@ class Jobs:
                 "It is asked for while a job is in the queue: use `job show` before it has left it.",
                 code="job-output-missing",
             )
-        wanted = {"job_path": job.output, "job_limit": limit} | ({"job_host": job.batch_host} if job.batch_host else {})
-        report = self._ask(Operation.READ_JOB_OUTPUT, self._cluster(job), options, wanted)
+        wanted: dict[str, Any] = {"job_path": job.output, "job_limit": limit}
+        if job.batch_host:
+            wanted["job_host"] = job.batch_host
+        report = self._ask(Operation.READ_JOB_OUTPUT, self._cluster(job), options, user=job.user, **wanted)
         if not report["found"]:
             raise RefusedError(
                 f"The output of job {job.id} can't be read on {report['host']}: {report['problem']}.",
@@ -225,9 +230,15 @@ class Jobs:
         return dataclasses.replace(self._find_cluster(job.inventory or job.cluster), name=job.cluster)
 
     def _query(self, jobs: list[SlurmJob], options: RunOptions | None) -> list[SlurmJob]:
-        since = min(job.submitted_at for job in jobs) - _CLOCKS
-        wanted = {"job_ids": ",".join(job.job_id for job in jobs), "job_since": max(0, int(since))}
-        return self._remember(jobs, self._ask(Operation.QUERY_JOBS, self._cluster(jobs[0]), options, wanted))
+        found = []
+        # others may not see a user's jobs
+        for user in dict.fromkeys(job.user for job in jobs):
+            own = [job for job in jobs if job.user == user]
+            since = min(job.submitted_at for job in own) - _CLOCKS
+            wanted: dict[str, Any] = {"job_ids": ",".join(job.job_id for job in own), "job_since": max(0, int(since))}
+            report = self._ask(Operation.QUERY_JOBS, self._cluster(own[0]), options, user=user, **wanted)
+            found += self._remember(own, report)
+        return found
 
     def _remember(self, jobs: Iterable[SlurmJob], report: dict[str, Any]) -> list[SlurmJob]:
         now = time.time()
@@ -240,11 +251,15 @@ class Jobs:
         operation: Operation,
         cluster: Cluster,
         options: RunOptions | None,
-        wanted: dict[str, Any],
+        *,
+        user: str = "",
         requested_by: str | None = None,
+        **wanted: Any,
     ) -> dict[str, Any]:
+        """Return what a playbook reports; of jobs whose user Slurm told, nobody has to say it again."""
         options = options or RunOptions()
-        options = dataclasses.replace(options, extra_vars=options.extra_vars | wanted)
+        known = {"job_user": user} if user else {}
+        options = dataclasses.replace(options, extra_vars=known | options.extra_vars | wanted)
         request = Request(operation, cluster, {}, options, requested_by=requested_by)
         if operation.definition.recorded:
             return recorded_answer(request, self._start)[1]

@@ -246,6 +246,20 @@ def test_a_node_that_was_not_selected_is_told_and_not_fixed() -> None:
     assert "name it in nodes" in problem["remedy"]
 
 
+def test_a_node_that_is_not_registered_any_more_is_told_and_nothing_is_fixed_on_it() -> None:
+    stopped = {"munge": {**SERVICE, "active": "inactive"}, "slurmd": {**SERVICE, "active": "inactive"}}
+    left = machine(services=stopped, files=files(key=file("bb")))
+    problems = found(left, known=cluster(nodes={}))
+    assert [(key, one["fix"]) for key, one in problems.items()] == [
+        ("n07 node", []), ("n07 service munge", []), ("n07 service slurmd", []), ("n07 munge key", []),
+    ]  # fmt: skip
+    assert problems["n07 node"]["code"] == "node-not-registered"
+    assert all(one["remedy"] and "fix " not in one["remedy"] for one in problems.values())
+    # of a controller that does not answer nobody knows whether it has the node
+    silent = found(left, known=cluster(nodes={}, answering=False))
+    assert silent["n07 service slurmd"]["fix"] == ["slurmd"]
+
+
 def test_a_machine_that_does_not_answer_is_told_and_nothing_else_of_it() -> None:
     away = {"code": "host-unreachable", "reason": "10.0.0.7 does not answer.", "remedy": "Start it."}
     assert [(key, one["code"], one["fix"]) for key, one in found(repair_failure=away).items()] == [

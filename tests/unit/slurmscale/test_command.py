@@ -283,6 +283,21 @@ def test_a_repair_shows_what_is_wrong_and_asks_once(command, monkeypatch):
     assert [launch.extra_vars["action"] for launch in command.launches] == ["check", "fix"]
 
 
+def test_what_a_check_finds_is_told_once(command, monkeypatch):
+    wrong = {"host": "a", "check": "service munge", "code": "service-down", "result": "found", "reason": "inactive",
+             "remedy": "fix starts it."}  # fmt: skip
+    command.events = [*GOOD[:-1], {"event": "playbook_on_stats", "event_data": {"ok": {"a": 1, "b": 1, "ctl": 1}}}]
+    monkeypatch.setattr(FakeJob, "report", lambda _: {"kind": "repair", "findings": [wrong]})
+    shown = command("repair", "check", "-i", str(command.inventory))
+    assert shown.output.count("fix starts it.") == 1
+    assert "service munge" in shown.stdout
+    assert "Details: slurmscale log" in shown.stderr
+    # without a report nothing else tells it
+    monkeypatch.setattr(FakeJob, "report", lambda _: {})
+    command.events = EVENTS
+    assert "task 'hard fail a'" in command("repair", "check", "-i", str(command.inventory)).stderr
+
+
 def test_a_run_that_is_not_shown_says_how_to_see_it(command):
     shown = command.up("a,b", "--detach")
     run = shown.stdout.strip()

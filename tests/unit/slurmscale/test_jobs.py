@@ -133,6 +133,25 @@ def test_why_slurm_refused_a_job_is_told_without_secrets_and_nothing_is_remember
     assert set(run.secret_names) == {"job_script", "api_token"}
 
 
+def test_whose_a_job_is_has_to_be_said_once(lab: Answering) -> None:
+    lab.says({**RUNNING, "user": "bob"}, job_id="7")
+    bob = RunOptions(extra_vars={"job_user": "bob"})
+    job = lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"), bob)
+    lab.scaling.jobs.refresh("lab")
+    assert lab.variables()["job_user"] == unsafe("bob")
+    lab.scaling.jobs.cancel(job.id)
+    assert lab.variables()["job_user"] == unsafe("bob")
+    lab.says({**RUNNING, "job_id": "8"}, job_id="8")
+    lab.scaling.jobs.submit("lab", JobSpec("#!/bin/sh\n"))
+    asked = len(lab.launches)
+    # Slurm may keep the jobs of a user from others
+    lab.says({**RUNNING, "user": "bob"}, {**RUNNING, "job_id": "8"})
+    lab.scaling.jobs.refresh("lab")
+    assert {launch.extra_vars["job_user"]["__ansible_unsafe"] for launch in lab.launches[asked:]} == {"alice", "bob"}
+    lab.scaling.jobs.refresh("lab", RunOptions(extra_vars={"job_user": "carol"}))
+    assert lab.variables()["job_user"] == unsafe("carol")
+
+
 def test_to_submit_and_to_cancel_is_a_run_and_to_ask_is_none(lab: Answering, job: str) -> None:
     lab.says(RUNNING)
     lab.scaling.jobs.show(job)
@@ -303,7 +322,8 @@ def test_an_output_is_read_where_the_job_ran(lab: Answering, job: str) -> None:
     output = lab.scaling.jobs.output(job, limit=100)
     assert (output.text, output.host, output.path, output.size) == ("hello\n", "n1", "/srv/alice/slurm-7.out", 6)
     assert lab.variables() == {
-        "action": "read", "job_limit": 100, **unsafe({"job_host": "n1", "job_path": "/srv/alice/slurm-7.out"}),
+        "action": "read", "job_limit": 100,
+        **unsafe({"job_user": "alice", "job_host": "n1", "job_path": "/srv/alice/slurm-7.out"}),
     }  # fmt: skip
     lab.report = {"found": False, "text": "", "size": 0, "host": "ctl", "problem": "No such file"}
     with pytest.raises(RefusedError, match="No such file") as refused:

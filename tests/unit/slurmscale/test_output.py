@@ -198,7 +198,7 @@ def test_no_more_than_ten_reasons_are_shown():
 
 def test_the_status_says_why_and_where_to_look(command, failed):
     lines = command("status").stdout.splitlines()
-    assert lines[0] == "idle: 0 %, 0 active, 0 succeeded, 4 failed"
+    assert lines[0] == "idle: 0 %, 0 active, 0 succeeded, 4 failed in the last 24 hours"
     assert any(f"slurmscale log a --run {failed} --failed" in line for line in lines)
     assert any(line.strip().startswith("dead: ") and "->" in line for line in lines)
 
