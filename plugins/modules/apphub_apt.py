@@ -101,7 +101,6 @@ repaired:
 
 import contextlib
 import fnmatch
-import glob
 import os
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
@@ -111,7 +110,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import insta
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import apt_locks
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import apt_locks, dpkg_state
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import is_version
 
@@ -154,14 +153,9 @@ INSTALL = (
     "--option=Dpkg::Options::=--force-confold",
     "--option=DPkg::Lock::Timeout=120",
 )  # fmt: skip
-#: Steps of dpkg that are not in its list of packages yet.
-JOURNAL = "/var/lib/dpkg/updates/[0-9]*"
-#: What asks whether a package may start its services.
-POLICY = "/usr/sbin/policy-rc.d"
 # A package that can't be installed, and below it what it needs, each but the first without its name.
 _UNMET = re.compile(r"^ (?:(\S+) :)? +(?:Pre-)?Depends: (.+) but (.+)$", re.MULTILINE)
 _LEFT_OUT = "it is not going to be installed"
-_NO_STARTS = b"#!/bin/sh\n# Written by slurmscale while it installs packages.\nexit 101\n"
 
 
 def finish_interrupted(exclusive: List[str]) -> List[str]:
@@ -173,20 +167,21 @@ def finish_interrupted(exclusive: List[str]) -> List[str]:
     Returns:
         The commands that this took; none when nothing was left.
     """
-    # dpkg notes there what it does, until it is through; apt goes by this.
-    journal = bool(glob.glob(JOURNAL))
+    journal = dpkg_state.has_journal()
     removals = _plan_removals(_read_packages(exclusive), journal=journal)
     before = slurm_commands.run(["dpkg", "--audit"]).stdout
     commands = list(removals)
     if before or journal:
         commands.append(["dpkg", "--configure", "--pending", "--force-confold"])
     if commands:
-        with no_service_starts(POLICY):
+        with no_service_starts():
             for command in commands:
                 slurm_commands.run(command, timeout=_DPKG_SECONDS)
         # What somebody else's package can't finish, it won't finish here either: that is no change.
         if not (removals or journal) and slurm_commands.run(["dpkg", "--audit"]).stdout == before:
             return []
+    elif dpkg_state.remove_policy():
+        commands.append(["rm", dpkg_state.POLICY])
     return [" ".join(command) for command in commands]
 
 
@@ -247,7 +242,7 @@ def restore_dependencies() -> List[str]:
     if slurm_commands.run(["apt-get", "check", "--quiet"]).rc == 0:
         return []
     command = ["apt-get", "install", "--quiet", "--yes", "--fix-broken", "--no-remove", "--no-install-recommends"]
-    with no_service_starts(POLICY):
+    with no_service_starts():
         slurm_commands.run(command, timeout=_DPKG_SECONDS)
     return [" ".join(command)]
 
@@ -314,33 +309,20 @@ def candidate(url: str, package: str, version: str) -> str:
 
 
 @contextlib.contextmanager
-def no_service_starts(path: str) -> Iterator[None]:
+def no_service_starts() -> Iterator[None]:
     """Forbid packages to start their services, and bring back afterwards what was there.
 
-    Args:
-        path: The program that is asked; one that a run left that was cut off is not taken for the administrator's.
+    A policy that a run left that was cut off is not taken for the administrator's.
     """
-    kept = path + ".slurmscale"
-    if os.path.lexists(path) and not _is_ours(path):
-        os.replace(path, kept)
+    if os.path.lexists(dpkg_state.POLICY) and not dpkg_state.is_ours(dpkg_state.POLICY):
+        os.replace(dpkg_state.POLICY, dpkg_state.kept_policy())
     attributes = file_options.Attributes(mode=0o755, owner=None, group=None, uid=None, gid=None)
-    wanted = file_options.WantedFile(path, _NO_STARTS, attributes, secret=False)
+    wanted = file_options.WantedFile(dpkg_state.POLICY, dpkg_state.NO_STARTS, attributes, secret=False)
     node_files.put_file(wanted, lambda _temporary, _path: None, check_mode=False)
     try:
         yield
     finally:
-        # What a killed run began may have gone on beside this, and have ended first.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.lexists(kept):
-                os.replace(kept, path)
-            elif _is_ours(path):
-                os.unlink(path)
-
-
-def _is_ours(path: str) -> bool:
-    with contextlib.suppress(OSError), open(path, "rb") as stream:
-        return stream.read() == _NO_STARTS
-    return False
+        dpkg_state.remove_policy()
 
 
 def install(url: str, packages: List[str], version: str, *, check_mode: bool) -> List[str]:
@@ -375,7 +357,7 @@ def install(url: str, packages: List[str], version: str, *, check_mode: bool) ->
         raise FailureError(*installation.refused(url, packages, tried.message))
     planned = re.findall(r"^Inst (\S+) ", tried.stdout, re.MULTILINE)
     if planned and not check_mode:
-        with no_service_starts(POLICY):
+        with no_service_starts():
             done = slurm_commands.run([*INSTALL, *wanted], timeout=_DPKG_SECONDS)
         if done.rc:
             raise FailureError(*installation.refused(url, packages, done.message))

@@ -19,6 +19,7 @@ import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import dpkg_state
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall import firewall_facts
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hosts_file import read_entries
@@ -343,7 +344,7 @@ def probe(
         "hostname": socket.gethostname(),
         "fqdn": _fqdn(2),
         "packages": None if packages is None else parse_packages(packages, system["family"]),
-        "half_done": half_done(packages or ""),
+        "half_done": half_done(packages or "") + (["dpkg"] if dpkg_state.was_cut_off() else []),
         "repositories": dnf_repositories(),
         "firewall": firewall_facts(is_active(units, "firewalld"), ask),
         "hosts_file": read_entries(),

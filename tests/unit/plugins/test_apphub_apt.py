@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import apt_locks, dpkg_state, facts
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
 
@@ -69,7 +70,7 @@ class FakeDpkg:
             self.audit = ""
         if argv[:2] == ["apt-get", "install"]:
             if "--simulate" not in argv:
-                self.policies.append(Path(apphub_apt.POLICY).read_text())
+                self.policies.append(Path(dpkg_state.POLICY).read_text())
             return slurm_commands.CommandResult(tuple(argv), int(bool(self.refusal)), self.planned, self.refusal, 0.0)
         if self.installed and argv[0] == "dpkg-query" and "Eflag" not in argv[3]:
             return slurm_commands.CommandResult(tuple(argv), 0, self.installed, "", 0.0)
@@ -83,8 +84,8 @@ class FakeDpkg:
 def dpkg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDpkg:
     fake = FakeDpkg()
     monkeypatch.setattr(slurm_commands, "run", fake.run)
-    monkeypatch.setattr(apphub_apt, "POLICY", str(tmp_path / "policy-rc.d"))
-    monkeypatch.setattr(apphub_apt, "JOURNAL", str(tmp_path / "updates/[0-9]*"))
+    monkeypatch.setattr(dpkg_state, "POLICY", str(tmp_path / "policy-rc.d"))
+    monkeypatch.setattr(dpkg_state, "JOURNAL", str(tmp_path / "updates/[0-9]*"))
     return fake
 
 
@@ -168,7 +169,7 @@ def test_what_somebody_has_only_marked_for_removal_stays(dpkg: FakeDpkg) -> None
 
 
 def test_what_dpkg_has_only_noted_is_finished(dpkg: FakeDpkg, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(apphub_apt, "JOURNAL", str(tmp_path / "[0-9]*"))
+    monkeypatch.setattr(dpkg_state, "JOURNAL", str(tmp_path / "[0-9]*"))
     (tmp_path / "tmp.i").touch()
     assert apphub_apt.finish_interrupted(["slurm*"]) == []
     (tmp_path / "0003").touch()
@@ -206,7 +207,7 @@ def test_packages_are_installed_in_one_transaction_and_start_no_service(dpkg: Fa
     assert apphub_apt.install(URL, ["munge", "slurmd"], "24.11.5-4", check_mode=False) == ["munge", "slurmd"]
     assert installs(dpkg) == ["munge", "slurmd=24.11.5-4"]
     assert [policy.splitlines()[-1] for policy in dpkg.policies] == ["exit 101"]
-    assert not Path(apphub_apt.POLICY).exists()
+    assert not Path(dpkg_state.POLICY).exists()
 
 
 def test_check_mode_only_tries(dpkg: FakeDpkg) -> None:
@@ -242,45 +243,74 @@ def test_what_apt_refuses_has_the_reason_of_apt(dpkg: FakeDpkg) -> None:
     assert "healthz" in failure.remedy
 
 
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    path = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(dpkg_state, "POLICY", str(path))
+    return path
+
+
 @pytest.mark.parametrize("error", [None, RuntimeError])
-def test_the_administrators_policy_comes_back_also_after_a_failure(
-    tmp_path: Path, error: type[Exception] | None
-) -> None:
-    policy = tmp_path / "policy-rc.d"
+def test_the_administrators_policy_comes_back_also_after_a_failure(policy: Path, error: type[Exception] | None) -> None:
     policy.write_text("#!/bin/sh\nexit 0\n")
     policy.chmod(0o700)
     expected = pytest.raises(error) if error else contextlib.nullcontext()
-    with expected, apphub_apt.no_service_starts(str(policy)):
+    with expected, apphub_apt.no_service_starts():
         assert "exit 101" in policy.read_text()
         assert policy.stat().st_mode & 0o777 == 0o755
         if error:
             raise error
     assert (policy.read_text(), policy.stat().st_mode & 0o777) == ("#!/bin/sh\nexit 0\n", 0o700)
-    assert [path.name for path in tmp_path.iterdir()] == ["policy-rc.d"]
+    assert [path.name for path in policy.parent.iterdir()] == ["policy-rc.d"]
 
 
 @pytest.mark.parametrize("administrators", ["", "#!/bin/sh\nexit 0\n"])
-def test_an_installation_that_ends_meanwhile_takes_no_policy_along(tmp_path: Path, administrators: str) -> None:
-    policy = tmp_path / "policy-rc.d"
+def test_an_installation_that_ends_meanwhile_takes_no_policy_along(policy: Path, administrators: str) -> None:
     if administrators:
         policy.write_text(administrators)
-    with apphub_apt.no_service_starts(str(policy)), apphub_apt.no_service_starts(str(policy)):
+    with apphub_apt.no_service_starts(), apphub_apt.no_service_starts():
         pass
     assert (policy.read_text() if policy.exists() else "") == administrators
 
 
 @pytest.mark.parametrize("kept", ["", "#!/bin/sh\nexit 0\n"])
-def test_a_policy_that_a_run_left_which_was_cut_off_goes(tmp_path: Path, kept: str) -> None:
-    policy = tmp_path / "policy-rc.d"
-    with apphub_apt.no_service_starts(str(policy)):
+def test_a_policy_that_a_run_left_which_was_cut_off_goes(policy: Path, tmp_path: Path, kept: str) -> None:
+    with apphub_apt.no_service_starts():
         ours = policy.read_bytes()
     policy.write_bytes(ours)
     if kept:
         (tmp_path / "policy-rc.d.slurmscale").write_text(kept)
-    with apphub_apt.no_service_starts(str(policy)):
+    with apphub_apt.no_service_starts():
         assert policy.read_bytes() == ours
     assert (policy.read_text() if policy.exists() else "") == kept
     assert not (tmp_path / "policy-rc.d.slurmscale").exists()
+
+
+@pytest.mark.parametrize("kept", ["", "#!/bin/sh\nexit 0\n"])
+def test_a_policy_that_alone_was_left_is_found_and_goes(dpkg: FakeDpkg, tmp_path: Path, kept: str) -> None:
+    policy = Path(dpkg_state.POLICY)
+    assert not dpkg_state.was_cut_off()
+    policy.write_bytes(dpkg_state.NO_STARTS)
+    if kept:
+        (tmp_path / "policy-rc.d.slurmscale").write_text(kept)
+    assert dpkg_state.was_cut_off()
+    assert apphub_apt.finish_interrupted(["slurm*"]) == [f"rm {policy}"]
+    assert (policy.read_text() if policy.exists() else "") == kept
+    assert not dpkg_state.was_cut_off()
+    assert apphub_apt.finish_interrupted(["slurm*"]) == []
+    assert all(call[0] in ("dpkg-query", "dpkg") for call in dpkg.calls)
+
+
+def test_packages_that_are_all_there_are_half_done_while_dpkg_has_a_journal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(dpkg_state, "POLICY", str(tmp_path / "policy-rc.d"))
+    monkeypatch.setattr(dpkg_state, "JOURNAL", str(tmp_path / "[0-9]*"))
+    assert facts.probe([], [], [], "/etc/munge/munge.key", credential=False, timeout=5)["half_done"] == []
+    (tmp_path / "0003").touch()
+    assert facts.probe([], [], [], "/etc/munge/munge.key", credential=False, timeout=5)["half_done"] == ["dpkg"]
+    monkeypatch.setattr(apt_locks, "holder", lambda: ("apt-get (7)", "/var/lib/dpkg/lock"))
+    assert facts.probe([], [], [], "/etc/munge/munge.key", credential=False, timeout=5)["half_done"] == []
 
 
 NOWHERE = "but it is not installable"
