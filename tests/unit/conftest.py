@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
+def run_module(capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """Return a function that runs a module and returns what it printed as its result."""
+    temporary = str(tmp_path_factory.mktemp("module"))
 
     def run(module: ModuleType, *, check: bool = False, diff: bool = True, **options: Any) -> dict[str, Any]:
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
@@ -38,6 +40,8 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> Runner:
         with contextlib.ExitStack() as stack:
             # A module has a process of its own to change the environment of.
             stack.enter_context(mock.patch.dict(os.environ))
+            # The probe removes what killed modules left there; this machine's own is not the tests'.
+            stack.enter_context(mock.patch.object(tempfile, "tempdir", temporary))
             stack.enter_context(mock.patch.object(basic, "_ANSIBLE_ARGS", payload))
             if hasattr(basic, "_ANSIBLE_PROFILE"):
                 stack.enter_context(mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy"))
