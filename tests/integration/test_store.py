@@ -375,9 +375,10 @@ def test_a_failed_transaction_leaves_nothing_behind(store):
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_writer_that_is_locked_out_for_a_while_loses_nothing(store):
     ids = store.create_run(a_run())
+    run = store.run("r1")
     with store.engine.connect() as blocker:
         blocker.exec_driver_sql("BEGIN IMMEDIATE")
-        writer = Writer(store, store.run("r1"), ids)
+        writer = Writer(store, run, ids)
         # who puts something in does not wait for the lock, which goes only after that
         for progress in range(100):
             writer.put([change("n1", TaskStatus.RUNNING, progress)], urgent=True)
