@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from slurmscale.errors import NotFoundError
 from slurmscale.models import Credentials
+from slurmscale.states import TaskStatus
 from testing import SLURM
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ def test_each_stage_says_why_it_failed_and_what_to_do(
     assert (found.success, found.stage, found.error.code) == (False, *failure)
     assert found.error.remedy
     assert [one["ok"] for one in found.stages] == [True] * (len(found.stages) - 1) + [False]
+    (task,) = scaling.tasks(found.run_id)
+    assert (task.status, task.error_code, task.error_message) == (
+        TaskStatus.FAILED,
+        found.error.code,
+        found.error.reason,
+    )
+    assert scaling.status().failed_nodes == 0
 
 
 def test_a_cluster_is_connected_when_its_host_key_was_confirmed(scaling: Scaling, theirs: Cluster, ctl1: Host) -> None:
@@ -85,6 +93,7 @@ def test_a_cluster_is_connected_when_its_host_key_was_confirmed(scaling: Scaling
     assert sorted(cluster.info["nodes"]) == ["old1", "old2", "old3"]
     assert cluster.info["partitions"]["batch"]["nodes"] == "old[1-2]"
     assert [one["up"] for one in cluster.info["controllers"]] == [True]
+    assert cluster.info["os"]["id"] == ctl1.system_info.distribution
     assert cluster.info["accounting"] in {"accounting_storage/none", ""}
 
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from slurmscale.errors import RefusedError
 from slurmscale.models import JobSpec, RunOptions, SlurmJob
-from testing import lab_host
+from slurmscale.operations import Operation
+from slurmscale.states import RunStatus
+from testing import SLURM, lab_host, node_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmscale.runs.jobs import Jobs
+    from slurmscale.scaling import Scaling
     from testinfra.host import Host
 
 LIMIT = 180
@@ -46,6 +49,37 @@ def test_a_job_runs_as_the_user_and_inherits_nothing(jobs: Jobs, ctl1: Host) -> 
     assert who == f"alice in {ctl1.user('alice').home} on {job.batch_host}"
     assert not {"SUDO_USER", "SUDO_COMMAND", "LC_ALL", "SLURM_TIME_FORMAT"} & set(variables.split())
     assert lab_host(output.host).file(output.path).user == "alice"
+
+
+def test_a_job_is_a_run_with_a_log_and_without_its_script(jobs: Jobs, scaling: Scaling) -> None:
+    job = jobs.submit("lab", JobSpec("#!/bin/sh\n# planted-in-a-script\ntrue\n"))
+    run = scaling.runs(1)[0]
+    assert (run.operation, run.status, run.variables) == (Operation.SUBMIT_JOB, RunStatus.COMPLETED, {})
+    report = scaling.report(run.id)
+    assert report
+    assert report["job_id"] == job.job_id
+    lines = [line.text for line in (*scaling.log("ctl1", run.id), *scaling.log(None, run.id))]
+    assert any("Start the job" in line for line in lines)
+    assert not any("[ERROR]" in line or "planted" in line for line in lines)
+    until(jobs, job, lambda job: job.ended)
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_configless_cluster_is_told_as_that_and_nothing_is_changed(scaling: Scaling, ctl1: Host) -> None:
+    files = "find /etc /usr /opt /var/lib/munge -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum"
+    traces = (f"{files} | sha256sum", "systemctl show --property InvocationID --value slurmctld munge ssh")
+    before = [ctl1.check_output(command) for command in traces]
+    found = scaling.clusters.test(scaling.find_cluster("lab"))
+    assert found.info, found
+    assert [ctl1.check_output(command) for command in traces] == before
+    assert (found.info["configless"], found.info["version"], found.info["munge_key"]) == (True, SLURM, True)
+    assert set(found.info["nodes"]) == set(node_names())
+    release = ctl1.file("/etc/os-release").content_string
+    assert f"\nID={found.info['os']['id']}\n" in release
+    assert f'VERSION_ID="{found.info["os"]["version_id"]}"' in release
+    run = scaling.find_run(found.run_id or "")
+    (task,) = scaling.tasks(run.id)
+    assert (run.operation, task.node, task.progress) == (Operation.DISCOVER_CLUSTER, "ctl1", 100)
 
 
 def test_a_pending_job_says_why_and_is_cancelled(jobs: Jobs) -> None:
