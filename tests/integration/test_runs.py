@@ -433,6 +433,21 @@ def test_when_ansible_playbook_alone_is_killed_its_workers_are_ended_and_it_is_s
     assert not Path(run.run_dir).exists()
 
 
+def test_when_a_fork_of_ansible_is_killed_the_run_ends_and_it_is_said(scaling, inventory, project_dir):
+    # The strategy free waits for ever for what it was to return.
+    path = project_dir / "playbooks" / "scale_up.yml"
+    path.write_text(path.read_text().replace("- name: Prepare\n", "- name: Prepare\n  strategy: free\n"))
+    handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": forever(4331)}))
+    wait_for(lambda: len(processes_with(str(forever(4331)))) >= 2 and scaling.store.run(handle.id).ansible_pid)
+    fork = psutil.Process(scaling.store.run(handle.id).ansible_pid).children()[0]
+    fork.kill()
+    run = handle.wait(LIMIT)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "ansible-failed")
+    assert run.error_message == "A process of ansible-playbook was killed on this machine by signal 9."
+    assert "memory" in run.error_remedy
+    assert processes_with(str(forever(4331))) == processes_with(run.run_dir) == []
+
+
 def test_a_run_that_another_machine_ended_stops_its_ansible_and_writes_no_more(scaling, inventory, config):
     handle = scaling.scale_up(inventory, "n1", RunOptions(extra_vars={"duration": forever(4328)}))
     wait_for(lambda: processes_with(str(forever(4328))))

@@ -38,6 +38,8 @@ _PACE = 0.05
 _PAUSE = 0.02
 _READING = 0.005
 """Seconds for which events are left to gather, and for which they are then read."""
+_LOOKS = 5.0
+"""Seconds between two looks for processes of Ansible that were killed."""
 _BECOME_TIMEOUT = 10.0
 """Seconds in which all nodes must have ended what runs as root on them."""
 
@@ -81,12 +83,14 @@ def run_as_root(  # noqa: PLR0913, PLR0917 - what ansible needs to know
         processes.stop_processes(None, run_dir, force=True)
 
 
-def _failure(rc: int | None) -> Failure:
+def _failure(rc: int | None, of_child: int | None = None) -> Failure:
     if rc is not None:
         return Failure(Code.ANSIBLE_FAILED, f"ansible-playbook ended with return code {rc}.")
     return Failure(
         Code.ANSIBLE_FAILED,
-        "ansible-playbook was killed on this machine.",
+        f"A process of ansible-playbook was killed on this machine by signal {of_child}."
+        if of_child
+        else "ansible-playbook was killed on this machine.",
         "Look whether memory ran out: journalctl --dmesg --grep Killed. Run it again to continue.",
     )
 
@@ -104,7 +108,8 @@ class AnsibleJob:
         self._done = threading.Event()
         self._stopping = threading.Lock()
         self._plan_offset = 0
-        self._read_until = 0.0
+        self._read_until = self._look_at = 0.0
+        self._killed: tuple[int, int] | None = None
         self._timer: threading.Timer | None = None
         self._command: int | None = None
         self._reached_its_end = False
@@ -253,8 +258,21 @@ class AnsibleJob:
             "settings": {"pexpect_timeout": 1, "suppress_output_file": True},
             "fact_cache_type": "memory",
             "event_handler": self._on_event,
-            "cancel_callback": lambda: self.stopped is not None,
+            "cancel_callback": self._has_to_end,
         }
+
+    def _has_to_end(self) -> bool:
+        """Say whether somebody stopped it, or one of its processes was killed that it goes on to wait for.
+
+        Ansible looks for these only while all nodes do the same task; with the strategy free it waits for ever.
+        """
+        if self.stopped is None and self.pid and time.monotonic() > self._look_at:
+            self._look_at = time.monotonic() + _LOOKS
+            before, self._killed = self._killed, processes.find_killed_child(self.pid)
+            # Ansible may be about to notice.
+            if self._killed and self._killed == before:
+                self.stopped = _failure(None, self._killed[1])
+        return self.stopped is not None
 
     def _sources(self) -> list[str]:
         added = self._channel.inventory_script

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -106,6 +107,10 @@ _SHELL = (
 _HELD = re.compile(r"root((?: BECOME-SUCCESS-[a-z]{32})+)\n")
 
 
+_DEADLY = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
+"""Signals by which Ansible ends none of its processes itself."""
+
+
 def owner() -> dict[str, Any]:
     """Describe this process as the owner of a run, so that others can tell whether it still lives."""
     return {
@@ -130,12 +135,34 @@ def this_machine() -> str:
 
 def start_ticks(pid: int) -> int | None:
     """Return when a process started, in ticks since the boot: no step of the clock moves it. None when it is gone."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields and fields[0] not in ("Z", "X") else None
+
+
+def find_killed_child(pid: int) -> tuple[int, int] | None:
+    """Find a child of a process that was killed or has crashed, and that its parent has not taken notice of.
+
+    Returns:
+        Its number, and that of the signal.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     except OSError:
         return None
-    # numbered from the third field on
-    return None if fields[0] in ("Z", "X") else int(fields[19])
+    for child in map(int, children):
+        fields = _stat(child)
+        # the last one is what wait() will return: the signal in its low bits
+        if fields and fields[0] == "Z" and (number := int(fields[-1]) & 0x7F) in _DEADLY:
+            return child, number
+    return None
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel tells of a process from the third field on; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def is_stopped(pid: int) -> bool:
