@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -36,7 +37,7 @@ def command(monkeypatch, tmp_path, capsys):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SLURMSCALE_DATA_DIR", str(tmp_path / "data"))
     for module in (cluster_commands, job_commands, run_commands):
-        monkeypatch.setattr(module, "Scaling", lambda: Scaling(make_job=lambda _: FakeJob([], [])))
+        monkeypatch.setattr(module, "Scaling", functools.partial(Scaling, make_job=lambda _: FakeJob([], [])))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("getpass.getpass", no_terminal)
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115 - as long as the test
