@@ -186,7 +186,8 @@ half_done:
   returned: always
   description: >-
     Packages that an installation left half done which was cut off: of dpkg any, of rpm those of Slurm and munge that
-    are there in two versions. C(dpkg) itself when it was killed and has noted steps to finish.
+    are there in two versions. C(dpkg) itself when it was killed and has noted steps to finish, or has left the policy
+    that keeps services from starting.
   type: list
   elements: str
   sample: [libhwloc15, slurmd]

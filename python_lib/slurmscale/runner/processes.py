@@ -105,8 +105,6 @@ _SHELL = (
     ' then exec sudo -n python3 - "$c" {0}; fi; exec python3 - "$c" {0}'
 )
 _HELD = re.compile(r"root((?: BECOME-SUCCESS-[a-z]{32})+)\n")
-
-
 _DEADLY = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 """Signals by which Ansible ends none of its processes itself."""
 

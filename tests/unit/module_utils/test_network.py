@@ -41,7 +41,7 @@ def closed() -> int:
 
 
 @pytest.fixture
-def hosts_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Know no nobody.invalid at once: a machine's name server may take longer to say so than the probe waits."""
     resolve = socket.getaddrinfo
 
@@ -53,7 +53,7 @@ def hosts_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", answer)
 
 
-@pytest.mark.usefixtures("hosts_file")
+@pytest.mark.usefixtures("unknown_name")
 def test_everything_is_looked_at_in_one_go(server: int, closed: int) -> None:
     names = ["localhost", "nobody.invalid"]
     targets = [f"127.0.0.1:{server}", f"127.0.0.1:{closed}", f"nobody.invalid:{server}"]
