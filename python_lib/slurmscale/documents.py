@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, TypeAdapter, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, TypeAdapter, WithJsonSchema
 
 from slurmscale.models import (
     Cluster,
@@ -26,21 +26,29 @@ from slurmscale.models import (
 from slurmscale.report import ScalingStatus
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from slurmscale.errors import SlurmscaleError
 
 
 Moment = Annotated[
     datetime,
+    BeforeValidator(lambda found: when(found) if isinstance(found, int | float) else found),
     PlainSerializer(datetime.isoformat, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-"""A time, written as everywhere else."""
+"""A time, written as everywhere else; made of the seconds since the epoch that records hold, too."""
 
 
 class Document(BaseModel):
     """What all documents have in common."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def of_record(cls, record: Any, **other: Any) -> Self:
+        """Make it of a record: of its attributes with the names of the fields, but for those that are given."""
+        return cls(**{name: getattr(record, name) for name in cls.model_fields if name not in other}, **other)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -69,18 +77,14 @@ class Refusal(Document):
     error: Error
 
 
-class RunDocument(Document):
-    """A run."""
+class RunFields(Document):
+    """What each document of a run holds, under the names of its record."""
 
     id: str
-    type: str
-    """The operation, e.g. scale-up."""
     status: str
     """pending, running, completed, failed, cancelled or interrupted."""
     cluster: str
     nodes: list[str]
-    success_nodes: int
-    failed_nodes: int
     progress: int
     """Whole percent."""
     created_at: Moment | None
@@ -89,37 +93,28 @@ class RunDocument(Document):
     retry_of: str | None
     """The run that this one repeats."""
     error: Error | None
-    error_message: str | None
-    """The reason of the error."""
     warnings: list[str]
     """What was warned of, each as a sentence; nothing failed of it."""
 
-    @classmethod
-    def fields_of(cls, run: Run) -> dict[str, Any]:
-        """Return its fields, made of a record."""
-        counts = run.counts
-        return {
-            "id": run.id,
-            "type": run.operation.value,
-            "status": run.status.value,
-            "cluster": run.cluster,
-            "nodes": list(run.nodes),
-            "success_nodes": counts.success,
-            "failed_nodes": counts.failed,
-            "progress": counts.progress,
-            "created_at": when(run.created_at),
-            "started_at": when(run.started_at),
-            "completed_at": when(run.completed_at),
-            "retry_of": run.retry_of,
-            "error": Error.of(run.error),
-            "error_message": run.error_message,
-            "warnings": list(run.warnings),
-        }
+
+class RunDocument(RunFields):
+    """A run."""
+
+    type: str
+    """The operation, e.g. scale-up."""
+    success_nodes: int
+    failed_nodes: int
+    error_message: str | None
+    """The reason of the error."""
 
     @classmethod
-    def of_run(cls, run: Run) -> RunDocument:
+    def of_run(cls, run: Run, **other: Any) -> Self:
         """Make it of a record."""
-        return RunDocument(**cls.fields_of(run))
+        counts = run.counts
+        return cls.of_record(
+            run, progress=counts.progress, type=run.operation, success_nodes=counts.success,
+            failed_nodes=counts.failed, **other,
+        )  # fmt: skip
 
 
 class TaskDocument(Document):
@@ -150,9 +145,7 @@ class TaskDocument(Document):
     @classmethod
     def of(cls, task: Task) -> TaskDocument:
         """Make it of a record."""
-        times = ("created_at", "updated_at", "started_at", "completed_at")
-        values = {name: getattr(task, name) for name in cls.model_fields}
-        return cls(**values | {"error": Error.of(task.error)} | {name: when(values[name]) for name in times})
+        return cls.of_record(task)
 
 
 class ResultDocument(RunDocument):
@@ -165,7 +158,7 @@ class ResultDocument(RunDocument):
     @classmethod
     def of(cls, run: Run, tasks: list[Task], report: dict[str, Any] | None) -> ResultDocument:
         """Make it of records."""
-        return cls(**cls.fields_of(run), tasks=[TaskDocument.of(task) for task in tasks], report=report)
+        return cls.of_run(run, tasks=[TaskDocument.of(task) for task in tasks], report=report)
 
 
 class LineDocument(Document):
@@ -184,8 +177,7 @@ class LineDocument(Document):
     @classmethod
     def of(cls, line: LogLine) -> LineDocument:
         """Make it of a record."""
-        plain = {name: getattr(line, name) for name in cls.model_fields if name != "created_at"}
-        return cls(**plain, created_at=when(line.created_at))
+        return cls.of_record(line)
 
 
 class ClusterDocument(Document):
@@ -210,18 +202,10 @@ class ClusterDocument(Document):
     created_at: Moment | None
 
     @classmethod
-    def fields_of(cls, cluster: Cluster) -> dict[str, Any]:
-        """Return its fields, made of a record."""
-        names = ("name", "cluster_type", "inventory", "controller", "variables", "config", "health")
-        plain = {name: getattr(cluster, name) for name in names}
-        login = {name: getattr(cluster.credentials, name) for name in ("user", "port", "private_key_file")}
-        times = {name: when(getattr(cluster, name)) for name in ("seen_at", "created_at")}
-        return plain | times | {"login": login, "apphub_urls": list(cluster.apphub_urls)}
-
-    @classmethod
-    def of(cls, cluster: Cluster) -> ClusterDocument:
+    def of(cls, cluster: Cluster, **other: Any) -> Self:
         """Make it of a record."""
-        return ClusterDocument(**cls.fields_of(cluster))
+        login = {name: getattr(cluster.credentials, name) for name in ("user", "port", "private_key_file")}
+        return cls.of_record(cluster, login=login, **other)
 
 
 class ClusterInfoDocument(ClusterDocument):
@@ -236,7 +220,7 @@ class ClusterInfoDocument(ClusterDocument):
     def of_cluster(cls, cluster: Cluster, runs: list[Run]) -> ClusterInfoDocument:
         """Make it of records."""
         recent = [f"{run.id} {run.status.value}" for run in runs]
-        return cls(**cls.fields_of(cluster), info=cluster.info, recent_runs=recent)
+        return cls.of(cluster, recent_runs=recent)
 
 
 class DiscoveryDocument(Document):
@@ -259,8 +243,7 @@ class DiscoveryDocument(Document):
     @classmethod
     def of(cls, found: Discovery) -> DiscoveryDocument:
         """Make it of what was found."""
-        plain = {name: getattr(found, name) for name in ("success", "stage", "fingerprint", "info", "run_id")}
-        return cls(**plain, stages=list(found.stages), error=Error.of(found.error))
+        return cls.of_record(found)
 
 
 class NodeChange(Document):
@@ -276,10 +259,7 @@ class NodeChange(Document):
     @classmethod
     def of(cls, change: TaskChange) -> NodeChange:
         """Make it of a change."""
-        return cls(
-            node=change.node, status=change.status.value, progress=change.progress, phase=change.phase,
-            step=change.step, error=Error.of(change.error),
-        )  # fmt: skip
+        return cls.of_record(change)
 
 
 class EventDocument(Document):
@@ -340,8 +320,7 @@ class JobDocument(Document):
     @classmethod
     def of(cls, job: SlurmJob) -> JobDocument:
         """Make it of a record."""
-        plain = {name: getattr(job, name) for name in cls.model_fields}
-        return cls(**plain | {name: when(plain[name] or None) for name in ("submitted_at", "seen_at")})
+        return cls.of_record(job, submitted_at=job.submitted_at or None, seen_at=job.seen_at or None)
 
 
 class JobOutputDocument(Document):
@@ -358,8 +337,7 @@ class JobOutputDocument(Document):
     @classmethod
     def of(cls, output: JobOutput) -> JobOutputDocument:
         """Make it of what was read."""
-        plain = {name: getattr(output, name) for name in ("host", "path", "text", "size")}
-        return cls(**plain, job=JobDocument.of(output.job))
+        return cls.of_record(output, job=JobDocument.of(output.job))
 
 
 class CheckDocument(Document):

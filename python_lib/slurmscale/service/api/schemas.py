@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from slurmscale.documents import Document, Error, JobDocument, LineDocument, Moment, TaskDocument
+from slurmscale.documents import Document, JobDocument, LineDocument, Moment, RunFields, TaskDocument
 from slurmscale.models import Cluster, Credentials, Run, when
 from slurmscale.operations import Operation
 from slurmscale.service.access.permissions import Permission, Role  # noqa: TC001 - pydantic reads the annotations
@@ -137,23 +137,13 @@ class Links(Document):
     cancel: str
 
 
-class RunView(Document):
+class RunView(RunFields):
     """A run."""
 
-    id: str
     operation: str
-    status: str
-    """pending, running, completed, failed, cancelled or interrupted."""
-    cluster: str
-    nodes: list[str]
     counts: CountsView
-    progress: int
-    """Whole percent."""
     remaining: int | None
     """Estimated seconds to the end, where this process carries the run and earlier runs tell."""
-    created_at: Moment | None
-    started_at: Moment | None
-    completed_at: Moment | None
     requested_by: str | None
     """The user of the service who asked for it."""
     attempt: int
@@ -166,11 +156,6 @@ class RunView(Document):
     """One higher with each change."""
     dry_run: bool
     """Nothing is changed, only shown."""
-    retry_of: str | None
-    """The run that this one repeats."""
-    warnings: list[str]
-    """What was warned of, each as a sentence; nothing failed of it."""
-    error: Error | None
     links: Links
 
     @classmethod
@@ -183,34 +168,11 @@ class RunView(Document):
             remaining: Estimated seconds to the end.
         """
         own = f"{base}/api/slurm/runs/{run.id}"
-        return cls(**_columns_of(run), remaining=remaining, links=Links(
-            self=own, tasks=f"{own}/tasks", events=f"{base}/api/slurm/events?run={run.id}", cancel=f"{own}/cancel",
-        ))  # fmt: skip
-
-
-def _columns_of(run: Run) -> dict[str, Any]:
-    counts = run.counts
-    return {
-        "id": run.id,
-        "operation": run.operation.value,
-        "status": run.status.value,
-        "cluster": run.cluster,
-        "nodes": list(run.nodes),
-        "counts": CountsView(total=counts.total, active=counts.active, success=counts.success, failed=counts.failed),
-        "progress": counts.progress,
-        "created_at": when(run.created_at),
-        "started_at": when(run.started_at),
-        "completed_at": when(run.completed_at),
-        "requested_by": run.requested_by,
-        "attempt": run.attempt,
-        "worker": run.worker,
-        "explanation": run.explanation,
-        "revision": run.revision,
-        "dry_run": run.check or run.operation is Operation.PLAN,
-        "retry_of": run.retry_of,
-        "warnings": list(run.warnings),
-        "error": Error.of(run.error),
-    }
+        links = Links(
+            self=own, tasks=f"{own}/tasks", events=f"{base}/api/slurm/events?run={run.id}", cancel=f"{own}/cancel"
+        )
+        dry_run = run.check or run.operation is Operation.PLAN
+        return cls.of_record(run, progress=run.counts.progress, remaining=remaining, dry_run=dry_run, links=links)
 
 
 class RunAnswer(Document):

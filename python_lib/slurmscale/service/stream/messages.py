@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from slurmscale.documents import Document, Error, LineDocument, Moment
-from slurmscale.models import when
-from slurmscale.service.api.schemas import CountsView, RunView
+from slurmscale.service.api.schemas import CountsView, RunView  # noqa: TC001 - pydantic reads the annotations
 from slurmscale.service.problems import problem_of
 
 if TYPE_CHECKING:
@@ -71,9 +70,7 @@ class NodeProgress(Document):
     @classmethod
     def of(cls, task: Task) -> NodeProgress:
         """Make it of a record."""
-        times = ("started_at", "updated_at", "completed_at")
-        values: dict[str, Any] = {name: getattr(task, name) for name in cls.model_fields}
-        return cls(**values | {"error": Error.of(task.error)} | {name: when(values[name]) for name in times})
+        return cls.of_record(task)
 
 
 class RunProgress(Document):
@@ -95,18 +92,7 @@ class RunProgress(Document):
     @classmethod
     def of(cls, run: Run, tasks: list[NodeProgress], remaining: int | None) -> RunProgress:
         """Make it of a record, of the nodes that changed, and of the seconds that are left."""
-        counts = run.counts
-        return cls(
-            run_id=run.id,
-            status=run.status.value,
-            progress=counts.progress,
-            remaining=remaining,
-            counts=CountsView(total=counts.total, active=counts.active, success=counts.success, failed=counts.failed),
-            started_at=when(run.started_at),
-            completed_at=when(run.completed_at),
-            error=Error.of(run.error),
-            tasks=tasks,
-        )
+        return cls.of_record(run, run_id=run.id, progress=run.counts.progress, remaining=remaining, tasks=tasks)
 
 
 class Snapshot(Document):
