@@ -241,7 +241,7 @@ _DRAIN_TIMEOUT = Option("drain_timeout", "Seconds until a node that is still bus
 _SCALE_TIMEOUT = Option("scale_timeout", "Seconds until a node must be available (default: 120).", int, _SECONDS)
 _REPAIR_TIMEOUT = Option("repair_timeout", "Seconds until a fixed node must be available, or a test job must have"
                          " ended (default: 120).", int, _SECONDS)  # fmt: skip
-_VERSION = r"\d+\.\d+[0-9A-Za-z.+~-]*"
+_VERSION = r"\d+\.\d+[0-9A-Za-z.+~-]{0,40}"
 _PACKAGES = "A package manager that is ended in the middle is finished by the next run, or by dpkg --configure -a."
 _ROTATION_ENDS = "It ends by itself, with the new key on all hosts or with the old one."
 

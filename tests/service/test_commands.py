@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fakes.waiting import wait_for
 from slurmscale.errors import StoreUnavailableError
 from slurmscale.models import Cluster
+from slurmscale.operations import Operation
 from slurmscale.service.api.schemas import RunView
 from slurmscale.store.idempotency import IdempotencyKeys
 
@@ -163,6 +164,35 @@ def test_nodes_are_removed_by_whom_may(as_role, launches):
     assert post(as_role("operator"), "scale-down", body, Prefer="wait=30").json()["success"] is True
     assert launches[0].extra_vars["jobs"] == {"__ansible_unsafe": "requeue"}
     assert post(as_role("viewer"), "scale-down", body).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "operation", "where"),
+    [
+        ("scale-up", Operation.SCALE_UP, "options"),
+        ("scale-down", Operation.SCALE_DOWN, "options"),
+        ("nodes/check", Operation.CHECK, None),
+    ],
+)
+def test_every_option_of_an_operation_is_taken_and_reaches_its_playbook(as_role, launches, path, operation, where):
+    values = {"slurm_version": "24.11.5-4", "jobs": "requeue"}
+    given = {
+        option.name: values.get(option.name, True if option.kind is bool else 42)
+        for option in operation.definition.options
+    }
+    body = {"nodes": [machine()]} | ({where: given} if where else given)
+    assert post(as_role("admin"), path, body, Prefer="wait=30").status_code == 200
+    told = {name: {"__ansible_unsafe": value} if isinstance(value, str) else value for name, value in given.items()}
+    assert told == {name: launches[0].extra_vars.get(name) for name in told}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"jobs": "all"}, {"drain_timeout": 0}, {"drain_timeout": 700_000}, {"force": "much"}, {"take_over": True}],
+)
+def test_an_option_that_the_operation_does_not_take_is_refused(as_role, launches, option):
+    answer = post(as_role("admin"), "scale-down", {"nodes": [machine()], "options": option})
+    assert (answer.status_code, launches) == (422, [])
 
 
 def test_a_plan_must_be_of_these_nodes(as_role):

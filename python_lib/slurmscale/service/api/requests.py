@@ -7,20 +7,23 @@ lie in an allowed network, for it is offered the login of the cluster.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, create_model
 
 from slurmscale.errors import NodesError, RefusedError
 from slurmscale.inventory.hostlist import expand
 from slurmscale.inventory.names import check_node
 from slurmscale.models import Cluster, Credentials, NodeSpec, RunOptions
+from slurmscale.operations import Operation
 from slurmscale.service.api.schemas import Body, usable_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from slurmscale.operations import Option
     from slurmscale.service.settings import ServiceSettings
 
 MOST_NODES = 1000
@@ -35,13 +38,14 @@ Password = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00
 PrivateKey = Annotated[str, Field(max_length=20_000), AfterValidator(usable_key)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Words = Annotated[list[Word], Field(max_length=64)]
-Version = Annotated[str, Field(pattern=r"^\d+\.\d+[0-9A-Za-z.+~-]{0,40}$")]
 CredentialId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[int, Field(ge=1, le=7 * 86_400)]
 Hostlist = Annotated[str, Field(min_length=1, max_length=100_000)]
 OsType = Annotated[str, Field(max_length=64)]
+
+_Body = TypeVar("_Body", bound=Body)
 
 
 class MachineLogin(Body):
@@ -67,18 +71,48 @@ class Machine(MachineLogin):
     """Its name in Slurm; the address when that is a name."""
 
 
-class Options(Body):
-    """Choices for making nodes."""
+def with_options_of(operation: Operation) -> Callable[[type[_Body]], type[_Body]]:
+    """Return what gives a body a field for each option of an operation; `variables_of` reads them."""
+    fields: dict[str, Any] = {option.name: (_type_of(option) | None, None) for option in operation.definition.options}
+
+    def extended(body: type[_Body]) -> type[_Body]:
+        return create_model(body.__name__, __base__=body, __doc__=body.__doc__, __module__=body.__module__, **fields)
+
+    return extended
+
+
+def _type_of(option: Option) -> Any:
+    """Return the type of a field: what the command takes, and of a whole number no more than a week of seconds."""
+    if option.kind is bool:
+        return bool
+    if option.kind is int:
+        return Seconds
+    if re.fullmatch(r"[a-z]+([|][a-z]+)+", option.pattern):
+        return Literal[tuple(option.pattern.split("|"))]
+    return Annotated[str, Field(pattern=f"^{option.pattern}$")]
+
+
+def variables_of(body: Body, operation: Operation) -> dict[str, Any]:
+    """Return the options of an operation that a body gives, as variables of its playbook."""
+    given = {option.name: getattr(body, option.name) for option in operation.definition.options}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+class Limits(Body):
+    """How a run is limited."""
 
     forks: Annotated[int, Field(ge=1, le=200)] | None = None
     timeout: Seconds | None = None
+
+
+@with_options_of(Operation.SCALE_UP)
+class Options(Limits):
+    """Choices for making nodes."""
+
     partitions: Words | None = None
     features: Words | None = None
     memory_margin: Annotated[float, Field(ge=0, le=50)] | None = None
-    slurm_version: Version | None = None
     dynamic: bool | None = None
-    take_over: bool | None = None
-    scale_timeout: Seconds | None = None
 
     def variables(self) -> dict[str, Any]:
         """Return the variables of the playbook."""
@@ -86,29 +120,19 @@ class Options(Body):
             "slurmctld_reconfigure_partitions": self.partitions,
             "slurmd_features": self.features,
             "slurmd_memory_margin": self.memory_margin,
-            "slurm_version": self.slurm_version,
             "slurm_node_registration": None if self.dynamic is None else "dynamic" if self.dynamic else "static",
-            "take_over": self.take_over,
-            "scale_timeout": self.scale_timeout,
         }
-        return {name: value for name, value in values.items() if value is not None}
+        of_roles = {name: value for name, value in values.items() if value is not None}
+        return of_roles | variables_of(self, Operation.SCALE_UP)
 
 
-class RemovalOptions(Body):
+@with_options_of(Operation.SCALE_DOWN)
+class RemovalOptions(Limits):
     """Choices for removing nodes."""
-
-    forks: Annotated[int, Field(ge=1, le=200)] | None = None
-    timeout: Seconds | None = None
-    jobs: Literal["wait", "requeue", "cancel"] | None = None
-    drain_timeout: Seconds | None = None
-    keep_drained: bool | None = None
-    force: bool | None = None
-    uninstall: bool | None = None
 
     def variables(self) -> dict[str, Any]:
         """Return the variables of the playbook."""
-        names = ("jobs", "drain_timeout", "keep_drained", "force", "uninstall")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return variables_of(self, Operation.SCALE_DOWN)
 
 
 Nodes = Hostlist | Annotated[list[NodeName | Machine], Field(min_length=1, max_length=MOST_NODES)]
@@ -142,10 +166,9 @@ class ScaleDown(Target):
     dry_run: bool = False
 
 
+@with_options_of(Operation.CHECK)
 class Check(Target):
     """Nodes that are to be looked at."""
-
-    take_over: bool | None = None
 
 
 class Plan(Target):

@@ -251,7 +251,7 @@ async def scale_down(body: wanted.ScaleDown, call: RemoveCall) -> JSONResponse:
 @router.post("/nodes/check", status_code=202, responses=_REPORT)
 async def check_nodes(body: wanted.Check, call: CheckCall) -> JSONResponse:
     """Look whether nodes are ready; with `Prefer: wait=60` the report of readiness is the answer."""
-    variables = {} if body.take_over is None else {"take_over": body.take_over}
+    variables = wanted.variables_of(body, Operation.CHECK)
     options = RunOptions(extra_vars=variables, credential=body.credential)
     run = await call.end_of(await call.start(Operation.CHECK, body.cluster, body.nodes, options))
     report = await anyio.to_thread.run_sync(call.parts.scaling.store.report, run.id)
