@@ -15,6 +15,7 @@ description:
     user of slurmctld.
   - The script goes to C(sbatch) by standard input. The job inherits no variable but HOME, USER, LOGNAME, SHELL and
     PATH.
+  - Slurm's commands and its slurm.conf are those of the slurmctld of this host, where it has one in an unusual place.
   - States, reasons and exit codes are those of Slurm. What has left the queue is asked for in the accounting, if there
     is any.
 options:
@@ -139,9 +140,10 @@ size:
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import batch_jobs
 
@@ -182,23 +184,25 @@ def main() -> None:
         os.chdir("/tmp")  # noqa: S108 # whose home directory is not on this host works in one that every host has
         with contextlib.suppress(OSError):
             os.chdir(user.pw_dir)
+        conf = use_installation().stated_conf
         if action == "submit":
-            module.exit_json(changed=True, **_submit(wanted, user))
+            module.exit_json(changed=True, **_submit(wanted, user, conf))
         if action == "cancel":
             for job_id in wanted["jobs"]:
-                batch_jobs.cancel(job_id)
-        module.exit_json(changed=action == "cancel", **_described(batch_jobs.find(wanted["jobs"], wanted["since"])))
+                batch_jobs.cancel(job_id, conf)
+        found = batch_jobs.find(wanted["jobs"], wanted["since"], conf)
+        module.exit_json(changed=action == "cancel", **_described(found))
     except FailureError as error:
         fail(module, error.failure)
 
 
-def _submit(wanted: Dict[str, Any], user: pwd.struct_passwd) -> Dict[str, Any]:
-    batch_jobs.require_no_operator(user)
+def _submit(wanted: Dict[str, Any], user: pwd.struct_passwd, conf: Optional[str]) -> Dict[str, Any]:
+    batch_jobs.require_no_operator(user, conf)
     names = ("partition", "nodes", "time", "chdir", "output")
     options = {"job-name": wanted["name"], **{name: wanted[name] for name in names}}
-    job_id = batch_jobs.submit(wanted["script"], options, user)
+    job_id = batch_jobs.submit(wanted["script"], options, user, conf)
     try:
-        found = batch_jobs.find([job_id], time.time())
+        found = batch_jobs.find([job_id], time.time(), conf)
     except FailureError as error:
         # The job is there, and that is what has to be known.
         found = batch_jobs.Found({}, "failed", str(error))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -12,6 +14,7 @@ from testing import INVENTORY, SLURM, lab_host, unwrap
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from testinfra.host import Host
 
@@ -78,6 +81,39 @@ def test_repair_starts_the_unit_of_the_controller(ctl1: Host, playbook: Playbook
     done = playbook("repair_cluster", "-e", "action=fix")
     assert done.returncode == 0, done.stdout
     assert ctl1.service("hpc-controller").is_running
+
+
+def run_jobs(report: Path, playbook: Playbook, action: str, **variables: object) -> dict[str, Any]:
+    """Do something with jobs of an ordinary user and return what is told of it."""
+    given = {"action": action, "job_user": "alice", "report": str(report), **variables}
+    done = playbook("run_jobs", "-e", json.dumps(given))
+    assert done.returncode == 0, done.stdout
+    told: dict[str, Any] = json.loads(report.read_text())
+    return told
+
+
+def test_a_job_of_an_ordinary_user_runs_and_reaches_the_controller(playbook: Playbook, tmp_path: Path) -> None:
+    report = tmp_path / "jobs.json"
+    # The job itself has no variable that leads it to the file of the controller, which is not on its node.
+    submitted = run_jobs(report, playbook, "submit", job_command="srun hostname")
+    job_id = submitted["job_id"]
+    told: dict[str, Any] = {}
+    for _ in range(20):
+        told = run_jobs(report, playbook, "query", job_ids=[job_id])["jobs"][job_id]
+        if told["state"] not in {"PENDING", "RUNNING", "COMPLETING"}:
+            break
+        time.sleep(1)
+    assert told["state"] == "COMPLETED", told
+    told = run_jobs(report, playbook, "read", job_path=told["output"], job_host=told["batch_host"])
+    assert told["text"].strip() in NODES
+
+
+def test_a_job_of_an_ordinary_user_is_cancelled(playbook: Playbook, tmp_path: Path) -> None:
+    report = tmp_path / "jobs.json"
+    job_id = run_jobs(report, playbook, "submit", job_command="sleep 600")["job_id"]
+    told = run_jobs(report, playbook, "cancel", job_ids=[job_id])["jobs"][job_id]
+    # Its processes may take a moment to end.
+    assert told["state"] in {"CANCELLED", "COMPLETING"}
 
 
 def test_upgrade_drains_resumes_and_verifies(ctl1: Host, playbook: Playbook) -> None:

@@ -68,24 +68,39 @@ def use_installation(conf: Optional[str] = None, service: Optional[str] = None) 
 def _of_process(service: Optional[str]) -> Optional[Installation]:
     unit = slurmctld_service.unit_properties(service or SERVICE)
     pid = int(unit.get("MainPID") or 0) or slurmctld_service.find_process("slurmctld")
-    if not pid:
+    program = slurmctld_service.process_program(pid) if pid else ""
+    # It is kept from ordinary users, as is the environment of the process.
+    if not program:
         return None
     name = slurmctld_service.unit_of(pid) or SERVICE
     argv = slurmctld_service.process_args(pid)
     conf = slurmctld_service.option_value(argv, "f") or slurmctld_service.process_variable(pid, "SLURM_CONF")
-    return Installation(service or name, conf or None, slurmctld_service.process_program(pid))
+    return Installation(service or name, conf or None, program)
 
 
 def _of_unit(service: Optional[str]) -> Optional[Installation]:
-    """Find the unit of a slurmctld that does not run."""
+    """Find the unit of a slurmctld that does not run, or whose process this user can't read; one that runs first."""
     wanted = f"{service}.service" if service else "*.service"
-    shown = commands.run(["systemctl", "show", "--all", "--property=Id,ExecStart,Environment", wanted], timeout=15)
+    properties = "--property=Id,MainPID,ExecStart,Environment,EnvironmentFiles"
+    shown = commands.run(["systemctl", "show", "--all", properties, wanted], timeout=15)
+    found = []
     for block in shown.stdout.split("\n\n") if shown.rc == 0 else []:
         unit = dict(line.partition("=")[::2] for line in block.splitlines())
         started = _EXEC_START.search(unit.get("ExecStart", ""))
         argv = started.group(1).split() if started else []
         if argv and os.path.basename(argv[0]) == "slurmctld":
-            stated = re.search(r"(?:^|\s)\"?SLURM_CONF=([^\s\"]+)", unit.get("Environment", ""))
-            conf = slurmctld_service.option_value(argv, "f") or (stated.group(1) if stated else None)
-            return Installation(unit["Id"][: -len(".service")], conf, argv[0])
-    return None
+            pid = int(unit.get("MainPID") or 0)
+            conf = slurmctld_service.option_value(slurmctld_service.process_args(pid) or argv, "f")
+            conf = conf or _variable_of_unit(block)
+            found.append((not pid, Installation(unit["Id"][: -len(".service")], conf or None, argv[0])))
+    return min(found, key=lambda one: one[0])[1] if found else None
+
+
+def _variable_of_unit(properties: str) -> str:
+    """Return the SLURM_CONF that a unit states, itself or in a file; empty when it states none."""
+    stated = re.search(r"^Environment=(?:.*\s)?\"?SLURM_CONF=([^\s\"]+)", properties, re.MULTILINE)
+    for path in re.findall(r"^EnvironmentFiles=(.*) \(ignore_errors=", properties, re.MULTILINE):
+        text = slurmctld_service.read_text(path)
+        # systemd lets a file win over the unit, and the last one over the others.
+        stated = re.search(r"^\s*SLURM_CONF=[\"']?([^\s\"']+)", text, re.MULTILINE) or stated
+    return stated.group(1) if stated else ""

@@ -51,7 +51,7 @@ def find_process(name: str) -> int:
     found = [
         (process_start(pid) or 0, pid)
         for pid in pids
-        if _text(f"/proc/{pid}/comm").strip() == name and _namespace(pid) == _namespace("self")
+        if read_text(f"/proc/{pid}/comm").strip() == name and _namespace(pid) == _namespace("self")
     ]
     return min(found)[1] if found else 0
 
@@ -66,7 +66,7 @@ def _namespace(pid: Any) -> str:
 
 def unit_of(pid: int) -> str:
     """Name the unit whose main process this is, without `.service`; empty when there is none."""
-    found = re.findall(r"([^/\s]+)\.service(?=/|\s|$)", _text(f"/proc/{pid}/cgroup"))
+    found = re.findall(r"([^/\s]+)\.service(?=/|\s|$)", read_text(f"/proc/{pid}/cgroup"))
     name = found[-1] if found else ""
     # A process that was started by hand in a container may stand below a unit of its host.
     return name if name and unit_properties(name).get("MainPID") == str(pid) else ""
@@ -74,7 +74,7 @@ def unit_of(pid: int) -> str:
 
 def process_variable(pid: int, name: str) -> str:
     """Return a variable of the environment in which a process was started; empty when it has none."""
-    variables = (one.partition("=") for one in _text(f"/proc/{pid}/environ").split("\0"))
+    variables = (one.partition("=") for one in read_text(f"/proc/{pid}/environ").split("\0"))
     return next((value for key, _separator, value in variables if key == name), "")
 
 
@@ -89,7 +89,7 @@ def process_program(pid: int) -> str:
 
 def process_args(pid: int) -> List[str]:
     """Return the command line of a process; empty when there is none."""
-    text = _text(f"/proc/{pid}/cmdline") if pid else ""
+    text = read_text(f"/proc/{pid}/cmdline") if pid else ""
     return text.rstrip("\0").split("\0") if text else []
 
 
@@ -138,7 +138,8 @@ def journal_lines(service: str, lines: int = 12, since: Optional[float] = None) 
     return result.stdout.strip() if result.rc == 0 else ""
 
 
-def _text(path: str) -> str:
+def read_text(path: str) -> str:
+    """Return the text of a file; empty when this user can't read it."""
     try:
         with open(path, "rb") as stream:
             return stream.read().decode("utf-8", "replace")

@@ -81,14 +81,18 @@ def require_plain_user(wanted: str) -> pwd.struct_passwd:
     return user
 
 
-def require_no_operator(user: pwd.struct_passwd) -> None:
+def require_no_operator(user: pwd.struct_passwd, conf: Optional[str] = None) -> None:
     """Refuse the user as whom slurmctld runs, who may do everything in Slurm.
+
+    Args:
+        user: Who is to submit a job.
+        conf: A slurm.conf in place of Slurm's default.
 
     Raises:
         FailureError: It is this user.
         SlurmCommandError: The controller does not answer.
     """
-    if commands.show_config().get("SlurmUser", "").partition("(")[0] == user.pw_name:
+    if commands.show_config(conf=conf).get("SlurmUser", "").partition("(")[0] == user.pw_name:
         reason = f"{user.pw_name} is the SlurmUser of this cluster, and may do everything in it."
         raise FailureError(Code.JOB_USER_UNSUITABLE, reason, "Set job_user to an ordinary user of the cluster.")
 
@@ -113,13 +117,14 @@ def refused_option(script: str) -> str:
     return ""
 
 
-def submit(script: str, options: Dict[str, Optional[str]], user: pwd.struct_passwd) -> str:
+def submit(script: str, options: Dict[str, Optional[str]], user: pwd.struct_passwd, conf: Optional[str] = None) -> str:
     """Submit a script.
 
     Args:
         script: Its text.
         options: Long options of sbatch without their dashes; those without a value are left away.
         user: Who submits it. The job inherits nothing but who that is.
+        conf: A slurm.conf in place of Slurm's default. slurmd puts that of its node in its place for the job.
 
     Returns:
         The job's id.
@@ -135,7 +140,7 @@ def submit(script: str, options: Dict[str, Optional[str]], user: pwd.struct_pass
     environment = {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name, "SHELL": user.pw_shell}
     arguments = [f"--{name}={value}" for name, value in options.items() if value]
     command = ["sbatch", "--parsable", "--ignore-pbs", *arguments]
-    result = commands.run(command, stdin=script, environment=environment)
+    result = commands.run(command, conf=conf, stdin=script, environment=environment)
     found = re.match(r"^(\d+)", result.stdout.strip())
     if result.rc != 0 or not found:
         remedy = "Change the job as Slurm says. A user may need an account: sacctmgr show associations"
@@ -179,17 +184,19 @@ def _expand(job: Description) -> str:
     return re.sub(r"%(\d*)([%A-Za-z])", value, job.output)
 
 
-def find(ids: List[str], since: float) -> Found:
+def find(ids: List[str], since: float, conf: Optional[str] = None) -> Found:
     """Describe jobs: one call for those in the queue, and one to the accounting when some have left it.
 
     Args:
         ids: Their ids.
         since: When the first of them was submitted, in seconds since the epoch; ids are used again after a reset.
+        conf: A slurm.conf in place of Slurm's default.
 
     Raises:
         SlurmCommandError: The controller does not answer.
     """
-    result = commands.run(["squeue", "--noheader", "--all", "--states=all", "--jobs=" + ",".join(ids), _FORMAT])
+    wanted = ["--noheader", "--all", "--states=all", "--jobs=" + ",".join(ids), _FORMAT]
+    result = commands.run(["squeue", *wanted], conf=conf)
     # Asked for a single job that has left the queue, squeue fails; asked for many, it leaves it out.
     if result.rc != 0 and "Invalid job id" not in result.message:
         remedy = "The controller must answer: scontrol ping"
@@ -200,7 +207,7 @@ def find(ids: List[str], since: float) -> Found:
         return Found(found)
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     wanted = [f"--jobs={','.join(gone)}", f"--starttime={start}", "--format=JobIDRaw,State,ExitCode,NodeList"]
-    result = commands.run(["sacct", "--noheader", "--allocations", "--parsable2", *wanted])
+    result = commands.run(["sacct", "--noheader", "--allocations", "--parsable2", *wanted], conf=conf)
     if result.rc == 0:
         found.update({job_id: Description(*job) for job_id, job in parse_accounting(result.stdout).items()})
         return Found(found, "kept")
@@ -209,13 +216,17 @@ def find(ids: List[str], since: float) -> Found:
     return Found(found, "none" if disabled else "failed", "" if disabled else result.message)
 
 
-def cancel(job_id: str) -> None:
+def cancel(job_id: str, conf: Optional[str] = None) -> None:
     """Cancel a job.
+
+    Args:
+        job_id: Its id.
+        conf: A slurm.conf in place of Slurm's default.
 
     Raises:
         SlurmCommandError: Slurm did not do it.
     """
-    result = commands.run(["scancel", job_id])
+    result = commands.run(["scancel", job_id], conf=conf)
     if result.rc != 0:
         raise commands.SlurmCommandError(
             f"Slurm did not cancel job {job_id}: {result.message}",

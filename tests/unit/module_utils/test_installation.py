@@ -74,6 +74,23 @@ def test_one_that_does_not_run_is_told_by_its_unit(host: dict[str, object]) -> N
     assert found == ("hpc-controller", "/srv/slurm.conf", "/opt/slurm/sbin/slurmctld")
 
 
+def test_an_ordinary_user_is_told_by_the_unit_of_the_slurmctld_that_runs(host: dict[str, object]) -> None:
+    old = UNITS.replace("hpc-controller", "slurmctld").replace("/opt/slurm", "/usr")
+    host.update(pid=7, units=old + "\n" + UNITS + "MainPID=7\n")
+    assert host["program"] == ""
+    assert installation.use_installation() == ("hpc-controller", "/srv/slurm.conf", "/opt/slurm/sbin/slurmctld")
+    # What its command line shows, others may read.
+    host.update(args=["/opt/slurm/sbin/slurmctld", "-D", "-f", "/opt/slurm/etc/slurm.conf"])
+    assert installation.use_installation().conf == "/opt/slurm/etc/slurm.conf"
+
+
+def test_the_file_of_a_unit_wins_over_the_unit(host: dict[str, object], tmp_path: Path) -> None:
+    file = tmp_path / "slurmctld"
+    file.write_text("# SLURM_CONF=/comment\nSLURM_CONF='/file/slurm.conf'\n")
+    host["units"] = UNITS + f"EnvironmentFiles={file} (ignore_errors=yes)\nEnvironmentFiles=/no (ignore_errors=yes)\n"
+    assert installation.use_installation().conf == "/file/slurm.conf"
+
+
 def test_a_host_without_slurmctld_leaves_slurm_its_own_default(host: dict[str, object]) -> None:
     assert host["pid"] == 0
     found = installation.use_installation()

@@ -7,6 +7,7 @@ import pwd
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import batch_jobs, commands
 from ansible_collections.ai_infra.slurm.plugins.modules import slurm_batch_jobs
 
@@ -30,11 +31,14 @@ class Answers:
             "squeue": (0, QUEUE, ""),
             "sacct": (1, "", "Slurm accounting storage is disabled"),
             "scancel": (0, "", ""),
+            "systemctl": (1, "", ""),
         }
 
     def run(self, argv: list[str], **options: Any) -> commands.CommandResult:
-        self.calls.append(list(argv))
-        self.options.append(options)
+        # systemctl tells where those of Slurm are
+        if argv[0] != "systemctl":
+            self.calls.append(list(argv))
+            self.options.append(options)
         return commands.CommandResult(tuple(argv), *self.by_program[argv[0]], 0.0)
 
     def call(self, program: str) -> list[str]:
@@ -45,6 +49,7 @@ class Answers:
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Answers:
     answers = Answers()
     monkeypatch.setattr(commands, "run", answers.run)
+    monkeypatch.setattr(slurmctld_service, "find_process", lambda _name: 0)
     return answers
 
 
@@ -81,11 +86,21 @@ def test_a_script_goes_to_sbatch_by_standard_input_and_inherits_nothing(
     assert slurm.call("sbatch") == ["sbatch", "--parsable", "--ignore-pbs", *wanted]
     options = slurm.options[slurm.calls.index(slurm.call("sbatch"))]
     environment = {"HOME": str(tmp_path), "USER": "alice", "LOGNAME": "alice", "SHELL": "/bin/bash"}
-    assert options == {"stdin": SCRIPT, "environment": environment}
+    assert options == {"conf": None, "stdin": SCRIPT, "environment": environment}
     assert result["jobs"]["7"] == {
         "job_id": "7", "state": "RUNNING", "reason": "None", "exit_code": "0:0", "nodes": "n[1-2]", "user": "alice",
         "partition": "main", "batch_host": "n1", "name": "a|b", "output": "/srv/alice/slurm-7.out",
     }  # fmt: skip
+
+
+def test_commands_and_file_are_those_of_the_slurmctld_of_the_host(run: Callable[..., Any], slurm: Answers) -> None:
+    started = "ExecStart={ path=/opt/sbin/slurmctld ; argv[]=/opt/sbin/slurmctld -D -f /opt/hpc/slurm.conf ; pid=7 }"
+    slurm.by_program["systemctl"] = (0, f"Id=hpc.service\n{started}\n", "")
+    slurm.by_program["squeue"] = (0, "", "")
+    run("submit", script=SCRIPT)
+    run("cancel", jobs=["7"])
+    asked = {call[0]: options.get("conf") for call, options in zip(slurm.calls, slurm.options, strict=True)}
+    assert asked == dict.fromkeys(("scontrol", "sbatch", "squeue", "sacct", "scancel"), "/opt/hpc/slurm.conf")
 
 
 @pytest.mark.parametrize(("name", "uid"), [("root", 0), ("bob", 1001), ("slurm", 64030)])
