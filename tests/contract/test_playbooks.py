@@ -146,6 +146,23 @@ def test_the_last_play_of_what_works_on_nodes_returns_their_results(tree: Tree) 
         assert last in {"shared/stages/report_results.yml", "shared/stages/return_results.yml"}
 
 
+def stages(playbook: Path, tree: Tree) -> list[str]:
+    """Return the files whose plays a playbook plays, in their order."""
+    found: list[str] = []
+    for play in tree.read(playbook):
+        imported = play.get("ansible.builtin.import_playbook")
+        found += stages(playbook.parent / imported, tree) if imported else [playbook.name]
+    return list(dict.fromkeys(found))
+
+
+def test_workers_that_share_a_scale_up_go_through_the_stages_of_a_whole_one(tree: Tree) -> None:
+    whole = stages(tree.root / "playbooks/scale_up.yml", tree)
+    parts = [stages(tree.root / "playbooks" / part.playbook, tree) for part in Operation.SCALE_UP.definition.stages]
+    common = set.intersection(*map(set, parts))
+    done_once = [stage for stage in whole if stage not in common]
+    assert [stage for part in parts for stage in part if stage in done_once] == done_once
+
+
 def test_a_time_in_seconds_is_the_same_in_every_time_zone(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """What now(utc=true) returns has no zone: its timestamp() is off by that of the control machine."""
     sources = [path for top in ("playbooks", "roles", "plugins") for path in tree.root.glob(f"{top}/**/*.[yp]*")]

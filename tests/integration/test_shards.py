@@ -51,8 +51,8 @@ class Site:
 
     def __init__(self, config, url, tmp_path):
         self._config = config.model_copy(update={"database_url": url, "lease_seconds": 20.0})
-        for name in ("prepare_nodes.yml", "register_prepared.yml", "start_nodes.yml"):
-            (config.project_dir / "playbooks" / name).write_text("[]")
+        for stage in Operation.SCALE_UP.definition.stages:
+            (config.project_dir / "playbooks" / stage.playbook).write_text("[]")
         self.folder = tmp_path / "jobs"
         self.folder.mkdir()
         self.scaling = self.opened()
