@@ -252,6 +252,7 @@ class Run:
         explanation: What became of earlier attempts, as a sentence.
         warnings: What the collection's modules warned of, each as a sentence; nothing failed of it.
         committed: Whether the part of its operation has begun that is not cut in the middle.
+        remaining: Estimated seconds to the end while it is in progress; None when nothing tells.
         shard: The part of the run that this is, for the worker that carries it; nodes, status, attempt and process are
             the part's then. None of the run itself.
     """
@@ -296,6 +297,7 @@ class Run:
     explanation: str | None = None
     warnings: tuple[str, ...] = ()
     committed: bool = False
+    remaining: int | None = None
     shard: Shard | None = None
 
     @property

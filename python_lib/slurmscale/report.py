@@ -82,7 +82,7 @@ class OperationView:
         success_nodes: Nodes that are done.
         failed_nodes: Nodes that failed.
         failures: The failed nodes by reason.
-        remaining: Estimated seconds to the end, where the run's own process is asked and earlier runs tell.
+        remaining: Estimated seconds to the end, where earlier runs tell.
     """
 
     id: str
@@ -99,7 +99,7 @@ class OperationView:
     error: dict[str, str] | None
     error_message: str | None
     failures: list[FailureGroup]
-    remaining: int | None = None
+    remaining: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +295,7 @@ def _view(run: Run, reasons: _Reasons) -> OperationView:
         error=run.error.as_dict() if run.error else None,
         error_message=run.error_message,
         failures=group_failures(reasons.get(run.id, ())),
+        remaining=run.remaining,
     )
 
 

@@ -471,7 +471,7 @@ class Scaling:
     def status(self, clusters: Collection[str] | None = None) -> ScalingStatus:
         """Return the scaling status over the set window, of some clusters or of all."""
         self.recover()
-        return self.status_of(self.read_status(clusters))
+        return self.read_status(clusters).status()
 
     def read_status(self, clusters: Collection[str] | None = None) -> StatusRecords:
         """Read what the status is made of, over the set window, of some clusters or of all."""
@@ -487,18 +487,6 @@ class Scaling:
     def read_stalled(self, clusters: Collection[str] | None = None) -> tuple[StalledTask, ...]:
         """Read which nodes in progress are without recent activity, of some clusters or of all."""
         return read_stalled(self.store, self.settings.stalled_minutes * 60, clusters=clusters)
-
-    def status_of(self, records: StatusRecords) -> ScalingStatus:
-        """Return the status that is made of records, with what this process knows of its runs."""
-        found = records.status()
-        at_work = [dataclasses.replace(view, remaining=self.remaining(view.id)) for view in found.active_operations]
-        return dataclasses.replace(found, active_operations=at_work)
-
-    def remaining(self, run_id: str) -> int | None:
-        """Return the estimated seconds to the end of a run of this process; None when nothing tells."""
-        handle = self._handles.get(run_id)
-        seconds = handle.tracker.remaining if handle is not None else None
-        return None if seconds is None else round(seconds)
 
     def runs(self, limit: int = 20, cluster: str | None = None) -> list[Run]:
         """Return the newest runs, of one cluster or of all."""

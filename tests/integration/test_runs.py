@@ -212,18 +212,23 @@ def test_without_the_plan_the_result_of_each_node_tells_who_is_done(scaling, inv
     assert {node: task.status for node, task in tasks_of(scaling, run).items()} == {"n1": "completed", "n2": "failed"}
 
 
-def test_a_second_run_knows_how_long_it_takes(scaling, inventory):
+def test_a_second_run_knows_how_long_it_takes_and_tells_each_process(scaling, config, inventory):
     first = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 3}))
     assert first.wait(LIMIT).status is RunStatus.COMPLETED
     second = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"duration": 3}))
     values = {"n1": set(), "n2": set()}
     remaining = []
-    while not second.finished:
-        for node, distinct in values.items():
-            distinct.add(second.tracker.nodes[node].progress)
-        remaining.append(second.tracker.remaining)
-        time.sleep(0.05)
-    assert any(seconds is not None and seconds > 2 for seconds in remaining)
+    with Scaling(config) as other:
+        while not second.finished:
+            for node, distinct in values.items():
+                distinct.add(second.tracker.nodes[node].progress)
+            remaining += [view.remaining for view in other.status().active_operations]
+            time.sleep(0.05)
+        assert other.find_run(second.id).remaining is None
+    told = [seconds for seconds in remaining if seconds is not None]
+    assert told[0] > 2
+    assert told == sorted(told, reverse=True)
+    assert told[-1] <= 1
     assert all(len(distinct) >= 4 for distinct in values.values())
 
 

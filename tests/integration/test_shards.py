@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes.shard_job import BAD, maker
+from fakes.shard_job import BAD, ShardJob, maker
 from fakes.waiting import wait_for
 from slurmscale.errors import OverlapError, RefusedError, RunLostError
-from slurmscale.models import Cluster, RunOptions
+from slurmscale.models import Cluster, RunOptions, Timing
 from slurmscale.operations import Operation
 from slurmscale.runner import processes
 from slurmscale.scaling import Scaling
@@ -58,9 +58,9 @@ class Site:
         self.scaling = self.opened()
         self.workers = []
 
-    def opened(self, **changes):
+    def opened(self, make_job=None, **changes):
         config = self._config.model_copy(update=changes)
-        return Scaling(config, make_job=maker(str(self.folder), 0.1), make_queue=RunQueue)
+        return Scaling(config, make_job=make_job or maker(str(self.folder), 0.1), make_queue=RunQueue)
 
     def start(self, count, seconds):
         script = WORKER.format(
@@ -223,6 +223,39 @@ def test_what_the_parts_warn_of_is_told_with_the_run(site):
         taken = store.take(store.carried(f"{run_id}.{number}"), processes.owner(), "worker")
         store.record(taken, warnings=told)
     assert store.run(run_id).warnings == ("one", "two")
+
+
+class PlannedJob(ShardJob):
+    """A job that tells its plan."""
+
+    def plan_lines(self, wait=0.0):
+        tasks = [{"uuid": f"t{step}", "name": f"step {step}"} for step in range(5)] if wait else []
+        play = {"puuid": "p", "play": "p", "hosts": self.nodes, "strategy": "free", "tasks": tasks}
+        return [{"kind": "outline", "plays": [play]}] if tasks else []
+
+
+def test_a_shared_run_tells_the_time_that_is_left_of_all_its_stages_once_all_of_it_is_at_work(site):
+    store = site.scaling.store
+    store.save_timings("scale-up prepare", "earlier", {f"p||step {step}": Timing(10.0) for step in range(5)})
+    store.save_timings("scale-up register", "earlier", {"p||register": Timing(5.0)})
+    run_id = site.ask("n[0101-0250]")
+    with site.opened(lambda launch: PlannedJob(launch, site.folder, 5)) as carrier:
+        handles = [carrier.execute(f"{run_id}.{number}") for number in (1, 2)]
+        wait_for(lambda: all(handle.counts().active_progress for handle in handles))
+        # the last stage may take any time
+        assert site.run(run_id).remaining is None
+        carrier.cancel(run_id)
+        store.save_timings("scale-up start", "earlier", {"p||start": Timing(40.0, 0.5)})
+        run_id = site.ask("n[0101-0250]")
+        handles = [carrier.execute(f"{run_id}.1")]
+        wait_for(lambda: site.shards(run_id)[0]["remaining"])
+        # and so may the part that waits for a worker
+        assert site.run(run_id).remaining is None
+        handles.append(carrier.execute(f"{run_id}.2"))
+        assert 50 < wait_for(lambda: site.run(run_id).remaining) <= 75
+        for handle in handles:
+            handle.wait(LIMIT)
+        assert site.run(run_id).remaining is None
 
 
 def test_a_worker_that_lost_its_part_writes_nothing_more(site):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from slurmscale.documents import RunDocument
 from slurmscale.models import Failure, LogLine
@@ -102,12 +100,14 @@ def test_who_is_limited_to_a_cluster_sees_nothing_of_others(as_role, record_run)
         assert client.get(f"/api/slurm/{path}").status_code == 404
 
 
-def test_the_time_that_is_left_is_told_where_earlier_runs_tell_it(as_role, record_run, scaling, monkeypatch):
+def test_the_time_that_is_left_is_told_where_earlier_runs_tell_it(as_role, record_run, scaling):
     run = record_run()
     client = as_role()
     assert client.get(f"/api/slurm/runs/{run.id}").json()["remaining"] is None
-    monkeypatch.setattr(scaling, "_handles", {run.id: SimpleNamespace(tracker=SimpleNamespace(remaining=41.6))})
+    # by whichever process carries it
+    scaling.store.record(run, remaining=42)
     assert client.get(f"/api/slurm/runs/{run.id}").json()["remaining"] == 42
+    assert client.get("/api/slurm/runs").json()["items"][0]["remaining"] == 42
     (view,) = client.get("/api/slurm/scaling/status").json()["active_operations"]
     assert view["remaining"] == 42
 

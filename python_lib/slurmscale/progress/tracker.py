@@ -57,6 +57,7 @@ class Tracker:
         recorded: How the nodes stood when an earlier attempt at the run ended: what is finished stays, the others go on
             from their progress.
         stage: What is followed is this stage of the operation; None when it is all of it.
+        later: Expected seconds of the stages that follow; None when nothing tells.
     """
 
     def __init__(  # noqa: PLR0913 - what is known before a run, each by its name
@@ -68,6 +69,7 @@ class Tracker:
         whole: bool = False,
         recorded: Iterable[Task] = (),
         stage: Stage | None = None,
+        later: float | None = 0.0,
     ) -> None:
         self._redact = redact
         self._whole = whole
@@ -82,6 +84,7 @@ class Tracker:
         self._milestones = RoleMilestones()
         self._dirty: dict[str, NodeProgress] = dict(self.nodes)
         self._remaining: float | None = None
+        self._later = later
         self._passed_ends: set[int] = set()
         self._active = len(self.nodes)
         self._active_progress = 0
@@ -174,8 +177,10 @@ class Tracker:
 
     @property
     def remaining(self) -> float | None:
-        """Estimated seconds to the end of the run at the last tick; None before there were timings."""
-        return None if self.finished else self._remaining
+        """Estimated seconds to the end of the run at the last tick; None where something of it has no timings."""
+        if self.finished or self._remaining is None or self._later is None:
+            return None
+        return self._remaining + self._later
 
     def timings(self) -> dict[str, Timing]:
         """Return what this run teaches of its tasks, by task key."""

@@ -107,7 +107,9 @@ class EventPipeline:
         counts = self.tracker.counts()
         status_changed = (counts.active, counts.success) != (self._counts.active, self._counts.success)
         self._counts = counts
-        self._writer.put(changes, self._lines, counts, urgent=status_changed)
+        left = self.tracker.remaining
+        remaining = None if left is None else round(left)
+        self._writer.put(changes, self._lines, counts, urgent=status_changed, remaining=remaining)
         self._lines = []
         self._publish(RunStatus.RUNNING, changes)
 
@@ -130,7 +132,7 @@ class EventPipeline:
         if error is not None:
             error = Failure(error.code, self._redact(error.reason), self._redact(error.remedy))
         self._counts = self.tracker.counts()
-        ended = {"status": status, "completed_at": now, **error_columns(error)}
+        ended = {"status": status, "completed_at": now, "remaining": None, **error_columns(error)}
         told = self._masked(report) if report else None
         self._writer.put(changes, self._lines, self._counts, urgent=True, report=told, **ended)
         self._lines = []

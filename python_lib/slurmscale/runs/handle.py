@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmscale.models import Counts, Run, TaskChange
+    from slurmscale.operations import Stage
     from slurmscale.redaction import Redactor
     from slurmscale.runner.protocol import Job
     from slurmscale.runs.broadcast import Broadcaster, Subscription
@@ -86,6 +87,7 @@ class RunHandle:
             whole=run.operation.definition.whole,
             recorded=recorded,
             stage=run.stage,
+            later=_later_seconds(store, run),
         )
         self._writer = Writer(store, run, {task.node: task.id for task in recorded})
         self._pipeline = EventPipeline(
@@ -423,7 +425,20 @@ def not_cancelled(run_id: str, uncut: str) -> RefusedError:
     return RefusedError(f"Run {run_id} cannot be cancelled any more.", uncut)
 
 
-def timings_kind(run: Run) -> str:
-    """Name what a run's timings are comparable with."""
-    stage = f" {run.stage.name}" if run.stage else ""
-    return f"{run.operation.value}{stage}{' --check' if run.check else ''}"
+def timings_kind(run: Run, stage: Stage | None = None) -> str:
+    """Name what the timings of a run are comparable with, or those of another stage of it."""
+    stage = stage or run.stage
+    name = f" {stage.name}" if stage else ""
+    return f"{run.operation.value}{name}{' --check' if run.check else ''}"
+
+
+def _later_seconds(store: Store, run: Run) -> float | None:
+    """Return the expected seconds of the stages that follow that of a shard; None when no earlier run tells."""
+    stages = run.operation.definition.stages
+    seconds = 0.0
+    for stage in stages[stages.index(run.stage) + 1 :] if run.stage else ():
+        timings = store.timings(timings_kind(run, stage))
+        if not timings:
+            return None
+        seconds += sum(timing.seconds * timing.share for timing in timings.values())
+    return seconds

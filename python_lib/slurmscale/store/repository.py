@@ -271,10 +271,9 @@ class Store(Database):
             if lines:
                 connection.execute(insert(log_lines), list(lines))
             if values.get("warnings"):
-                own_row = runs.c.id == run.id
-                known = connection.execute(select(runs.c.warnings).where(own_row)).scalar_one()
-                merged = list(dict.fromkeys([*known, *values["warnings"]]))
-                connection.execute(update(runs).where(own_row).values(warnings=merged))
+                _add_warnings(connection, run.id, values["warnings"])
+            if values:
+                shards.write_remaining(connection, run.id)
             if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
                 self._settle(connection, run)
             self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))
@@ -317,7 +316,8 @@ class Store(Database):
         if error is not None:
             # a cancel that came when all was done changes nothing
             error, status = (CANCELLED, RunStatus.CANCELLED) if cancelled else (error, RunStatus.FAILED)
-        ended = {"status": status, "completed_at": now, "owner_id": run.owner_id, **error_columns(error)}
+        ended = {"status": status, "completed_at": now, "owner_id": run.owner_id, "remaining": None}
+        ended |= error_columns(error)
         connection.execute(update(runs).where(runs.c.id == run.id).values(**ended))
         count_ended_run(connection, run, status)
         tell_of_run(connection, run, status)
@@ -340,7 +340,7 @@ class Store(Database):
             return self._end_shard(run, status, error, only_if_expired=only_if_expired)
         now = time.time()
         own = self._own(run, only_if_expired=only_if_expired)
-        ended = {"completed_at": now, "updated_at": now, **error_columns(error)}
+        ended = {"completed_at": now, "updated_at": now, "remaining": None, **error_columns(error)}
         with self.explained("write"), self.begin() as connection:
             revision = connection.execute(
                 update(runs).where(*own).values(status=status, **ended, **_NEXT).returning(runs.c.revision)
@@ -366,6 +366,7 @@ class Store(Database):
                 return False
             _fail_unfinished(connection, run, error, time.time())
             _recount(connection, run.id)
+            shards.write_remaining(connection, run.id)
             self._settle(connection, run)
             self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))
         return True
@@ -473,6 +474,7 @@ class Store(Database):
             "run_dir": None,
             "lease_until": None,
             "worker": None,
+            "remaining": None,
         }
         waits |= {**NOBODY, "status": RunStatus.PENDING, "explanation": explanation}
         with self.explained("write"), self.begin() as connection:
@@ -497,6 +499,7 @@ class Store(Database):
             self.notices.add(connection, Change(Kind.RUN, run.id, run.cluster, revision))
             self._enqueue(connection, run.key)
             if run.shard:
+                shards.write_remaining(connection, run.id)
                 # it may have been cancelled meanwhile
                 self._settle(connection, run)
         return True
@@ -974,6 +977,14 @@ def _fail_unfinished(connection: Connection, run: Run, error: Failure, now: floa
     ended = {"completed_at": now, "updated_at": now, **error_columns(error)}
     failed = update(tasks).where(*_unfinished(run)).values(status=TaskStatus.FAILED, revision=revision, **ended)
     connection.execute(failed)
+
+
+def _add_warnings(connection: Connection, run_id: str, warnings: Iterable[str]) -> None:
+    """Add what a shard warns of to what its run does."""
+    own = runs.c.id == run_id
+    known = connection.execute(select(runs.c.warnings).where(own)).scalar_one()
+    merged = list(dict.fromkeys([*known, *warnings]))
+    connection.execute(update(runs).where(own).values(warnings=merged))
 
 
 def _recount(connection: Connection, run_id: str) -> Counts:

@@ -115,6 +115,14 @@ def next_stage(connection: Connection, run: Run) -> Stage | None:
     return next((stage for stage in run.operation.definition.stages if stage.name not in begun), None)
 
 
+def write_remaining(connection: Connection, run_id: str) -> None:
+    """Write how many seconds are left of a run: of its slowest shard, when all of them are at work and know it."""
+    left = (run_shards.c.run_id == run_id, run_shards.c.status.in_(RUN_ACTIVE))
+    found = list(connection.scalars(select(run_shards.c.remaining).where(*left)))
+    slowest = max(found) if found and None not in found else None
+    connection.execute(update(runs).where(runs.c.id == run_id).values(remaining=slowest))
+
+
 def unfinished_nodes(connection: Connection, run_id: str) -> list[str]:
     """Return the nodes of a run that have neither succeeded nor failed, in their order."""
     left = select(tasks.c.node).where(tasks.c.run_id == run_id, tasks.c.status.in_(ACTIVE)).order_by(tasks.c.id)

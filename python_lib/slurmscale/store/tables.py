@@ -146,6 +146,7 @@ runs = Table(
     Column("explanation", Text),
     Column("warnings", JSON, nullable=False, server_default="[]"),
     Column("committed", Boolean, nullable=False, server_default=false()),
+    Column("remaining", Integer),
     Index("ix_runs_created_at", "created_at"),
     Index("ix_runs_status", "status"),
 )
@@ -163,6 +164,7 @@ run_shards = Table(
     Column("explanation", Text),
     *_owner_columns(),
     Column("report", JSON(none_as_null=True)),
+    Column("remaining", Integer),
     Index("ix_run_shards_status", "status"),
 )
 

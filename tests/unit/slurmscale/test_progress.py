@@ -324,6 +324,14 @@ def test_work_for_the_other_system_is_expected_by_its_share_and_dropped_when_it_
     assert taught["p||rocky"].seconds == 40.0
 
 
+@pytest.mark.parametrize(("later", "left"), [(0.0, 50.0), (30.0, 80.0), (None, None)])
+def test_what_follows_a_stage_counts_for_the_time_that_is_left(later, left):
+    tracker = Tracker(["a"], timings={"p||one": Timing(50.0)}, later=later)
+    tracker.add_plan_line(play("p", ["a"], ["one"]))
+    tracker.tick(0.0)
+    assert tracker.remaining == left
+
+
 def test_how_long_it_takes_is_not_told_before_the_plan_is_known():
     tracker = Tracker(["a"], timings={"p||one": Timing(5.0)})
     tracker.tick(0.0)

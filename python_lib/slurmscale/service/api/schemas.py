@@ -143,7 +143,7 @@ class RunView(RunFields):
     operation: str
     counts: CountsView
     remaining: int | None
-    """Estimated seconds to the end, where this process carries the run and earlier runs tell."""
+    """Estimated seconds to the end, where earlier runs tell."""
     requested_by: str | None
     """The user of the service who asked for it."""
     attempt: int
@@ -159,20 +159,19 @@ class RunView(RunFields):
     links: Links
 
     @classmethod
-    def of(cls, run: Run, base: str, remaining: int | None = None) -> RunView:
+    def of(cls, run: Run, base: str) -> RunView:
         """Make it of a record.
 
         Args:
             run: The record.
             base: Path under which the service is published.
-            remaining: Estimated seconds to the end.
         """
         own = f"{base}/api/slurm/runs/{run.id}"
         links = Links(
             self=own, tasks=f"{own}/tasks", events=f"{base}/api/slurm/events?run={run.id}", cancel=f"{own}/cancel"
         )
         dry_run = run.check or run.operation is Operation.PLAN
-        return cls.of_record(run, progress=run.counts.progress, remaining=remaining, dry_run=dry_run, links=links)
+        return cls.of_record(run, progress=run.counts.progress, dry_run=dry_run, links=links)
 
 
 class RunAnswer(Document):

@@ -64,7 +64,7 @@ def scaling_status(principal: Reader, parts: Parts) -> Response:
     """Tell what is in progress, what has ended in the last day, and what is stalled."""
     # Encoded once, and not again by FastAPI: runs may have thousands of nodes. Whoever begins runs looks for those that
     # were interrupted.
-    status = parts.scaling.status_of(parts.scaling.read_status(principal.clusters))
+    status = parts.scaling.read_status(principal.clusters).status()
     return Response(to_json(status.as_json()), media_type="application/json")
 
 
@@ -106,7 +106,7 @@ def runs(
 def run(run_id: RunId, principal: Reader, parts: Parts) -> RunView:
     """Show a run."""
     found = _run(run_id, principal, parts)
-    return RunView.of(found, parts.base, parts.scaling.remaining(found.id))
+    return RunView.of(found, parts.base)
 
 
 @router.get("/runs/{run_id}/tasks")

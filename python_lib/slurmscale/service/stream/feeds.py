@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from slurmscale.documents import Document
     from slurmscale.models import LogLine, Run, Task
-    from slurmscale.report import ScalingStatus, StalledTask, StatusRecords
+    from slurmscale.report import StalledTask, StatusRecords
     from slurmscale.store.notices import Change
 
 LINES = 500
@@ -67,12 +67,6 @@ class StatusSource(Protocol):
 
     def read_stalled(self, clusters: Collection[str] | None = None) -> tuple[StalledTask, ...]:
         """Read which nodes are without recent activity."""
-
-    def status_of(self, records: StatusRecords) -> ScalingStatus:
-        """Make the status."""
-
-    def remaining(self, run_id: str) -> int | None:
-        """Return the estimated seconds to the end of a run, where this process knows."""
 
 
 class Feed(ABC):
@@ -147,15 +141,13 @@ class RunFeed(Feed):
         records: Where it is recorded.
         run_id: The run.
         base: Path under which the service is published.
-        remaining: Says of a run how many seconds are left, where that is known.
     """
 
-    def __init__(self, records: Records, run_id: str, base: str, remaining: Callable[[str], int | None]) -> None:
+    def __init__(self, records: Records, run_id: str, base: str) -> None:
         super().__init__(("run", run_id))
         self._records = records
         self._run_id = run_id
         self._base = base
-        self._remaining = remaining
         self._run: Run | None = None
         self._tasks: dict[int, tuple[Task, NodeProgress]] = {}
         self._messages: dict[int, Message] = {}
@@ -233,12 +225,12 @@ class RunFeed(Feed):
 
     def _snapshot(self) -> str:
         tasks = [progress for _, progress in self._tasks.values()]
-        run = RunView.of(self.run, self._base, self._remaining(self._run_id))
+        run = RunView.of(self.run, self._base)
         return Snapshot(run=run, tasks=tasks).model_dump_json()
 
     def _after(self, position: int) -> str:
         tasks = [progress for task, progress in self._tasks.values() if task.revision > position]
-        return RunProgress.of(self.run, tasks, self._remaining(self._run_id)).model_dump_json()
+        return RunProgress.of(self.run, tasks).model_dump_json()
 
 
 class LogFeed(Feed):
@@ -369,7 +361,7 @@ class StatusFeed(Feed):
         except SlurmscaleError:
             self._whole = True
             raise
-        return known, found, json.dumps(self._source.status_of(found).as_json(), separators=(",", ":"))
+        return known, found, json.dumps(found.status().as_json(), separators=(",", ":"))
 
     def take(self, found: tuple[StatusRecords | None, StatusRecords, str]) -> bool:
         """Take what was read, and read again what was told meanwhile."""

@@ -90,7 +90,7 @@ class Hub:
 
     def run_feed(self, run_id: str) -> Feed:
         """Return what is told of a run."""
-        return RunFeed(self._records, run_id, self._base, self._source.remaining)
+        return RunFeed(self._records, run_id, self._base)
 
     def log_feed(self, name: str) -> Feed:
         """Return what is told of a log: that of a task, or of a run what belongs to none of its nodes."""

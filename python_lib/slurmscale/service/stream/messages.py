@@ -81,7 +81,7 @@ class RunProgress(Document):
     progress: int
     """Whole percent over all nodes."""
     remaining: int | None
-    """Estimated seconds to the end, where this process carries the run and earlier runs tell."""
+    """Estimated seconds to the end, where earlier runs tell."""
     counts: CountsView
     started_at: Moment | None
     completed_at: Moment | None
@@ -90,9 +90,9 @@ class RunProgress(Document):
     """The nodes that changed."""
 
     @classmethod
-    def of(cls, run: Run, tasks: list[NodeProgress], remaining: int | None) -> RunProgress:
-        """Make it of a record, of the nodes that changed, and of the seconds that are left."""
-        return cls.of_record(run, run_id=run.id, progress=run.counts.progress, remaining=remaining, tasks=tasks)
+    def of(cls, run: Run, tasks: list[NodeProgress]) -> RunProgress:
+        """Make it of a record, and of the nodes that changed."""
+        return cls.of_record(run, run_id=run.id, progress=run.counts.progress, tasks=tasks)
 
 
 class Snapshot(Document):
