@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from slurmscale.scaling import Scaling
 from slurmscale.states import RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store.run_queue import RunQueue
 from slurmscale.store.tables import claims, run_shards
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 TESTS = Path(__file__).resolve().parents[1]
 LAB = Cluster("lab", controller="10.0.0.1")
@@ -28,12 +30,15 @@ WORKER = """
 import sys, time
 sys.path[:0] = {path!r}
 from pathlib import Path
+import structlog
 from fakes.shard_job import maker
 from slurmscale.runs import executor
 from slurmscale.runs.queue_executor import QueueWorker
 from slurmscale.scaling import Scaling
 from slurmscale.settings import Settings
 from slurmscale.store.run_queue import RunQueue
+# nobody reads more than the first line of the output
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 executor._LOOK_SECONDS = 0.5
 config = Settings(data_dir=Path({data_dir!r}), project_dir=Path({project_dir!r}), database_url={url!r})
 config = config.model_copy(update={{"lease_seconds": 20}})
@@ -68,9 +73,13 @@ class Site:
             project_dir=str(self._config.project_dir), url=self._config.database_url, folder=str(self.folder),
         )  # fmt: skip
         started = [
-            subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            for _ in range(count)
-        ]
+            subprocess.Popen(
+                [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                # how the database knows who it is
+                env=os.environ | {"PGAPPNAME": f"worker {number}"},
+            )
+            for number in range(count)
+        ]  # fmt: skip
         self.workers += started
         for worker in started:
             assert worker.stdout.readline()
@@ -155,6 +164,56 @@ def check_the_work(site, again):
     started = [node for job in site.jobs("start_nodes") for node in job["nodes"]]
     assert sorted(started) == sorted(registered["nodes"])
     assert {job["pid"] for job in site.jobs()} == {worker.pid for worker in site.workers}
+
+
+NOTE_WRITERS = """
+CREATE TABLE written (id serial, by text, of text, what text);
+CREATE FUNCTION note_writer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO written (by, of, what)
+  VALUES (current_setting('application_name'), TG_TABLE_NAME, coalesce(to_jsonb(NEW)->>'node', NEW::text));
+  RETURN NEW;
+END $$;
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION note_writer();
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON log_lines FOR EACH ROW EXECUTE FUNCTION note_writer();
+"""
+
+
+@pytest.mark.long
+def test_a_worker_that_is_stopped_and_woken_after_its_lease_leaves_its_part_to_who_took_it(site):
+    with site.scaling.store.begin() as connection:
+        connection.execute(text(NOTE_WRITERS))
+
+    def written(after=0):
+        with site.scaling.store.engine.connect() as connection:
+            query = text("SELECT id, by, of, what FROM written WHERE id > :after ORDER BY id")
+            return connection.execute(query, {"after": after}).all()
+
+    site.start(2, seconds=5)
+    run_id = site.ask("n[0101-0250]")
+    wait_for(lambda: [shard["status"] for shard in site.shards(run_id)] == ["running"] * 2)
+    part = site.shards(run_id)[0]
+    (stopped,) = (number for number, worker in enumerate(site.workers) if worker.pid == part["owner_pid"])
+    nodes = set(part["nodes"].split("\n"))
+    wait_for(lambda: any(row.by == f"worker {stopped}" and row.what in nodes for row in written()))
+    os.kill(part["owner_pid"], signal.SIGSTOP)
+    try:
+        taken = wait_for(lambda: (now := site.shards(run_id)[0])["attempt"] == 2 and now)
+        last = written()[-1].id
+    finally:
+        os.kill(part["owner_pid"], signal.SIGCONT)
+    assert taken["owner_pid"] == site.workers[1 - stopped].pid
+    # the one that was woken ends its own work, and is a worker as before
+    wait_for(lambda: list(site.folder.glob(f"prepare_nodes-{part['owner_pid']}-*.stopped")))
+    wait_for(lambda: site.shards(run_id)[0]["status"] == "completed")
+    prepared = written(last)
+    run, seen = site.watch(run_id)
+    assert (run.status, run.counts.success, run.attempt) == (RunStatus.COMPLETED, 150, 2)
+    assert run.explanation.endswith("continues, attempt 2.")
+    assert all(values == sorted(values) for values in seen.values())
+    assert {row.by for row in prepared if row.what in nodes} == {f"worker {1 - stopped}"}
+    for stage in ("prepare_nodes", "register_prepared", "start_nodes"):
+        done = [json.loads(path.read_text())["nodes"] for path in site.folder.glob(f"{stage}-*.done")]
+        assert sorted(node for job in done for node in job) == sorted(run.nodes), stage
 
 
 def test_a_cancel_reaches_all_who_share_a_run(site):
