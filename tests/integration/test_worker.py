@@ -9,6 +9,8 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -20,6 +22,8 @@ from slurmscale.scaling import Scaling
 from slurmscale.service.access.accounts import Accounts
 from slurmscale.service.access.permissions import Role
 from sqlalchemy import create_engine, text
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 LIMIT = 90
@@ -53,10 +57,15 @@ class Site:
 
     def serve(self):
         """Start a service, and ask that one from now on."""
-        self.service, address = self.start("serve", "--port", "0")
-        self.client = httpx2.Client(
+        self.service, self.client = self.served()
+
+    def served(self):
+        """Start a service; returns its process, and a client of it."""
+        process, address = self.start("serve", "--port", "0")
+        client = httpx2.Client(
             base_url=address["url"], headers={"Authorization": f"Bearer {self._token}"}, timeout=LIMIT
         )
+        return process, client
 
     def start(self, *arguments, **environment):
         """Start the command; returns the process and the first line of its log."""
@@ -76,6 +85,13 @@ class Site:
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
         found = [line for line in lines if line["event"] == event]
         return found[number - 1] if len(found) >= number else None
+
+    @staticmethod
+    def socket(client, token):
+        """Open a WebSocket to the service of a client."""
+        url = str(client.base_url.copy_with(scheme="ws")).rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"}
+        return connect(f"{url}/api/slurm/ws", additional_headers=headers, subprotocols=["slurmscale.v1"])
 
     def ask(self, nodes, **body):
         answer = self.client.post("/api/slurm/scale-up", json={"cluster": "lab", "nodes": nodes, **body})
@@ -177,6 +193,72 @@ def test_a_lost_worker_is_replaced_and_one_that_is_stopped_ends_its_work(site, p
     assert site.run(last)["status"] == "completed"
     assert site.run(site.ask(["n1"]))["status"] == "pending"
     site.check_audited(run_id, last)
+
+
+def told(viewer, condition):
+    """Return the first event from now on for which a condition holds, and all up to it."""
+    seen = []
+    while not (seen and condition(seen[-1])):
+        seen.append(json.loads(viewer.recv(timeout=LIMIT)))
+    return seen[-1], seen
+
+
+def ask_both_at_once(*clients):
+    """Send one request to each service, and see to it that one run is made; returns its id."""
+
+    def ask(client):
+        body, headers = {"cluster": "lab", "nodes": ["n1"]}, {"Idempotency-Key": "once"}
+        answer = client.post("/api/slurm/scale-up", json=body, headers=headers)
+        # the other one may still be at work
+        return answer.status_code != 409 and answer
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        answers = list(pool.map(lambda client: wait_for(lambda: ask(client)), clients))
+    assert [answer.status_code for answer in answers] == [202, 202], [answer.text for answer in answers]
+    assert sorted("Idempotency-Replayed" in answer.headers for answer in answers) == [False, True]
+    (run_id,) = {answer.json()["run"]["id"] for answer in answers}
+    for client in clients:
+        assert [run["id"] for run in client.get("/api/slurm/runs").json()["items"]] == [run_id]
+    return run_id
+
+
+def watch_and_cancel(viewer, client, run_id):
+    """Watch a run until it is carried, cancel it, and watch its end, through one service."""
+    viewer.send(json.dumps({"watch": {"run": run_id}}))
+    told(viewer, lambda event: "running" in (event["data"].get("run") or event["data"]).get("status", ""))
+    assert client.post(f"/api/slurm/runs/{run_id}/cancel").status_code in (200, 202)
+    end, seen = told(viewer, lambda event: event["event"] == "end")
+    assert end["data"]["run"]["status"] == "cancelled"
+    # each step tells of a later revision, whoever wrote it
+    revisions = [int(event["id"].partition(":")[2]) for event in seen if event["event"] == "scaling-progress"]
+    assert revisions == sorted(set(revisions))
+
+
+def test_two_services_are_one_to_those_who_ask_and_watch(site, project_dir):
+    one, (_, other) = site.client, site.served()
+    site.start("worker", "--concurrency", "1")
+    playbook = project_dir / "playbooks" / "scale_up.yml"
+    plain = playbook.read_text()
+    playbook.write_text(plain.replace(PLAIN, SLOW.format(300)))
+    token = one.post("/api/tokens", json={"name": "watch"}).json()
+    run_id = ask_both_at_once(one, other)
+    with site.socket(other, token["token"]) as viewer:
+        watch_and_cancel(viewer, other, run_id)
+        # a token that is revoked at the one ends what is watched with it at the other
+        playbook.write_text(plain.replace(PLAIN, SLOW.format(3)))
+        run_id = site.ask(["n2"])
+        viewer.send(json.dumps({"watch": {"run": run_id}}))
+        told(viewer, lambda event: event["event"] == "snapshot" and event["data"]["run"]["id"] == run_id)
+        began = time.monotonic()
+        assert one.delete(f"/api/tokens/{token['id']}").status_code == 204
+        with pytest.raises(ConnectionClosed) as closed:
+            told(viewer, lambda _: False)
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4401, "Sign in again.")
+        # it was told, and not found by the look at all tokens every ten seconds
+        assert time.monotonic() - began < 5
+    assert site.ended(run_id)["status"] == "completed"
+    assert other.get(f"/api/slurm/runs/{run_id}").json() == one.get(f"/api/slurm/runs/{run_id}").json()
+    other.close()
 
 
 def test_processes_of_one_postgresql_need_keys_in_common_and_a_worker_needs_a_postgresql(url, tmp_path):
