@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-from slurmscale.text import clean
+from slurmscale.clean_text import clean
 
 _SECRET_NAME = re.compile(
     r"(pass|passwd|password|passphrase|secret|token|credential|api_?key|private_key|munge_key)s?_?\d*$", re.IGNORECASE

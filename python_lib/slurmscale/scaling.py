@@ -24,7 +24,7 @@ from slurmscale.operations import Operation, Result, Scope
 from slurmscale.report import ScalingStatus, StalledTask, StatusRecords, read_stalled, read_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
-from slurmscale.runs import registry as clusters
+from slurmscale.runs import known_clusters as clusters
 from slurmscale.runs.broadcast import Broadcaster, Subscription, end_of
 from slurmscale.runs.discovery import Clusters
 from slurmscale.runs.handle import RunHandle, not_cancelled
@@ -33,7 +33,7 @@ from slurmscale.runs.launch_builder import PreparedRun, prepare_run, repeat
 from slurmscale.runs.logins import ClusterLogins
 from slurmscale.runs.recovery import recover
 from slurmscale.runs.request import Request, request_of
-from slurmscale.runs.watched import WatchedRun
+from slurmscale.runs.watched_run import WatchedRun
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import NOBODY
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from slurmscale.runner.protocol import Job, Launch
-    from slurmscale.runs.registry import Nodes
+    from slurmscale.runs.known_clusters import Nodes
     from slurmscale.runs.request import Sealer
     from slurmscale.store.idempotency import RequestKey
     from slurmscale.store.run_queue import RunQueue
@@ -173,7 +173,7 @@ class Scaling:
         failed = [task.node for task in self.store.tasks(run.id, status=FAILED) if not only or task.node in only]
         if not failed and (run.status is RunStatus.COMPLETED or run.operation.definition.scope is Scope.NODES):
             raise RefusedError(f"All nodes of run {run.id} are done, there is nothing to do again.")
-        given = clusters.named_nodes(nodes) if nodes else {}
+        given = clusters.nodes_by_name(nodes) if nodes else {}
         again = failed if run.operation.definition.scope.takes_nodes else []
         nodes, options = repeat(run, again, options or RunOptions(), given, self.settings)
         cluster = dataclasses.replace(self.find_cluster(run.inventory or run.cluster), name=run.cluster)
@@ -259,7 +259,7 @@ class Scaling:
         if cluster.config.get("max_nodes"):
             cluster = clusters.with_later_nodes(self.store, cluster)
         needed = bool(nodes) or operation.definition.scope is Scope.NODES
-        return Request(operation, cluster, clusters.named_nodes(nodes) if needed else {}, options, retry_of)
+        return Request(operation, cluster, clusters.nodes_by_name(nodes) if needed else {}, options, retry_of)
 
     def _begin(self, request: Request) -> RunHandle:
         return self.execute(self._record(request).id)

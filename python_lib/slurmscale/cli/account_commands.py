@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slurmscale.cli import extra, output
+from slurmscale.cli import optional_service, output
 from slurmscale.cli import shared_options as options
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.models import when
@@ -35,7 +35,7 @@ PasswordStdinOption = Annotated[bool, typer.Option("--password-stdin", help="Rea
 @contextlib.contextmanager
 def administration() -> Iterator[Administration]:
     """Open the users and the audit trail of the service."""
-    with extra.service():
+    with optional_service.service():
         from slurmscale.service.access.administration import Administration  # noqa: PLC0415 - it may not be installed
     with Scaling() as scaling:
         yield Administration(scaling)

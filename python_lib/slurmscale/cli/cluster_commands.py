@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from slurmscale.clean_text import clean
 from slurmscale.cli import completion, option_values, output
 from slurmscale.cli import shared_options as options
 from slurmscale.documents import ClusterDocument, ClusterInfoDocument, DiscoveryDocument
@@ -17,7 +18,6 @@ from slurmscale.inventory.described import as_inventory
 from slurmscale.models import Cluster, Credentials, Discovery, RunOptions, when
 from slurmscale.operations import Operation
 from slurmscale.scaling import Scaling
-from slurmscale.text import clean
 
 _UNNAMED = "unnamed"
 

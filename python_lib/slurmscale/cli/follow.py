@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from slurmscale.cli import output
-from slurmscale.cli.live_display import RunView
+from slurmscale.cli.live_display import RunDisplay
 from slurmscale.documents import EventDocument
 from slurmscale.errors import RefusedError
 from slurmscale.progress.report_failures import failures_in
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from slurmscale.models import Run
     from slurmscale.runs.handle import RunHandle
-    from slurmscale.runs.watched import WatchedRun
+    from slurmscale.runs.watched_run import WatchedRun
 
 _REFRESH = 0.25
 
@@ -60,7 +60,7 @@ def follow(
         The run as recorded; None when it is another process's and was left.
     """
     console = Console(stderr=True, quiet=quiet or events)
-    view = RunView(handle.id, handle.nodes, handle.run.started_at)
+    view = RunDisplay(handle.id, handle.nodes, handle.run.started_at)
     stopper = _CancelHandler(handle, console, ask=sys.stdin.isatty() and not (quiet or events), own=leave is not None)
     previous = signal.signal(signal.SIGTERM, _terminate)
     left = False
@@ -99,7 +99,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _show(handle: RunHandle | WatchedRun, view: RunView, console: Console, *, events: bool) -> None:
+def _show(handle: RunHandle | WatchedRun, view: RunDisplay, console: Console, *, events: bool) -> None:
     with handle.subscribe() as notices:
         view.catch_up(handle.changes(), handle.counts())
         if events:
@@ -193,7 +193,7 @@ def _print_line(console: Console, text: str, style: str = "") -> None:
 
 
 def _summary(
-    handle: RunHandle | WatchedRun, run: Run, view: RunView, console: Console, reported: Collection[str]
+    handle: RunHandle | WatchedRun, run: Run, view: RunDisplay, console: Console, reported: Collection[str]
 ) -> None:
     view.catch_up(handle.changes(), handle.counts())
     for line in () if console.is_terminal else view.finished_lines():

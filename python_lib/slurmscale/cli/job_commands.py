@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from slurmscale.clean_text import clean
 from slurmscale.cli import option_values, output
 from slurmscale.cli import shared_options as options
 from slurmscale.documents import JobDocument, JobOutputDocument
@@ -15,7 +16,6 @@ from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.models import JobSpec, SlurmJob, when
 from slurmscale.operations import Operation
 from slurmscale.scaling import Scaling
-from slurmscale.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -28,7 +28,7 @@ _LINE_SECONDS = 5.0
 _BAR_WIDTH = 24
 
 
-class RunView:
+class RunDisplay:
     """The state of a run as it is shown; a rich renderable.
 
     Args:

@@ -75,7 +75,7 @@ def _mapping(loaded: Any) -> dict[str, Any]:
     return loaded
 
 
-def named_nodes(nodes: str | None, hosts: Iterable[str] | None) -> dict[str, NodeSpec]:
+def nodes_of_options(nodes: str | None, hosts: Iterable[str] | None) -> dict[str, NodeSpec]:
     """Return the nodes that a command names, by name.
 
     Args:

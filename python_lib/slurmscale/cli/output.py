@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import typer
 from rich.cells import cell_len, set_cell_size
 
+from slurmscale.clean_text import clean
 from slurmscale.inventory.hostlist import fold
 from slurmscale.states import RunStatus
-from slurmscale.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from slurmscale import documents
+from slurmscale.clean_text import clean
 from slurmscale.cli import completion, output
 from slurmscale.cli import shared_options as options
 from slurmscale.documents import LineDocument, RunDocument, TaskDocument
@@ -24,7 +25,6 @@ from slurmscale.report import group_failures
 from slurmscale.scaling import Scaling
 from slurmscale.service.api.schemas import AuditView, MadeToken, TokenView, UserAccount
 from slurmscale.states import RUN_ACTIVE
-from slurmscale.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

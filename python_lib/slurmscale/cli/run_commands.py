@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from slurmscale.cli import background, completion, extra, option_values, output
+from slurmscale.clean_text import clean
+from slurmscale.cli import background, completion, option_values, optional_service, output
 from slurmscale.cli import shared_options as options
 from slurmscale.cli.follow import follow
 from slurmscale.documents import EventDocument, ResultDocument, RunDocument
@@ -23,7 +24,6 @@ from slurmscale.inventory.hostlist import fold
 from slurmscale.operations import Operation, Scope
 from slurmscale.scaling import Scaling
 from slurmscale.states import RUN_ACTIVE, RunStatus
-from slurmscale.text import clean
 
 if TYPE_CHECKING:
     import inspect
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from slurmscale.models import RunOptions
     from slurmscale.runs.handle import RunHandle
-    from slurmscale.runs.watched import WatchedRun
+    from slurmscale.runs.watched_run import WatchedRun
 
 _CREDENTIALS = (
     "Credentials: a node's own in the inventory win, then the cluster's, then these options and SLURMSCALE_SSH_*."
@@ -220,7 +220,7 @@ def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoRet
     run_options = option_values.run_options(given)
     own = {option.name for operation in operations for option in operation.definition.options}
     own_values = {name: given[name] for name in own if given.get(name) not in (None, False)}
-    nodes = option_values.named_nodes(given.get("nodes"), given.get("host"))
+    nodes = option_values.nodes_of_options(given.get("nodes"), given.get("host"))
     target = option_values.target(given["cluster"], given["inventory"])
     agreed = given["yes"] or given.get("check")
     read = sys.stdin.isatty() and not (given["json"] or given["detach"])
@@ -256,7 +256,7 @@ def _run_operations(operations: list[Operation], given: dict[str, Any]) -> NoRet
 
 def _opened(with_credentials: bool) -> Scaling:
     """Open the library; logins that are kept can be opened only where the service and its file of keys are."""
-    return Scaling(sealer=extra.sealer()) if with_credentials else Scaling()
+    return Scaling(sealer=optional_service.sealer()) if with_credentials else Scaling()
 
 
 def _run_in_order(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import completion, extra, option_values, output
+from slurmscale.cli import completion, option_values, optional_service, output
 from slurmscale.cli import shared_options as options
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.names import check_user, shown
@@ -37,7 +37,7 @@ def rotate(json: options.JsonOption = False) -> None:
     Write the new key as the first line on every machine, restart services and workers, run this, and only then take the
     old key away. Keep it in a safe place: it vouches for the rows of the audit trail that are older.
     """
-    with extra.service():
+    with optional_service.service():
         from slurmscale.service.access import sealing  # noqa: PLC0415 - it may not be installed
         from slurmscale.service.access.administration import Administration  # noqa: PLC0415 - likewise
         from slurmscale.service.access.keys import read_keys  # noqa: PLC0415 - likewise
@@ -63,9 +63,9 @@ def rotate(json: options.JsonOption = False) -> None:
 @contextlib.contextmanager
 def _kept() -> Iterator[tuple[Scaling, ClusterLogins, Administration]]:
     """Open the database, the logins that are kept in it, and the audit trail."""
-    with extra.service():
+    with optional_service.service():
         from slurmscale.service.access.administration import Administration  # noqa: PLC0415 - it may not be installed
-    sealer = extra.sealer()
+    sealer = optional_service.sealer()
     with Scaling() as scaling:
         yield scaling, ClusterLogins(scaling.store, sealer), Administration(scaling)
 

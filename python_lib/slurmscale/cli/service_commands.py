@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from slurmscale import settings
-from slurmscale.cli import account_commands, audit_command, extra, output, secret_commands
+from slurmscale.cli import account_commands, audit_command, optional_service, output, secret_commands
 
 
 def serve(
@@ -21,7 +21,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the API until it is told to stop. It logs JSON, a line each, on standard error."""
-    with extra.service():
+    with optional_service.service():
         from slurmscale.service.processes.serve import serve as run  # noqa: PLC0415 - it may not be installed
         from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - likewise
     given = {"host": host, "port": port, "root_path": root_path}
@@ -41,7 +41,7 @@ def worker(
     A stop waits for the active runs; another worker goes on with what takes too long. It logs JSON, a line each, on
     standard error.
     """
-    with extra.service():
+    with optional_service.service():
         from slurmscale.service.processes.worker import work  # noqa: PLC0415 - likewise
         from slurmscale.service.settings import ServiceSettings  # noqa: PLC0415 - it may not be installed
     config = settings.read(ServiceSettings)

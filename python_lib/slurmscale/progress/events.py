@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
+from slurmscale.clean_text import clean
 from slurmscale.errors import Code
 from slurmscale.models import Failure
-from slurmscale.text import clean
 
 _LONGEST_TEXT = 16_000
 

@@ -8,7 +8,7 @@ from slurmscale import settings
 from slurmscale.runner import project
 from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runner.protocol import Launch
-from slurmscale.runs.answers import report_of
+from slurmscale.runs.wait_for_report import report_of
 
 _LIMIT = 900.0
 """Seconds: every published file is downloaded, but a check that takes longer has no end."""

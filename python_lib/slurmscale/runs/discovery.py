@@ -17,9 +17,9 @@ from slurmscale.models import Discovery, Failure, RunOptions, when
 from slurmscale.operations import Operation
 from slurmscale.periodic import PeriodicCall
 from slurmscale.runner import project
-from slurmscale.runs import registry
-from slurmscale.runs.answers import answer, recorded_answer
+from slurmscale.runs import known_clusters
 from slurmscale.runs.request import Request
+from slurmscale.runs.wait_for_report import queried_report, recorded_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,8 +113,8 @@ class Clusters:
         )
         request = Request(Operation.DISCOVER_CLUSTER, cluster, {}, options, requested_by=requested_by)
         if not recorded:
-            return _discovery(answer(self._config, request, self._make_job))
-        run_id, report = recorded_answer(request, self._start)
+            return _discovery(queried_report(self._config, request, self._make_job))
+        run_id, report = recorded_report(request, self._start)
         return _discovery(report, run_id)
 
     def connect(self, cluster: Cluster, found: Discovery, **config: Any) -> Cluster:
@@ -157,7 +157,7 @@ class Clusters:
         # an inventory says itself how its hosts are reached
         keys = () if cluster.inventory else found.host_keys
         external = dataclasses.replace(cluster, cluster_type="external", config=config, host_keys=keys)
-        registry.add(self._store, _with_discovery(external, found))
+        known_clusters.add(self._store, _with_discovery(external, found))
         return self._store.cluster(cluster.name)
 
     def import_inventory(self, cluster: Cluster, vault: Iterable[str] = ()) -> list[str]:
@@ -176,7 +176,7 @@ class Clusters:
         content = project.find(self._config.project_dir)
         found = ansible_inventory.read([cluster.inventory or ""], os.environ | content.environment(), vault)
         described, left = describe(cluster, found)
-        registry.add(self._store, described)
+        known_clusters.add(self._store, described)
         return left
 
     def refresh(

@@ -16,7 +16,7 @@ from slurmscale.models import CANCELLED, Failure, Task
 from slurmscale.progress.report_failures import failures_in
 from slurmscale.progress.tracker import Tracker
 from slurmscale.runner import processes
-from slurmscale.runner.guard import Guard
+from slurmscale.runner.watchdog import Watchdog
 from slurmscale.runs.broadcast import end_of
 from slurmscale.runs.event_pipeline import EventPipeline
 from slurmscale.runs.recovery import INTERRUPTED, give_up, keep_result
@@ -43,7 +43,7 @@ _RENEWALS = 6
 _GIVES_UP = 0.75
 """The part of a lease after which a process that could not renew it stops, before another one may take over."""
 _GUARD_ENDS = 0.8
-"""The part after which the guard ends Ansible of a process that did not: it has no passwords, so it comes second."""
+"""The part after which the watchdog ends Ansible of a process that did not: it has no passwords, so it comes second."""
 _PLAN_WAIT = 2.0
 _PLAY_WAIT = 0.3
 _NO_RESULT = Failure(Code.ANSIBLE_FAILED, "ansible-playbook ended without a result.")
@@ -103,7 +103,7 @@ class RunHandle:
         self._failure: SlurmscaleError | None = None
         self._kept: Run | None = None
         self._writer.on_failure = self._on_writer_failure
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
         self._heard_of = 0.0
         """Since when other machines may not have heard of this process."""
 
@@ -121,7 +121,7 @@ class RunHandle:
         self._heard_of = renewed
         if self._store.shared and self._job.run_dir:
             environment = os.environ | settings.blanked_environment()
-            self._guard = Guard(self._job.run_dir, self._guard_ends, environment)
+            self._watchdog = Watchdog(self._job.run_dir, self._watchdog_ends, environment)
         self._job.start()
         threading.Thread(target=self._work, name=f"run-{self.id}", daemon=True).start()
         threading.Thread(target=self._keep_lease, name=f"lease-{self.id}", daemon=True).start()
@@ -224,8 +224,8 @@ class RunHandle:
             self._failure = ResultNotRecordedError(f"Run {self.id} has ended, and its result is not known: {exc!r}")
         finally:
             self._job.close()
-            if self._guard:
-                self._guard.close()
+            if self._watchdog:
+                self._watchdog.close()
             self._finished.set()
 
     def _carry(self) -> None:
@@ -266,8 +266,8 @@ class RunHandle:
         self._ending.set()
         now = time.time()
         tracker = self.tracker
-        if not self._leaving and self._is_overdue and self._guard:
-            # the guard was faster than the thread that keeps the lease
+        if not self._leaving and self._is_overdue and self._watchdog:
+            # the watchdog was faster than the thread that keeps the lease
             self._leave_as_overdue()
         if self._leaving and not self._pipeline.has_stats:
             self._leave(now)
@@ -389,11 +389,11 @@ class RunHandle:
 
     def _show_life(self, now: float) -> None:
         self._heard_of = now
-        if self._guard:
-            self._guard.put_off(self._guard_ends)
+        if self._watchdog:
+            self._watchdog.put_off(self._watchdog_ends)
 
     @property
-    def _guard_ends(self) -> float:
+    def _watchdog_ends(self) -> float:
         return self._heard_of + self._store.lease_seconds * _GUARD_ENDS
 
     @property

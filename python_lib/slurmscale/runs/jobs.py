@@ -12,13 +12,13 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
+from slurmscale.clean_text import clean
 from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.models import JobOutput, RunOptions, SlurmJob
 from slurmscale.operations import Operation
-from slurmscale.runs.answers import answer, recorded_answer
 from slurmscale.runs.request import Request
+from slurmscale.runs.wait_for_report import queried_report, recorded_report
 from slurmscale.store.jobs import JobRecords
-from slurmscale.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -262,8 +262,8 @@ class Jobs:
         options = dataclasses.replace(options, extra_vars=known | options.extra_vars | wanted)
         request = Request(operation, cluster, {}, options, requested_by=requested_by)
         if operation.definition.recorded:
-            return recorded_answer(request, self._start)[1]
-        return answer(self._config, request, self._make_job)
+            return recorded_report(request, self._start)[1]
+        return queried_report(self._config, request, self._make_job)
 
 
 def _described(job: SlurmJob, report: dict[str, Any], now: float) -> SlurmJob:

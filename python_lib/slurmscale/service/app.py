@@ -14,8 +14,8 @@ from slurmscale.runs.executor import LocalExecutor
 from slurmscale.runs.queue_executor import QueueExecutor
 from slurmscale.service import problems
 from slurmscale.service.access.accounts import Accounts
-from slurmscale.service.access.guard import Guard
 from slurmscale.service.access.keys import derive, read_keys
+from slurmscale.service.access.request_limits import RequestLimits
 from slurmscale.service.access.run_audit import RunAudit
 from slurmscale.service.api.description import DescribedApi
 from slurmscale.service.api.idempotency import Repeats
@@ -88,7 +88,7 @@ def create_app(scaling: Scaling, config: ServiceSettings | None = None, accounts
     app.state.audit = AuditTrail(scaling.store, derive(keys, "audit"))
     app.state.repeats = Repeats(scaling.store, keys)
     problems.install(app)
-    app.add_middleware(Guard, config=config)
+    app.add_middleware(RequestLimits, config=config)
     return app
 
 

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from slurmscale.clean_text import clean
 from slurmscale.documents import Document
 from slurmscale.errors import (
     ClusterError,
@@ -23,7 +24,6 @@ from slurmscale.errors import (
     SlurmscaleError,
     StoreError,
 )
-from slurmscale.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from slurmscale.cli import app, follow, main, option_values, output
 from slurmscale.cli import run_commands as work
-from slurmscale.cli.live_display import RunView
+from slurmscale.cli.live_display import RunDisplay
 from slurmscale.errors import RefusedError, ResultNotRecordedError
 from slurmscale.inventory.extra_vars import unsafe
 from slurmscale.models import Counts, Failure, NodeSpec, Notice, TaskChange
@@ -350,9 +350,9 @@ def test_extra_vars_from_a_file_and_wrong_ones(tmp_path):
 
 
 def test_addresses_of_nodes():
-    assert option_values.named_nodes("a,b", ["b=fe80::1"])["b"] == NodeSpec("b", "fe80::1")
+    assert option_values.nodes_of_options("a,b", ["b=fe80::1"])["b"] == NodeSpec("b", "fe80::1")
     with pytest.raises(RefusedError, match="NODE=ADDRESS"):
-        option_values.named_nodes("a", ["b=x"])
+        option_values.nodes_of_options("a", ["b=x"])
 
 
 def test_looking_back(command):
@@ -493,7 +493,7 @@ def states(count, failed=0):
 
 
 def drawn(count, failed=0):
-    view = RunView("r", tuple(f"n{i}" for i in range(count)))
+    view = RunDisplay("r", tuple(f"n{i}" for i in range(count)))
     view.update(
         Notice("r", RunStatus.RUNNING, Counts(count, count - failed, 0, failed, 10), states(count, failed), 125.0)
     )

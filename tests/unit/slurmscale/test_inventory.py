@@ -15,7 +15,7 @@ from slurmscale.models import Cluster, Credentials, NodeSpec
 from slurmscale.operations import Operation
 from slurmscale.redaction import Redactor, is_secret
 from slurmscale.runner import project
-from slurmscale.runs import registry as clusters
+from slurmscale.runs import known_clusters as clusters
 from slurmscale.store.repository import Store
 
 
@@ -48,10 +48,10 @@ def test_folding_touches_only_the_last_number_as_slurm_wants_it():
 
 def test_a_request_names_each_node_once():
     spec = NodeSpec("n2", "10.0.0.2")
-    assert list(clusters.named_nodes(["n[1-2]", spec])) == ["n1", "n2"]
-    assert clusters.named_nodes(["n[1-2]", spec])["n2"] is spec
+    assert list(clusters.nodes_by_name(["n[1-2]", spec])) == ["n1", "n2"]
+    assert clusters.nodes_by_name(["n[1-2]", spec])["n2"] is spec
     with pytest.raises(NodesError):
-        clusters.named_nodes([])
+        clusters.nodes_by_name([])
 
 
 KNOWN = Inventory(
@@ -66,7 +66,7 @@ LEVELS = (
 
 
 def test_a_nodes_own_credentials_win_over_the_clusters_over_the_defaults():
-    nodes = clusters.named_nodes(["n1", "here", NodeSpec("n2", None, Credentials(user="own"))])
+    nodes = clusters.nodes_by_name(["n1", "here", NodeSpec("n2", None, Credentials(user="own"))])
     result = inventory.additions(Cluster("c", inventory="x"), nodes, nodes, KNOWN, LEVELS, {})
     hostvars = result["_meta"]["hostvars"]
     common = {"ansible_port": 2222, "ansible_password": "pw-default"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from slurmscale.errors import ClusterError, NodesError, RefusedError, SlurmscaleError
 from slurmscale.inventory import hostlist, names
 from slurmscale.models import Cluster, Credentials, NodeSpec
-from slurmscale.runs import registry
+from slurmscale.runs import known_clusters
 
 HARMLESS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 NODE_NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True).filter(
@@ -70,7 +70,7 @@ def test_too_many_nodes_are_refused_before_they_are_expanded(text):
 def test_ten_thousand_nodes_are_allowed():
     assert len(hostlist.expand("n[1-10000]")) == 10_000
     with pytest.raises(NodesError, match="10,000"):
-        registry.named_nodes(["a[1-9999]", "b[1-2]"])
+        known_clusters.nodes_by_name(["a[1-9999]", "b[1-2]"])
 
 
 @given(st.lists(NODE_NAMES, min_size=1, max_size=30, unique=True))
@@ -89,7 +89,7 @@ def test_spaces_around_commas_are_allowed():
 
 def test_nodes_given_as_objects_are_checked_too():
     with pytest.raises(NodesError, match="not allowed"):
-        registry.named_nodes([NodeSpec("{{ lookup('pipe', 'id') }}")])
+        known_clusters.nodes_by_name([NodeSpec("{{ lookup('pipe', 'id') }}")])
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7", "fe80::1", "fe80::1%eth0", "::1", "n1.example.org", "n1"])
@@ -120,7 +120,7 @@ def test_a_login_name_is_refused_or_harmless(name):
 @pytest.mark.parametrize("name", ["lab/../x", "", ".", "..", ".lab", "a b", "lab\n", "/etc", "x" * 64])
 def test_a_cluster_is_no_path(name):
     with pytest.raises(ClusterError, match="not allowed"):
-        registry.add(None, Cluster(name, controller="10.0.0.1"))
+        known_clusters.add(None, Cluster(name, controller="10.0.0.1"))
 
 
 JSON = st.recursive(

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from slurmscale.clean_text import clean
 from slurmscale.inventory.extra_vars import split_secrets
 from slurmscale.redaction import Redactor
-from slurmscale.text import clean
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=6, max_size=30)
 ENCODINGS = {

@@ -125,7 +125,7 @@ def test_a_wrong_database_url_is_refused_without_its_password(command, monkeypat
      ("fe80::1", "fe80::1", None), ("n1.example.org:2222", "n1.example.org", 2222)],
 )  # fmt: skip
 def test_addresses(text, host, port):
-    node = option_values.named_nodes("a", [f"a={text}"])["a"]
+    node = option_values.nodes_of_options("a", [f"a={text}"])["a"]
     assert (node.host, node.credentials.port) == (host, port)
 
 

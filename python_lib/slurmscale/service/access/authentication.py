@@ -9,8 +9,8 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotations
 
 from slurmscale.errors import Code, NotFoundError
-from slurmscale.service.access.guard import CHANGING
 from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
+from slurmscale.service.access.request_limits import CHANGING
 from slurmscale.service.problems import ProblemError
 from slurmscale.store.audit import AuditEntry
 

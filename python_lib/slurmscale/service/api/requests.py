@@ -244,7 +244,7 @@ class Retry(Body):
     """A login that is kept, in place of the one that the run named."""
 
 
-def named_nodes(nodes: str | Sequence[str | Machine], config: ServiceSettings) -> list[NodeSpec]:
+def nodes_of_request(nodes: str | Sequence[str | Machine], config: ServiceSettings) -> list[NodeSpec]:
     """Return the nodes of a request.
 
     Args:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from slurmscale.documents import DiscoveryDocument
 from slurmscale.errors import NotFoundError, OverlapError, RefusedError
 from slurmscale.models import Cluster, Credentials, RunOptions, when
-from slurmscale.runs import registry
+from slurmscale.runs import known_clusters
 from slurmscale.service.access.authentication import Principal, deny, record, requires
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.idempotency import RepeatableRoute
@@ -72,7 +72,7 @@ def cluster_nodes(cluster_id: ClusterId, principal: Reader, parts: Parts) -> Clu
 def add_cluster(body: NewCluster, principal: Writer, request: Request, response: Response, parts: Parts) -> ClusterView:
     """Remember a cluster that is described by the address of its controller; nothing is changed on it."""
     _check_new(body.name, parts)
-    registry.add(
+    known_clusters.add(
         parts.scaling.store, Cluster(body.name, controller=body.controller, apphub_urls=tuple(body.apphub_urls))
     )
     record(request, principal, "success", cluster=body.name, details={"controller": body.controller})

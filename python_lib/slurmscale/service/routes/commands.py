@@ -13,6 +13,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.responses import JSONResponse
 
+from slurmscale.clean_text import clean
 from slurmscale.errors import Code, NotFoundError, OverlapError, RefusedError, SlurmscaleError
 from slurmscale.models import Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
@@ -24,7 +25,6 @@ from slurmscale.service.api.schemas import NodeAnswer, RunAnswer, RunView
 from slurmscale.service.problems import ProblemError
 from slurmscale.service.state import Parts, Service
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
-from slurmscale.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,7 +89,7 @@ class _Call:
         def ask() -> Run:
             found = self.parts.cluster(cluster, self.principal)
             self.sees(found.name)
-            named = wanted.named_nodes(nodes, self.parts.config)
+            named = wanted.nodes_of_request(nodes, self.parts.config)
             wanted.check_places(named, found, self.parts.config)
             if check is not None:
                 check(found, named)

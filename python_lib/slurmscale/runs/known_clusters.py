@@ -26,7 +26,7 @@ Nodes = str | Iterable[str | NodeSpec]
 """A hostlist such as `node[07-12]`, or names, or nodes with own address and credentials."""
 
 
-def named_nodes(nodes: Nodes) -> dict[str, NodeSpec]:
+def nodes_by_name(nodes: Nodes) -> dict[str, NodeSpec]:
     """Return the nodes of a request by name, each once.
 
     Raises:

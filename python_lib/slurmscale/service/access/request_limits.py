@@ -37,7 +37,7 @@ _TOO_LARGE = ProblemError(
 )
 
 
-class Guard:
+class RequestLimits:
     """Lets a request through, or answers it with a problem.
 
     Args:

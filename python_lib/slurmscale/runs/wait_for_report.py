@@ -25,7 +25,7 @@ _CANCEL_WAIT = 15.0
 _NO_REPORT = Failure(Code.ANSIBLE_FAILED, "The playbook wrote no report.")
 
 
-def answer(config: Settings, request: Request, make_job: Callable[[Launch], Job]) -> dict[str, Any]:
+def queried_report(config: Settings, request: Request, make_job: Callable[[Launch], Job]) -> dict[str, Any]:
     """Return the report that the playbook of an operation writes.
 
     Args:
@@ -40,7 +40,7 @@ def answer(config: Settings, request: Request, make_job: Callable[[Launch], Job]
     return report_of(make_job(prepared.launch), prepared.redactor)
 
 
-def recorded_answer(request: Request, start: Callable[[Request], RunHandle]) -> tuple[str, dict[str, Any]]:
+def recorded_report(request: Request, start: Callable[[Request], RunHandle]) -> tuple[str, dict[str, Any]]:
     """Return the id of the run of a request, and what its playbook reported; its caller being stopped cancels it.
 
     Args:

@@ -1,4 +1,4 @@
-"""The guard beside a run ends what the run has at work when nobody puts that off, with real processes."""
+"""The watchdog beside a run ends what the run has at work when nobody puts that off, with real processes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import psutil
 import pytest
 from fakes.waiting import wait_for
 from slurmscale.runner import processes, run_directories
-from slurmscale.runner.guard import Guard
+from slurmscale.runner.watchdog import Watchdog
 
 PYTHON_LIB = Path(__file__).resolve().parents[2] / "python_lib"
 WORKER = """
 import os, subprocess, sys, time
 from pathlib import Path
 sys.path.insert(0, {library!r})
-from slurmscale.runner.guard import Guard
+from slurmscale.runner.watchdog import Watchdog
 from slurmscale.runner.processes import seconds_since_boot
 run_dir = input()
-guard = Guard(Path(run_dir), seconds_since_boot() + 2, os.environ)
+watchdog = Watchdog(Path(run_dir), seconds_since_boot() + 2, os.environ)
 tree = subprocess.Popen(["sh", "-c", "setsid sleep 601 & sleep 602"], env={{"OF": run_dir}}, start_new_session=True)
 print("working", flush=True)
 while True:
     time.sleep(0.1)
-    guard.put_off(seconds_since_boot() + 2)
+    watchdog.put_off(seconds_since_boot() + 2)
 """
 
 
@@ -44,7 +44,7 @@ def run_dir():
 
 @pytest.fixture
 def worker(run_dir):
-    """A process that carries a run: a guard, and a tree of which a part has a session of its own."""
+    """A process that carries a run: a watchdog, and a tree of which a part has a session of its own."""
     command = [sys.executable, "-c", WORKER.format(library=str(PYTHON_LIB))]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     # not as an argument: what has the directory in its command line belongs to the run
@@ -66,15 +66,15 @@ def at_work(run_dir):
     return {"sleep 601", "sleep 602"} & found
 
 
-def guard_of(worker):
-    return next(one for one in psutil.Process(worker.pid).children() if "guard" in " ".join(one.cmdline()))
+def watchdog_of(worker):
+    return next(one for one in psutil.Process(worker.pid).children() if "watchdog" in " ".join(one.cmdline()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_the_tree_of_a_process_that_is_stopped_or_lost_ends_when_it_must(worker, run_dir, number):
     both = {"sleep 601", "sleep 602"}
     wait_for(lambda: at_work(run_dir) == both)
-    guard = guard_of(worker)
+    watchdog = watchdog_of(worker)
     time.sleep(3)
     assert at_work(run_dir) == both, "it was ended though its end was put off"
     worker.send_signal(number)
@@ -83,25 +83,25 @@ def test_the_tree_of_a_process_that_is_stopped_or_lost_ends_when_it_must(worker,
     if number == signal.SIGSTOP:
         assert worker.poll() is None
         worker.send_signal(signal.SIGCONT)
-    wait_for(lambda: not guard.is_running() or guard.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_for(lambda: not watchdog.is_running() or watchdog.status() == psutil.STATUS_ZOMBIE, 10)
 
 
 def test_it_ends_when_others_have_cleaned_up(worker, run_dir):
     wait_for(lambda: len(at_work(run_dir)) == 2)
-    guard = guard_of(worker)
+    watchdog = watchdog_of(worker)
     worker.kill()
     worker.wait()
     for process in processes.find_run_processes(run_dir):
         process.kill()
     run_directories.remove(run_dir)
-    wait_for(lambda: not guard.is_running(), 5)
+    wait_for(lambda: not watchdog.is_running(), 5)
 
 
 def test_one_that_is_closed_ends_nothing(run_dir):
     with subprocess.Popen(["sleep", "600"], env={"OF": str(run_dir)}) as other:
-        guard = Guard(run_dir, processes.seconds_since_boot() + 1, os.environ)
-        guard.close()
-        guard.put_off(0.0)
+        watchdog = Watchdog(run_dir, processes.seconds_since_boot() + 1, os.environ)
+        watchdog.close()
+        watchdog.put_off(0.0)
         time.sleep(2)
         assert other.poll() is None
         other.kill()

@@ -27,11 +27,11 @@ _MOST_READ = 4096
 # The package itself is left out: to import all that it imports would take a second of CPU for each run.
 _PROGRAM = (
     "import sys, types; package = sys.modules['slurmscale'] = types.ModuleType('slurmscale');"
-    " package.__path__ = [sys.argv[1]]; from slurmscale.runner import guard; guard.main()"
+    " package.__path__ = [sys.argv[1]]; from slurmscale.runner import watchdog; watchdog.main()"
 )
 
 
-class Guard:
+class Watchdog:
     """The process beside a run.
 
     Args:
