@@ -13,8 +13,8 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import first_contact
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import contact_failure, question
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import connection_test
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.unusable_host import contact_failure, question
 
 STAGES = ("resolve", "tcp", "hostkey", "auth", "sudo", "slurm")
 _MODULE = "ai_infra.slurm.slurm_cluster_info"
@@ -61,11 +61,11 @@ class ActionModule(ActionBase):
             return "not by ssh", None
         address = str(self._connection.get_option("host") or variables.get("ansible_host") or self.host)
         port = self._connection.get_option("port")
-        target = first_contact.target(address, int(port) if port else None, self._arguments())
+        target = connection_test.target(address, int(port) if port else None, self._arguments())
         if target.proxied:
             return f"{target.host} is reached by another host", None
         self.target = target
-        addresses, failure = first_contact.resolve(target.host)
+        addresses, failure = connection_test.resolve(target.host)
         return ", ".join(addresses), failure
 
     def _arguments(self) -> list[str]:
@@ -75,20 +75,20 @@ class ActionModule(ActionBase):
     def _tcp(self, options: dict[str, Any], _variables: Any, _folder: Path) -> tuple[str, Failure | None]:
         if self.target is None:
             return "not looked at", None
-        failure = first_contact.connect(self.target.host, self.target.port, options["timeout"])
+        failure = connection_test.connect(self.target.host, self.target.port, options["timeout"])
         return f"{self.target.host} port {self.target.port}", failure
 
     def _hostkey(self, options: dict[str, Any], _variables: Any, folder: Path) -> tuple[str, Failure | None]:
         if self.target is None:
             return "left to ssh", None
-        keys = first_contact.scan(self.target, options["timeout"])
+        keys = connection_test.scan(self.target, options["timeout"])
         confirmed = options["fingerprint"]
         trusted = confirmed or next(iter(keys.known), "") or next(iter(keys.fingerprints), "")
         self.found["fingerprint"] = trusted if trusted in keys.fingerprints else next(iter(keys.fingerprints), "")
         checked = options["strict"] or confirmed or boolean(self._connection.get_option("host_key_checking"))
         if not checked:
             return f"{self.found['fingerprint']}, which the settings of Ansible do not let anybody check", None
-        failure = first_contact.host_key_failure(self.target.host, keys, confirmed)
+        failure = connection_test.host_key_failure(self.target.host, keys, confirmed)
         if failure is None:
             wanted = (confirmed,) if confirmed else tuple(keys.known)
             lines = [line for line, one in zip(keys.lines, keys.fingerprints, strict=True) if one in wanted]
@@ -110,7 +110,7 @@ class ActionModule(ActionBase):
         try:
             done = self._low_level_execute_command("id -un", sudoable=False)
         except AnsibleConnectionFailure as problem:
-            return "", first_contact.login_failure(self.host, str(problem))
+            return "", connection_test.login_failure(self.host, str(problem))
         except AnsibleError as problem:
             return "", Failure(Code.TASK_FAILED, f"No login to {self.host}: {problem}", "Run it again with -vvv.")
         return str(done["stdout"]).strip(), None
@@ -142,5 +142,5 @@ class ActionModule(ActionBase):
         if not cluster["answering"]:
             why = cluster["failure"]
             return str(cluster["version"]), Failure(Code(why["code"]), why["reason"], why["remedy"])
-        self.found["info"] = first_contact.summary(cluster)
+        self.found["info"] = connection_test.summary(cluster)
         return f"{cluster['cluster_name']}, Slurm {cluster['version']}", None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.lost_connection import FailsWhenLost
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.controller_action import FailsWhenLost
 
 
 class ActionModule(FailsWhenLost):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.gaps import apphub_gaps
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.missing_packages import apphub_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

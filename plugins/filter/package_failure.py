@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import install_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -78,11 +78,11 @@ def package_failure(
         if need not in missing.setdefault(package, []):
             missing[package].append(need)
     if not missing:
-        return installation.refused(url, packages, said).as_dict()
+        return install_failures.refused(url, packages, said).as_dict()
     wanted = set(stated)
     asked = [name for name, enabled in (sources or {}).items() if enabled or name in wanted]
     others = [name for name in sources or {} if name not in asked]
-    return installation.dependencies_missing(
+    return install_failures.dependencies_missing(
         url,
         missing,
         ", ".join(dict.fromkeys(["apphub", *asked]))

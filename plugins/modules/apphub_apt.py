@@ -106,7 +106,7 @@ import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import install_failures
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import options as file_options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files import writer as node_files
@@ -354,13 +354,13 @@ def install(url: str, packages: List[str], version: str, *, check_mode: bool) ->
     if tried.rc and find_unmet(tried):
         tried = _look_elsewhere(url, wanted)
     if tried.rc:
-        raise FailureError(*installation.refused(url, packages, tried.message))
+        raise FailureError(*install_failures.refused(url, packages, tried.message))
     planned = re.findall(r"^Inst (\S+) ", tried.stdout, re.MULTILINE)
     if planned and not check_mode:
         with no_service_starts():
             done = slurm_commands.run([*INSTALL, *wanted], timeout=_DPKG_SECONDS)
         if done.rc:
-            raise FailureError(*installation.refused(url, packages, done.message))
+            raise FailureError(*install_failures.refused(url, packages, done.message))
     return sorted(planned)
 
 
@@ -386,7 +386,7 @@ def _look_elsewhere(url: str, wanted: List[str]) -> slurm_commands.CommandResult
     unread = f" Not all of their lists can be read: {read.message}." if read and read.rc else ""
     looked_for = f"{', '.join(sources)}.{unread}"
     instead = "let the machine have a source of the distribution that has them"
-    raise FailureError(*installation.dependencies_missing(url, missing, looked_for, instead))
+    raise FailureError(*install_failures.dependencies_missing(url, missing, looked_for, instead))
 
 
 def _collect_missing(wanted: List[str], tried: slurm_commands.CommandResult) -> Dict[str, List[str]]:

@@ -97,7 +97,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.backup_controller import BackupController
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import LOCK_FILE
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.node_registration import LOCK_FILE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
 FILE = {

@@ -215,8 +215,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import MUNGE_KEY, describe
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.credentials import decode
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.leftover_files import remove_remains
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.remains import remove_remains
 
 
 def main() -> None:

@@ -203,7 +203,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, fail
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts, word_list
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import accounts, ini_list_option
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import (
     Attributes,
     FileError,
@@ -250,7 +250,7 @@ ARGUMENTS = {
         "elements": "dict",
         "default": [],
         "options": dict(
-            word_list.ARGUMENTS,
+            ini_list_option.ARGUMENTS,
             present={"type": "list", "elements": "str", "default": []},
             absent={"type": "list", "elements": "str", "default": []},
         ),

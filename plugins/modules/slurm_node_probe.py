@@ -341,10 +341,13 @@ temporary:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files import word_list
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files import ini_list_option
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import probe
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.leftover_files import (
+    remove_remains,
+    temporary_directory,
+)
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import NetworkProbe
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.remains import remove_remains, temporary_directory
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "default": []},
@@ -352,7 +355,7 @@ ARGUMENTS = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": word_list.ARGUMENTS,
+        "options": ini_list_option.ARGUMENTS,
     },
     # The path of the key, not the key.
     "munge_key": {"type": "path", "default": "/etc/munge/munge.key", "no_log": False},

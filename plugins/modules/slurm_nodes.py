@@ -242,7 +242,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_t
     InterruptedBySignal,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.register_nodes import Options, run
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.node_registration import Options, run
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
 NODE = {

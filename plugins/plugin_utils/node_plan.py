@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import readiness, registration
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.gaps import apphub_gaps
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.hosts_file import wanted_entries
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.missing_packages import apphub_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import register_nodes
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import node_registration
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
@@ -127,14 +127,14 @@ class FakeSlurmctld:
 
     # --- what a module does on the controller ---
 
-    def options(self, *names: str, **other: object) -> register_nodes.Options:
+    def options(self, *names: str, **other: object) -> node_registration.Options:
         params = other.pop("params", {"CPUs": "2"})
         nodes = [{"name": name, "params": params, "gres_lines": None} for name in names]
         given = {"conf": str(self.conf), "nodes": nodes, "state": "present", "partitions": [], "apply": "auto"}
-        return register_nodes.Options(**{**given, "service": "slurmctld", "timeout": 5, "lock_timeout": 5, **other})
+        return node_registration.Options(**{**given, "service": "slurmctld", "timeout": 5, "lock_timeout": 5, **other})
 
     def register(self, *names: str, check_mode: bool = False, **other: object) -> dict[str, Any]:
-        return register_nodes.run(self.options(*names, **other), check_mode=check_mode)
+        return node_registration.run(self.options(*names, **other), check_mode=check_mode)
 
     # --- what answers a process of another one ---
 

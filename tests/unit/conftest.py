@@ -13,7 +13,7 @@ import pytest
 from ansible.module_utils import basic
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import (
     config_transaction,
-    register_nodes,
+    node_registration,
     slurmctld_control,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import blank_reasons, state_waiter, verify_jobs
@@ -67,5 +67,5 @@ def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, clock: Clock)
     """Put a slurmctld in place of the commands that ask it."""
     slurm = FakeSlurmctld.start(tmp_path, clock)
     monkeypatch.setattr(slurm_commands, "run", slurm.run)
-    monkeypatch.setattr(register_nodes, "LOCK_FILE", str(tmp_path / "lock"))
+    monkeypatch.setattr(node_registration, "LOCK_FILE", str(tmp_path / "lock"))
     return slurm

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.ini_list_option import WordList
 
 # Stands for a user or group that check mode tolerates: it differs from every real id, and chown ignores it.
 UNKNOWN_ID = -1

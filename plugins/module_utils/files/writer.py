@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.ini_list_option import read
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options import (
     Attributes,
     FileError,
     WantedFile,
     WantedWords,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import read
 
 # Ansible's own limit for what is shown in a diff.
 DIFF_LIMIT = 104448

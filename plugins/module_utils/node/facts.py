@@ -18,7 +18,7 @@ import threading
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.ini_list_option import WordList
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import dpkg_state
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall import firewall_facts
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import remains
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import leftover_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def names(place: Path) -> set[str]:
 
 def removed(place: Path, machine: Machine) -> set[str]:
     before = names(place)
-    told = remains.remove_remains(str(place), str(place / "none"), machine.root)
+    told = leftover_files.remove_remains(str(place), str(place / "none"), machine.root)
     gone = before - names(place)
     assert {os.path.basename(path) for path in told} == gone  # noqa: PTH119 - as the module tells them
     return gone
@@ -74,7 +74,9 @@ def test_a_link_and_what_belongs_to_another_user_stay(
 
 
 def test_the_code_of_the_module_itself_stays(place: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remains, "__file__", str(place / LEFT[0] / "ansible_slurm_node_probe_payload.zip" / "x.py"))
+    monkeypatch.setattr(
+        leftover_files, "__file__", str(place / LEFT[0] / "ansible_slurm_node_probe_payload.zip" / "x.py")
+    )
     assert removed(place, machine) == {LEFT[1]}
 
 
@@ -109,7 +111,7 @@ def test_what_a_killed_rpm_left_is_removed_and_nothing_else(
     machine: Machine, tmp_path: Path, own: Path, killed_rpm: list[str]
 ) -> None:
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    told = remains.remove_remains(str(tmp_path / "none"), str(own), machine.root)
+    told = leftover_files.remove_remains(str(tmp_path / "none"), str(own), machine.root)
     assert sorted(told) == killed_rpm
     assert sorted(str(path) for path in before if not path.exists()) == killed_rpm
 
@@ -129,7 +131,7 @@ def test_nothing_of_rpm_is_removed_while_another_transaction_is_at_work(
     ) as rpm:  # fmt: skip
         assert rpm.stdout is not None
         rpm.stdout.readline()
-        assert remains.remove_remains(str(tmp_path / "none"), str(own), machine.root) == []
+        assert leftover_files.remove_remains(str(tmp_path / "none"), str(own), machine.root) == []
         rpm.kill()
     assert set(tmp_path.rglob("*")) == before
 
@@ -138,14 +140,14 @@ def test_nothing_of_rpm_is_removed_while_another_transaction_is_at_work(
 def test_without_a_killed_dnf_of_ours_nothing_of_rpm_is_removed(machine: Machine, tmp_path: Path, own: Path) -> None:
     (own / "tmpa1b2c3d_").unlink()
     before = set(tmp_path.rglob("*"))
-    assert remains.remove_remains(str(tmp_path / "none"), str(own), machine.root) == []
+    assert leftover_files.remove_remains(str(tmp_path / "none"), str(own), machine.root) == []
     assert set(tmp_path.rglob("*")) == before
 
 
 def test_the_directory_for_temporary_files_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for _ in range(2):
-        assert remains.temporary_directory() == f"{tmp_path}/.ansible/tmp"
+        assert leftover_files.temporary_directory() == f"{tmp_path}/.ansible/tmp"
     assert (tmp_path / ".ansible/tmp").stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv("HOME", "/proc/none")
-    assert not remains.temporary_directory()
+    assert not leftover_files.temporary_directory()

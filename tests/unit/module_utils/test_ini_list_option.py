@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.files.word_list import WordList
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.ini_list_option import WordList
 
 PATTERNS = ["slurm*", "munge*"]
 EXCLUDES = WordList("main", ("excludepkgs", "exclude"))

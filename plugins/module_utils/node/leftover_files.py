@@ -13,8 +13,8 @@ import stat
 import tempfile
 from typing import Callable, List, Optional, Pattern
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.leftover_rpm_files import remove_rpm_remains
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import list_processes
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.rpm_remains import remove_rpm_remains
 
 _KINDS = re.compile(r"ansible_[\w.]+_payload_\w{8}|ansible-moduletmp-[\d.]+-\w{8}")
 #: What Python's tempfile makes; in a directory where nothing but modules do.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import (
-    register_nodes,
+    node_registration,
     slurmctld_control,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK, BusyError, lock
@@ -214,11 +214,11 @@ def test_a_node_with_jobs_is_not_removed(slurm: FakeSlurmctld) -> None:
 
 PROGRAM = """
 import sys
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import register_nodes
-register_nodes.LOCK_FILE = {lock!r}
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import node_registration
+node_registration.LOCK_FILE = {lock!r}
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import InterruptedBySignal
 try:
-    register_nodes.run(register_nodes.Options(*{options!r}), check_mode=False)
+    node_registration.run(node_registration.Options(*{options!r}), check_mode=False)
 except InterruptedBySignal as stopped:
     sys.exit(str(stopped))
 """
@@ -288,7 +288,7 @@ def test_the_controller_itself_becomes_a_node_only_when_that_is_stated(
     slurm: FakeSlurmctld, params: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"hostname": "ctl.example.org", "fqdn": "ctl.example.org", "ips": ["192.0.2.7"]}
-    monkeypatch.setattr(register_nodes, "local_addresses", lambda: own)
+    monkeypatch.setattr(node_registration, "local_addresses", lambda: own)
     before = slurm.files()
     with pytest.raises(RefusedError, match=r"node n2 would be this host, ctl\.example\.org") as caught:
         slurm.register("n2", params=params)
