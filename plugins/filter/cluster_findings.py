@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import RECONFIGURES_NODES
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import version_text
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Limits, membership
 
@@ -133,7 +134,7 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
         yield checks.finding(Code.CONTROLLER_NOT_ANSWERING, "slurmctld", "an answer", said, remedy)
     edited = str((cluster.get("config") or {}).get("HASH_VAL", ""))
     if edited.startswith("Different"):
-        restart = f"before Slurm {versions.version_text(versions.RECONFIGURES_NODES)} a restart if nodes were changed"
+        restart = f"before Slurm {version_text(RECONFIGURES_NODES)} a restart if nodes were changed"
         remedy = f"Check what was edited; then scontrol reconfigure, or {restart}."
         needed = "slurmctld works with the files on disk"
         found = f"edited since: {edited}"

@@ -68,8 +68,8 @@ options:
     default: []
   apply:
     description:
-      - How slurmctld takes the change. V(auto) is reconfigure from 24.11 on, else restart.
-      - V(reconfigure) is possible from 23.11 on, for a slurmctld that was not started with -D.
+      - How slurmctld takes the change. V(auto) is reconfigure where Slurm's version takes nodes by it, else restart.
+      - V(reconfigure) is refused where slurmctld would exit by it, with the version that it takes.
     type: str
     choices: [auto, reconfigure, restart]
     default: auto

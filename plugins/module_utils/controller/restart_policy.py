@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import Version, version_text
+
+#: From here on `scontrol reconfigure` takes a changed set of nodes. In between SchedMD advises a restart, but the old
+#: slurmctld survives when it does not work; earlier ones exit.
+RECONFIGURES_NODES = (24, 11)
+SURVIVES_RECONFIGURE = (23, 11)
 
 
 class CannotApplyError(FailureError):
@@ -27,9 +32,17 @@ class ApplyMethod(NamedTuple):
     guarded: bool
 
 
-def choose_apply_method(
-    version: Tuple[int, ...], daemon: Dict[str, Any], wanted: str, *, configless: bool
-) -> ApplyMethod:
+def reconfigures_nodes(slurmctld: Version) -> bool:
+    """Whether `scontrol reconfigure` is the way to give this slurmctld other nodes."""
+    return slurmctld >= RECONFIGURES_NODES
+
+
+def survives_reconfigure(slurmctld: Version) -> bool:
+    """Whether this slurmctld, as a daemon, goes on with the old configuration when the new one does not work."""
+    return slurmctld >= SURVIVES_RECONFIGURE
+
+
+def choose_apply_method(version: Version, daemon: Dict[str, Any], wanted: str, *, configless: bool) -> ApplyMethod:
     """Choose reconfigure or restart by version and by how slurmctld was started.
 
     With -D a slurmctld that can take nodes by a reconfigure executes the new one in place: one interruption as with a
@@ -45,15 +58,15 @@ def choose_apply_method(
     Raises:
         CannotApplyError: `reconfigure` was asked for where it would make slurmctld exit.
     """
-    modern = versions.reconfigures_nodes(version)
-    guarded = versions.survives_reconfigure(version) and not daemon["foreground"]
+    modern = reconfigures_nodes(version)
+    guarded = survives_reconfigure(version) and not daemon["foreground"]
     if wanted == "reconfigure" and not (modern or guarded):
-        since = versions.RECONFIGURES_NODES if daemon["foreground"] else versions.SURVIVES_RECONFIGURE
-        needed = f"{versions.version_text(since)} or later{' when it runs with -D' if daemon['foreground'] else ''}"
+        since = RECONFIGURES_NODES if daemon["foreground"] else SURVIVES_RECONFIGURE
+        needed = f"{version_text(since)} or later{' when it runs with -D' if daemon['foreground'] else ''}"
         raise CannotApplyError(
             Code.APPLY_METHOD_UNSUITABLE,
             f"apply=reconfigure needs Slurm {needed}, but slurmctld is "
-            f"{versions.version_text(version) or 'of an unknown version'}: a changed set of nodes would make it exit.",
+            f"{version_text(version) or 'of an unknown version'}: a changed set of nodes would make it exit.",
             "Use apply=auto.",
         )
     if wanted == "reconfigure" or (wanted == "auto" and modern):

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import reconfigures_nodes
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import (
     commands,
@@ -152,7 +153,7 @@ class Controller:
             same = now.daemon["main_pid"] == before.daemon["main_pid"] and set(now.nodes) == set(before.nodes)
             if same and not now.edited:
                 return
-            if versions.reconfigures_nodes(versions.version_tuple(now.version)):
+            if reconfigures_nodes(versions.version_tuple(now.version)):
                 self._reconfigure(started)
                 self._resume_drained_by_slurm(before)
                 self._wait_until_it_works(before, nothing, started)

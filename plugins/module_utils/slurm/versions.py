@@ -17,10 +17,6 @@ RELEASES = (
 )
 #: From here on slurmctld works with slurmds of three earlier releases, before with two (Slurm's upgrade guide).
 _WINDOW_OF_THREE = (24, 11)
-#: From here on `scontrol reconfigure` takes a changed set of nodes. In between SchedMD advises a restart, but the old
-#: slurmctld survives when it does not work; earlier ones exit.
-RECONFIGURES_NODES = (24, 11)
-SURVIVES_RECONFIGURE = (23, 11)
 
 Version = Tuple[int, ...]
 
@@ -69,16 +65,6 @@ def oldest_slurmd(slurmctld: str) -> str:
     """Return the oldest release of slurmd that works with slurmctld; empty when slurmctld's release is not known."""
     new = _release(slurmctld)
     return "" if new is None else RELEASES[max(0, new - window(slurmctld))]
-
-
-def reconfigures_nodes(slurmctld: Version) -> bool:
-    """Whether `scontrol reconfigure` is the way to give this slurmctld other nodes."""
-    return slurmctld >= RECONFIGURES_NODES
-
-
-def survives_reconfigure(slurmctld: Version) -> bool:
-    """Whether this slurmctld, as a daemon, goes on with the old configuration when the new one does not work."""
-    return slurmctld >= SURVIVES_RECONFIGURE
 
 
 def _release(version: str) -> Optional[int]:
