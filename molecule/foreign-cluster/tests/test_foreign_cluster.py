@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from testing import INVENTORY, in_container, lab_host, run_command
+from testing import GENERATION, INVENTORY, in_container, lab_host, run_command, run_roles
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from testinfra.host import Host
 
@@ -20,12 +23,45 @@ if TYPE_CHECKING:
 
 NODE = "nodes=ubuntu1"
 PLACE = {"slurmctld_reconfigure_partitions": ["batch"], "slurmd_switch": "leaf1"}
+CONFIGLESS = os.environ.get("LAB_CONFIGLESS", "true") == "true"
+# Where slurmd reads its files.
+NODE_FILES = "/var/spool/slurmd/conf-cache" if CONFIGLESS else "/etc/slurm"
+WRITTEN = ["slurm.conf", "racks.conf", "topology.conf"]
+BESIDE = ["job_container.conf", "mpi.conf", "oci.conf", "plugstack.conf"]
 
 
 @pytest.fixture(autouse=True)
 def old_job_goes_on(ctl1: Host, before: dict[str, Any]) -> Iterator[None]:
     yield
     assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING rocky1"
+
+
+def restart(ctl1: Host) -> None:
+    """Restart slurmctld, and wait until both know each other again."""
+    ctl1.check_output("systemctl restart slurmctld")
+    ctl1.check_output(
+        "for i in $(seq 60); do sinfo --noheader --nodes rocky1 --partition batch --format %%T"
+        " | grep -Eqx 'mixed|idle' && exit; sleep 1; done; exit 1"
+    )
+
+
+@contextmanager
+def edited(ctl1: Host, *commands: str) -> Iterator[None]:
+    """Change the configuration as an administrator does, and put it back."""
+    ctl1.check_output("rm -rf /var/tmp/edited && cp -a /etc/slurm /var/tmp/edited")
+    try:
+        for command in commands:
+            ctl1.check_output(command)
+        restart(ctl1)
+        yield
+    finally:
+        ctl1.check_output("cp -a /var/tmp/edited/*.conf /etc/slurm/")
+        restart(ctl1)
+
+
+def require_unchanged(ctl1: Host, sums: str) -> None:
+    """Fail unless the files are those whose sums were taken before."""
+    ctl1.run_expect([0], "cat <<'END' | sha256sum --check\n" + sums + "\nEND")
 
 
 def state(ctl1: Host) -> str:
@@ -40,6 +76,14 @@ def test_the_node_joined_with_its_own_hardware_and_the_policies_of_all(ctl1: Hos
     changed = ctl1.file("/etc/slurm/slurm.conf").content_string
     assert "nodes=rocky1,slurmscale # the first rack" in changed
     assert changed.endswith("\nInclude slurmscale-nodes.conf\n")
+
+
+@pytest.mark.parametrize("node", ["rocky1", "ubuntu1"])
+def test_old_and_new_nodes_have_the_files_of_the_controller(ctl1: Host, node: str) -> None:
+    host = lab_host(node)
+    for name in [*WRITTEN, *BESIDE, "slurmscale-nodes.conf"]:
+        there, wanted = host.file(f"{NODE_FILES}/{name}"), ctl1.file(f"/etc/slurm/{name}")
+        assert (name, there.sha256sum) == (name, wanted.sha256sum)
 
 
 def test_a_node_on_which_nothing_is_to_be_done_needs_no_apphub(playbook: Playbook) -> None:
@@ -70,6 +114,7 @@ def test_an_unknown_host_key_is_told_with_its_fingerprint(playbook: Playbook, mo
     assert shown in done.stdout
 
 
+@pytest.mark.skipif(not CONFIGLESS, reason="a node has a slurm.conf of its own")
 def test_a_stray_slurm_conf_on_a_node_is_found_and_moved_away(playbook: Playbook) -> None:
     node = lab_host("ubuntu1")
     node.check_output("printf 'ClusterName=stale\\nSlurmctldHost=gone\\n' > /etc/slurm/slurm.conf")
@@ -112,10 +157,12 @@ def test_the_last_managed_node_leaves_every_file_as_it_was(
 ) -> None:
     done = playbook("scale_down", "-e", NODE, "-e", "confirm=true", "-e", "uninstall=true")
     assert done.returncode == 0, done.stdout
-    ctl1.run_expect([0], "cat <<'END' | sha256sum --check\n" + before["files"] + "\nEND")
+    require_unchanged(ctl1, before["files"])
     assert not ctl1.file("/etc/slurm/slurmscale-nodes.conf").exists
     assert not ctl1.file("/etc/slurm/gres.conf").exists
     assert ctl1.check_output("sinfo --noheader --Node --format '%%N'").split() == ["rocky1", "rocky1"]
+    for name in WRITTEN:
+        assert lab_host("rocky1").file(f"{NODE_FILES}/{name}").sha256sum == ctl1.file(f"/etc/slurm/{name}").sha256sum
 
 
 @pytest.mark.parametrize(
@@ -132,7 +179,65 @@ def test_a_node_without_a_place_is_refused_before_anything_is_installed(
     assert done.returncode == 2, done.stdout
     assert code in done.stdout
     assert not lab_host("ubuntu1").exists("slurmd")
-    ctl1.run_expect([0], "cat <<'END' | sha256sum --check\n" + before["files"] + "\nEND")
+    require_unchanged(ctl1, before["files"])
+
+
+def test_a_default_that_nothing_can_be_stated_against_is_refused(ctl1: Host, playbook: Playbook) -> None:
+    with edited(ctl1, "echo 'NodeName=DEFAULT Gres=fpga:1' >> /etc/slurm/racks.conf"):
+        sums = ctl1.check_output("sha256sum /etc/slurm/*.conf")
+        done = playbook("scale_up", "-e", NODE, "-e", json.dumps(PLACE))
+        require_unchanged(ctl1, sums)
+    assert done.returncode == 2, done.stdout
+    assert re.search(r"ubuntu1 +failed .* node-definition-invalid ", done.stdout)
+    assert "would get Gres=fpga:1 from a line NodeName=DEFAULT" in done.stdout
+    assert not lab_host("ubuntu1").exists("slurmd")
+
+
+@pytest.mark.parametrize("by_hand", ["", "# By hand."])
+def test_the_role_takes_the_last_node_out_of_every_file(ctl1: Host, before: dict[str, Any], by_hand: str) -> None:
+    """Also what GPUs have brought, which this cluster had none of."""
+    ctl1.check_output(
+        f"rm -f /etc/slurm/gres.conf; [ -z '{by_hand}' ] || printf %%s '{by_hand}' > /etc/slurm/gres.conf"
+    )
+    restart(ctl1)
+    sums = ctl1.check_output("sha256sum /etc/slurm/*.conf")
+    node = {
+        "name": "ubuntu1",
+        "params": {"CPUs": "2", "RealMemory": "1000", "Gres": "gpu:1,fpga:1"},
+        "gres_lines": ["Name=gpu File=/dev/null"],
+        "switch": "leaf1",
+    }
+    role = "slurmctld-reconfigure"
+    partitions = PLACE["slurmctld_reconfigure_partitions"]
+    try:
+        joined = run_roles(
+            "ctl1", role, slurmctld_reconfigure_nodes=[node], slurmctld_reconfigure_partitions=partitions
+        )
+        assert joined.returncode == 0, joined.stdout
+        assert "gpu" in ctl1.check_output("scontrol show config | grep '^GresTypes'")
+        assert "NodeName=ubuntu1 Name=gpu File=/dev/null" in ctl1.file("/etc/slurm/gres.conf").content_string
+        left = run_roles("ctl1", role, slurmctld_reconfigure_nodes=[node], slurmctld_reconfigure_state="absent")
+        assert left.returncode == 0, left.stdout
+        require_unchanged(ctl1, before["files"])
+        require_unchanged(ctl1, sums)
+        assert ctl1.file("/etc/slurm/gres.conf").exists == bool(by_hand)
+        assert "gpu" not in ctl1.check_output("scontrol show config | grep '^GresTypes'")
+    finally:
+        ctl1.check_output("rm -f /etc/slurm/gres.conf")
+
+
+def test_gres_that_are_stated_are_accepted_on_a_bare_machine_and_given_to_jobs(
+    ctl1: Host, before: dict[str, Any], playbook: Playbook
+) -> None:
+    assert not lab_host("ubuntu1").exists("slurmd")
+    done = playbook("scale_up", "-e", NODE, "-e", json.dumps({**PLACE, "slurmd_parameters": {"Gres": "fpga:1"}}))
+    assert done.returncode == 0, done.stdout
+    job = "cd / && srun --mpi=none --partition batch --mem 10 --nodelist ubuntu1 --gres=fpga:%s uname --nodename"
+    assert ctl1.check_output(job, "1") == "ubuntu1"
+    assert "configuration is not available" in ctl1.run(job, "2").stderr
+    gone = playbook("scale_down", "-e", NODE, "-e", "confirm=true", "-e", "uninstall=true")
+    assert gone.returncode == 0, gone.stdout
+    require_unchanged(ctl1, before["files"])
 
 
 def test_programs_and_rules_of_the_cluster_are_met_before_anything_is_installed(ctl1: Host, playbook: Playbook) -> None:
@@ -150,3 +255,48 @@ def test_programs_and_rules_of_the_cluster_are_met_before_anything_is_installed(
         assert code in done.stdout
     assert "DisableRootJobs" in second.stdout
     assert not node.exists("slurmd")
+
+
+def test_each_program_that_a_node_must_have_and_has_not_is_told(ctl1: Host, playbook: Playbook, tmp_path: Path) -> None:
+    node, report = lab_host("ubuntu1"), tmp_path / "report.json"
+    programs = ["Prolog", "Epilog", "TaskProlog", "HealthCheckProgram"]
+
+    def missing() -> dict[str, str]:
+        done = playbook("check_nodes", "-e", NODE, "-e", f"report={report}")
+        assert done.returncode == 2, done.stdout
+        checks = json.loads(report.read_text())["nodes"]["ubuntu1"]["checks"]
+        # Newer versions number them: Prolog[0].
+        return {re.sub(r"\[0\]$", "", one["check"]): one["code"] for one in checks if not one["ok"]}
+
+    lines = "".join(f"{name}=/opt/site/{name}\\n" for name in programs)
+    with edited(
+        ctl1,
+        f"sed -i '1a {lines.removesuffix(chr(92) + 'n')}' /etc/slurm/slurm.conf",
+        "echo 'required /opt/site/plugin.so' >> /etc/slurm/plugstack.conf",
+    ):
+        first = missing()
+        for name in programs:
+            node.check_output("install -D /bin/true /opt/site/%s", name)
+        second = missing()
+    assert first == dict.fromkeys([*programs, "plugin plugin.so"], "node-program-missing")
+    assert second == {"plugin plugin.so": "node-program-missing"}
+
+
+@pytest.mark.skipif(GENERATION == "22.05", reason="topology/block came with 23.11")
+def test_a_node_joins_a_block_and_leaves_it_again(ctl1: Host, playbook: Playbook) -> None:
+    with edited(
+        ctl1,
+        "sed -i s,topology/tree,topology/block, /etc/slurm/slurm.conf",
+        "printf '# racks\\nblockname=b1 nodes=rocky1 # rack 1\\nBlockSizes=1' > /etc/slurm/topology.conf",
+    ):
+        sums = ctl1.check_output("sha256sum /etc/slurm/*.conf")
+        done = playbook("scale_up", "-e", NODE, "-e", json.dumps({**PLACE, "slurmd_switch": "b1"}))
+        assert done.returncode == 0, done.stdout
+        assert re.search(
+            r"BlockName=b1 .*Nodes=(rocky1,ubuntu1|ubuntu1,rocky1)", ctl1.check_output("scontrol show topology")
+        )
+        assert "nodes=rocky1,ubuntu1 # rack 1" in lab_host("ubuntu1").file(f"{NODE_FILES}/topology.conf").content_string
+        assert state(ctl1) == "idle"
+        gone = playbook("scale_down", "-e", NODE, "-e", "confirm=true", "-e", "uninstall=true")
+        assert gone.returncode == 0, gone.stdout
+        require_unchanged(ctl1, sums)
