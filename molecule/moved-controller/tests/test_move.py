@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from testing import INVENTORY, lab_address, lab_host, run_command, run_playbook
+from testing import GENERATION, INVENTORY, lab_address, lab_host, run_command, run_playbook
 
 if TYPE_CHECKING:
     import subprocess
@@ -89,7 +89,11 @@ def test_jobs_are_what_they_were_and_the_next_number_is_new(moved: Host, jobs: d
 
 
 def test_a_job_from_before_ends_as_it_should(moved: Host, jobs: dict[str, str]) -> None:
-    lab_host("ubuntu1").check_output("touch /var/tmp/go")
+    node = lab_host("ubuntu1")
+    if GENERATION == "22.05":
+        # Its steps tell their end to the name that they started with, as the guide says.
+        node.check_output("echo %s ctl1 >> /etc/hosts", lab_address("ubuntu2"))
+    node.check_output("touch /var/tmp/go")
     await_output(moved, f"scontrol show job {jobs['running']} | grep -o 'JobState=[A-Z_]*'", "JobState=COMPLETED")
 
 
