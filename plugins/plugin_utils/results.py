@@ -36,7 +36,7 @@ def failure_of(host: str, facts: Mapping[str, Any], controller: Mapping[str, Any
         facts: Its variables.
         controller: The variables of its controller.
     """
-    name = facts["slurmd_plan"]["definition"]["name"] if "slurmd_plan" in facts else None
+    name = ((facts.get("slurmd_plan") or {}).get("definition") or {}).get("name")
     # When registering was planned, and when it was done.
     results = [controller.get(key) or {} for key in ("scale_registration", "slurmctld_reconfigure_result")]
     refused = next((result["refused"][name] for result in results if name in (result.get("refused") or {})), None)
@@ -49,7 +49,7 @@ def failure_of(host: str, facts: Mapping[str, Any], controller: Mapping[str, Any
 
 
 def continuing(hosts: Iterable[str], hostvars: Any, controller: str) -> list[dict[str, Any]]:
-    """Return the nodes that nothing failed on so far.
+    """Return the nodes that nothing failed on so far; one without a plan never came as far.
 
     Returns:
         Of each host, definition (as slurm_nodes takes it), dynamic (whether slurmd registers it), steps (of its plan)
@@ -59,7 +59,7 @@ def continuing(hosts: Iterable[str], hostvars: Any, controller: str) -> list[dic
     found = []
     for host in hosts:
         facts = facts_of(host, hostvars)
-        if not failure_of(host, facts, known):
+        if "slurmd_plan" in facts and not failure_of(host, facts, known):
             found.append(
                 {
                     "host": host,

@@ -37,7 +37,7 @@ def repository_file(path: str, **source: Any) -> str:
         path: Where it lies on a machine.
         source: What of apphub_client_source it is made of; all else is empty.
     """
-    (system,) = yaml.safe_load((ROOT / "roles/preflight/vars/Debian.yml").read_text()).values()
+    (system,) = yaml.safe_load((ROOT / "roles/operating-system/vars/main/Debian.yml").read_text()).values()
     (content,) = (item["content"] for item in system["repository_files"] if item["path"] == path)
     environment = jinja2.Environment(keep_trailing_newline=True, trim_blocks=True)  # noqa: S701 - no HTML
     environment.filters |= {"dirname": posixpath.dirname, "basename": posixpath.basename}

@@ -1,6 +1,6 @@
 """What a further family of operating systems takes, shown with SUSE, which is not shipped.
 
-A line in the list of supported systems, a file of variables, a role; and the tasks of a package manager that is new.
+A line in the list of supported systems, a file of variables and its name, a role; and the tasks of a package manager that is new.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ SYSTEM = {
     "repository_words": [{"path": "/etc/zypp/zypp.conf", "section": "main", "options": ["locks"]}],
 }
 ADDED = {
-    "preflight/vars/Suse.yml": {"preflight_system": SYSTEM},
+    "operating-system/vars/main/Suse.yml": {"operating_system_suse": SYSTEM},
+    "operating-system/vars/main/main.yml": {
+        "operating_system": "{{ {'Suse': operating_system_suse}[preflight_node.os.family] }}"
+    },
     "slurmd-suse/tasks/main.yml": [
         {"ansible.builtin.import_role": {"name": "slurmd", "tasks_from": "install"}},
         {"ansible.builtin.import_role": {"name": "slurmd", "tasks_from": "compare"}},
@@ -70,7 +73,7 @@ TOLD = {
     "installed": "{{ apphub_client_installed }}",
     "outdated": "{{ slurmd_outdated }}",
     "conf_dir": "{{ slurmd_conf_dir }}",
-    "role": "{{ preflight_system.role }}",
+    "role": "{{ operating_system.role }}",
 }
 
 
@@ -102,7 +105,6 @@ def told(tmp_path: Path, suse: dict[str, Any]) -> dict[str, Any]:
         },
         "tasks": [
             {"ansible.builtin.set_fact": facts},
-            {"ansible.builtin.import_role": {"name": "preflight", "tasks_from": "load_system"}},
             {"ansible.builtin.import_role": {"name": "preflight", "tasks_from": "told"}},
             {"ansible.builtin.import_role": {"name": "slurmd-suse"}},
             {

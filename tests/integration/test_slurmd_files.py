@@ -39,7 +39,6 @@ def files_of(tmp_path: Path, stated: dict[str, Any], *, configless: bool) -> dic
         "gather_facts": False,
         "vars": {"slurmd_controller": "ctl1"},
         "tasks": [
-            {"ansible.builtin.import_role": {"name": "preflight", "tasks_from": "load_system"}},
             {"ansible.builtin.import_role": {"name": "slurmd", "tasks_from": "compare"}},
             {"ansible.builtin.copy": {"content": "{{ slurmd_node_files | to_json }}", "dest": str(tmp_path / "told")}},
         ],

@@ -15,7 +15,7 @@ class System(NamedTuple):
     """Systems that are supported in the same versions.
 
     Attributes:
-        family: What they have in common: roles/preflight/vars has a file of this name.
+        family: What they have in common: the role operating-system has a file of variables of this name.
         name: They and their versions, for messages.
         ids: Their IDs, as in os-release.
         lowest: The first version.
