@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from testing import INVENTORY, SLURM, lab_host, unwrap
+from testing import GENERATION, INVENTORY, SLURM, lab_host, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -142,3 +142,21 @@ def test_scale_down_removes_a_node(ctl1: Host, playbook: Playbook) -> None:
     assert not lab_host("ubuntu1").file("/var/log/hpc").exists
     assert not lab_host("ubuntu1").file("/var/spool/hpc").exists
     assert not lab_host("ubuntu1").user("hpc").exists
+
+
+@pytest.mark.skipif(GENERATION == "22.05", reason="It has no auth/slurm.")
+def test_a_cluster_without_munge_is_refused_before_anything_is_done(ctl1: Host, playbook: Playbook) -> None:
+    conf = "/opt/slurm/etc/slurm.conf"
+    ctl1.check_output("head -c 1024 /dev/urandom > /opt/slurm/etc/slurm.key")
+    ctl1.check_output("cd /opt/slurm/etc && chown hpc slurm.key && chmod 600 slurm.key")
+    ctl1.check_output(f"sed -i -e 's#auth/munge#auth/slurm#' -e 's#cred/munge#cred/slurm#' {conf}")
+    ctl1.check_output("systemctl restart hpc-controller")
+    ctl1.check_output(f"for try in $(seq 60); do {SLURM_AT}scontrol ping | grep -q UP && exit; sleep 1; done; exit 1")
+    assert "auth/slurm" in ctl1.check_output(SLURM_AT + "scontrol show config | grep AuthType")
+    run = playbook("scale_up", "-e", "nodes=ubuntu1")
+    assert run.returncode != 0
+    assert re.search(r"ubuntu1 +failed .*auth-type-unsupported", run.stdout), run.stdout
+    assert "AuthType=auth/munge" in unwrap(run.stdout)
+    assert not lab_host("ubuntu1").package("slurmd").is_installed
+    assert not lab_host("ubuntu1").file("/etc/munge/munge.key").exists
+    assert "ubuntu1" not in states(ctl1)
