@@ -51,7 +51,7 @@ unit: $(VENV)/.test ## Tests without a lab
 
 # Unless told otherwise, all but those that `make test-long` adds: library and faults-at-random cut off runs and machines at random
 # moments, client-bundle and new-release need the distribution's packages, foreign-cluster, other-layout, conf-on-every-node,
-# dynamic-nodes and two-controllers repeat the flows on clusters of another shape, gpu is scale-up with GPUs, accounting jobs with the
+# dynamic-nodes and two-controllers repeat the flows on clusters of another shape, gpu is scale-up with GPUs, accounting jobs and policies with the
 # database of the distribution, shards takes ten nodes and PostgreSQL, moved-controller is mostly an administrator's work, cgroups
 # needs a kernel that lets a container have them. Tests marked `long` run in `make test-long` alone, too.
 # One of them: make molecule S=scale-up, all: make molecule S=, on the older Slurm: LAB_SLURM=22.05 make molecule S=

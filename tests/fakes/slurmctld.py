@@ -79,6 +79,7 @@ class FakeSlurmctld:
         self.refuse_updates = False
         self.refuse_jobs = ""
         self.disable_root_jobs = False
+        self.enforced = "none"
         self.start_jobs = True
         self.refuse_requeue = ""
         self.on_cancel: Callable[[], object] = lambda: None
@@ -235,11 +236,13 @@ class FakeSlurmctld:
             return (
                 f"SLURM_VERSION = {self.version}\nSlurmctldParameters = enable_configless\n"
                 f"DisableRootJobs = {'yes' if self.disable_root_jobs else 'no'}\n"
+                f"AccountingStorageEnforce = {self.enforced}\n"
                 f"HASH_VAL = {'Match' if same else 'Different Ours=0x1 Slurmctld=0x2'}"
             )
         if argv[-1] == "partition":
             return "\n".join(
                 f"PartitionName={name} Default={one['default']} Nodes=ALL State={one['state']} TotalNodes=1"
+                f" {one.get('rules', '')}"
                 for name, one in self.partitions.items()
             )
         lines = []
@@ -312,6 +315,12 @@ class FakeSlurmctld:
             self.jobs[job_id]["state"] = "CANCELLED"
         self.on_cancel()
         return self._answer(argv)
+
+    def _sacctmgr(self, argv: list[str]) -> commands.CommandResult:
+        """Know one account of each user, and the accounts above each account."""
+        if "user" in argv:
+            return self._answer(argv, text="root\n" if "root" in argv else "optics\n")
+        return self._answer(argv, text="root|\nphysics|root\noptics|physics\n")
 
     def _sacct(self, argv: list[str]) -> commands.CommandResult:
         return self._answer(argv, 0 if self.accounting else 1, text=self.accounting)

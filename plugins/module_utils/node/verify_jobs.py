@@ -8,7 +8,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
-from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs, node_states
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, jobs, node_states, partition_rules
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 
 # Enough for a shell under a memory cgroup. A node that states no RealMemory counts as 1 MB and would refuse it.
@@ -319,14 +319,17 @@ def policy_failure(options: Options) -> Optional[Failure]:
         ("qos", options.qos),
     )
     arguments = [f"--{key}={value}" for key, value in stated if value]
-    if not options.partition:
+    partition = options.partition
+    if not partition:
         partitions = commands.show_partitions(conf=options.conf)
         usable = sorted((not one["default"], name) for name, one in partitions.items() if one["state"] == "UP")
-        arguments += [f"--partition={usable[0][1]}"] if usable else []
+        partition = usable[0][1] if usable else None
+        arguments += [f"--partition={partition}"] if partition else []
     said = jobs.refusal([*arguments, f"--time={options.time_limit}"], options.conf)
-    return (
-        Failure(Code.JOB_NOT_SUBMITTED, f"The cluster would not accept the test job: {said}", remedy) if said else None
-    )
+    if not said and partition:
+        who = options.user or "root"
+        said = partition_rules.refusal(partition, who, options.account, options.qos, options.conf)
+    return Failure(Code.JOB_NOT_SUBMITTED, f"The cluster would not run the test job: {said}", remedy) if said else None
 
 
 def verify_nodes(names: List[str], options: Options, *, per_node: bool) -> Dict[str, Dict[str, Any]]:

@@ -288,6 +288,33 @@ def test_rules_are_asked_for_without_a_job(verify: Runner, slurm: FakeSlurmctld,
     assert not slurm.jobs
 
 
+@pytest.mark.parametrize(
+    ("rules", "options", "reason"),
+    [
+        ("AllowAccounts=physics", {}, "main does not take the account root (AllowAccounts=physics)"),
+        ("AllowAccounts=physics", {"user": "alice"}, ""),
+        ("AllowAccounts=physics", {"account": "Optics"}, ""),
+        ("AllowAccounts=physics,root DenyAccounts=root", {}, ""),
+        ("DenyAccounts=physics", {"user": "alice", "account": "physics"}, "(DenyAccounts=physics)"),
+        ("DenyAccounts=physics", {}, ""),
+        ("AllowQos=high", {}, ""),
+        ("AllowQos=high,low", {"qos": "normal"}, "main does not take the QOS normal (AllowQos=high,low)"),
+        ("AllowQos=high,low", {"qos": "high", "partition": "main"}, ""),
+        ("AllowAccounts=ALL AllowQos=ALL", {"qos": "normal"}, ""),
+    ],
+)
+def test_jobs_that_a_partition_would_let_wait_for_ever_are_refused(
+    verify: Runner, slurm: FakeSlurmctld, rules: str, options: dict[str, str], reason: str
+) -> None:
+    slurm.enforced = "associations,limits,qos"
+    slurm.partitions["main"]["rules"] = rules
+    result = verify(nodes=[], test_only=True, **options)
+    assert bool(result.get("failed")) == bool(reason), result
+    assert reason in (result["failure"]["reason"] if reason else "")
+    slurm.enforced = "none"
+    assert not verify(nodes=[], test_only=True, **options).get("failed")
+
+
 def test_root_is_asked_for_by_the_configuration(verify: Runner, slurm: FakeSlurmctld) -> None:
     slurm.disable_root_jobs = True
     assert "DisableRootJobs" in verify(nodes=[], test_only=True)["failure"]["reason"]
