@@ -23,7 +23,7 @@ CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
 
 def row(run: subprocess.CompletedProcess[str], node: str) -> str:
     """Return what the table at the end of a run says of a node."""
-    (found,) = re.findall(rf"^ +({node} +(?:done|unchanged|failed) .*)$", run.stdout, re.MULTILINE)
+    (found,) = re.findall(rf"^ +({node} +(?:done|unchanged|failed|kept) .*)$", run.stdout, re.MULTILINE)
     return unwrap(found)
 
 
@@ -35,14 +35,14 @@ def details(run: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture
 def struck(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs scale_up and lets a shell command run when a task of it begins."""
+    """Return a function that runs a playbook and lets a shell command run when a task of it begins."""
 
-    def run(task: str, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(task: str, command: str, *arguments: str, playbook: str = "scale_up") -> subprocess.CompletedProcess[str]:
         with monkeypatch.context() as patch:
             patch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(Path(__file__).parents[1] / "callback_plugins"))
             patch.setenv("STRIKE_TASK", task)
             patch.setenv("STRIKE_COMMAND", command)
-            done = run_playbook("scale_up", "--diff", *arguments)
+            done = run_playbook(playbook, "--diff", *arguments)
         # Killed is how it should end when the command kills it.
         assert "STRUCK" in done.stdout or done.returncode < 0, done.stdout
         return done

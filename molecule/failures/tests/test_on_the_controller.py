@@ -105,6 +105,28 @@ def test_a_controller_that_is_lost_in_the_middle_is_named_in_the_table(
     assert ctl1.check_output(CONFIGURATION) == configuration
 
 
+def test_a_controller_that_is_lost_while_a_removal_waits_for_jobs(ctl1: Host, struck: Playbook) -> None:
+    """The job on ubuntu1 would not end in time; nobody can log in before it is known."""
+    configuration = ctl1.check_output(CONFIGURATION)
+    vanish = in_container("ctl1", "systemctl stop ssh.socket ssh; pkill sshd || true")
+    arguments = ("-e", "nodes=ubuntu1", "-e", "confirm=true", "-e", "drain_timeout=40")
+    try:
+        run = struck(
+            "Drain the nodes and wait for their jobs",
+            f"(sleep 8; {vanish}) > /dev/null 2>&1 &",
+            *arguments,
+            playbook="scale_down",
+        )
+    finally:
+        run_command(in_container("ctl1", "systemctl start ssh"))
+        drained = ctl1.check_output("scontrol show node ubuntu1 | grep -E 'State|Reason'")
+        ctl1.run("scontrol update NodeName=ubuntu1 State=RESUME")
+    assert run.returncode != 0
+    assert "ctl1 can't be reached" in row(run, "ubuntu1"), run.stdout
+    assert "slurmscale: scale down" in drained
+    assert ctl1.check_output(CONFIGURATION) == configuration
+
+
 @pytest.mark.long
 def test_a_controller_that_is_gone_when_nodes_are_to_be_registered(ctl1: Host, struck: Playbook) -> None:
     configuration = ctl1.check_output(CONFIGURATION)
