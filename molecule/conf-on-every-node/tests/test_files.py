@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import GENERATION, controller_starts, lab_address, lab_host
+from testing import GENERATION, controller_starts, in_container, lab_address, lab_host, run_command
 
 if TYPE_CHECKING:
     import subprocess
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
 
 NODES = ["rocky1", "ubuntu1", "ubuntu2"]
 FILES = ["slurm.conf", "slurmscale-nodes.conf", "cgroup.conf", "acct_gather.conf"]
+
+
+def joint_jobs(ctl1: Host) -> dict[str, str]:
+    """Return the jobs over several nodes by which runs verified that these reach each other: id -> state and nodes."""
+    jobs = ctl1.check_output("scontrol --oneliner show job").splitlines()
+    fields = [dict(re.findall(r"(?:^|\s)(JobId|JobName|JobState|NodeList)=(\S+)", job)) for job in jobs]
+    return {
+        one["JobId"]: f"{one['JobState']} {one['NodeList']}"
+        for one in fields
+        if one["JobName"].startswith("slurmscale") and re.search(r"[,\[]", one.get("NodeList", ""))
+    }
+
+
+# First of all, as slurmctld forgets jobs after some minutes.
+def test_the_new_node_ran_a_job_together_with_the_idle_old_one(ctl1: Host) -> None:
+    assert "COMPLETED rocky1,ubuntu2" in joint_jobs(ctl1).values()
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -117,3 +134,49 @@ def test_the_nodes_that_stay_learn_that_one_has_left(ctl1: Host, playbook: Playb
         *("rocky1", "idle"),
         *("ubuntu1", "mixed"),
     ]
+
+
+def test_a_node_has_its_files_where_the_inventory_says(ctl1: Host, playbook: Playbook, tmp_path: Path) -> None:
+    node, options = lab_host("ubuntu2"), "/opt/site/etc/slurmd"
+    site = tmp_path / "site.json"
+    given = {"slurmd_conf_dir": "/opt/site/etc", "slurmd_options_file": options}
+    site.write_text(json.dumps({"slurm_nodes": {"hosts": {"ubuntu2": given}}}))
+    up = ("scale_up", "-i", str(site), "-e", "nodes=ubuntu2 slurmd_write_hosts=true")
+    run = playbook(*up)
+    assert run.returncode == 0, run.stdout
+    arguments = node.check_output("tr '\\0' ' ' < /proc/$(pgrep --oldest slurmd)/cmdline")
+    assert "-f /opt/site/etc/slurm.conf" in arguments
+    assert "-f /opt/site/etc/slurm.conf" in node.file(options).content_string
+    assert node.file("/opt/site/etc/slurm.conf").sha256sum == ctl1.file("/etc/slurm/slurm.conf").sha256sum
+    assert not node.file("/etc/slurm/slurm.conf").exists
+    assert ctl1.check_output("sinfo --noheader --nodes ubuntu2 --format %%T") == "idle"
+    assert not re.search(r"changed=[1-9]", playbook(*up).stdout)
+    gone = playbook("scale_down", "-i", str(site), "-e", "nodes=ubuntu2 confirm=true uninstall=true")
+    assert gone.returncode == 0, gone.stdout
+    assert not node.file("/opt/site/etc/slurm.conf").exists
+    assert not node.file(options).exists
+
+
+def test_new_nodes_that_do_not_reach_each_other_are_both_told(ctl1: Host, playbook: Playbook) -> None:
+    """The old node runs a job, so that they are tried with each other."""
+    left = playbook("scale_down", "-e", "nodes=rocky1 confirm=true")
+    assert left.returncode == 0, left.stdout
+    before = joint_jobs(ctl1)
+    up = ("scale_up", "-e", "nodes=rocky1,ubuntu2 slurmd_write_hosts=true")
+    route = f"blackhole {lab_address('rocky1')}"
+    run_command(in_container("ubuntu2", f"ip route add {route}"))
+    try:
+        unasked = playbook(*up, "-e", "scale_srun=false")
+        after = joint_jobs(ctl1)
+        for name in ("rocky1", "ubuntu2"):
+            lab_host(name).check_output("systemctl stop slurmd")
+        run = playbook(*up)
+        tried = {job: how for job, how in joint_jobs(ctl1).items() if job not in after}
+    finally:
+        run_command(in_container("ubuntu2", f"ip route del {route}"))
+    assert unasked.returncode == 0, unasked.stdout
+    assert after.keys() <= before.keys()
+    assert run.returncode == 2, run.stdout
+    assert [how.split()[1] for how in tried.values()] == ["rocky1,ubuntu2"]
+    for name in ("rocky1", "ubuntu2"):
+        assert re.search(rf"^ +{name} +failed .* nodes-not-connected ", run.stdout, re.MULTILINE), run.stdout
