@@ -16,7 +16,7 @@ from slurmscale.service import problems
 from slurmscale.service.access.accounts import Accounts
 from slurmscale.service.access.keys import derive, read_keys
 from slurmscale.service.access.request_limits import RequestLimits
-from slurmscale.service.access.run_audit import RunAudit
+from slurmscale.service.access.run_audit import auditing_ends
 from slurmscale.service.api.description import DescribedApi
 from slurmscale.service.api.idempotency import Repeats
 from slurmscale.service.monitoring import metrics
@@ -119,7 +119,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Have runs begun while the application is up; when it stops, wait for the active ones here."""
     state = app.state
     async with state.stream.running():
-        with RunAudit(state.scaling, state.audit), state.apphubs, state.sender, _looking(state.scaling):
+        with auditing_ends(state.audit), state.apphubs, state.sender, _looking(state.scaling):
             state.executor = await anyio.to_thread.run_sync(_executor, state.scaling)
             try:
                 yield

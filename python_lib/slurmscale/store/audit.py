@@ -9,19 +9,25 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, func, insert, select, text
+from sqlalchemy import String, delete, func, insert, select, text
 
-from slurmscale.store.tables import audit
+from slurmscale.states import RunStatus
+from slurmscale.store.tables import audit, run_of_row, runs, tasks, unaudited_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
+    from slurmscale.models import Run
     from slurmscale.store.engine import Database
 
 _LOCK = 7_305_812
 _PART = 1000
+_NOTE_END = text(
+    "INSERT INTO unaudited_ends (run_id) VALUES (:run_id) ON CONFLICT (run_id) DO UPDATE SET run_id = excluded.run_id"
+)
+"""A run that was called interrupted may get its result while it is audited: who audits it waits, and sees that."""
 _LONGEST = {column.name: column.type.length for column in audit.c if isinstance(column.type, String)}
 
 
@@ -54,6 +60,17 @@ class AuditEntry:
     id: int = 0
 
 
+def note_end(connection: Connection, run: Run) -> None:
+    """Note that a run ends which a user of the service asked for; a process that has the keys audits it.
+
+    Args:
+        connection: The transaction that ends it.
+        run: The run.
+    """
+    if run.requested_by is not None:
+        connection.execute(_NOTE_END, {"run_id": run.id})
+
+
 class AuditTrail:
     """The audit trail.
 
@@ -68,14 +85,28 @@ class AuditTrail:
 
     def add(self, entry: AuditEntry) -> None:
         """Append a row."""
+        with self._database.explained("write"), self._database.begin() as connection:
+            self._append(connection, entry)
+
+    def add_ends(self) -> None:
+        """Append how each run ended that a user of the service asked for; of all processes that try, one does."""
+        waiting = select(unaudited_ends.c.run_id).join(runs).order_by(runs.c.completed_at, runs.c.id)
+        with self._database.explained("read"), self._database.engine.connect() as connection:
+            ended = connection.scalars(waiting).all()
+        for run_id in ended:
+            with self._database.explained("write"), self._database.begin() as connection:
+                mine = delete(unaudited_ends).where(unaudited_ends.c.run_id == run_id)
+                if connection.execute(mine).rowcount:
+                    self._append(connection, _end_of(connection, run_id))
+
+    def _append(self, connection: Connection, entry: AuditEntry) -> None:
         row = {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__ if name != "id"}
         row |= {name: row[name][:length] for name, length in _LONGEST.items() if row.get(name)}
         row["timestamp"] = time.time()
-        with self._database.explained("write"), self._database.begin() as connection:
-            if self._database.engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            last = connection.execute(select(audit.c.mac).order_by(audit.c.id.desc()).limit(1)).scalar() or ""
-            connection.execute(insert(audit).values(**row, mac=_mac(self._keys[0], last, row)))
+        if self._database.engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        last = connection.execute(select(audit.c.mac).order_by(audit.c.id.desc()).limit(1)).scalar() or ""
+        connection.execute(insert(audit).values(**row, mac=_mac(self._keys[0], last, row)))
 
     def entries(  # noqa: PLR0913 - filters, each by its name
         self,
@@ -145,6 +176,25 @@ class AuditTrail:
                     return int(row["id"])
                 before = row["mac"]
         return None
+
+
+def _end_of(connection: Connection, run_id: str) -> AuditEntry:
+    """Return the row that tells how a run ended, with the result of each node."""
+    run = run_of_row(connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one())
+    columns = (tasks.c.node, tasks.c.error_code, tasks.c.status)
+    found = connection.execute(select(*columns).where(tasks.c.run_id == run_id).order_by(tasks.c.id))
+    results = {row.node: row.error_code or row.status for row in found}
+    return AuditEntry(
+        action=f"{run.operation.value}-end",
+        status="success" if run.status is RunStatus.COMPLETED else "failed",
+        resource=f"run/{run.id}",
+        source=run.worker or "service",
+        user_name=run.requested_by,
+        cluster=run.cluster,
+        nodes=",".join(run.nodes),
+        run_id=run.id,
+        details={"status": run.status.value, "results": results},
+    )
 
 
 def _rows(connection: Connection) -> Iterator[dict[str, Any]]:

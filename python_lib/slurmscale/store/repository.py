@@ -18,6 +18,7 @@ from slurmscale.errors import Code, NoRoomError, NotFoundError, OverlapError, Re
 from slurmscale.models import CANCELLED, Cluster, Counts, Failure, LogLine, Run, Task, TaskChange, Timing, nodes_failed
 from slurmscale.states import ACTIVE, RUN_ACTIVE, RunStatus, TaskStatus
 from slurmscale.store import shards
+from slurmscale.store.audit import note_end
 from slurmscale.store.counters import count_ended_run, count_ended_tasks, count_unfinished_tasks
 from slurmscale.store.engine import Database
 from slurmscale.store.idempotency import note_run
@@ -43,6 +44,7 @@ from slurmscale.store.tables import (
     task_of_row,
     tasks,
     timings,
+    unaudited_ends,
 )
 from slurmscale.store.webhooks import tell_of_cluster, tell_of_run
 
@@ -228,8 +230,7 @@ class Store(Database):
                 raise RunLostError(f"Run {run.id} was ended by another process.", "See slurmscale runs.")
             if values.get("status", RunStatus.RUNNING) not in RUN_ACTIVE:
                 _release(connection, run.id)
-                count_ended_run(connection, run, RunStatus(values["status"]))
-                tell_of_run(connection, run, RunStatus(values["status"]))
+                _tell_of_end(connection, run, RunStatus(values["status"]))
             if changes:
                 count_ended_tasks(connection, run, changes)
                 connection.execute(_UPDATE_TASK, [{**change, "b_revision": revision} for change in changes])
@@ -319,8 +320,7 @@ class Store(Database):
         ended = {"status": status, "completed_at": now, "owner_id": run.owner_id, "remaining": None}
         ended |= error_columns(error)
         connection.execute(update(runs).where(runs.c.id == run.id).values(**ended))
-        count_ended_run(connection, run, status)
-        tell_of_run(connection, run, status)
+        _tell_of_end(connection, run, status)
         _release(connection, run.id)
         return True
 
@@ -347,8 +347,7 @@ class Store(Database):
             ).scalar()
             if revision is None:
                 return False
-            count_ended_run(connection, run, status)
-            tell_of_run(connection, run, status)
+            _tell_of_end(connection, run, status)
             _fail_unfinished(connection, run, error, now)
             _recount(connection, run.id)
             shards.end_waiting(connection, run.id, status)
@@ -709,16 +708,21 @@ class Store(Database):
     def delete_runs(self, before: float) -> int:
         """Delete runs that began before a time and have ended, with all their records.
 
+        One whose end the service has not audited yet stays.
+
         Returns:
             How many.
         """
-        old = select(runs.c.id).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
+        may_go = (
+            runs.c.created_at < before,
+            runs.c.status.not_in(RUN_ACTIVE),
+            runs.c.id.not_in(select(unaudited_ends.c.run_id)),
+        )
+        old = select(runs.c.id).where(*may_go)
         with self.explained("write"), self.begin() as connection:
             for table in (log_lines, reports, run_shards, tasks, timings):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
-            return connection.execute(
-                delete(runs).where(runs.c.created_at < before, runs.c.status.not_in(RUN_ACTIVE))
-            ).rowcount
+            return connection.execute(delete(runs).where(*may_go)).rowcount
 
     def report(self, run_id: str) -> dict[str, Any] | None:
         """Return the report of a run; None when its playbook wrote none."""
@@ -908,6 +912,13 @@ def _found_run(run_id: str, row: RowMapping | None) -> Run:
     if row is None:
         raise NotFoundError(f"There is no run {run_id}. `slurmscale runs` lists the runs there are.")
     return run_of_row(row)
+
+
+def _tell_of_end(connection: Connection, run: Run, status: RunStatus) -> None:
+    """Write down for all who want to know that a run ends."""
+    count_ended_run(connection, run, status)
+    tell_of_run(connection, run, status)
+    note_end(connection, run)
 
 
 def _release(connection: Connection, run_id: str) -> None:

@@ -27,7 +27,7 @@ _TASK = "run"
 _HEARTBEAT_SECONDS = 5
 _SILENT_SECONDS = 30
 _CONNECTIONS = 4
-_REPAIR_LOCK = 7_305_812
+_REPAIR_LOCK = 7_305_814
 
 _MISSING = text(
     "SELECT waiting.key FROM (SELECT id AS key, created_at, 0 AS number FROM runs WHERE status = :pending AND queued"

@@ -319,6 +319,12 @@ audit = Table(
     Index("ix_audit_action", "action", "timestamp"),
 )
 
+unaudited_ends = Table(
+    "unaudited_ends",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

@@ -13,7 +13,7 @@ from slurmscale.runner import processes
 from slurmscale.runs.discovery import look_after_clusters
 from slurmscale.runs.queue_executor import QueueWorker
 from slurmscale.service.access.keys import derive, read_keys
-from slurmscale.service.access.run_audit import RunAudit
+from slurmscale.service.access.run_audit import auditing_ends
 from slurmscale.service.processes.open_library import opened
 from slurmscale.store.audit import AuditTrail
 
@@ -45,7 +45,7 @@ def work(library: Settings, config: ServiceSettings, max_runs: int | None = None
                 "Set SLURMSCALE_DATABASE_URL to one of PostgreSQL; with SQLite, slurmscale serve needs no worker.",
             )
         trail = AuditTrail(scaling.store, derive(read_keys(config.secret_key_file, library.data_dir), "audit"))
-        with RunAudit(scaling, trail), look_after_clusters(scaling.clusters):
+        with auditing_ends(trail), look_after_clusters(scaling.clusters):
             worker = QueueWorker(scaling, scaling.queue, max_runs or library.max_runs)
             log.info("working", worker=processes.worker_name())
             stop.wait()
