@@ -323,6 +323,20 @@ def test_a_cluster_is_known_by_its_name_and_never_a_path(as_role, tmp_path, laun
     assert launches == []
 
 
+def test_nodes_of_an_inventory_in_the_database_are_found_by_name_and_others_are_refused(as_role, scaling, launches):
+    hosts = {
+        "groups": {"slurm_controllers": ["ctl1"], "slurm_nodes": ["n1"]},
+        "hostvars": {"ctl1": {}, "n1": {"ansible_host": "198.51.100.7"}},
+    }
+    scaling.add_cluster(Cluster("data", hosts=hosts))
+    client = as_role("operator")
+    answer = post(client, "nodes/install", {"cluster": "data", "node_name": "n1"}, Prefer="wait=30")
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
+    for nodes in ("n9", "localhost", [{"name": "n9", "host": "198.51.100.9"}]):
+        assert post(client, "scale-up", {"cluster": "data", "nodes": nodes}).status_code == 422
+    assert len(launches) == 1
+
+
 def test_nodes_of_an_inventory_are_found_by_name_and_others_are_refused(as_role, scaling, tmp_path):
     inventory = tmp_path / "hosts"
     inventory.write_text("[slurm_controllers]\nctl1\n[slurm_nodes]\nn[1:3] ansible_host=198.51.100.7\n")

@@ -272,7 +272,7 @@ def check_places(nodes: Iterable[NodeSpec], cluster: Cluster, config: ServiceSet
     Raises:
         NodesError: One does.
     """
-    for node in nodes if cluster.inventory is None else ():
+    for node in () if cluster.inventory or cluster.hosts else nodes:
         check_reachable(node.host or node.name, config)
 
 
