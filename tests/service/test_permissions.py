@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.routing import APIRoute
+from slurmscale.models import Cluster
 from slurmscale.operations import Operation
 from slurmscale.service.access.authentication import signed_in
 from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
+from slurmscale.service.routes import commands
 
 OPEN = {"/healthz", "/readyz", "/api/auth/login"}
 """Routes that need no login; pages and the description are not in the table."""
@@ -42,9 +47,36 @@ PLANTED = (
     "\u202en1",
     "",
 )
-
-
-_TEXTS_A_FIELD = 2
+NEEDED = {"Machine": ("name",), "NewNode": ("name",), "Login": ("username", "password"), "UserChange": ("disabled",)}
+"""Fields that are needed though each of them may be left out."""
+EXAMPLES = {
+    "host": "192.0.2.9", "controller": "192.0.2.1", "url": "https://hooks.example/x", "command": "true",
+    "password": "correct horse",
+}  # fmt: skip
+"""Values of fields, by their names, that are no names."""
+ANSWERED = {
+    "success": True, "stage": "slurm", "stages": [], "fingerprint": "SHA256:x", "host_keys": ["c ssh-ed25519 AAAA"],
+    "info": {"cluster_name": "old", "nodes": ["n1"], "version": "24.11.5"}, "error": None, "job_id": "18", "jobs": {},
+    "accounting": "none",
+}  # fmt: skip
+"""What playbooks report: that a cluster can be worked with, and that it took a job."""
+REFERENCE = re.compile(r"\{\{ slurmscale_secrets\['job_script'\] \}\}")
+"""Where a playbook gets what is in memory only."""
+LAUNCHING = {
+    f"/api/{path}" for path in (
+        "slurm/plan", "slurm/scale-up", "slurm/scale-down", "slurm/nodes/scale", "slurm/nodes/check",
+        "slurm/init-nodes", "slurm/runs/{run_id}/retry", "slurm/tasks/{task_id}/retry", "slurm/clusters/connect",
+        "slurm/clusters/test-connection", "slurm/clusters/{cluster_id}/refresh", "jobs/submit",
+    )
+}  # fmt: skip
+"""Routes that take texts of a kind that may be anything, and launch a playbook with them."""
+VARIABLES = {
+    "nodes", "confirm", "plan_only", "take_over", "slurm_version", "scale_timeout", "jobs", "drain_timeout",
+    "keep_drained", "force", "uninstall", "slurmctld_reconfigure_partitions", "slurmd_features",
+    "slurmd_memory_margin", "slurm_node_registration", "action", "discover_strict", "discover_fingerprint",
+    "job_script", "job_name", "job_partition", "job_nodes", "job_time",
+}  # fmt: skip
+"""Variables that requests may set, or that operations have."""
 
 
 def routes(app):
@@ -144,85 +176,182 @@ def test_a_limited_token_is_let_in_nowhere_else(app, as_role):
             assert (status == 403) is (needed is not Permission.AUDIT_READ), (method, route.path, status)
 
 
-def bodies(schema, definitions, planted):
-    """Yield values of a schema that have the planted text in one place each, and plausible ones elsewhere."""
+def bodies(schema, definitions, planted, *, everywhere):
+    """Yield values of a schema that have the planted text in one place each, and plausible ones elsewhere.
+
+    Args:
+        schema: The schema.
+        definitions: Those it refers to.
+        planted: The text.
+        everywhere: Also in the place of what is no text, and as a field that there is not.
+    """
     if "$ref" in schema:
-        yield from bodies(definitions[schema["$ref"].rpartition("/")[2]], definitions, planted)
-    elif "anyOf" in schema:
-        for one in schema["anyOf"]:
-            yield from bodies(one, definitions, planted)
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    inner = partial(bodies, definitions=definitions, planted=planted, everywhere=everywhere)
+    if "anyOf" in schema:
+        yield from itertools.chain(*map(inner, schema["anyOf"]))
     elif schema.get("type") == "object":
-        plain = {name: example(one, definitions) for name, one in schema.get("properties", {}).items()}
-        plain = {name: value for name, value in plain.items() if value is not None}
-        for name, one in schema.get("properties", {}).items():
-            for value in bodies(one, definitions, planted):
-                yield plain | {name: value}
-        yield plain | {planted: planted}
+        plain = example(schema, definitions)
+        for field, one in schema.get("properties", {}).items():
+            yield from (plain | {field: value} for value in inner(one))
+        if everywhere:
+            yield plain | {planted: planted}
     elif schema.get("type") == "array":
-        for value in bodies(schema["items"], definitions, planted):
-            yield [value]
-    else:
+        yield from ([value] for value in inner(schema["items"]))
+    elif everywhere or ("enum" not in schema and schema.get("type") == "string"):
         yield planted
 
 
-def example(schema, definitions):
-    """Return a plausible value of a schema; None where it may be left out."""
-    if "default" in schema:
-        return None
+def example(schema, definitions, name=""):
+    """Return a plausible value of a schema, without what may be left out."""
     if "$ref" in schema:
-        inner = definitions[schema["$ref"].rpartition("/")[2]]
-        return example(inner, definitions)
+        return example(definitions[schema["$ref"].rpartition("/")[2]], definitions, name)
     if "anyOf" in schema:
-        return example(schema["anyOf"][-1], definitions)
-    if schema.get("type") in ("object", "array"):
-        wanted = {name: schema["properties"][name] for name in schema.get("required", ())}
-        items = [example(schema["items"], definitions)] if "items" in schema else []
-        return items or {name: example(one, definitions) for name, one in wanted.items()}
+        return example(schema["anyOf"][0], definitions, name)
+    if schema.get("type") == "object":
+        fields = schema.get("properties", {})
+        wanted = {*schema.get("required", ()), *NEEDED.get(schema.get("title", ""), ())}
+        return {field: example(one, definitions, field) for field, one in fields.items() if field in wanted}
+    if schema.get("type") == "array":
+        return [example(schema["items"], definitions, name)]
     if "enum" in schema or "const" in schema:
         return schema.get("const", schema.get("enum", [None])[0])
-    return {"integer": 1, "number": 1, "boolean": False}.get(schema.get("type"), "192.0.2.9")
+    return {"integer": 1, "number": 1, "boolean": False}.get(schema.get("type"), EXAMPLES.get(name, "n1"))
 
 
-@pytest.mark.usefixtures("lab")
-def test_nothing_that_is_planted_in_a_field_is_run_written_or_taken_for_a_template(
-    app, as_role, launches, tmp_path, monkeypatch
-):
-    mark = tmp_path / "MARK"
-    monkeypatch.chdir(tmp_path)
-    before = set(tmp_path.rglob("*"))
-    client = as_role("admin")
-    document = client.get("/openapi.json").json()
+def body_of(told, document, cluster=None):
+    """Return a body that a call takes, None when it takes none.
+
+    Args:
+        told: What the description says of the call.
+        document: The description.
+        cluster: The cluster that it names, where it can.
+    """
+    schema = schema_of(told)
+    if schema is None:
+        return None
     definitions = document["components"]["schemas"]
-    sent = 0
-    for route in routes(app):
-        if route.path in ("/api/auth/login", "/api/auth/logout", "/api/slurm/events"):
-            continue
-        for method in route.methods - {"GET"}:
-            content = document["paths"][route.path][method.lower()].get("requestBody", {}).get("content", {})
-            schema = content.get("application/json", {}).get("schema")
-            for start in range(_TEXTS_A_FIELD if schema else 0):
-                # each field gets some of the texts, and over all fields each text is planted
-                texts = itertools.cycle(PLANTED[start::_TEXTS_A_FIELD])
-                count = len(list(bodies(schema, definitions, "")))
-                for number in range(count):
-                    text = next(texts).replace("MARK", str(mark))
-                    body = next(itertools.islice(bodies(schema, definitions, text), number, None))
-                    answer = client.request(method, path_of(route), json=body)
-                    sent += 1
-                    assert answer.status_code < 500, (method, route.path, body, answer.text)
-    assert sent > 100
+    fields = definitions[schema["$ref"].rpartition("/")[2]]["properties"]
+    return example(schema, definitions) | {name: cluster for name in ("cluster", "cluster_id") if name in fields}
+
+
+def schema_of(told):
+    """Return the schema of the body of a call; None when it takes none."""
+    return told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+
+
+@pytest.fixture
+def planted(app, as_role, launches, tmp_path, monkeypatch):
+    """Return what plants texts: a client of a service whose cluster has a node that failed, and how calls are made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "_POLL_SECONDS", 0.01)
+    hosts = {"groups": {"slurm_controllers": ["ctl1"], "slurm_nodes": ["n1"]}, "hostvars": {"ctl1": {}, "n1": {}}}
+    app.state.scaling.add_cluster(Cluster("lab", hosts=hosts, apphub_urls=("https://apphub.example",)))
+    launches.bad.add("n1")
+    client = as_role("admin")
+    client.headers["Prefer"] = "wait=30"
+    failed = client.post("/api/slurm/scale-up", json={"nodes": "n1"}).json()["run"]
+    assert failed["status"] == "failed"
+    launches.clear()
+    launches.bad.clear()
+    launches.result = ANSWERED
+    return Planted(app, client, {
+        "run_id": failed["id"], "task_id": f"{failed['id']}:n1", "cluster_id": "lab", "job_id": "17",
+        "user_id": "0" * 12, "token_id": "0" * 12, "credential_id": "0" * 16, "webhook_id": "0" * 16, "code": "none",
+    })  # fmt: skip
+
+
+class Planted:
+    """Makes the calls of all routes, with what is wanted in the place of one of their values."""
+
+    def __init__(self, app, client, values):
+        self._app = app
+        self._client = client
+        self._values = values
+        self._document = client.get("/openapi.json").json()
+        self._numbers = itertools.count(2)
+
+    def calls(self):
+        """Yield each call that ends by itself: method, route, and what the description says of it."""
+        for route in routes(self._app):
+            for method in sorted(route.methods):
+                if route.path not in ("/api/auth/logout", "/metrics"):
+                    yield method, route, self._document["paths"][route.path_format][method.lower()]
+
+    def body(self, told):
+        return body_of(told, self._document, cluster="lab")
+
+    def bodies(self, told, text, *, everywhere):
+        """Return the bodies of a call that have a text in one of their fields."""
+        definitions = self._document["components"]["schemas"]
+        given = {name: "lab" for name in ("cluster", "cluster_id") if name in (self.body(told) or {})}
+        made = bodies(schema_of(told), definitions, text, everywhere=everywhere) if schema_of(told) else ()
+        # what was made before keeps its name
+        return [
+            given | body | ({"name": f"n{next(self._numbers)}"} if body.get("name") == "n1" else {}) for body in made
+        ]
+
+    def send(self, method, route, *, body=None, params=None, **values):
+        """Make a call; returns the status, and sees to it that it is none of the service's own failures."""
+        path = route.path.format(**{name: quote(one, safe="") for name, one in (self._values | values).items()})
+        answer = self._client.request(method, path, json=body, params=params)
+        assert answer.status_code < 500, (method, route.path, body, params, values, answer.text)
+        return answer.status_code
+
+
+def test_the_bodies_in_which_texts_are_planted_are_taken_without_them(planted, launches):
+    statuses = {
+        (method, route.path): planted.send(method, route, body=body)
+        for method, route, told in planted.calls()
+        if (body := planted.body(told)) is not None
+    }
+    assert len(statuses) > 20
+    assert 422 not in statuses.values(), statuses
+    assert len(launches) >= 8
+
+
+@pytest.mark.timeout(240)
+def test_nothing_that_is_planted_in_a_value_is_run_written_or_taken_for_a_template(planted, launches, tmp_path):
+    mark = tmp_path / "MARK"
+    texts = [text.replace("MARK", str(mark)) for text in PLANTED]
+    before = set(tmp_path.rglob("*"))
+    taken = set()
+    for method, route, told in planted.calls():
+        given = {one["name"]: one["in"] for one in told.get("parameters", ())}
+        for text in texts:
+            for body in planted.bodies(told, text, everywhere=text == texts[0]):
+                if planted.send(method, route, body=body) < 300:
+                    taken.add(route.path)
+            for name, place in given.items():
+                if place == "path" and text:
+                    planted.send(method, route, body=planted.body(told), **{name: text})
+                elif place == "query":
+                    planted.send(method, route, body=planted.body(told), params={name: text})
+    assert taken >= LAUNCHING
     assert not mark.exists()
-    made = {path for path in set(tmp_path.rglob("*")) - before if tmp_path / "data" not in path.parents}
-    assert made == set()
+    assert {path for path in set(tmp_path.rglob("*")) - before if tmp_path / "data" not in path.parents} == set()
     for launch in launches:
-        for where in (launch.extra_vars, launch.added):
-            assert_no_template(where)
+        assert_no_template(launch.extra_vars)
+        assert_no_template(launch.added)
         assert launch.inventory == ()
-        assert set(launch.extra_vars) <= {
-            "nodes", "confirm", "plan_only", "take_over", "slurm_version", "scale_timeout", "jobs", "drain_timeout",
-            "keep_drained", "force", "uninstall", "slurmctld_reconfigure_partitions", "slurmd_features",
-            "slurmd_memory_margin", "slurm_node_registration",
-        }  # fmt: skip
+        assert set(launch.extra_vars) <= VARIABLES
+    # it is there, as it was planted
+    passwords = {text for text in texts if text and "\n" not in text}
+    added = [launch.added for launch in launches]
+    for name in ("ansible_password", "ansible_become_password"):
+        assert found_in(added, name) >= passwords
+    scripts = "".join(found_in(added, "job_script"))
+    assert [text for text in texts if text not in scripts] == []
+
+
+def found_in(value, name):
+    """Return the texts that stand under a name, which are marked as no templates."""
+    if isinstance(value, list):
+        return set().union(*(found_in(one, name) for one in value))
+    if not isinstance(value, dict):
+        return set()
+    own = {value[name]["__ansible_unsafe"]} if name in value else set()
+    return own.union(*(found_in(one, name) for one in value.values()))
 
 
 def assert_no_template(value):
@@ -235,7 +364,7 @@ def assert_no_template(value):
     elif isinstance(value, list):
         for one in value:
             assert_no_template(one)
-    elif isinstance(value, str):
+    elif isinstance(value, str) and not REFERENCE.fullmatch(value):
         assert "{{" not in value
         assert "{%" not in value
 
