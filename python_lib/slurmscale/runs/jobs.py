@@ -21,7 +21,7 @@ from slurmscale.runs.wait_for_report import queried_report, recorded_report
 from slurmscale.store.jobs import JobRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from slurmscale.models import Cluster, JobSpec
     from slurmscale.runner.protocol import Job, Launch
@@ -126,23 +126,24 @@ class Jobs:
         live = self._records.live(cluster)
         return self._query(live, options) if live else []
 
-    def find(self, text: str) -> SlurmJob:
+    def find(self, text: str, clusters: Collection[str] | None = None) -> SlurmJob:
         """Return the job of an id as it was seen last.
 
         Args:
             text: Our id or its beginning, Slurm's id, or CLUSTER:JOBID, which need not have been submitted from here.
+            clusters: Only jobs of these clusters; of all when None.
 
         Raises:
             NotFoundError: There is none, or more than one.
         """
         cluster, separator, job_id = text.rpartition(":")
         if separator:
-            if not job_id.isdigit() or not cluster:
+            if not job_id.isdigit() or not cluster or (clusters is not None and cluster not in clusters):
                 raise NotFoundError(f"{clean(text)} is no job.", "Write CLUSTER:JOBID.")
             known = self._records.like(job_id, cluster)
             # ids are used again after a reset
             return known[0] if known else SlurmJob(text, self._find_cluster(cluster).name, job_id)
-        found = self._records.like(text)
+        found = [job for job in self._records.like(text) if clusters is None or job.cluster in clusters]
         names = dict.fromkeys(f"{job.cluster}:{job.job_id}" if text.isdigit() else job.id for job in found)
         if len(names) > 1:
             more = ", ..." if len(names) > _MOST_NAMED else ""

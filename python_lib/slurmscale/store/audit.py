@@ -15,7 +15,7 @@ from slurmscale.states import RunStatus
 from slurmscale.store.tables import audit, run_of_row, runs, tasks, unaudited_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy import Connection
 
@@ -118,6 +118,8 @@ class AuditTrail:
         action: str | None = None,
         status: str | None = None,
         run_id: str | None = None,
+        clusters: Collection[str] | None = None,
+        token_id: str | None = None,
     ) -> list[AuditEntry]:
         """Return rows, newest first.
 
@@ -129,6 +131,8 @@ class AuditTrail:
             action: Only those of an action.
             status: Only those with this result.
             run_id: Only those of a run.
+            clusters: Only those of these clusters,
+            token_id: and those of this token besides.
         """
         equal = {"user_name": user, "action": action, "status": status, "run_id": run_id}
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)
@@ -137,6 +141,8 @@ class AuditTrail:
             query = query.where(audit.c.id < before)
         if since is not None:
             query = query.where(audit.c.timestamp >= since)
+        if clusters is not None:
+            query = query.where(audit.c.cluster.in_(list(clusters)) | (audit.c.token_id == token_id))
         with self._database.explained("read"), self._database.engine.connect() as connection:
             return [
                 AuditEntry(**{name: value for name, value in row.items() if name != "mac"})

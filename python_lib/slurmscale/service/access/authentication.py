@@ -9,13 +9,13 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotations
 
 from slurmscale.errors import Code, NotFoundError
-from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
+from slurmscale.service.access.permissions import Permission, Role, permissions_of
 from slurmscale.service.access.request_limits import CHANGING
 from slurmscale.service.problems import ProblemError
 from slurmscale.store.audit import AuditEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from slurmscale.models import Run
@@ -54,6 +54,10 @@ class Principal:
         """Say whether he may see a cluster."""
         return self.clusters is None or cluster in self.clusters
 
+    def covers(self, clusters: Collection[str] | None) -> bool:
+        """Say whether he may see all that who is limited to some clusters may see; None for all clusters."""
+        return self.clusters is None or (clusters is not None and self.clusters.issuperset(clusters))
+
 
 def principal_of(connection: HTTPConnection, accounts: Accounts) -> Principal:
     """Return who makes a request or opens a socket: by `Authorization`, cookie, or the subprotocol `bearer.TOKEN`.
@@ -80,11 +84,11 @@ def principal_of(connection: HTTPConnection, accounts: Accounts) -> Principal:
 def holder_of(token: Token, user: User) -> Principal:
     """Return who a user is with one of his tokens."""
     role = Role(user.role)
-    permissions = PERMISSIONS[role]
-    if token.permissions is not None:
-        permissions &= {Permission(one) for one in token.permissions}
     limits = [frozenset(one) for one in (user.clusters, token.clusters) if one is not None]
     clusters = frozenset.intersection(*limits) if limits else None
+    permissions = permissions_of(role, limited=clusters is not None)
+    if token.permissions is not None:
+        permissions &= {Permission(one) for one in token.permissions}
     return Principal(user.id, user.name, role, permissions, clusters, token.id, token.expires_at)
 
 
@@ -166,6 +170,12 @@ def deny(request: Request, principal: Principal, what: str, **details: str) -> P
         f"This needs {what}, which {principal.name} does not have.",
         "Ask an administrator of the service.",
     )
+
+
+def require_all_clusters(request: Request, principal: Principal) -> None:
+    """Refuse who is limited to some clusters."""
+    if principal.clusters is not None:
+        raise deny(request, principal, "access to all clusters")
 
 
 def record(request: Request, principal: Principal | None, status: str, action: str | None = None, **more: Any) -> None:

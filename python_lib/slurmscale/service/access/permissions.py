@@ -47,6 +47,18 @@ _OPERATOR = _VIEWER | {
     Permission.JOBS_CANCEL,
     Permission.APPHUB_CHECK,
 }
+OF_ALL_CLUSTERS = frozenset({Permission.WEBHOOKS_ADMIN, Permission.METRICS_READ})
+"""What tells of all clusters together: not for who is limited to some."""
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {Role.VIEWER: _VIEWER, Role.OPERATOR: _OPERATOR, Role.ADMIN: frozenset(Permission)}
 )
+
+
+def permissions_of(role: Role, *, limited: bool) -> frozenset[Permission]:
+    """Return what a role may do.
+
+    Args:
+        role: The role.
+        limited: Whether it is limited to some clusters.
+    """
+    return PERMISSIONS[role] - OF_ALL_CLUSTERS if limited else PERMISSIONS[role]

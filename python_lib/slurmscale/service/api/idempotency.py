@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
+    from slurmscale.service.access.authentication import Principal
     from slurmscale.store.engine import Database
 
 HEADER = "idempotency-key"
@@ -46,9 +47,13 @@ class Repeats:
         self._digest_keys = derive(keys, "idempotency")
         self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in derive(keys, "answers")])
 
-    def digests(self, request: Request, body: bytes) -> list[str]:
-        """Return what tells two requests apart, by each key; the plain hash of a password could be guessed."""
-        content = f"{request.method} {request.url.path}\n".encode() + body
+    def digests(self, request: Request, principal: Principal, body: bytes) -> list[str]:
+        """Return what tells two requests apart, by each key; the plain hash of a password could be guessed.
+
+        What their makers may do does, too: another token of the same user does not get an answer that is not for it.
+        """
+        limits = [sorted(principal.permissions), None if principal.clusters is None else sorted(principal.clusters)]
+        content = f"{request.method} {request.url.path}\n{json.dumps(limits)}\n".encode() + body
         return [hmac.new(key, content, hashlib.sha256).hexdigest() for key in self._digest_keys]
 
     def begin(self, request_key: RequestKey, digests: list[str]) -> dict[str, Any] | str | None:
@@ -118,10 +123,10 @@ class RepeatableRoute(APIRoute):
 
 async def _once(request: Request, key: str, handler: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
     state = request.app.state
-    user = (await anyio.to_thread.run_sync(principal_of, request, state.accounts)).user_id
+    principal = await anyio.to_thread.run_sync(principal_of, request, state.accounts)
     repeats: Repeats = state.repeats
-    digests = repeats.digests(request, await request.body())
-    request.state.key = own = RequestKey(user, key)
+    digests = repeats.digests(request, principal, await request.body())
+    request.state.key = own = RequestKey(principal.user_id, key)
     known = await anyio.to_thread.run_sync(repeats.begin, own, digests)
     if isinstance(known, str):
         # whoever answered first was lost, or still waits for the end: the run answers

@@ -37,26 +37,29 @@ Filters = Annotated[dict[str, Any], Depends(_filters)]
 
 @router.get("/audit")
 def audit(
-    _principal: Auditor,
+    principal: Auditor,
     parts: Parts,
     wanted: Filters,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> AuditPage:
-    """List what was asked for, by whom, and the result; newest first."""
-    found = parts.audit.entries(limit=limit + 1, before=cursor, **wanted)
+    """List what was asked for, by whom, and the result; newest first.
+
+    Who is limited to some clusters is shown what is of them, and what was asked for with the same token or login.
+    """
+    found = parts.audit.entries(limit=limit + 1, before=cursor, **wanted, **_limits(principal))
     more = str(found[limit - 1].id) if len(found) > limit else None
     return AuditPage(items=[AuditView.of(entry) for entry in found[:limit]], next_cursor=more)
 
 
 @router.get("/audit.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
 def audit_table(
-    _principal: Auditor,
+    principal: Auditor,
     parts: Parts,
     wanted: Filters,
 ) -> Response:
     """List the newest rows, 10,000 at most, as CSV."""
-    found = parts.audit.entries(limit=_MOST_ROWS, **wanted)
+    found = parts.audit.entries(limit=_MOST_ROWS, **wanted, **_limits(principal))
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow(AuditView.model_fields)
@@ -66,6 +69,11 @@ def audit_table(
         rows.writerow([_cell(value) for value in cells.values()])
     headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
     return Response(table.getvalue(), headers=headers, media_type="text/csv")
+
+
+def _limits(principal: Principal) -> dict[str, Any]:
+    """Return which rows somebody may see, likewise."""
+    return {} if principal.clusters is None else {"clusters": principal.clusters, "token_id": principal.token_id}
 
 
 def _cell(value: object) -> str:

@@ -11,7 +11,7 @@ from slurmscale.documents import DiscoveryDocument
 from slurmscale.errors import NotFoundError, OverlapError, RefusedError
 from slurmscale.models import Cluster, Credentials, RunOptions, when
 from slurmscale.runs import known_clusters
-from slurmscale.service.access.authentication import Principal, deny, record, requires
+from slurmscale.service.access.authentication import Principal, deny, record, require_all_clusters, requires
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.idempotency import RepeatableRoute
 from slurmscale.service.api.schemas import (
@@ -71,6 +71,7 @@ def cluster_nodes(cluster_id: ClusterId, principal: Reader, parts: Parts) -> Clu
 @router.post("", status_code=201)
 def add_cluster(body: NewCluster, principal: Writer, request: Request, response: Response, parts: Parts) -> ClusterView:
     """Remember a cluster that is described by the address of its controller; nothing is changed on it."""
+    require_all_clusters(request, principal)
     _check_new(body.name, parts)
     known_clusters.add(
         parts.scaling.store, Cluster(body.name, controller=body.controller, apphub_urls=tuple(body.apphub_urls))
@@ -81,8 +82,9 @@ def add_cluster(body: NewCluster, principal: Writer, request: Request, response:
 
 
 @router.post("/test-connection")
-def look_at_cluster(body: Connection, principal: Writer, parts: Parts) -> DiscoveryDocument:
+def look_at_cluster(body: Connection, principal: Writer, request: Request, parts: Parts) -> DiscoveryDocument:
     """Look stage by stage whether a cluster can be worked with; a stage that failed is an answer, too."""
+    require_all_clusters(request, principal)
     fingerprint = body.fingerprint or ""
     return DiscoveryDocument.of(
         parts.scaling.clusters.test(_described(body), fingerprint=fingerprint, requested_by=principal.name)
@@ -92,6 +94,7 @@ def look_at_cluster(body: Connection, principal: Writer, parts: Parts) -> Discov
 @router.post("/connect", status_code=201)
 def connect(body: Connect, principal: Writer, request: Request, response: Response, parts: Parts) -> ClusterView:
     """Look at a cluster that somebody else set up, and remember it; nothing is changed on it."""
+    require_all_clusters(request, principal)
     cluster = _described(body)
     _check_new(cluster.name, parts)
     if body.keep_login:

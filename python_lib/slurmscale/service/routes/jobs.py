@@ -64,22 +64,20 @@ def job(job_id: JobId, principal: Reader, parts: Parts) -> JobDocument:
 @router.get("/{job_id}/status")
 def job_status(job_id: JobId, principal: Reader, parts: Parts) -> JobDocument:
     """Ask Slurm how a job stands."""
-    _job(job_id, principal, parts)
-    return JobDocument.of(parts.scaling.jobs.show(job_id))
+    return JobDocument.of(parts.scaling.jobs.show(_job(job_id, principal, parts).id))
 
 
 @router.get("/{job_id}/output")
 def job_output(job_id: JobId, principal: Reader, parts: Parts) -> JobOutputDocument:
     """Read the end of what a job wrote."""
-    _job(job_id, principal, parts)
-    return JobOutputDocument.of(parts.scaling.jobs.output(job_id))
+    return JobOutputDocument.of(parts.scaling.jobs.output(_job(job_id, principal, parts).id))
 
 
 @router.post("/{job_id}/cancel", status_code=202)
 def cancel_job(job_id: JobId, principal: Canceller, request: Request, parts: Parts) -> JobDocument:
     """Cancel a job."""
     known = _job(job_id, principal, parts)
-    ended = parts.scaling.jobs.cancel(job_id, requested_by=principal.name)
+    ended = parts.scaling.jobs.cancel(known.id, requested_by=principal.name)
     record(request, principal, "success", cluster=known.cluster, details={"job": ended.id, "job_id": ended.job_id})
     return JobDocument.of(ended)
 
@@ -93,9 +91,6 @@ def delete_job(job_id: JobId, principal: Canceller, request: Request, parts: Par
 def _job(text: str, principal: Principal, parts: Service) -> SlurmJob:
     """Return a job that the caller may see; a cluster is known by its name, and never by a path."""
     cluster = text.rpartition(":")[0]
-    if cluster and cluster not in {one.name for one in parts.scaling.store.clusters()}:
+    if cluster and cluster not in {one.name for one in parts.scaling.store.clusters() if principal.sees(one.name)}:
         raise NotFoundError(f"There is no cluster {cluster}.")
-    found = parts.scaling.jobs.find(text)
-    if not principal.sees(found.cluster):
-        raise NotFoundError(f"There is no job {text}.")
-    return found
+    return parts.scaling.jobs.find(text, principal.clusters)
