@@ -12,8 +12,9 @@ import time
 
 import pytest
 from slurmscale.models import Cluster, Failure
-from slurmscale.service import webhooks as sending
+from slurmscale.service import outgoing
 from slurmscale.service.access.keys import read_keys
+from slurmscale.service.monitoring import apphubs
 from slurmscale.service.webhooks import Hooks, post, signed
 from slurmscale.states import RunStatus
 from slurmscale.store import webhooks as records
@@ -135,6 +136,8 @@ def test_each_event_is_told_once_to_those_that_want_it(scaling, hooks, receiver,
     end(scaling, record_run(requested_by="ann"))
     end(scaling, record_run(), RunStatus.INTERRUPTED)
     end(scaling, record_run(), RunStatus.CANCELLED)
+    done = record_run(cluster="done", nodes=("m1",))
+    scaling.store.record(done, status=RunStatus.COMPLETED, completed_at=time.time())
     scaling.store.save_cluster(Cluster("lab", controller="192.0.2.1", health="healthy"))
     for _ in range(2):
         scaling.store.save_cluster(Cluster("lab", controller="192.0.2.1", health="unhealthy"))
@@ -147,11 +150,13 @@ def test_each_event_is_told_once_to_those_that_want_it(scaling, hooks, receiver,
         hooks.send_due()
     told = sorted((path, json.loads(body)["type"]) for path, _, body in receiver.got)
     assert told == [
-        ("/hook", "cluster.unhealthy"), ("/hook", "run.failed"), ("/hook", "run.interrupted"),
-        ("/hook", "task.stalled"), ("/hook/failed", "run.failed"),
+        ("/hook", "cluster.unhealthy"), ("/hook", "run.completed"), ("/hook", "run.failed"),
+        ("/hook", "run.interrupted"), ("/hook", "task.stalled"), ("/hook/failed", "run.failed"),
     ]  # fmt: skip
     failed = next(json.loads(body)["data"] for _, _, body in receiver.got if "run.failed" in body)
     assert (failed["cluster"], failed["nodes"], failed["requested_by"]) == ("lab", ["n1", "n2"], "ann")
+    completed = next(json.loads(body)["data"] for _, _, body in receiver.got if "run.completed" in body)
+    assert (completed["run"], completed["cluster"], completed["status"]) == (done.id, "done", "completed")
 
 
 def test_what_nobody_takes_is_sent_again_with_the_same_id_and_given_up_in_the_end(scaling, hooks, receiver, record_run):
@@ -201,9 +206,14 @@ def test_only_so_many_messages_are_kept(scaling, hooks, receiver, monkeypatch):
     assert 3 <= kept <= 4
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1"])  # noqa: S104 - refused
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1", "::ffff:169.254.169.254"],  # noqa: S104 - refused
+)
 def test_nothing_is_sent_to_addresses_that_nobody_else_has(monkeypatch, address):
     found = [(2, 1, 6, "", (address, 80))]
-    monkeypatch.setattr(sending.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(outgoing.socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(ValueError, match="nothing is sent"):
         post("http://metadata.example/", b"{}", {})
+    (answer,) = apphubs.ask(["http://metadata.example/pkgs"])
+    assert (answer.up, "nothing is sent" in answer.detail) == (False, True)

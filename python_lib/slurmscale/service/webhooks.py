@@ -6,10 +6,7 @@ import base64
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import secrets
-import socket
-import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -21,6 +18,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.periodic import PeriodicCall
 from slurmscale.service.access.keys import derive
+from slurmscale.service.outgoing import connection_to
 from slurmscale.store.webhooks import WebhookEvent, Webhooks
 
 if TYPE_CHECKING:
@@ -146,24 +144,11 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> int:
         ValueError: It is none, or one that nobody outside a machine has, such as that of a cloud's own service.
     """
     where = urlsplit(url)
-    host, secure = where.hostname or "", where.scheme == "https"
-    port = where.port or (443 if secure else 80)
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    found = ipaddress.ip_address(str(address[0]).partition("%")[0])
-    if found.is_link_local or found.is_multicast or found.is_unspecified:
-        raise ValueError(f"{host} is an address to which nothing is sent.")
-    with socket.socket(family, kind, protocol) as plain:
-        plain.settimeout(_SECONDS)
-        plain.connect(address)
-        connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
-        connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
-        try:
-            connection.request("POST", where.path or "/", body, {"Content-Type": "application/json", **headers})
-            answer = connection.getresponse()
-            answer.read(_MOST_ANSWER)
-            return answer.status
-        finally:
-            connection.close()
+    with connection_to(where, _SECONDS) as connection:
+        connection.request("POST", where.path or "/", body, {"Content-Type": "application/json", **headers})
+        answer = connection.getresponse()
+        answer.read(_MOST_ANSWER)
+        return answer.status
 
 
 def sender(hooks: Hooks) -> PeriodicCall:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from slurmscale.periodic import PeriodicCall
+from slurmscale.service.outgoing import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,13 +50,9 @@ def ask(urls: Iterable[str]) -> list[Answer]:
 def _ask(url: str) -> Answer:
     try:
         where = urlsplit(url)
-        kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-        connection = kind(where.hostname or "", where.port, timeout=_SECONDS)
-        try:
+        with connection_to(where, _SECONDS) as connection:
             connection.request("HEAD", where.path or "/")
             status = connection.getresponse().status
-        finally:
-            connection.close()
     except (OSError, ValueError, http.client.HTTPException) as exc:
         return Answer(url, up=False, detail=str(exc) or type(exc).__name__)
     up = status < _SERVER_ERROR
