@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -13,7 +16,7 @@ from slurmscale.errors import StoreUnavailableError
 from slurmscale.models import Cluster
 from slurmscale.operations import Operation
 from slurmscale.service.api.schemas import RunView
-from slurmscale.store.idempotency import IdempotencyKeys
+from slurmscale.store.idempotency import IdempotencyKeys, RequestKey
 
 pytestmark = pytest.mark.usefixtures("lab")
 
@@ -159,6 +162,33 @@ def test_a_run_is_cancelled_and_one_node_of_many_is_not(as_role, launches, app):
     assert {entry.status for entry in audited(app, action="cancel")} == {"success", "failed"}
 
 
+def test_the_run_of_one_node_is_cancelled_and_repeated_by_its_task(as_role, launches, app):
+    launches.gate.clear()
+    client = as_role("operator")
+    run = scale_up(client, 10, wait=0).json()["run"]["id"]
+    cancelled = client.post(f"/api/slurm/tasks/{run}:n10/cancel")
+    assert (cancelled.status_code, cancelled.json()["id"]) == (202, run)
+    assert wait_for(lambda: client.get(f"/api/slurm/runs/{run}").json()["status"] == "cancelled")
+    assert client.post(f"/api/slurm/tasks/{run}:n10/cancel").status_code == 409
+    launches.gate.set()
+    again = post(client, f"tasks/{run}:n10/retry", {"credentials": {"password": SECRET}}, Prefer="wait=30")
+    assert (again.status_code, again.json()["success"], again.json()["run"]["retry_of"]) == (200, True, run)
+    assert again.headers["location"] == again.json()["run"]["links"]["self"]
+    assert post(client, f"tasks/{run}:n99/retry", {}).status_code == 404
+    assert [entry.status for entry in audited(app, action="cancel")] == ["failed", "success"]
+
+
+@pytest.mark.parametrize("path", ["scale-up", "scale-down", "nodes/scale"])
+def test_what_is_only_to_be_shown_is_run_without_changes(as_role, launches, app, path):
+    body = {"nodes": [machine()], "dry_run": True}
+    answer = post(as_role("operator"), path, body, Prefer="wait=30")
+    assert (answer.status_code, answer.json()["run"]["dry_run"]) == (200, True)
+    assert launches[0].check
+    assert [entry.details for entry in audited(app, run_id=answer.json()["run"]["id"], status="success")][-1] == {
+        "dry_run": True
+    }
+
+
 def test_nodes_are_removed_by_whom_may(as_role, launches):
     body = {"nodes": [machine()], "options": {"jobs": "requeue", "uninstall": True}}
     assert post(as_role("operator"), "scale-down", body, Prefer="wait=30").json()["success"] is True
@@ -230,6 +260,48 @@ def test_a_request_with_a_key_is_done_once(as_role, launches):
     # keys are each user's own
     assert "idempotency-replayed" not in post(as_role("admin"), "scale-up", body, Prefer="wait=30", **key).headers
     assert post(client, "scale-up", body, **{"Idempotency-Key": "not one"}).status_code == 400
+
+
+def test_while_a_request_is_in_progress_its_key_does_nothing(as_role, accounts, monkeypatch):
+    client, key, body = as_role("viewer"), {"Idempotency-Key": "a"}, {"name": "script"}
+    begun, go_on, make = threading.Event(), threading.Event(), accounts.new_token
+
+    def slowly(*arguments, **more):
+        begun.set()
+        assert go_on.wait(30)
+        return make(*arguments, **more)
+
+    monkeypatch.setattr(accounts, "new_token", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/api/tokens", json=body, headers=key)
+        assert begun.wait(30)
+        second = client.post("/api/tokens", json=body, headers=key)
+        go_on.set()
+        made = first.result(30)
+    assert (second.status_code, second.json()["code"], second.headers["retry-after"]) == (409, "request-at-work", "1")
+    assert made.status_code == 201
+    again = client.post("/api/tokens", json=body, headers=key)
+    assert (again.json(), again.headers["idempotency-replayed"]) == (made.json(), "true")
+
+
+@pytest.mark.parametrize(("hours", "same"), [(23.9, True), (24.1, False)])
+def test_an_answer_is_repeated_for_a_day(as_role, scaling, hours, same):
+    client, key, body = as_role("viewer"), {"Idempotency-Key": "a"}, {"name": "script"}
+    first = client.post("/api/tokens", json=body, headers=key).json()
+    with scaling.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE idempotency_keys SET created_at = created_at - ?", (hours * 3600,))
+    again = client.post("/api/tokens", json=body, headers=key)
+    assert (again.status_code, again.json() == first) == (201, same)
+
+
+def test_a_request_whose_process_was_lost_may_be_made_again_after_some_time(as_role, scaling):
+    client, key, body = as_role("viewer"), {"Idempotency-Key": "a"}, {"name": "script"}
+    me = client.get("/api/auth/me").json()["id"]
+    IdempotencyKeys(scaling.store).begin(RequestKey(me, "a"), "other")
+    assert client.post("/api/tokens", json=body, headers=key).status_code == 422
+    with scaling.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE idempotency_keys SET created_at = created_at - 901")
+    assert client.post("/api/tokens", json=body, headers=key).status_code == 201
 
 
 @pytest.mark.parametrize("path", ["scale-up", "nodes/check"])

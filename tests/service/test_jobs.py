@@ -47,6 +47,21 @@ def test_what_a_job_is_submitted_with_is_no_template_and_its_user_no_choice(as_r
 
 
 @pytest.mark.usefixtures("lab")
+def test_a_job_is_submitted_once_and_found_where_the_answer_says(as_role, launches):
+    launches.result = {"job_id": "18", "jobs": {"18": dict.fromkeys(DESCRIBED, "") | {"state": "PENDING"}},
+                       "accounting": "none"}  # fmt: skip
+    client, key = as_role("operator"), {"Idempotency-Key": "job"}
+    body = {"name": "hello", "command": "hostname", "cluster_id": "lab", "partition": "main"}
+    made = client.post("/api/jobs/submit", json=body, headers=key)
+    assert (made.status_code, made.json()["job_id"], made.json()["state"]) == (201, "18", "PENDING")
+    assert client.get(made.headers["location"]).json() == made.json()
+    assert client.get("/api/jobs/lab:18").json() == made.json()
+    again = client.post("/api/jobs/submit", json=body, headers=key)
+    assert (again.status_code, again.json()) == (201, made.json())
+    assert (again.headers["location"], len(launches)) == (made.headers["location"], 1)
+
+
+@pytest.mark.usefixtures("lab")
 def test_slurm_is_asked_how_jobs_stand_once_per_cluster_and_only_of_those_that_have_not_ended(
     as_role, scaling, launches, job
 ):
