@@ -43,6 +43,23 @@ def test_a_form_is_no_request(client, kind):
     assert (answer.status_code, answer.json()["code"]) == (415, "content-type-unsupported")
 
 
+@pytest.mark.parametrize("path", ["runs?node=n%00", "runs/%00", "tasks/x%00:n1/logs", "runs?cluster=a&%00=b"])
+def test_a_character_that_no_database_takes_is_refused(as_role, path):
+    refused = as_role().get(f"/api/slurm/{path}")
+    assert (refused.status_code, refused.json()["code"]) == (422, "request-invalid")
+    assert "NUL" in refused.json()["detail"]
+
+
+def test_nor_does_a_body_hold_it(as_role):
+    admin = as_role("admin")
+    for path, body in (
+        ("tokens", {"name": "a\0"}), ("users", {"name": "a\0", "role": "viewer"}),
+        ("slurm/scale-up", {"cluster": "lab", "nodes": ["n1\0"]}), ("auth/login", {"username": "a\0", "password": "b"}),
+        ("slurm/init-nodes", {"nodes": [{"ssh": {"host": "h"}}], "repoURL": "http://a\0"}),
+    ):  # fmt: skip
+        assert admin.post(f"/api/{path}", json=body).status_code == 422, path
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/api/auth/login", 405)])
 def test_what_is_not_there_is_a_problem_too(client, method, path, status):
     answer = client.request(method, path)

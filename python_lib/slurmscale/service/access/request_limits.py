@@ -37,6 +37,12 @@ _TOO_LARGE = ProblemError(
 )
 
 
+_NUL = ProblemError(
+    422, Code.REQUEST_INVALID, "The address of a request may not hold the character NUL.", "Leave it out."
+)
+"""PostgreSQL takes no text with it."""
+
+
 class RequestLimits:
     """Lets a request through, or answers it with a problem.
 
@@ -88,6 +94,8 @@ class RequestLimits:
             )
         if scope["type"] == "websocket":
             return None
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            return _NUL
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
             return _TOO_LARGE

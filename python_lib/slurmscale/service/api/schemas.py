@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_ssh_private_key,
 )
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from slurmscale.documents import Document, JobDocument, LineDocument, Moment, RunFields, TaskDocument
 from slurmscale.models import Cluster, Credentials, Run, when
@@ -65,6 +65,19 @@ class Body(BaseModel):
     """What all bodies of requests have in common: nothing that is not known is taken."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_only(cls, given: Any) -> Any:
+        if _holds_nul(given):
+            raise ValueError("No text may hold the character NUL.")
+        return given
+
+
+def _holds_nul(given: Any) -> bool:
+    if isinstance(given, dict):
+        return _holds_nul([*given, *given.values()])
+    return any(map(_holds_nul, given)) if isinstance(given, list) else isinstance(given, str) and "\0" in given
 
 
 class Page(Document):
