@@ -9,6 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 from fakes.connections import one_connection_for_each_thread
 from fakes.log_stream import log_as_before
+from fakes.postgresql import Postgresql
 from fastapi.testclient import TestClient
 from slurmscale.models import Cluster, Counts, Run
 from slurmscale.operations import Operation
@@ -23,10 +24,21 @@ from slurmscale.service.settings import ServiceSettings
 from slurmscale.settings import Settings
 from slurmscale.states import RunStatus
 from slurmscale.store.repository import Store
+from sqlalchemy import create_engine, text
 
 __all__ = ["log_as_before", "one_connection_for_each_thread"]
 
 PASSWORD = "correct horse battery"
+ON_BOTH = {"test_accounts", "test_commands", "test_metrics", "test_runs", "test_webhooks"}
+"""What most depends on the database; the other tests use PostgreSQL only where there is time."""
+
+
+def pytest_generate_tests(metafunc):
+    """Let each test that uses the library do so on each database."""
+    if "each_database" in metafunc.fixturenames:
+        always = metafunc.module.__name__.rpartition(".")[2] in ON_BOTH
+        marks = () if always else pytest.mark.long
+        metafunc.parametrize("each_database", ["sqlite", pytest.param("postgresql", marks=marks)], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +47,34 @@ def empty_database(tmp_path_factory):
     path = tmp_path_factory.mktemp("empty") / "slurmscale.db"
     Store(f"sqlite:///{path}").close()
     return path
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL with a database without records, likewise; a connection that may make others of it, and the URL."""
+    with Postgresql() as server:
+        admin = create_engine(server.url.format("postgres"), isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text("CREATE DATABASE empty"))
+            Store(server.url.format("empty")).close()
+            yield connection, server.url
+        admin.dispose()
+
+
+@pytest.fixture
+def each_database(request, tmp_path, empty_database, monkeypatch):
+    """Let the library and the command find a database of each kind, without records."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    if request.param == "sqlite":
+        shutil.copy(empty_database, tmp_path / "data" / "slurmscale.db")
+        yield
+        return
+    connection, url = request.getfixturevalue("postgresql")
+    name = f"t{abs(hash(str(tmp_path))) % 10**12}"
+    connection.execute(text(f"CREATE DATABASE {name} TEMPLATE empty"))
+    monkeypatch.setenv("SLURMSCALE_DATABASE_URL", url.format(name))
+    yield
+    connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 class GatedJob(FakeJob):
@@ -99,9 +139,7 @@ def launches():
 
 
 @pytest.fixture
-def scaling(tmp_path, empty_database, launches):
-    (tmp_path / "data").mkdir(mode=0o700)
-    shutil.copy(empty_database, tmp_path / "data" / "slurmscale.db")
+def scaling(each_database, tmp_path, launches):  # noqa: ARG001 - it is what the library finds
     with Scaling(Settings(data_dir=tmp_path / "data"), make_job=launches.job) as scaling:
         yield scaling
 

@@ -7,7 +7,6 @@ import functools
 import io
 import json
 import secrets
-import shutil
 import subprocess
 
 import pytest
@@ -37,9 +36,7 @@ FOUND = {
 
 
 @pytest.fixture
-def scaling(tmp_path, empty_database, launches):
-    (tmp_path / "data").mkdir(mode=0o700)
-    shutil.copy(empty_database, tmp_path / "data" / "slurmscale.db")
+def scaling(each_database, tmp_path, launches):  # noqa: ARG001 - it is what the library finds
     with Scaling(Settings(data_dir=tmp_path / "data"), make_job=launches.job, sealer=RunSealer(KEYS)) as scaling:
         yield scaling
 

@@ -25,7 +25,7 @@ KEY = {"Idempotency-Key": "a"}
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
+def site(each_database, tmp_path, monkeypatch):  # noqa: ARG001 - it is what the library finds
     """Return a function that writes the key file and opens a service with it."""
     config = ServiceSettings(secret_key_file=tmp_path / "keys")
     library = Settings(data_dir=tmp_path / "data")
