@@ -147,7 +147,7 @@ def everything_in(url):
     with engine.connect() as connection:
         rows = {name: connection.execute(select(table)).all() for name, table in tables.tables.items()}
     engine.dispose()
-    assert rows["log_lines"]
+    assert rows["runs"]
     # as texts, and not as Python would quote them
     return "\n".join(str(value) for found in rows.values() for row in found for value in row)
 

@@ -63,11 +63,19 @@ class Watch(threading.Thread):
         while not self.over.wait(0.05):
             self.look()
 
+    def processes(self):
+        """Return the ids of the processes that are looked at."""
+        return [process.pid for process in psutil.Process().children(recursive=True)]
+
+    def run_directories(self):
+        """Return the directories of runs."""
+        return Path(tempfile.gettempdir()).glob("slurmscale-*")
+
     def look(self):
-        for process in psutil.Process().children(recursive=True):
+        for pid in self.processes():
             for name in ("cmdline", "environ"):
-                self._read(Path(f"/proc/{process.pid}/{name}"), f"{name} of a process")
-        for place in (*self.places, *Path(tempfile.gettempdir()).glob("slurmscale-*")):
+                self._read(Path(f"/proc/{pid}/{name}"), f"{name} of a process")
+        for place in (*self.places, *self.run_directories()):
             if place.is_file():
                 self._read(place, str(place))
             # unlike rglob, walk goes on when a directory vanishes under it
