@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from types import SimpleNamespace
 import httpx2
 import pytest
 from slurmscale.cli.app import _run
+from slurmscale.service.processes.serve import Server
 
 from .conftest import PASSWORD
 
@@ -148,6 +150,23 @@ def test_what_can_not_be_done_is_refused_with_what_to_do(slurmscale, arguments, 
     assert answer.code == 2
     assert reason in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_what_is_sent_does_not_wait_until_the_caller_has_acknowledged_what_came_before(app, config):
+    """A caller acknowledges as late as 40 ms after, which each short answer and message would take."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(app, config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            with httpx2.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+                assert client.get("/healthz").status_code == 200
+                (connection,) = server.server_state.connections
+                accepted = connection.transport.get_extra_info("socket")
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        finally:
+            server.should_exit = True
+            thread.join(LIMIT)
 
 
 def test_a_port_in_use_is_told(slurmscale):

@@ -87,6 +87,14 @@ class Server(uvicorn.Server):
             )
         )
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve."""
+        for listener in sockets or ():
+            # asyncio sets it only where a socket names its protocol; else the end of an answer waits up to 40 ms, until
+            # the caller has acknowledged its beginning
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; those who watch are told first, else they would be waited for."""
         self._stream.sessions.close()
