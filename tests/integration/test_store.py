@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,9 +22,17 @@ from slurmscale.runs.recovery import keep_result, record_kept_results, recover
 from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store.jobs import JobRecords
 from slurmscale.store.repository import Store
-from slurmscale.store.tables import error_columns, metadata, row_of_change, row_of_log_line
+from slurmscale.store.tables import (
+    error_columns,
+    metadata,
+    row_of_change,
+    row_of_counts,
+    row_of_log_line,
+    row_of_run,
+    runs,
+)
 from slurmscale.store.writer import Writer
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from structlog.testing import capture_logs
 
 
@@ -141,6 +150,28 @@ def test_recent_operations_are_those_of_the_window(store):
     store.create_run(old)
     store.end_run(old, RunStatus.FAILED, Failure("x", "y"))
     assert read_status(store).status().recent_operations == []
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_status_reads_the_names_of_nodes_of_the_shown_runs_only(store, url):
+    names = [f"a-node-of-the-cluster-{number:05}" for number in range(3000)]
+    with store.begin() as connection:
+        for number in range(50):
+            row = row_of_run(a_run(f"r{number:02}", names, status=RunStatus.COMPLETED))
+            connection.execute(insert(runs).values(**row | row_of_counts(Counts(total=3000, success=3000))))
+    store.close()
+    again = Store(url)
+
+    def bytes_read():
+        told = dict(line.split(": ") for line in Path("/proc/thread-self/io").read_text().splitlines())
+        return int(told["rchar"])
+
+    before = bytes_read()
+    status = read_status(again).status()
+    read = bytes_read() - before
+    again.close()
+    assert (status.success_nodes, len(status.recent_operations)) == (50 * 3000, 5)
+    assert read < 2 * 5 * len("\n".join(names))
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id_or_of_its_last_part(store):

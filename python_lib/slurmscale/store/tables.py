@@ -115,7 +115,6 @@ runs = Table(
     Column("cluster", String(255), nullable=False),
     Column("operation", String(64), nullable=False),
     Column("status", String(32), nullable=False),
-    Column("nodes", Text, nullable=False),
     Column("total", Integer, nullable=False),
     Column("active", Integer, nullable=False),
     Column("success", Integer, nullable=False),
@@ -137,6 +136,8 @@ runs = Table(
     Column("retry_of", String(64)),
     *_owner_columns(),
     Column("cancel_requested", Boolean, nullable=False),
+    # SQLite reads all pages of a long text to find what stands behind it: what a status counts stands before
+    Column("nodes", Text, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default="1"),
     Column("queued", Boolean, nullable=False, server_default=false()),
     Column("attempt", Integer, nullable=False, server_default="0"),

@@ -33,7 +33,6 @@ def upgrade() -> None:
         sa.Column("cluster", sa.String(length=255), nullable=False),
         sa.Column("operation", sa.String(length=64), nullable=False),
         sa.Column("status", sa.String(length=32), nullable=False),
-        sa.Column("nodes", sa.Text(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("active", sa.Integer(), nullable=False),
         sa.Column("success", sa.Integer(), nullable=False),
@@ -63,6 +62,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.Float(), nullable=True),
         sa.Column("run_dir", sa.Text(), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
+        sa.Column("nodes", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_runs_created_at", "runs", ["created_at"], unique=False)
