@@ -308,6 +308,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        # names of nodes, of which a run may have thousands
-        return [item if isinstance(item, str) else _plain(item) for item in value]
+        # names of nodes, of which a run may have thousands, are not looked at one by one
+        return value.copy() if value and isinstance(value[0], str) else [_plain(item) for item in value]
     return value

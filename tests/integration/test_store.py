@@ -174,6 +174,11 @@ def test_a_status_reads_the_names_of_nodes_of_the_shown_runs_only(store, url):
     assert read < 2 * 5 * len("\n".join(names))
 
 
+def test_a_run_that_is_read_again_shares_its_names(store):
+    store.create_run(a_run())
+    assert store.run("r1").nodes is store.runs()[0].nodes
+
+
 def test_a_run_is_found_by_the_beginning_of_its_id_or_of_its_last_part(store):
     for number, name in enumerate(("20260101-120000-a1b2c3", "20260101-120000-a1ff00", "20260102-120000-c3a1b2")):
         store.create_run(a_run(name, (f"n{number}",)))

@@ -10,6 +10,7 @@ the same node.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -386,6 +387,13 @@ def _fields(
     return {name: getattr(record, name) for name in record.__dataclass_fields__ if name not in leave_out}
 
 
+@lru_cache(maxsize=16)
+def _names(lines: str) -> tuple[str, ...]:
+    """Return the names of nodes, a line each; those of the runs that a status shows are read again and again."""
+    # not as JSON, of which ten thousand names take longer to read than all else of a status
+    return tuple(lines.split("\n"))
+
+
 def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
     """Make a run of its row."""
     values = dict(row)
@@ -396,8 +404,7 @@ def run_of_row(row: RowMapping | Mapping[Any, Any]) -> Run:
             "counts": counts,
             "operation": Operation(values["operation"]),
             "status": RunStatus(values["status"]),
-            # a line each: ten thousand names as JSON take longer to read than all else of a status
-            "nodes": tuple(values["nodes"].split("\n")),
+            "nodes": _names(values["nodes"]),
             "secret_names": tuple(values["secret_names"]),
             "warnings": tuple(values["warnings"]),
             "check": values.pop("check_mode"),
