@@ -86,6 +86,7 @@ class Records:
         return max([line.id for line in self.lines if line.node == node], default=0)
 
     def revisions(self, _run_ids=()):
+        self._read("revisions")
         return {} if self.now is None else {self.now.id: self.now.revision}
 
     @contextlib.contextmanager
@@ -169,9 +170,9 @@ def at(revision):
     return lambda event: event["id"] == f"r1:{revision}"
 
 
-def watching(records, scenario, poll=30.0):
+def watching(records, scenario, poll=30.0, **options):
     async def main():
-        hub = Hub(records, records, records.listen, poll=poll)
+        hub = Hub(records, records, records.listen, poll=poll, **options)
         work = asyncio.create_task(hub.run())
         await asyncio.sleep(0)
         try:
@@ -275,6 +276,35 @@ def test_a_change_without_a_notice_is_found():
         await screen.until(at(2))
 
     watching(records, scenario, poll=0.05)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_who_is_told_of_all_processes_looks_for_nothing_as_long_as_notices_come(shared):
+    records = Records()
+    lists = []
+
+    async def scenario(hub):
+        screen = Screen(hub)
+        await screen.viewer.watch(hub.run_feed("r1"))
+        await screen.viewer.watch(
+            ListFeed("things", kind=Kind.CLUSTERS, event="thing", items=lambda: lists.append("read") or {})
+        )
+        await screen.until(at(1))
+        records.change("n1")
+        await screen.until(at(2))
+        await hub._look(aged=True)
+        if shared:
+            assert (records.reads["revisions"], lists) == (0, ["read"])
+        # silence may be that of a connection that is gone
+        records.notices = False
+        records.change("n2")
+        await hub._look(aged=True)
+        await screen.until(at(3))
+        while len(lists) < 2:
+            await asyncio.sleep(0.01)
+        assert records.reads["revisions"] == (1 if shared else 2)
+
+    watching(records, scenario, shared=shared)
 
 
 def test_what_a_lost_notice_told_is_read_with_the_next_one():

@@ -42,6 +42,8 @@ class Hub:
         listen: Lets a function be told of each change, from any thread, as long as it is entered.
         base: Path under which the service is published.
         poll: Seconds between two looks for changes of which no notice came.
+        shared: Whether the notices are those of all processes. Then whoever has just been told of something has missed
+            nothing before it.
 
     Attributes:
         accounts_changed: Set when users or their tokens have changed.
@@ -54,12 +56,16 @@ class Hub:
         listen: Callable[[Callable[[Change], None]], AbstractContextManager[object]],
         base: str = "",
         poll: float = _POLL,
+        *,
+        shared: bool = False,
     ) -> None:
         self._records = records
         self._source = source
         self._listen = listen
         self._base = base
         self._interval = poll
+        self._shared = shared
+        self._told = False
         self._feeds: dict[Hashable, Feed] = {}
         self._tasks: dict[Feed, asyncio.Task[None]] = {}
         self._known: dict[str, int] = {}
@@ -72,7 +78,7 @@ class Hub:
         def told(change: Change) -> None:
             # the loop is closed when the service has stopped before the one who tells
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._note, change)
+                loop.call_soon_threadsafe(self._hear, change)
 
         # listening first, then reading: nothing falls in between
         with self._listen(told):
@@ -168,6 +174,10 @@ class Hub:
 
     # -- changes
 
+    def _hear(self, change: Change) -> None:
+        self._told = True
+        self._note(change)
+
     def _note(self, change: Change) -> None:
         if change.kind in {Kind.ACCOUNTS, Kind.ANYTHING}:
             self.accounts_changed.set()
@@ -179,12 +189,17 @@ class Hub:
 
     async def _look(self, *, aged: bool) -> None:
         """Look for changes that no notice told of."""
+        told, self._told = self._told and self._shared, False
         if not self._feeds:
             self._known = {}
             return
         if aged:
             for feed in self._feeds.values():
-                feed.look_again()
+                # the clock changes others, whatever is told
+                if not (told and feed.ages):
+                    feed.look_again()
+        if told:
+            return
         watched = {feed.run_id for feed in self._feeds.values() if feed.run_id is not None}
         before = dict(self._known)
         try:

@@ -44,7 +44,7 @@ class Stream:
     def __init__(self, scaling: Scaling, accounts: Accounts, base: str) -> None:
         self._store = scaling.store
         self._jobs = scaling.jobs
-        self._hub = Hub(scaling.store, scaling, scaling.store.notices.listen, base)
+        self._hub = Hub(scaling.store, scaling, scaling.store.notices.listen, base, shared=scaling.store.shared)
         self._accounts = accounts
         self.sessions = Sessions(self._hub, self._holders)
 
