@@ -1,6 +1,7 @@
 """What a further family of operating systems takes, shown with SUSE, which is not shipped.
 
-A line in the list of supported systems, a file of variables and its name, a role; and the tasks of a package manager that is new.
+A line in the list of supported systems, a file of variables and its name, a role; and the tasks of a package manager
+that is new.
 """
 
 from __future__ import annotations

@@ -300,7 +300,7 @@ def test_who_is_told_of_all_processes_looks_for_nothing_as_long_as_notices_come(
         records.change("n2")
         await hub._look(aged=True)
         await screen.until(at(3))
-        while len(lists) < 2:
+        while len(lists) < 2:  # noqa: ASYNC110 - nothing tells of a read
             await asyncio.sleep(0.01)
         assert records.reads["revisions"] == (1 if shared else 2)
 

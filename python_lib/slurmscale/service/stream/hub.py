@@ -49,7 +49,7 @@ class Hub:
         accounts_changed: Set when users or their tokens have changed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, each by its name
         self,
         records: ChangingRecords,
         source: StatusSource,
