@@ -105,6 +105,20 @@ def run_playbook(name: str, *arguments: str, timeout: float = 300) -> subprocess
     return _run(str(ROOT / "playbooks" / f"{name}.yml"), *arguments, timeout=timeout)
 
 
+def run_slurmscale(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with a data directory of its own."""
+    return subprocess.run(
+        ["slurmscale", *arguments],
+        env={**os.environ, "SLURMSCALE_DATA_DIR": str(data), "SLURMSCALE_PROJECT_DIR": str(ROOT), "COLUMNS": "1000"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        stdin=subprocess.DEVNULL,
+    )
+
+
 def run_roles(
     host: str, *roles: str, environment: dict[str, str] | None = None, **variables: Any
 ) -> subprocess.CompletedProcess[str]:

@@ -6,11 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from testing import lab_host
+import yaml
+from testing import INVENTORY, lab_address, lab_host, run_slurmscale
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from testinfra.host import Host
 
@@ -79,3 +81,32 @@ def test_more_gpus_than_there_are_are_refused(playbook: Playbook) -> None:
     assert done.returncode == 2, done.stdout
     assert "node-definition-invalid" in done.stdout
     assert "the node has 2 of gpu" in done.stdout
+
+
+def test_nodes_with_other_names_than_their_machines_join_by_ranges_with_gaps(
+    ctl1: Host, playbook: Playbook, tmp_path: Path
+) -> None:
+    names = {"gpu-node-007": "ubuntu1", "gpu-node-010": "ubuntu2"}
+    left = playbook("scale_down", "-e", "nodes=ubuntu[1:2] confirm=true")
+    assert left.returncode == 0, left.stdout
+    lab = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
+    lab["all"]["children"]["slurm_nodes"]["hosts"] = {
+        name: {"ansible_host": lab_address(machine)} for name, machine in names.items()
+    }
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump(lab))
+    checked = run_slurmscale(tmp_path / "data", "check", "gpu-node-[007:007,010]", "-i", str(inventory))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert all(re.search(rf"{name} +ready", checked.stdout) for name in names), checked.stdout
+    up = ("scale_up", "-i", str(inventory), "-e", "nodes=gpu-node-[007,010]")
+    done = playbook(*up)
+    assert done.returncode == 0, done.stdout
+    states = ctl1.check_output("sinfo --noheader --Node --nodes 'gpu-node-[007,010]' --format '%%N %%T'").splitlines()
+    assert states == ["gpu-node-007 idle", "gpu-node-010 idle"]
+    for name, machine in names.items():
+        arguments = lab_host(machine).check_output("tr '\\0' ' ' < /proc/$(pgrep --oldest slurmd)/cmdline")
+        assert f"-N {name}" in arguments
+    assert run_job(ctl1, "-w gpu-node-010", "--gres=gpu:1").split() == ["0", "there"]
+    again = playbook(*up)
+    assert all(re.search(rf"{name} +unchanged", again.stdout) for name in names), again.stdout
+    assert not re.search(r"changed=[1-9]", again.stdout)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import INVENTORY, ROOT, lab_host, run_playbook, set_down, unwrap
+from testing import INVENTORY, lab_host, run_playbook, run_slurmscale, set_down, unwrap
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from testinfra.host import Host
@@ -253,44 +252,31 @@ def test_a_node_that_serves_another_cluster_is_left_alone(ctl1: Host, report: Pa
     assert states(ctl1) == dict.fromkeys(NODES, "idle")
 
 
-def command(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["slurmscale", *arguments],
-        env={**os.environ, "SLURMSCALE_DATA_DIR": str(data), "SLURMSCALE_PROJECT_DIR": str(ROOT), "COLUMNS": "1000"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-        stdin=subprocess.DEVNULL,
-    )
-
-
 def test_without_an_argument_the_command_checks_fixes_and_tests_in_turn(ctl1: Host, tmp_path: Path) -> None:
     inventory = str(INVENTORY / "hosts.yml")
     lab_host("rocky1").check_output("systemctl stop munge")
     lab_host("ubuntu1").check_output("systemctl stop slurmd")
-    run = command(tmp_path, "repair", "-i", inventory)
+    run = run_slurmscale(tmp_path, "repair", "-i", inventory)
     assert run.returncode == 0, run.stdout + run.stderr
     found, fixed, tested = run.stdout.partition("fixed")
     assert "service munge" in found
     assert fixed
     assert "COMPLETED" in tested
-    runs = json.loads(command(tmp_path, "runs", "--json").stdout)
+    runs = json.loads(run_slurmscale(tmp_path, "runs", "--json").stdout)
     assert [(one["type"], one["status"]) for one in runs] == [
         ("repair-test", "completed"),
         ("repair-fix", "completed"),
         ("repair-check", "failed"),
     ]
-    tasks = {one["node"]: one for one in json.loads(command(tmp_path, "tasks", runs[-1]["id"], "--json").stdout)}
+    tasks = {one["node"]: one for one in json.loads(run_slurmscale(tmp_path, "tasks", runs[-1]["id"], "--json").stdout)}
     assert {node for node, one in tasks.items() if one["status"] == "failed"} == {"rocky1", "ubuntu1"}
     assert {tasks[node]["error"]["code"] for node in ("rocky1", "ubuntu1")} == {"service-down"}
     assert states(ctl1) == dict.fromkeys(NODES, "idle")
 
     # nothing is wrong: nothing is fixed
-    run = command(tmp_path, "repair", "-i", inventory)
+    run = run_slurmscale(tmp_path, "repair", "-i", inventory)
     assert run.returncode == 0, run.stdout + run.stderr
-    runs = json.loads(command(tmp_path, "runs", "--json").stdout)
+    runs = json.loads(run_slurmscale(tmp_path, "runs", "--json").stdout)
     assert [one["type"] for one in runs[:-3]] == ["repair-test", "repair-check"]
 
 
