@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .conftest import Tree
 
 # Of Ansible itself, and what says which phase of a run a task belongs to.
-FOREIGN = {"ansible_become", "scale_phase"}
+FOREIGN = {"ansible_become", "ansible_remote_tmp", "scale_phase"}
 TYPES = {"bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict, "str": str, "path": str}
 
 
