@@ -52,7 +52,7 @@ class FakeSlurmctld:
     """A slurmctld that has read a slurm.conf, and answers Slurm's commands and those of systemd as the real ones do.
 
     A slurm.conf with the word Deadly ends it, one with DiesLater a moment after it was started, and one with Unparsable
-    is refused by its parser.
+    is refused by its parser. One with TooMuch makes it drain each node that it knows, for the reason `too_much`.
 
     Args:
         home: An empty directory; slurm.conf is in its etc.
@@ -76,6 +76,7 @@ class FakeSlurmctld:
         self.dies = 0.0
         self.slow = 0.0
         self.standby = ""
+        self.too_much = ""
         self.refuse_updates = False
         self.refuse_jobs = ""
         self.disable_root_jobs = False
@@ -195,6 +196,11 @@ class FakeSlurmctld:
         for name, params in re.findall(r"^NodeName=(\S+)(.*)", text, re.MULTILINE):
             if name in known:
                 self.nodes[name] = known[name]
+                if "TooMuch" in text:
+                    self.nodes[name].update(State="IDLE+DRAIN+INVALID_REG", Reason=self.too_much)
+                else:
+                    # It registers again, and stays drained.
+                    self.nodes[name]["State"] = self.nodes[name]["State"].replace("+INVALID_REG", "")
             elif "placeholder" not in name:
                 self.node(name, **dict(re.findall(r"(NodeAddr)=(\S+)", params)))
 

@@ -168,7 +168,7 @@ class Controller:
         with contextlib.suppress(commands.SlurmCommandError):
             for name, node in commands.show_nodes(conf=self.conf).items():
                 then = before.nodes.get(name, {}).get("state", [])
-                by_slurm = re.match(r"Low .*\(reported:", str(node["reason"]))
+                by_slurm = re.match(r"Low .*\(reported:|gres/\S+ count reported lower than", str(node["reason"]))
                 if by_slurm and then and node_states.severity(then) == 0:
                     commands.scontrol(["update", "NodeName=" + name, "State=RESUME"], conf=self.conf)
 

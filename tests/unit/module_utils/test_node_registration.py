@@ -124,6 +124,24 @@ def test_a_controller_that_dies_of_the_change_is_brought_back(slurm: FakeSlurmct
     assert slurm.register("n2")["recovered"] == ""
 
 
+@pytest.mark.parametrize("version", ["22.05.8", "24.11.5"])
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        ("Low RealMemory (reported:1 < 100.00% of configured:2)", "IDLE"),
+        ("gres/gpu count reported lower than configured (0 < 2)", "IDLE"),
+        ("the disk is replaced", "IDLE+DRAIN"),
+    ],
+)
+def test_a_node_that_slurm_drained_for_the_change_is_resumed_with_the_old_files(
+    slurm: FakeSlurmctld, version: str, reason: str, state: str
+) -> None:
+    slurm.version, slurm.too_much = version, reason
+    with pytest.raises(ApplyError, match="The previous configuration is back and slurmctld answers"):
+        slurm.register("n2", params={"TooMuch": "1"})
+    assert slurm.nodes["n1"]["State"] == state
+
+
 def test_slurm_24_11_that_kept_its_old_process_is_not_disturbed(slurm: FakeSlurmctld) -> None:
     slurm.version = "24.11.5"
     with pytest.raises(ApplyError, match="Unspecified error"):
