@@ -17,6 +17,8 @@ from slurmscale.models import Cluster
 from slurmscale.operations import Operation
 from slurmscale.service.api.schemas import RunView
 from slurmscale.store.idempotency import IdempotencyKeys, RequestKey
+from slurmscale.store.tables import idempotency_keys
+from sqlalchemy import update
 
 pytestmark = pytest.mark.usefixtures("lab")
 
@@ -289,7 +291,8 @@ def test_an_answer_is_repeated_for_a_day(as_role, scaling, hours, same):
     client, key, body = as_role("viewer"), {"Idempotency-Key": "a"}, {"name": "script"}
     first = client.post("/api/tokens", json=body, headers=key).json()
     with scaling.store.begin() as connection:
-        connection.exec_driver_sql("UPDATE idempotency_keys SET created_at = created_at - ?", (hours * 3600,))
+        age = {"created_at": idempotency_keys.c.created_at - hours * 3600}
+        connection.execute(update(idempotency_keys).values(age))
     again = client.post("/api/tokens", json=body, headers=key)
     assert (again.status_code, again.json() == first) == (201, same)
 
