@@ -31,7 +31,7 @@ test: lint unit molecule ## Everything that must pass: lint, unit and Molecule t
 
 test-long: lint unit test-cores ## All that `make test` runs and what takes hours: long tests, all scenarios on both generations, both ends of ansible-core
 	$(BIN)/pytest -m long --timeout 3600 tests
-	LAB_SLURM='22.05 24.11' PYTEST_ADDOPTS="-m 'not timing'" molecule/lab/run_scenarios.sh
+	LAB_KILLS=20 LAB_LIMIT=7200 LAB_SLURM='22.05 24.11' PYTEST_ADDOPTS="-m 'not timing'" molecule/lab/run_scenarios.sh
 	LAB_CONFIGLESS=false molecule/lab/run_scenarios.sh foreign-cluster
 
 test-cores: $(VENV)/.test ## Unit and contract tests and scale-up on the oldest and the newest ansible-core (needs Python 3.11 to 3.13)
