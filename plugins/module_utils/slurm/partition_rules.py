@@ -28,6 +28,8 @@ def refusal(partition: str, user: str, account: Optional[str], qos: Optional[str
     """
     text = commands.scontrol(["--all", "--oneliner", "show", "partition"], conf=conf)
     rules = next((one for one in parsers.parse_records(text) if one.get("PartitionName") == partition), {})
+    if not (_stated(rules, "Accounts") or _stated(rules, "Qos")):
+        return ""
     enforced = commands.show_config(conf=conf).get("AccountingStorageEnforce", "").lower().split(",")
     if qos and "qos" in enforced and _refused(rules, "Qos", qos.lower(), {qos.lower()}):
         return f"partition {partition} does not take the QOS {qos} ({_stated(rules, 'Qos')})"

@@ -42,7 +42,7 @@ _RENEWALS = 6
 """How often a lease is renewed before it would be over."""
 _GIVES_UP = 0.75
 """The part of a lease after which a process that could not renew it stops, before another one may take over."""
-_GUARD_ENDS = 0.8
+_WATCHDOG_ENDS = 0.8
 """The part after which the watchdog ends Ansible of a process that did not: it has no passwords, so it comes second."""
 _PLAN_WAIT = 2.0
 _PLAY_WAIT = 0.3
@@ -394,7 +394,7 @@ class RunHandle:
 
     @property
     def _watchdog_ends(self) -> float:
-        return self._heard_of + self._store.lease_seconds * _GUARD_ENDS
+        return self._heard_of + self._store.lease_seconds * _WATCHDOG_ENDS
 
     @property
     def _is_overdue(self) -> bool:
