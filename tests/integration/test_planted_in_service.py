@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import itertools
 import threading
 from pathlib import Path
@@ -11,6 +10,7 @@ import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fakes.receiver import running
 from fakes.waiting import wait_for
 from integration.test_planted_secrets import everything_in, forms
 from integration.test_secrets import Watch
@@ -81,37 +81,10 @@ class WatchAll(Watch):
         return [path for path in super().run_directories() if not path.name.startswith("slurmscale-pg-")]
 
 
-class Receiver(http.server.ThreadingHTTPServer):
-    """Takes deliveries."""
-
-    def __init__(self):
-        outer = self
-        self.got = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                outer.got.append(f"{self.headers}{self.rfile.read(int(self.headers['Content-Length'])).decode()}")
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self.serve_forever)
-        self._thread.start()
-
-    def close(self):
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
-
-
 @pytest.fixture
 def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
+    with running() as receiver:
+        yield receiver
 
 
 @pytest.fixture
@@ -198,7 +171,7 @@ def test_no_secret_of_a_request_is_found_on_a_site_of_services_and_workers(site,
 
     watch = WatchAll(found_as, tmp_path / "data", tmp_path / "log")
     watch.start()
-    hook = {"url": f"http://127.0.0.1:{receiver.server_port}/", "events": ["run.completed", "run.failed"]}
+    hook = {"url": receiver.url, "events": ["run.completed", "run.failed"]}
     hook_id = site.client.post("/api/webhooks", json=hook).json()["id"]
     asked = keep_and_ask(site, key)
     # they wait, with their secrets sealed
@@ -213,7 +186,8 @@ def test_no_secret_of_a_request_is_found_on_a_site_of_services_and_workers(site,
     tasks = [f"{asked[0]}:n1", f"{asked[0]}:n2", f"{asked[1]}:n3"]
     ids = {"run_id": runs, "task_id": tasks, "job_id": [job_id], "cluster_id": ["lab"], "webhook_id": [hook_id]}
     places |= all_answers(site, ids)
-    places |= {"log": site.log(), "tables": everything_in(url), "deliveries": "\n".join(receiver.got)}
+    told = "\n".join("\n".join([path, *headers.values(), body]) for path, headers, body in receiver.got)
+    places |= {"log": site.log(), "tables": everything_in(url), "deliveries": told}
     # the secrets were there, and are masked
     for run, node, least in ((asked[0], "n1", 3), (asked[1], "n3", 3), (asked[2], "n4", 1)):
         assert places[f"/api/slurm/runs/{run}/log {{'node': '{node}'}}"].count("********") >= least

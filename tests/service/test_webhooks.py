@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import http.server
 import json
-import threading
 import time
 
 import pytest
+from fakes.receiver import running
+from fakes.waiting import wait_for
 from slurmscale.models import Cluster, Failure
 from slurmscale.service import outgoing
 from slurmscale.service.access.keys import read_keys
@@ -24,41 +24,10 @@ LIMIT = 30
 EVENTS = ["run.completed", "run.failed", "run.interrupted", "cluster.unhealthy", "task.stalled"]
 
 
-class Receiver:
-    """A server that keeps what it is sent, and answers as it is told to."""
-
-    def __init__(self):
-        self.got = []
-        self.statuses = []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.got.append((self.path, dict(self.headers), body.decode()))
-                self.send_response(outer.statuses.pop(0) if outer.statuses else 204)
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        self._thread = threading.Thread(target=self.server.serve_forever)
-        self._thread.start()
-
-    def close(self):
-        self.server.shutdown()
-        self._thread.join()
-        self.server.server_close()
-
-
 @pytest.fixture
 def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
+    with running() as receiver:
+        yield receiver
 
 
 @pytest.fixture
@@ -69,14 +38,6 @@ def hooks(scaling):
 def due_now(scaling):
     with scaling.store.begin() as connection:
         connection.exec_driver_sql("UPDATE webhook_deliveries SET next_at = 0 WHERE status = 'waiting'")
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + LIMIT
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return found
 
 
 def end(scaling, run, status=RunStatus.FAILED):
@@ -92,7 +53,8 @@ def test_a_webhook_is_made_tested_shown_and_removed(as_role, receiver, app):
     assert listed == {name: value for name, value in made.items() if name != "secret"}
     assert admin.post(f"{where}/test").status_code == 202
     (shown,) = wait_for(
-        lambda: [one for one in admin.get(f"{where}/deliveries").json()["items"] if one["status"] == "delivered"]
+        lambda: [one for one in admin.get(f"{where}/deliveries").json()["items"] if one["status"] == "delivered"],
+        LIMIT,
     )
     assert (shown["event"], shown["attempts"], shown["answer"], shown["error"]) == ("test", 1, 204, None)
     ((path, headers, body),) = receiver.got
