@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import removal
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +20,11 @@ description:
   - For a node that is not in the cluster any more; the others have a failure.
 options:
   _input:
-    description: The variables of the host.
+    description: The node in the inventory.
+    type: str
+    required: true
+  hostvars:
+    description: The variables of all hosts.
     type: dict
     required: true
   drain:
@@ -42,7 +47,7 @@ options:
 EXAMPLES = r"""
 - name: Show the result
   ansible.builtin.debug:
-    msg: "{{ (vars | ai_infra.slurm.removal_result(drained.nodes['node07'], true)).message }}"
+    msg: "{{ ('node07' | ai_infra.slurm.removal_result(hostvars, drained.nodes['node07'], left=true)).message }}"
 """
 RETURN = r"""
 _value:
@@ -52,14 +57,16 @@ _value:
 
 
 def removal_result(
-    host: Mapping[str, Any],
+    host: str,
+    hostvars: Any,
     drain: Mapping[str, Any],
-    left: bool,  # noqa: FBT001 - a filter's option
-    uninstall: bool = False,  # noqa: FBT001, FBT002 - the same
-    check_mode: bool = False,  # noqa: FBT001, FBT002 - the same
+    *,
+    left: bool,
+    uninstall: bool = False,
+    check_mode: bool = False,
 ) -> dict[str, str]:
     """Return the result and the message for the node."""
-    return removal.outcome(host, drain, left=left, uninstall=uninstall, check_mode=check_mode)
+    return removal.outcome(facts_of(host, hostvars), drain, left=left, uninstall=uninstall, check_mode=check_mode)
 
 
 class FilterModule:

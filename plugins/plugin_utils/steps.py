@@ -7,28 +7,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import posixpath
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 #: Options of the module slurm_node_files, in the order in which it goes by them.
 OPTIONS = ("sysusers", "directories", "files", "words", "absent")
-#: What roles, and the stage that writes for all of them, register of what they did on a node.
-RESULTS = (
-    "scale_written",
-    *(f"apphub_client_{name}" for name in ("written", "finished", "installed", "bundle", "removed", "unconfigured")),
-    *(f"munge_{name}" for name in ("written", "service")),
-    *(
-        f"slurmd_{name}"
-        for name in ("written", "hosts_written", "firewall_opened", "service", "stopped", "removed", "emptied")
-    ),
-)
+#: What the names begin with that are registered of changes to a node: by roles, and by the stage that writes for all.
+RESULTS = ("apphub_client_", "munge_", "slurmd_", "scale_written")
 
 
 def node_changed(host: Mapping[str, Any]) -> bool:
     """Tell whether a role changed anything on a node, by the variables of the host."""
-    return any((host.get(name) or {}).get("changed") for name in RESULTS)
+    results = (result for name, result in host.items() if name.startswith(RESULTS))
+    return any(isinstance(result, Mapping) and result.get("changed") for result in results)
 
 
 def node_files(parts: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -175,16 +175,16 @@ def test_without_a_drain_nothing_is_resumed() -> None:
 def test_the_result_of_a_node_that_left(
     host: dict[str, Any], arguments: dict[str, bool], result: str, message: str
 ) -> None:
-    assert removal_result(host, drain(), **arguments) == {"result": result, "message": message}
+    assert removal_result("n1", {"n1": host}, drain(), **arguments) == {"result": result, "message": message}
 
 
 def test_jobs_and_drains_of_others_are_told_with_the_result() -> None:
-    planned = removal_result({}, drain(jobs=["7", "8"]), left=True, check_mode=True)
+    planned = removal_result("n1", {}, drain(jobs=["7", "8"]), left=True, check_mode=True)
     assert planned["message"] == "would be removed; runs jobs 7,8 now"
     foreign = drain(reason="disk is failing", message="was IDLE+DRAIN by root with reason 'disk is failing'")
-    assert "with reason 'disk is failing'" in removal_result({}, foreign, left=True)["message"]
+    assert "with reason 'disk is failing'" in removal_result("n1", {}, foreign, left=True)["message"]
 
 
 def test_pending_jobs_that_asked_for_a_removed_node_are_told() -> None:
-    message = removal_result({}, drain(requested_by=["8", "9"]), left=True)["message"]
+    message = removal_result("n1", {}, drain(requested_by=["8", "9"]), left=True)["message"]
     assert message.endswith("the pending jobs 8,9 asked for it by name and fail")
