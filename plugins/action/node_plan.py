@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_address, node_plan, readiness
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_address, plan_from_facts, readiness
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import needed_ports
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.local_action import LocalAction
@@ -33,7 +33,7 @@ class ActionModule(LocalAction):
                 "defined": {"type": "dict"},
                 "limits": {"type": "dict", "default": {}},
                 "take_over": {"type": "bool", "default": False},
-                "checks": {"type": "list", "elements": "str", "default": list(node_plan.CHECKS)},
+                "checks": {"type": "list", "elements": "str", "default": list(plan_from_facts.CHECKS)},
                 "repository": {"type": "str", "default": ""},
                 "packages": {"type": "list", "elements": "str", "default": []},
                 "open_firewall": {"type": "bool", "default": False},
@@ -54,8 +54,8 @@ class ActionModule(LocalAction):
         }
         ansible_host = str(self._templar.template(variables.get("ansible_host") or ""))
         address = node_address.default_address(ansible_host, options["name"], node, cluster, reach)
-        made = node_plan.plan(
-            node_plan.Request(
+        made = plan_from_facts.plan(
+            plan_from_facts.Request(
                 options["name"],
                 options["version"],
                 options["registration"],
@@ -67,7 +67,7 @@ class ActionModule(LocalAction):
             cluster,
             defined=options["defined"],
             catalog=local.get("apphub_client_catalog"),
-            packages=node_plan.Packages(options["repository"], options["packages"], options["beside"])
+            packages=plan_from_facts.Packages(options["repository"], options["packages"], options["beside"])
             if options["repository"]
             else None,
             reach=reach,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.host_addresses import host_addresses
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils import node_plan
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils import plan_from_facts
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.hosts_file import wanted_entries
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_plan import Request
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.plan_from_facts import Request
 from fakes.machine import facts
 
 OPEN, HIDDEN = {"state": "open", "message": "it answers"}, {"state": "filtered", "message": "no answer"}
@@ -61,7 +61,7 @@ def test_what_was_written_stays_follows_its_machine_and_ends_with_its_node() -> 
 
 def plan(machine: dict[str, Any], addresses: dict[str, str] | None) -> dict[str, Any]:
     reach = {"name": "n7", "network": {"resolve": {"n7": ["10.0.0.7"]}, "connect": {}}}
-    return node_plan.plan(Request("n7", "24.11"), machine, CLUSTER, reach=reach, addresses=addresses)
+    return plan_from_facts.plan(Request("n7", "24.11"), machine, CLUSTER, reach=reach, addresses=addresses)
 
 
 def codes(made: dict[str, Any]) -> list[str]:
