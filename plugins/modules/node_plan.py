@@ -77,7 +77,7 @@ options:
     elements: str
     default: []
   steps:
-    description: The steps that the roles need, in any order.
+    description: The steps that the roles need, in their order.
     type: list
     elements: str
     default: []
@@ -110,12 +110,12 @@ definition:
   sample: {"name": "node07", "params": {"CPUs": 64, "RealMemory": 251860}, "gres_lines": []}
 steps:
   description: >-
-    What has to be done, in order, of hosts, repository, packages, accounts, key, configuration, munge, firewall and
-    slurmd. Empty for a node that is right, and for one that is not ready.
+    What has to be done - O(steps), after V(hosts) when C(/etc/hosts) lacks a name. Empty for a node that is right, and
+    for one that is not ready.
   returned: always
   type: list
   elements: str
-  sample: [repository, packages, accounts, key, configuration, munge, slurmd]
+  sample: [repository, packages, accounts, key, munge, configuration, slurmd]
 hosts:
   description: The names and addresses that C(/etc/hosts) has, or is to get by the step hosts, from the role slurmd.
   returned: always

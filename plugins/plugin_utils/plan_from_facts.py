@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Finding
 
-#: Every step, in the order in which they are taken.
-STEPS = ("hosts", "repository", "packages", "accounts", "key", "configuration", "munge", "firewall", "slurmd")
-
 CHECKS = ("readiness", "registration", "definition", "packages")
 
 
@@ -72,7 +69,7 @@ def plan(
         addresses: Those of all nodes by their names, when they are to be written to its /etc/hosts where it needs them.
         common: Findings that concern all nodes.
         joining: Names of all nodes of the run.
-        steps: Which steps the roles need.
+        steps: Which steps the roles need, in their order.
         checks: Which of CHECKS are made.
         apphub_failure: Why there is no AppHub, which stops a node that needs a step.
 
@@ -86,7 +83,7 @@ def plan(
         definition = {**definition, "params": {**definition["params"], "NodeAddr": address}}
         reach = {**(reach or {}), "name": address}
     findings: list[Finding] = []
-    needed = set(steps)
+    needed = list(dict.fromkeys(steps))
     written = node.get("hosts_file") or {}
     hosts = written if addresses is None else wanted_entries(node, cluster, addresses)
     if "readiness" in wanted:
@@ -94,14 +91,14 @@ def plan(
         findings += readiness.assess(
             node, cluster, request.limits, reach=reach, take_over=request.take_over, entries=entries
         )
-        needed |= {"hosts"} if hosts != written else set()
+        needed = ["hosts"] * (hosts != written) + needed
     if "registration" in wanted:
         findings += _registration(request, cluster, joining)
     if "definition" in wanted:
         findings += (defined or {}).get("findings") or ()
     if "packages" in wanted:
         findings += _packages(request, node, catalog, packages)
-    if apphub_failure and needed - {"hosts"}:
+    if apphub_failure and set(needed) - {"hosts"}:
         what = "an AppHub, as there is something to do on the node"
         findings.append({"check": "AppHub", "ok": False, "needed": what, "found": "none", **apphub_failure})
     ready = all(finding["ok"] for finding in (*common, *findings))
@@ -109,7 +106,7 @@ def plan(
         "ready": ready,
         "findings": findings,
         "definition": definition,
-        "steps": [step for step in STEPS if step in needed] if ready else [],
+        "steps": needed if ready else [],
         "hosts": hosts,
     }
 

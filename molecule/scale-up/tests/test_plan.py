@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 CONFIGURATION = "cat /etc/slurm/slurm.conf /etc/slurm/slurmscale-nodes.conf"
-STEPS = ["repository", "packages", "accounts", "key", "configuration", "munge", "slurmd"]
+STEPS = ["repository", "packages", "accounts", "key", "munge", "configuration", "slurmd"]
 pytestmark = pytest.mark.usefixtures("cluster_is_unharmed")
 
 

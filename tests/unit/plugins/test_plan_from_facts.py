@@ -20,11 +20,12 @@ def codes(plan: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in plan["findings"] if not finding["ok"]]
 
 
-def test_a_bare_machine_gets_its_definition_and_the_steps_in_order() -> None:
-    plan = plan_from_facts.plan(REQUEST, facts(), CLUSTER, defined=DEFINED, steps=["slurmd", "key", "repository"])
+def test_a_bare_machine_gets_its_definition_and_the_steps_of_the_roles_each_once() -> None:
+    steps = ["repository", "packages", "key", "packages", "limits", "slurmd"]
+    plan = plan_from_facts.plan(REQUEST, facts(), CLUSTER, defined=DEFINED, steps=steps)
     assert (plan["ready"], codes(plan)) == (True, [])
     assert plan["definition"] == DEFINED["definition"]
-    assert plan["steps"] == ["repository", "key", "slurmd"]
+    assert plan["steps"] == ["repository", "packages", "key", "limits", "slurmd"]
 
 
 def test_a_right_node_needs_no_step() -> None:
