@@ -95,9 +95,8 @@ from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.backup_controller import BackupController
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.node_registration import LOCK_FILE
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import LOCK_FILE, LOCK_TIMEOUT, lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
 FILE = {
@@ -111,7 +110,6 @@ ARGUMENTS = {
     "lock_note": {"type": "str", "default": ""},
     "state": {"type": "str", "choices": ["staged", "kept", "restored"], "default": "staged"},
 }
-_LOCK_TIMEOUT = 60.0
 
 
 def main() -> None:
@@ -124,7 +122,7 @@ def main() -> None:
     try:
         if controller.shares(module.params["lock_note"]):
             module.exit_json(changed=False, shared=True)
-        with lock(LOCK_FILE, _LOCK_TIMEOUT, module.params["state"]):
+        with lock(LOCK_FILE, LOCK_TIMEOUT, module.params["state"]):
             result = _run(controller, module.params["state"], check_mode=module.check_mode)
     except FailureError as problem:
         fail(module, problem.failure)

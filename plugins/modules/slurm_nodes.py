@@ -242,6 +242,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_t
     InterruptedBySignal,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import LOCK_TIMEOUT
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.node_registration import Options, run
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 
@@ -259,7 +260,7 @@ ARGUMENTS = {
     "apply": {"type": "str", "choices": ["auto", "reconfigure", "restart"], "default": "auto"},
     "service": {"type": "str"},
     "timeout": {"type": "int", "default": 60},
-    "lock_timeout": {"type": "int", "default": 300},
+    "lock_timeout": {"type": "int", "default": LOCK_TIMEOUT},
     "allow_controller": {"type": "bool", "default": False},
     "renew_addresses": {"type": "list", "elements": "str", "default": []},
     "skip_refused": {"type": "bool", "default": False},

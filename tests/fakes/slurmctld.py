@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import node_registration
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import SHARED_LOCK
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 if TYPE_CHECKING:

@@ -10,13 +10,9 @@ import socket
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import (
-    SHARED_LOCK,
-    Changes,
-    FileSet,
-    read_lock_note,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import Changes, FileSet
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import SERVICE
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import SHARED_LOCK, read_lock_note
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text

@@ -12,15 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.cluster_facts import local_addresses
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import (
-    SHARED_LOCK,
-    FileSet,
-    lock,
-    read_lock_note,
-)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import FileSet
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import (
     apply_changes,
     recover_interrupted,
+)
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import (
+    LOCK_FILE,
+    SHARED_LOCK,
+    lock,
+    read_lock_note,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import GRES_FILE
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import (
@@ -47,7 +48,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
 
-LOCK_FILE = "/run/slurmscale-nodes.lock"
 # What slurmd -G complains about besides the configuration says nothing about the configuration.
 _CONFIG_COMPLAINT = re.compile(r"Parse error|Parsing error|Duplicated|Unable to process|gres\.conf", re.IGNORECASE)
 # Refusals that one node of a request can cause.

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import config_files
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import BusyError, FileSet, lock
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import FileSet
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import BusyError, lock
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import (
     node_registration,
     slurmctld_control,
 )
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_files import SHARED_LOCK, BusyError, lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_transaction import ApplyError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import SHARED_LOCK, BusyError, lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner import RefusedError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import CannotApplyError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
