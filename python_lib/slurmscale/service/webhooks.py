@@ -19,7 +19,8 @@ from slurmscale.errors import RefusedError, SlurmscaleError
 from slurmscale.periodic import PeriodicCall
 from slurmscale.service.access.keys import derive
 from slurmscale.service.outgoing import connection_to
-from slurmscale.store.webhooks import WebhookEvent, Webhooks
+from slurmscale.store.webhook_messages import WebhookEvent
+from slurmscale.store.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -46,7 +46,7 @@ from slurmscale.store.tables import (
     timings,
     unaudited_ends,
 )
-from slurmscale.store.webhooks import tell_of_cluster, tell_of_run
+from slurmscale.store.webhook_messages import tell_of_cluster, tell_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,50 +1,26 @@
-"""Webhooks, and what is to be sent to them: written in the transaction of what it tells of, so that none is lost."""
+"""The webhooks, and the messages that are to be sent to them."""
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
 
-from slurmscale.states import RunStatus
 from slurmscale.store.tables import is_silent_since, runs, tasks, webhook_deliveries, webhooks
+from slurmscale.store.webhook_messages import WebhookEvent, tell, tell_of_stalled_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Connection
-
-    from slurmscale.models import Run
     from slurmscale.store.engine import Database
 
 KEPT = 100
 """Deliveries of a webhook that are kept."""
 _CLAIM_SECONDS = 120.0
 """How long one process has a delivery for itself."""
-
-
-class WebhookEvent(StrEnum):
-    """What a webhook may be told of."""
-
-    RUN_COMPLETED = "run.completed"
-    RUN_FAILED = "run.failed"
-    RUN_INTERRUPTED = "run.interrupted"
-    TASK_STALLED = "task.stalled"
-    CLUSTER_UNHEALTHY = "cluster.unhealthy"
-    TEST = "test"
-
-
-_OF_RUNS = {
-    RunStatus.COMPLETED: WebhookEvent.RUN_COMPLETED,
-    RunStatus.FAILED: WebhookEvent.RUN_FAILED,
-    RunStatus.INTERRUPTED: WebhookEvent.RUN_INTERRUPTED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,52 +62,6 @@ class Delivery:
     answered_at: float | None
     answer: int | None
     error: str | None
-
-
-# -- what happens, inside its transaction
-
-
-def tell_of_run(connection: Connection, run: Run, status: RunStatus) -> None:
-    """Tell webhooks that a run ends."""
-    event = _OF_RUNS.get(status)
-    if event is not None:
-        data = {
-            "run": run.id, "operation": run.operation.value, "cluster": run.cluster, "status": status.value,
-            "nodes": list(run.nodes), "dry_run": run.check, "requested_by": run.requested_by,
-        }  # fmt: skip
-        tell(connection, event, run.id, data)
-
-
-def tell_of_cluster(connection: Connection, cluster: str) -> None:
-    """Tell webhooks that a cluster is not healthy any more."""
-    now = time.time()
-    tell(connection, WebhookEvent.CLUSTER_UNHEALTHY, f"{cluster}@{now:.3f}", {"cluster": cluster})
-
-
-def tell(
-    connection: Connection, event: WebhookEvent, subject: str, data: Mapping[str, Any], only: str | None = None
-) -> None:
-    """Tell all webhooks of an event, or `only` one; what they were told of a subject before is not told again."""
-    known = connection.execute(select(webhooks.c.id, webhooks.c.events)).all()
-    wanted = [row.id for row in known if row.id == only or (only is None and event in row.events)]
-    if not wanted:
-        return
-    told = select(webhook_deliveries.c.webhook_id).where(
-        webhook_deliveries.c.event == event, webhook_deliveries.c.subject == subject
-    )
-    before = set(connection.scalars(told))
-    now = time.time()
-    body = {"type": event.value, "timestamp": datetime.fromtimestamp(now, UTC).isoformat(), "data": data}
-    row = {
-        "event": event.value, "subject": subject, "body": json.dumps(body), "status": "waiting", "attempts": 0,
-        "created_at": now, "next_at": now,
-    }  # fmt: skip
-    for webhook_id in wanted:
-        if webhook_id not in before:
-            connection.execute(webhook_deliveries.insert().values(webhook_id=webhook_id, **row))
-
-
-# -- webhooks and their messages
 
 
 class Webhooks:
@@ -191,14 +121,12 @@ class Webhooks:
             .where(is_silent_since(time.time() - silent_seconds))
         )
         with self._database.explained("read"), self._database.engine.connect() as connection:
-            found = connection.execute(silent).all()
+            found = connection.execute(silent).mappings().all()
         if not found:
             return
         with self._database.explained("write"), self._database.begin() as connection:
-            for row in found:
-                data = {"run": row.run_id, "cluster": row.cluster, "node": row.node, "step": row.step}
-                subject = f"{row.run_id}:{row.node}@{row.updated_at:.3f}"
-                tell(connection, WebhookEvent.TASK_STALLED, subject, data)
+            for task in found:
+                tell_of_stalled_task(connection, task)
 
     def take_due(self) -> list[Delivery]:
         """Return the messages that are to be sent now; for a while no other process gets them."""
