@@ -13,6 +13,9 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands impo
 
 # Enough for a shell under a memory cgroup. A node that states no RealMemory counts as 1 MB and would refuse it.
 _MEMORY = 64
+# With this reason Slurm drains a node to which it sent a job twice, as a controller does that has just started or is
+# very busy, and cancels the job. Nothing is wrong with the node.
+_SENT_TWICE = "Duplicate jobid"
 
 
 class Options(NamedTuple):
@@ -135,6 +138,7 @@ class JobRun:
         self.names, self.options = names, options
         self.outcomes: Dict[str, Dict[str, Any]] = {}
         self._jobs: Dict[str, Submitted] = {}
+        self._submitted_again: Set[str] = set()
         self._problem = ""
 
     def submit(self, *, per_node: bool) -> None:
@@ -270,10 +274,30 @@ class JobRun:
         if job.state == jobs.SUCCESS:
             self._record(job, f"job {job.job_id} {job.state}")
             return
+        if self._submit_again(job.job_id):
+            return
         nodes = ",".join(self._jobs[job.job_id].nodes)
         why = "" if job.reason in ("", "None") else f" ({job.reason})"
         message = f"job {job.job_id} {job.state}{why} with exit code {job.exit_code or '?'} on {nodes}"
         self._record(job, message, Code.JOB_FAILED, f"See slurmd's log on {nodes}: journalctl -u slurmd")
+
+    def _submit_again(self, job_id: str) -> bool:
+        """Resume nodes that Slurm drained because it sent them our job twice, and submit another one, once per node."""
+        batch = self._jobs[job_id].nodes
+        try:
+            nodes = commands.show_nodes(conf=self.options.conf)
+            # They were available when the job was submitted, so that the drain is nobody else's.
+            drained = [name for name in batch if name in nodes and nodes[name]["reason"] == _SENT_TWICE]
+            if not drained or self._submitted_again & set(batch):
+                return False
+            self._submitted_again.update(batch)
+            commands.scontrol(["update", f"NodeName={','.join(drained)}", "State=RESUME"], conf=self.options.conf)
+            partitions = commands.show_partitions(conf=self.options.conf)
+        except SlurmCommandError:
+            return False
+        del self._jobs[job_id]
+        self.submit_one(batch, nodes, partitions)
+        return True
 
     def _lose(self, job_id: str) -> None:
         message = f"job {job_id} left the queue and no accounting tells how it ended"

@@ -122,6 +122,36 @@ def test_every_other_end_is_a_failure(state: str, verify: Runner, slurm: FakeSlu
     assert verify(nodes=["n1"])["failed_nodes"] == ["n1"]
 
 
+def send_twice(slurm: FakeSlurmctld, node: str) -> None:
+    end_jobs(slurm, "CANCELLED")
+    slurm.nodes[node].update(State="IDLE+DRAIN", Reason="Duplicate jobid")
+
+
+def test_a_node_that_was_sent_the_job_twice_is_resumed_and_gets_another_one(
+    verify: Runner, slurm: FakeSlurmctld, clock: Clock
+) -> None:
+    slurm.node("n1")
+    slurm.node("n2", "IDLE+DRAIN", "Duplicate jobid")
+    clock.at(1, lambda: send_twice(slurm, "n1"))
+    clock.at(5, lambda: end_jobs(slurm))
+    result = verify(nodes=["n1", "n2"], interval=1)
+    assert result["jobs"]["n1"]["message"] == "job 102 COMPLETED"
+    # What was drained before our job is somebody's matter.
+    assert result["failed_nodes"] == ["n2"]
+    assert [call for call in slurm.called("scontrol") if "update" in call] == [
+        ["scontrol", "update", "NodeName=n1", "State=RESUME"]
+    ]
+
+
+def test_a_node_that_is_sent_each_job_twice_fails(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
+    slurm.node("n1")
+    clock.at(1, lambda: send_twice(slurm, "n1"))
+    clock.at(5, lambda: send_twice(slurm, "n1"))
+    result = verify(nodes=["n1"], interval=1)
+    assert result["jobs"]["n1"]["message"] == "job 102 CANCELLED with exit code 0:0 on n1"
+    assert len(slurm.called("sbatch")) == 2
+
+
 def test_job_in_completing_has_not_ended(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1")
     clock.at(1, lambda: slurm.jobs["101"].update(state="COMPLETING"))
