@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     max_runs_per_cluster: int = Field(default=4, ge=1)
     """Likewise of one cluster."""
     shard_size: int = Field(default=100, ge=1)
-    """Nodes that a worker takes of one run; larger ones that make nodes are shared by all workers."""
+    """Nodes that a worker takes of one run; larger ones that make nodes are shared by all workers, if there are any."""
     lease_seconds: float = Field(default=60, ge=20, le=3600)
     """Silence after which a run's process on another machine is taken for gone."""
     window_hours: float = Field(default=24, gt=0)

@@ -129,6 +129,20 @@ def test_a_request_claims_its_nodes_and_waits(scaling, jobs):
         scaling.execute(run.id)
 
 
+@pytest.mark.parametrize(("url", "mode"), [("sqlite", "local"), ("postgresql", "local")], indirect=True)
+def test_without_workers_a_run_of_any_size_is_one_job_to_its_end(open_scaling, jobs, execute):
+    scaling = open_scaling(shard_size=2)
+    run = scaling.request(Operation.SCALE_UP, LAB, "n[1-5]")
+    execute(scaling).submit(run.id)
+    wait_for(lambda: jobs)
+    assert [job.launch.playbook.name for job in jobs] == ["scale_up.yml"]
+    assert jobs[0].nodes == ["n1", "n2", "n3", "n4", "n5"]
+    jobs[0].go_on.set()
+    wait_for(lambda: status(scaling, run) is RunStatus.COMPLETED)
+    ended = scaling.store.run(run.id)
+    assert (ended.counts, ended.attempt, len(jobs)) == (Counts(5, 0, 5, 0, 0), 1, 1)
+
+
 @in_both_modes
 def test_of_many_that_take_a_run_one_does(scaling, open_scaling, jobs):
     run = scaling.request(Operation.SCALE_UP, LAB, "n1")
