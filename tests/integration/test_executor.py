@@ -9,7 +9,7 @@ import pytest
 from fakes.waiting import wait_for
 from slurmscale.errors import OverlapError, RefusedError, StoreUnavailableError
 from slurmscale.models import Cluster, Counts, Credentials, Failure, NodeSpec, RunOptions, TaskChange
-from slurmscale.operations import Operation
+from slurmscale.operations import Operation, Scope
 from slurmscale.runner import processes
 from slurmscale.runs import executor as executors
 from slurmscale.runs.executor import LocalExecutor
@@ -23,6 +23,9 @@ from slurmscale.store.tables import row_of_change
 LIMIT = 60
 # of a cluster without a file nothing has to be read
 LAB, OTHER = Cluster("lab", controller="10.0.0.1"), Cluster("other", controller="10.0.0.2")
+GROUPS = {"slurm_controllers": ["ctl1"], "slurm_nodes": ["n1", "n2"], "apphub": ["hub1"]}
+WHOLE = Cluster("whole", hosts={"groups": GROUPS, "hostvars": {}})
+RECORDED = [operation for operation in Operation if operation.definition.recorded]
 in_both_modes = pytest.mark.parametrize(
     ("url", "mode"), [("sqlite", "local"), ("postgresql", "local"), ("postgresql", "queue")], indirect=True
 )
@@ -40,7 +43,8 @@ class HeldJob:
 
     @property
     def nodes(self):
-        return self.launch.extra_vars["nodes"].split(",")
+        named = self.launch.extra_vars.get("nodes")
+        return named.split(",") if named else self.launch.added["all"]["hosts"]
 
     def start(self):
         self._started.append(self)
@@ -242,6 +246,68 @@ def test_a_retry_may_be_asked_for(scaling, jobs):
 
 
 # -- lost processes
+
+
+def ask(scaling, operation):
+    """Ask for an operation on what it takes of a whole cluster."""
+    definition = operation.definition
+    (scaling.settings.project_dir / "playbooks" / definition.playbook).write_text("[]")
+    required = {option.name: "24.11.5-4" for option in definition.options if option.required}
+    nodes = "n[1-2]" if definition.scope is Scope.NODES else ()
+    return scaling.request(operation, WHOLE, nodes, RunOptions(extra_vars=required), requested_by="ann")
+
+
+def lose(scaling, operation):
+    """Ask for an operation, begin it, and lose its process when all its hosts are in progress."""
+    run = ask(scaling, operation)
+    scaling.execute(run.id)
+    wait_for(lambda: all(task.status is TaskStatus.RUNNING for task in scaling.tasks(run.id)))
+    lost(scaling, run.id)
+    return run
+
+
+def test_what_changes_more_when_it_is_done_twice_is_not_repeated():
+    assert {one.value for one in RECORDED if not one.definition.repeatable} == {
+        "repair-fix", "upgrade", "rotate-munge-key", "submit-job", "cancel-job",
+    }  # fmt: skip
+
+
+@in_both_modes
+@pytest.mark.parametrize("operation", [one for one in RECORDED if not one.definition.repeatable])
+def test_what_must_not_be_repeated_is_begun_once(scaling, open_scaling, jobs, execute, operation):
+    run = lose(scaling, operation)
+    other = open_scaling()
+    ended = other.store.run(run.id)
+    assert (ended.status, ended.error_code, ended.attempt) == (RunStatus.INTERRUPTED, "run-interrupted", 1)
+    assert {(task.status, task.error_code) for task in other.tasks(run.id)} == {(TaskStatus.FAILED, "run-interrupted")}
+    wait_for(lambda: jobs[0].stopped)
+    with pytest.raises(RefusedError, match="does not wait"):
+        other.execute(run.id)
+    # its hosts are free, and of the two the executor begins what was asked for anew
+    executor, anew = execute(other), ask(other, operation)
+    executor.submit(anew.id)
+    wait_for(lambda: len(jobs) == 2)
+    jobs[1].go_on.set()
+    wait_for(lambda: status(other, anew) is RunStatus.COMPLETED)
+    assert (other.store.run(run.id), other.store.run(anew.id).attempt, len(jobs)) == (ended, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [("sqlite", "local"), pytest.param("postgresql", "queue", marks=pytest.mark.long)], indirect=True,
+)  # fmt: skip
+@pytest.mark.parametrize("operation", [one for one in RECORDED if one.definition.repeatable])
+def test_what_may_be_repeated_is_gone_on_with_as_the_same_run(scaling, open_scaling, jobs, execute, operation):
+    run = lose(scaling, operation)
+    execute(open_scaling())
+    wait_for(lambda: len(jobs) == 2)
+    assert (jobs[1].launch.playbook, jobs[1].nodes) == (jobs[0].launch.playbook, jobs[0].nodes)
+    jobs[1].go_on.set()
+    wait_for(lambda: status(scaling, run) is RunStatus.COMPLETED)
+    ended = scaling.store.run(run.id)
+    assert (ended.attempt, ended.requested_by, ended.error) == (2, "ann", None)
+    assert ended.explanation.endswith("continues, attempt 2.")
+    assert [one.id for one in scaling.runs()] == [run.id]
 
 
 @in_both_modes
