@@ -29,7 +29,7 @@ from sqlalchemy import create_engine, text
 __all__ = ["log_as_before", "one_connection_for_each_thread"]
 
 PASSWORD = "correct horse battery"
-ON_BOTH = {"test_accounts", "test_commands", "test_metrics", "test_runs", "test_webhooks"}
+ON_BOTH = {"test_accounts", "test_commands", "test_metrics", "test_refusals", "test_runs", "test_webhooks"}
 """What most depends on the database; the other tests use PostgreSQL only where there is time."""
 
 
