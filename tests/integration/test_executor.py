@@ -511,6 +511,19 @@ def test_close_stops_what_takes_too_long_and_another_one_goes_on(scaling, open_s
 
 
 @in_both_modes
+def test_close_ends_what_takes_too_long_and_must_not_be_repeated(scaling, open_scaling, jobs, execute):
+    executor, run = execute(scaling), ask(scaling, Operation.REPAIR_FIX)
+    executor.submit(run.id)
+    wait_for(lambda: scaling.tasks(run.id)[0].status is TaskStatus.RUNNING)
+    executor.close(0.1)
+    ended = scaling.store.run(run.id)
+    assert (ended.status, ended.error_code, ended.attempt) == (RunStatus.INTERRUPTED, "run-interrupted", 1)
+    with pytest.raises(RefusedError, match="does not wait"):
+        open_scaling().execute(run.id)
+    assert len(jobs) == 1
+
+
+@in_both_modes
 def test_a_run_that_can_not_be_begun_fails_and_the_next_one_begins(scaling, jobs, execute, monkeypatch):
     executor = execute(scaling, 1)
     make_job = scaling._make_job

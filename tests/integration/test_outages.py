@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -19,6 +20,9 @@ import pytest
 from fakes.postgresql import Postgresql
 from fakes.waiting import wait_for
 from integration.test_worker import LIMIT, PLAIN, Site
+from slurmscale.scaling import Scaling
+from slurmscale.settings import Settings
+from slurmscale.states import RunStatus
 from slurmscale.store.repository import Store
 
 ACTIVE = ("pending", "running")
@@ -92,6 +96,13 @@ def finally_ended(site, run_id, seconds=LIMIT):
     return wait_for(look, seconds)
 
 
+def watch_until_cut_off(site, run_id):
+    """Hold a stream of a run open until the service ends it."""
+    with contextlib.suppress(httpx2.HTTPError), site.client.stream("GET", f"/api/slurm/events?run={run_id}") as stream:
+        for _ in stream.iter_lines():
+            pass
+
+
 def kill(process):
     process.send_signal(signal.SIGKILL)
     process.wait(LIMIT)
@@ -124,6 +135,59 @@ def test_a_service_that_is_killed_at_any_moment_goes_on_with_the_run_when_it_is_
     assert (ended["status"], ended["counts"]["success"]) == ("completed", 2), moment
     assert ended["attempt"] <= 2
     assert wait_for(lambda: not at_work(work), 10)
+    site.check_audited(run_id)
+
+
+def stop(site):
+    """Stop the service as systemd does; returns how long it took."""
+    began = time.monotonic()
+    site.service.send_signal(signal.SIGTERM)
+    assert site.service.wait(LIMIT) == 0
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_service_that_is_stopped_waits_for_its_run_and_begins_no_other(site, project_dir):
+    work = slowly(project_dir, 4)
+    site.environment["SLURMSCALE_MAX_RUNS"] = "1"
+    stop(site)
+    site.serve()
+    first, second = site.ask(["n1", "n2"]), site.ask(["n3"])
+    wait_for(lambda: len(at_work(work)) == 2)
+    assert stop(site) > 1
+    assert not at_work(work)
+    with Scaling(Settings(data_dir=site.data_dir, database_url=site.url)) as left:
+        assert (left.store.run(first).status, left.store.run(first).attempt) == (RunStatus.COMPLETED, 1)
+        assert (left.store.run(second).status, left.store.run(second).attempt) == (RunStatus.PENDING, 0)
+    site.serve()
+    assert finally_ended(site, second)["status"] == "completed"
+    site.check_audited(first, second)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_service_that_is_stopped_leaves_what_takes_too_long_to_the_next_one(site, project_dir):
+    plain = (project_dir / "playbooks" / "scale_up.yml").read_text()
+    work = slowly(project_dir, 300)
+    site.environment["SLURMSCALE_STOP_SECONDS"] = "1"
+    stop(site)
+    site.serve()
+    run_id = site.ask(["n1", "n2"])
+    wait_for(lambda: len(at_work(work)) == 2)
+    # whoever watches is not waited for
+    waiting = threading.Thread(target=watch_until_cut_off, args=[site, run_id], daemon=True)
+    waiting.start()
+    assert 1 < stop(site) < 30
+    waiting.join(LIMIT)
+    assert not at_work(work)
+    with Scaling(Settings(data_dir=site.data_dir, database_url=site.url)) as left:
+        run = left.store.run(run_id)
+    assert (run.status, run.attempt, run.error) == (RunStatus.PENDING, 1, None)
+    assert run.explanation.endswith("was stopped")
+    (project_dir / "playbooks" / "scale_up.yml").write_text(plain)
+    site.serve()
+    ended = finally_ended(site, run_id)
+    assert (ended["status"], ended["attempt"], ended["counts"]["success"]) == ("completed", 2, 2)
+    assert ended["explanation"].endswith("continues, attempt 2.")
     site.check_audited(run_id)
 
 

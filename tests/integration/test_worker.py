@@ -50,7 +50,8 @@ class Site:
             scaling.add_cluster(Cluster("lab", inventory=inventory))
             accounts = Accounts(scaling.store)
             token = accounts.new_token(accounts.add_user("ann", Role.ADMIN), "test", 1)[0]
-        self._url = url
+        self.url = url
+        self.data_dir = config.data_dir
         self._token = token
         self._processes = []
         self.serve()
@@ -117,7 +118,7 @@ class Site:
 
     def everything(self):
         """Return all that the database holds, the queue too, and what the processes logged."""
-        engine = create_engine(self._url)
+        engine = create_engine(self.url)
         with engine.connect() as connection:
             names = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars()
             rows = [connection.execute(text(f"SELECT * FROM {name}")).all() for name in names.all()]  # noqa: S608 - its own tables
