@@ -14,21 +14,31 @@ from pathlib import Path
 import httpx2
 import pytest
 import yaml
-from slurmscale.models import Cluster
+from slurmscale.models import Cluster, TaskChange
 from slurmscale.service.processes.serve import Server
+from slurmscale.states import TaskStatus
+from slurmscale.store.counters import count_contacts
+from slurmscale.store.tables import row_of_change
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 LIMIT = 60
+OBJECTS = 3
+NAMED_BY_CALLERS = 'slurm_external_cluster_total non-counter metrics should not have "_total" suffix'
 
 
-def promtool(*arguments, folder):
+def promtool(*arguments, folder, given=None):
+    """Run promtool; returns all that it says when it is content, or objects to what it was given."""
     program = shutil.which("promtool")
     if program is None:
-        pytest.fail("The alerts are tested with promtool. Install Debian's package prometheus.")
-    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT)
-    assert done.returncode == 0, done.stdout + done.stderr
+        pytest.fail("Alerts and figures are tested with promtool. Install Debian's package prometheus.")
+    done = subprocess.run(
+        [program, *arguments], cwd=folder, input=given, capture_output=True, text=True, check=False, timeout=LIMIT
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 or (given is not None and done.returncode == OBJECTS), said
+    return said
 
 
 def shown():
@@ -53,6 +63,18 @@ def test_each_alert_fires_when_it_should_and_not_else(tmp_path):
     fired = {case["alertname"] for test in tested for case in test["alert_rule_test"] if case["exp_alerts"]}
     silent = {case["alertname"] for test in tested for case in test["alert_rule_test"] if not case["exp_alerts"]}
     assert fired == silent == {rule["alert"] for rule in rules()}
+
+
+def test_the_figures_are_named_as_prometheus_wants_it(as_role, scaling, record_run, tmp_path):
+    run = record_run()
+    ids = {task.node: task.id for task in scaling.store.tasks(run.id)}
+    change = TaskChange("n1", TaskStatus.FAILED, 5, "", "", None, updated_at=9.0, started_at=1.0, completed_at=9.0)
+    scaling.store.record(run, [{"b_id": ids["n1"], **row_of_change(change)}])
+    count_contacts(scaling.store, run, [0.2, 20.0])
+    told = as_role().get("/metrics").text
+    assert "slurm_node_scale_failed_total" in told
+    # but for the one name that others chose
+    assert promtool("check", "metrics", folder=tmp_path, given=told).splitlines() == [NAMED_BY_CALLERS]
 
 
 def rules():
