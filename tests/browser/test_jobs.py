@@ -98,3 +98,15 @@ def test_a_cluster_that_gives_no_answer_is_said_to_and_what_was_known_stays(
     visitor.button("Refresh").click()
     expect(visitor.page.get_by_role("alert")).to_contain_text("ctl1 does not answer.")
     expect(visitor.find("tbody tr")).to_contain_text("PENDING")
+
+
+def test_older_jobs_are_shown_on_demand(visit: Callable[..., Visitor], service: Service) -> None:
+    records = JobRecords(service.scaling.store)
+    for number in range(201):
+        records.add(SlurmJob(f"j{number:03}", "lab", str(number), name=f"job{number}", state="COMPLETED"))
+    visitor = visit("vera", "slurm-tasks")
+    expect(visitor.find("tbody tr")).to_have_count(200)
+    visitor.button("Show more").click()
+    expect(visitor.find("tbody tr")).to_have_count(201)
+    expect(visitor.find("tbody tr").last).to_contain_text("job0")
+    expect(visitor.button("Show more")).to_have_count(0)

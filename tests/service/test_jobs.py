@@ -21,15 +21,15 @@ def test_a_job_is_shown_by_our_id_and_by_slurms(as_role, job):
     shown = client.get(f"/api/jobs/{job.id}").json()
     assert (shown["job_id"], shown["state"], shown["ended"]) == ("17", "COMPLETED", True)
     assert client.get("/api/jobs/17").json() == shown
-    assert client.get("/api/jobs").json() == {"items": [shown]}
-    assert client.get("/api/jobs?cluster=other").json() == {"items": []}
+    assert client.get("/api/jobs").json() == {"items": [shown], "next_cursor": None}
+    assert client.get("/api/jobs?cluster=other").json() == {"items": [], "next_cursor": None}
     # Slurm is not asked for one that has ended
     assert client.get(f"/api/jobs/{job.id}/status").json() == shown
 
 
 def test_jobs_of_other_clusters_are_not_shown(as_role, job):
     client = as_role("viewer", clusters=["other"])
-    assert client.get("/api/jobs").json() == {"items": []}
+    assert client.get("/api/jobs").json() == {"items": [], "next_cursor": None}
     assert client.get(f"/api/jobs/{job.id}").status_code == 404
 
 

@@ -106,9 +106,16 @@ class Jobs:
         self._records.add(job)
         return job
 
-    def newest(self, limit: int | None = 20, cluster: str | None = None) -> list[SlurmJob]:
-        """Return the newest jobs, of one cluster or of all, as they were seen last; see `refresh`."""
-        return self._records.newest(limit, cluster)
+    def newest(
+        self,
+        limit: int | None = 20,
+        cluster: str | None = None,
+        *,
+        clusters: Collection[str] | None = None,
+        before: tuple[float, str] | None = None,
+    ) -> list[SlurmJob]:
+        """Return the newest jobs as they were seen last, see `refresh`; parameters as of `JobRecords.newest`."""
+        return self._records.newest(limit, cluster, clusters=clusters, before=before)
 
     def refresh(self, cluster: str, options: RunOptions | None = None) -> list[SlurmJob]:
         """Ask a cluster how all of its jobs stand that have not ended, once for each user who has any.

@@ -61,9 +61,30 @@ class JobRecords:
         exact = [one for one in found if one.id == text]
         return exact or [one for one in found if one.id.startswith(text) or one.id.rpartition("-")[2].startswith(text)]
 
-    def newest(self, limit: int | None = 20, cluster: str | None = None) -> list[SlurmJob]:
-        """Return the newest jobs, the newest first, of one cluster or of all."""
-        return self._select(cluster=cluster, limit=limit)
+    def newest(
+        self,
+        limit: int | None = 20,
+        cluster: str | None = None,
+        *,
+        clusters: Iterable[str] | None = None,
+        before: tuple[float, str] | None = None,
+    ) -> list[SlurmJob]:
+        """Return the newest jobs, the newest first.
+
+        Args:
+            limit: How many at most.
+            cluster: Only those of a cluster.
+            clusters: Only those of these clusters.
+            before: Only those that come after a job in this order, given by when it was submitted and its id.
+        """
+        conditions: list[ColumnElement[bool]] = []
+        if clusters is not None:
+            conditions.append(jobs.c.cluster.in_(list(clusters)))
+        if before is not None:
+            submitted, job_id = before
+            same = (jobs.c.submitted_at == submitted) & (jobs.c.id < job_id)
+            conditions.append((jobs.c.submitted_at < submitted) | same)
+        return self._select(*conditions, cluster=cluster, limit=limit)
 
     def live(self, cluster: str) -> list[SlurmJob]:
         """Return the jobs of a cluster that have not ended as far as is known."""
@@ -72,7 +93,7 @@ class JobRecords:
     def _select(
         self, *conditions: ColumnElement[bool], cluster: str | None, limit: int | None = None
     ) -> list[SlurmJob]:
-        query = select(jobs).where(*conditions).order_by(jobs.c.submitted_at.desc(), jobs.c.id).limit(limit)
+        query = select(jobs).where(*conditions).order_by(jobs.c.submitted_at.desc(), jobs.c.id.desc()).limit(limit)
         if cluster is not None:
             query = query.where(jobs.c.cluster == cluster)
         with self._database.explained("read"), self._database.engine.connect() as connection:

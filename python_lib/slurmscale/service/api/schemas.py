@@ -213,8 +213,8 @@ class RunPage(Page):
     items: list[RunView]
 
 
-class TaskPage(Page):
-    """The nodes of runs."""
+class TaskList(Document):
+    """All nodes of a run, or all that changed after a revision."""
 
     items: list[TaskDocument]
     revision: int
@@ -259,7 +259,7 @@ class UserAccount(Document):
 
 
 class UserList(Document):
-    """All users."""
+    """All users that one manages."""
 
     items: list[UserAccount]
 
@@ -333,7 +333,7 @@ class MadeToken(TokenView):
 
 
 class TokenList(Document):
-    """Tokens and logins."""
+    """All tokens and logins that one may see."""
 
     items: list[TokenView]
 
@@ -429,7 +429,7 @@ class ClusterView(Document):
 
 
 class ClusterList(Document):
-    """The known clusters."""
+    """All known clusters that one may see."""
 
     items: list[ClusterView]
 
@@ -501,7 +501,7 @@ class CredentialView(LoginView):
 
 
 class CredentialList(Document):
-    """The logins that are kept."""
+    """All logins that are kept, of the clusters that one may see."""
 
     items: list[CredentialView]
 
@@ -534,7 +534,7 @@ class MadeWebhook(WebhookView):
 
 
 class WebhookList(Document):
-    """The webhooks."""
+    """All webhooks."""
 
     items: list[WebhookView]
 
@@ -558,7 +558,7 @@ class DeliveryView(Document):
 
 
 class DeliveryList(Document):
-    """The newest messages to a webhook, newest first."""
+    """All messages to a webhook that are kept, the newest hundred, newest first."""
 
     items: list[DeliveryView]
 
@@ -579,7 +579,7 @@ class ClusterNode(Document):
 
 
 class ClusterNodes(Document):
-    """The nodes of a cluster."""
+    """All nodes of a cluster."""
 
     items: list[ClusterNode]
     seen_at: Moment | None
@@ -597,7 +597,7 @@ class ApphubHealth(Document):
 
 
 class ApphubList(Document):
-    """The AppHubs of the clusters."""
+    """All AppHubs of the clusters that one may see."""
 
     items: list[ApphubHealth]
 
@@ -687,7 +687,7 @@ class NewJob(Body):
     """Limit of its run time: 30 (minutes), 1-12:00:00."""
 
 
-class JobList(Document):
+class JobPage(Page):
     """Jobs, newest first."""
 
     items: list[JobDocument]

@@ -189,10 +189,13 @@ export class Parts extends Loaded {
 			${this.show((data) => {
 				const items = this.merged(data.items);
 				if (!items.length) return Parts.filter().length ? empty("no_match") : none;
-				return html`${list(items)}${data.cursor ? html`<p>${button(t("more"), () => this.load(data))}</p>` : nothing}`;
+				return html`${list(items)}${more(data.cursor, () => this.load(data))}`;
 			})}`;
 	}
 }
+
+// The way to the next part of a list, if there is one.
+export const more = (cursor, load) => (cursor ? html`<p>${button(t("more"), load)}</p>` : nothing);
 
 // What a view has besides: its place in the page, and what it has to end when it is left.
 export class View {

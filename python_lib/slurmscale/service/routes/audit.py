@@ -7,10 +7,11 @@ import io
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from slurmscale.service.access.authentication import Principal, requires
 from slurmscale.service.access.permissions import Permission
+from slurmscale.service.api.paging import Limit, link_next
 from slurmscale.service.api.schemas import AuditPage, AuditView
 from slurmscale.service.state import Parts
 
@@ -39,8 +40,10 @@ Filters = Annotated[dict[str, Any], Depends(_filters)]
 def audit(
     principal: Auditor,
     parts: Parts,
+    request: Request,
+    response: Response,
     wanted: Filters,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Limit = 50,
     cursor: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> AuditPage:
     """List what was asked for, by whom, and the result; newest first.
@@ -49,6 +52,7 @@ def audit(
     """
     found = parts.audit.entries(limit=limit + 1, before=cursor, **wanted, **_limits(principal))
     more = str(found[limit - 1].id) if len(found) > limit else None
+    link_next(request, response, more)
     return AuditPage(items=[AuditView.of(entry) for entry in found[:limit]], next_cursor=more)
 
 

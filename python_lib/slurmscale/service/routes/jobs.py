@@ -12,7 +12,8 @@ from slurmscale.models import JobSpec, SlurmJob
 from slurmscale.service.access.authentication import Principal, deny, record, requires
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.idempotency import RepeatableRoute
-from slurmscale.service.api.schemas import JobList, NewJob
+from slurmscale.service.api.paging import Cursor, Limit, cursor_after, link_next, place_of
+from slurmscale.service.api.schemas import JobPage, NewJob
 from slurmscale.service.state import Parts, Service
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"], route_class=RepeatableRoute)
@@ -41,18 +42,24 @@ def submit_job(body: NewJob, principal: Submitter, request: Request, response: R
 def jobs(
     principal: Reader,
     parts: Parts,
+    request: Request,
+    response: Response,
     cluster: Annotated[str | None, Query(max_length=255)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     *,
     refresh: bool = False,
-) -> JobList:
-    """List the newest jobs as Slurm described them last, or, with `refresh`, as it describes them now."""
-    found = [job for job in parts.scaling.jobs.newest(None, cluster) if principal.sees(job.cluster)]
+) -> JobPage:
+    """List jobs, newest first, as Slurm described them last, or, with `refresh`, as it describes them now."""
+    before = place_of(cursor)
+    found = parts.scaling.jobs.newest(limit + 1, cluster, clusters=principal.clusters, before=before)
     if refresh:
-        for name in dict.fromkeys(job.cluster for job in found if not job.ended):
+        for name in dict.fromkeys(job.cluster for job in found[:limit] if not job.ended):
             parts.scaling.jobs.refresh(name)
-        found = [job for job in parts.scaling.jobs.newest(None, cluster) if principal.sees(job.cluster)]
-    return JobList(items=[JobDocument.of(job) for job in found[:limit]])
+        found = parts.scaling.jobs.newest(limit + 1, cluster, clusters=principal.clusters, before=before)
+    following = cursor_after(found[limit - 1].submitted_at, found[limit - 1].id) if len(found) > limit else None
+    link_next(request, response, following)
+    return JobPage(items=[JobDocument.of(job) for job in found[:limit]], next_cursor=following)
 
 
 @router.get("/{job_id}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +10,13 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic_core import to_json
 
 from slurmscale.documents import LineDocument, TaskDocument
-from slurmscale.errors import Code, NotFoundError
+from slurmscale.errors import NotFoundError
 from slurmscale.operations import Operation
 from slurmscale.report import ScalingStatus
 from slurmscale.service.access.authentication import Principal, requires, visible
 from slurmscale.service.access.permissions import Permission
-from slurmscale.service.api.schemas import LogPage, RunPage, RunView, TaskPage
-from slurmscale.service.problems import ProblemError
+from slurmscale.service.api.paging import Cursor, Limit, cursor_after, link_next, place_of
+from slurmscale.service.api.schemas import LogPage, RunPage, RunView, TaskList
 from slurmscale.service.state import Parts, Service
 from slurmscale.states import RunStatus, TaskStatus
 
@@ -34,7 +31,6 @@ Reader = Annotated[Principal, Depends(requires(Permission.READ))]
 RunId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 TaskId = Annotated[str, Path(max_length=320, pattern=r"^[A-Za-z0-9-]+:[A-Za-z0-9._-]+$")]
 Node = Annotated[str | None, Query(max_length=255)]
-Limit = Annotated[int, Query(ge=1, le=200)]
 LineId = Query(ge=0, le=2**53)
 _PART = 1000
 
@@ -80,7 +76,7 @@ def runs(
     node: Node = None,
     since: Annotated[float | None, Query(ge=0)] = None,
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Cursor = None,
 ) -> RunPage:
     """List runs, newest first."""
     if cluster is not None and not principal.sees(cluster):
@@ -93,12 +89,10 @@ def runs(
         status=status,
         operation=operation,
         node=node,
-        before=_before(cursor),
+        before=place_of(cursor),
     )
-    following = _cursor(found[limit - 1]) if len(found) > limit else None
-    if following:
-        url = request.url.include_query_params(cursor=following)
-        response.headers["Link"] = f'<{parts.base}{url.path.removeprefix(parts.base)}?{url.query}>; rel="next"'
+    following = cursor_after(found[limit - 1].created_at, found[limit - 1].id) if len(found) > limit else None
+    link_next(request, response, following)
     return RunPage(items=[RunView.of(run, parts.base) for run in found[:limit]], next_cursor=following)
 
 
@@ -116,12 +110,12 @@ def run_tasks(
     parts: Parts,
     status: TaskStatus | None = None,
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
-) -> TaskPage:
-    """List the nodes of a run, or those that changed after a revision."""
+) -> TaskList:
+    """List all nodes of a run, or those that changed after a revision."""
     _run(run_id, principal, parts)
     found, changed = parts.scaling.store.run_changes(run_id, after)
     wanted = [task for task in changed if status in (None, task.status)]
-    return TaskPage(items=[TaskDocument.of(task) for task in wanted], revision=found.revision)
+    return TaskList(items=[TaskDocument.of(task) for task in wanted], revision=found.revision)
 
 
 @router.get("/runs/{run_id}/plan")
@@ -167,8 +161,8 @@ def run_log_text(run_id: RunId, principal: Reader, parts: Parts, node: Node = No
 @router.get("/tasks")
 def tasks(
     principal: Reader, parts: Parts, run: Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
-) -> TaskPage:
-    """List the nodes of a run."""
+) -> TaskList:
+    """List all nodes of a run."""
     return run_tasks(run, principal, parts)
 
 
@@ -208,19 +202,3 @@ def _lines(parts: Service, run: Run, node: str | None) -> Iterator[str]:
         for line in lines:
             yield f"{line.text}\n"
         after = lines[-1].id
-
-
-def _cursor(run: Run) -> str:
-    return base64.urlsafe_b64encode(json.dumps([run.created_at, run.id]).encode()).decode()
-
-
-def _before(cursor: str | None) -> tuple[float, str] | None:
-    if cursor is None:
-        return None
-    try:
-        created, run_id = json.loads(base64.urlsafe_b64decode(cursor))
-        return float(created), str(run_id)
-    except (binascii.Error, ValueError, TypeError) as exc:
-        raise ProblemError(
-            422, Code.REQUEST_INVALID, "The cursor is not one of this service.", "Take it from the answer before."
-        ) from exc

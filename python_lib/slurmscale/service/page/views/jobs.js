@@ -2,7 +2,7 @@
 
 import { get, newKey, post } from "../api.js";
 import { t } from "../texts.js";
-import { button, choice, clusterField, empty, facts, field, filled, html, input, Loaded, nothing, ofClusters, pill, table, time, View, waiting } from "../ui.js";
+import { button, choice, clusterField, empty, facts, field, filled, html, input, Loaded, more, nothing, ofClusters, pill, table, time, View, waiting } from "../ui.js";
 
 const KINDS = [[/^(PENDING|CONFIGURING|SUSPENDED|REQUEUE)/, "waiting"], [/^(RUNNING|COMPLETING|STAGE_OUT|RESIZING|SIGNALING)/, "active"], [/^COMPLETED/, "success"], [/^CANCELLED/, "stopped"], [/^/, "failed"]];
 const NAME = "[A-Za-z0-9_.\\-]{1,64}";
@@ -15,7 +15,7 @@ export default class Jobs extends View {
 		super(app);
 		Object.assign(this, { cluster: "", refresh: false, key: newKey() });
 		this.clusters = this.list("api/slurm/clusters");
-		this.jobs = new Loaded(this, () => this.known());
+		this.jobs = new Loaded(this, (before) => this.known(before));
 		this.listen("job", () => this.read(false));
 	}
 
@@ -27,9 +27,10 @@ export default class Jobs extends View {
 		this.update();
 	}
 
-	async known() {
-		const query = new URLSearchParams({ limit: 200, refresh: this.refresh, ...(this.cluster && { cluster: this.cluster }) });
-		return (await get(`api/jobs?${query}`)).items;
+	async known(before) {
+		const query = new URLSearchParams({ limit: 200, refresh: this.refresh, ...(this.cluster && { cluster: this.cluster }), ...(before && { cursor: before.cursor }) });
+		const found = await get(`api/jobs?${query}`);
+		return { items: [...(before?.items ?? []), ...found.items], cursor: found.next_cursor };
 	}
 
 	async submit(event) {
@@ -86,7 +87,7 @@ export default class Jobs extends View {
 				${button(t("refresh"), () => this.read(true), { disabled: this.asking })}
 				${this.asking ? html`<span role="status" class="step">${t("asking")}</span>` : nothing}
 			</form>
-			${this.jobs.show((jobs) => (jobs.length ? table(this.columns(), jobs, t("jobs")) : empty("no_jobs")))}
+			${this.jobs.show((jobs) => (jobs.items.length ? html`${table(this.columns(), jobs.items, t("jobs"))}${more(jobs.cursor, () => this.jobs.load(jobs))}` : empty("no_jobs")))}
 			${this.may("slurm:jobs:submit") ? this.form(clusters) : nothing}`)}`;
 	}
 
