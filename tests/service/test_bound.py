@@ -180,6 +180,31 @@ def test_who_is_limited_to_clusters_makes_what_is_of_them(as_role, scaling, laun
     assert bound.delete("/api/slurm/clusters/mine").status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("path", "where"), [("scale-up", "options"), ("nodes/scale", "options"), ("plan", "options"), ("nodes/check", None)]
+)
+def test_who_is_limited_to_clusters_takes_no_machine_of_another_one(as_role, app, launches, path, where):
+    app.state.scaling.add_cluster(Cluster("mine", controller="192.0.2.1"))
+    machines = {"cluster": "mine", "nodes": [{"name": "n1", "host": "192.0.2.9"}]}
+    taking = machines | ({where: {"take_over": True}} if where else {"take_over": True})
+    bound, chief = as_role("operator", clusters=["mine"], name="bound"), as_role("operator", name="chief")
+    denied = bound.post(f"/api/slurm/{path}", json=taking)
+    assert (denied.status_code, "access to all clusters" in denied.json()["detail"], launches) == (403, True, [])
+    (row,) = app.state.audit.entries(limit=9, status="denied")
+    assert (row.user_name, row.details) == ("bound", {"cluster": "mine"})
+    launches.bad.add("n1")
+    wait = {"Prefer": "wait=30"}
+    run = chief.post(f"/api/slurm/{path}", json=taking, headers=wait).json()["run"]["id"]
+    assert launches[-1].extra_vars["take_over"] is True
+    # nor does he repeat what somebody else was allowed to do
+    again = f"/api/slurm/runs/{run}/retry"
+    assert bound.post(again, json={}).status_code == 403
+    assert bound.post(f"/api/slurm/tasks/{run}:n1/retry", json={}).status_code == 403
+    assert chief.post(again, json={}, headers=wait).status_code == 200
+    assert bound.post(f"/api/slurm/{path}", json=machines, headers=wait).status_code == 200
+    assert len(launches) == 3
+
+
 def test_figures_and_webhooks_of_all_clusters_are_for_who_is_not_limited(as_role):
     bound = as_role("admin", clusters=["mine"], name="bound")
     for path, permission in (("/metrics", "metrics:read"), ("/api/webhooks", "webhooks:admin")):

@@ -172,10 +172,10 @@ def deny(request: Request, principal: Principal, what: str, **details: str) -> P
     )
 
 
-def require_all_clusters(request: Request, principal: Principal) -> None:
-    """Refuse who is limited to some clusters."""
+def require_all_clusters(request: Request, principal: Principal, **details: str) -> None:
+    """Refuse who is limited to some clusters; parameters as of `deny`."""
     if principal.clusters is not None:
-        raise deny(request, principal, "access to all clusters")
+        raise deny(request, principal, "access to all clusters", **details)
 
 
 def record(request: Request, principal: Principal | None, status: str, action: str | None = None, **more: Any) -> None:

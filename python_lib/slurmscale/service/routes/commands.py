@@ -17,7 +17,7 @@ from slurmscale.clean_text import clean
 from slurmscale.errors import Code, NotFoundError, OverlapError, RefusedError, SlurmscaleError
 from slurmscale.models import Credentials, NodeSpec, Run, RunOptions
 from slurmscale.operations import Operation
-from slurmscale.service.access.authentication import Principal, deny, record, requires, visible
+from slurmscale.service.access.authentication import Principal, deny, record, require_all_clusters, requires, visible
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api import requests as wanted
 from slurmscale.service.api.idempotency import RepeatableRoute, key_of, made_run
@@ -48,6 +48,7 @@ _LINES = 200
 _MOST_RUNS = 50
 """Runs of one user that wait or are active."""
 _PLAN_SECONDS = 24 * 3600.0
+_YES = ("true", "yes", "1")
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     200: {"model": RunAnswer, "description": "It was waited for, and has ended."},
     202: {"model": RunAnswer, "description": "It is in progress; `Location` says where to look."},
@@ -76,6 +77,12 @@ class _Call:
         if not self.principal.sees(cluster):
             raise deny(self.request, self.principal, f"access to the cluster {cluster}", cluster=cluster)
 
+    def may_take(self, variables: Mapping[str, Any], cluster: str) -> None:
+        """Refuse to take machines of other clusters for who is limited to some: which ones, only the machine tells."""
+        # a command may have written it as a word
+        if str(variables.get("take_over")).lower() in _YES:
+            require_all_clusters(self.request, self.principal, cluster=cluster)
+
     async def start(
         self,
         operation: Operation,
@@ -89,6 +96,7 @@ class _Call:
         def ask() -> Run:
             found = self.parts.cluster(cluster, self.principal)
             self.sees(found.name)
+            self.may_take(options.extra_vars, found.name)
             named = wanted.nodes_of_request(nodes, self.parts.config)
             wanted.check_places(named, found, self.parts.config)
             if check is not None:
@@ -369,6 +377,7 @@ def _cancel(call: _Call, run_id: str) -> Run:
 
 def _retry(call: _Call, run_id: str, body: wanted.Retry, node: str | None = None) -> Run:
     run = _of_caller(call, run_id)
+    call.may_take(run.variables, run.cluster)
     only = [node] if node else list(body.nodes or ())
     failed = {task.node for task in call.parts.scaling.store.tasks(run.id, status=FAILED)}
     others = [one for one in only if one not in failed]
