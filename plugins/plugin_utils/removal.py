@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.node_states import is_ours
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import membership
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.steps import node_changed
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def refusals(
     if uninstall:
         yield from _controller(name, node or {})
     if known is None:
-        yield from _other_cluster(name, cluster, node or {})
+        yield from _other_cluster(name, cluster, node or {}, uninstall=uninstall)
         return
     yield from _reserved(name, cluster["reservations"])
     yield from _not_managed(name, known)
@@ -61,7 +62,9 @@ def _controller(name: str, node: Mapping[str, Any]) -> Iterator[Failure]:
         yield Failure(Code.HOST_RUNS_SLURMCTLD, reason, "Remove the node without uninstall.")
 
 
-def _other_cluster(name: str, cluster: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Failure]:
+def _other_cluster(
+    name: str, cluster: Mapping[str, Any], node: Mapping[str, Any], *, uninstall: bool
+) -> Iterator[Failure]:
     """Refuse a machine that serves another cluster. One with our munge key was left by a run that was cut short."""
     services, files = node.get("services") or {}, node.get("files") or {}
     key = cluster["munge_key"]
@@ -72,6 +75,16 @@ def _other_cluster(name: str, cluster: Mapping[str, Any], node: Mapping[str, Any
             f"{name} is not in this cluster, but slurmd runs there with another cluster's munge key.",
             "Run scale_down with that cluster's controller.",
         )
+    elif uninstall:
+        # stopping a slurmd that does not run takes nothing away, removing a key and packages does
+        for one in membership(node, cluster):
+            if not one["ok"]:
+                reason = (
+                    f"{name} is not in this cluster, and uninstall=true would take from another one: {one['found']}."
+                )
+                yield Failure(
+                    Code(one["code"]), reason, "Run scale_down with that cluster's controller, or without uninstall."
+                )
 
 
 def _reserved(name: str, reservations: Mapping[str, Any]) -> Iterator[Failure]:

@@ -84,6 +84,43 @@ def test_a_machine_of_another_cluster_is_left_alone_and_one_that_was_ours_is_not
     assert removal_refusals("n9", cluster(), serving("theirs", slurmd="inactive")) == []
 
 
+def belonging(key: str, **found: Any) -> dict[str, Any]:
+    """Return a machine without a running slurmd, and what it tells of the cluster that it belongs to."""
+    nothing = {"cluster_name": "", "controllers": [], "slurmd_running": False, "jobs": [], "job_processes": 0}
+    return serving(key, slurmd="inactive") | {"membership": nothing | {"munge_users": []} | found}
+
+
+@pytest.mark.parametrize(
+    ("node", "code", "words"),
+    [
+        (belonging("theirs", cluster_name="far", controllers=["ctl9"]), "node-of-other-cluster", "cluster far of"),
+        (belonging("theirs", munge_users=["sackd"]), "munge-in-use", "another key, used by sackd"),
+    ],
+)
+def test_nothing_is_uninstalled_of_what_another_cluster_needs(node: dict[str, Any], code: str, words: str) -> None:
+    ours = cluster() | {"name": "near", "controllers": [{"host": "ctl1"}]}
+    (failure,) = removal_refusals("n9", ours, node, uninstall=True)
+    assert failure["code"] == code
+    assert words in failure["reason"]
+    assert failure["remedy"] == "Run scale_down with that cluster's controller, or without uninstall."
+    assert removal_refusals("n9", ours, node) == []
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        belonging("ours", cluster_name="near", controllers=["ctl1"], munge_users=["slurmd"]),
+        # it left before the key was changed
+        belonging("theirs", controllers=["ctl1"]),
+        belonging("theirs"),
+        serving("theirs", slurmd="inactive"),
+    ],
+)
+def test_what_was_ours_or_nobodys_is_uninstalled(node: dict[str, Any]) -> None:
+    ours = cluster() | {"name": "near", "controllers": [{"host": "ctl1"}]}
+    assert removal_refusals("n9", ours, node, uninstall=True) == []
+
+
 def drain(*, ok: bool = True, changed: bool = True, **more: Any) -> dict[str, Any]:
     found = {"ok": ok, "changed": changed, "jobs": [], "message": "drained", "reason": "slurmscale: scale down"}
     return {**found, **more}
