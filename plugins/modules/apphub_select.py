@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of the module apphub_select."""
+"""Documentation of the action apphub_select: which of several servers a run uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ version_added: "0.1.0"
 description:
   - Asks the addresses one after the other for their health, catalog and key. The first one that answers all of it, with
     the right key, is chosen.
-  - Meant for the control machine, once for all hosts of a run. Changes nothing.
+  - For all hosts of a run at once. Changes nothing.
 options:
   urls:
     description: Addresses of AppHubs, the preferred one first.
@@ -24,7 +24,7 @@ options:
     description: Seconds to wait for an answer of an address.
     type: int
     default: 10
-extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key, ai_infra.slurm.read_only]
+extends_documentation_fragment: [ai_infra.slurm.apphub, ai_infra.slurm.apphub_key, ai_infra.slurm.local_action]
 author:
   - The slurmscale authors
 """
@@ -34,7 +34,6 @@ EXAMPLES = r"""
   ai_infra.slurm.apphub_select:
     urls: [http://apphub:8081, http://apphub2:8081]
     key_sha256: 8a1c4dd6b1cbbcd6e1a1a79f2f0d5bd1bd5e1f3c0a1e5d0b1e7a4d9cc0b1f2aa
-  delegate_to: localhost
   run_once: true
   register: apphub
 """
@@ -67,72 +66,3 @@ tried:
       reason: "/healthz: Connection refused."
       remedy: "Start it on the AppHub: systemctl start nginx; journalctl -u nginx says why it stopped."
 """
-
-from typing import Any, Dict
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import catalog, http_client, key_trust
-from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import FailureError
-
-ARGUMENTS = dict(
-    http_client.ARGUMENTS, urls={"type": "list", "elements": "str", "required": True}, **key_trust.ARGUMENTS
-)
-del ARGUMENTS["url"]
-# Bytes of what is no index.
-_SMALL = 1 << 20
-
-
-def ask(params: Dict[str, Any], url: str) -> Dict[str, Any]:
-    """Return what a server has.
-
-    Args:
-        params: The module's options.
-        url: The address.
-
-    Returns:
-        catalog and key.
-
-    Raises:
-        FailureError: It can't be used as AppHub.
-    """
-    server = http_client.Server(dict(params, url=url))
-    key_trust.refuse_unknown_key(server.url, params)
-    answers = []
-    for path, limit in (
-        ("healthz", _SMALL),
-        ("pkgs/catalog.json", http_client.MAX_INDEX),
-        ("pkgs/apphub.asc", _SMALL),
-    ):
-        try:
-            answers.append(server.get(path, limit))
-        except FailureError as error:
-            code, reason, remedy = error.failure
-            raise FailureError(code, f"/{path}: {reason}", remedy) from None
-    _health, content, key = answers
-    found = catalog.parse(content)
-    key_trust.refuse_other_key(key, params)
-    return {"catalog": found, "key": key.decode("utf-8", "replace")}
-
-
-def choose(params: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the module's result: the first server that can be used, and what was tried."""
-    tried = []
-    for url in dict.fromkeys(url.rstrip("/") for url in params["urls"]):
-        try:
-            answer = ask(params, url)
-        except FailureError as error:
-            tried.append(dict(error.failure.as_dict(), url=url, answer=error.failure.reason))
-        else:
-            tried.append({"url": url, "answer": "ok"})
-            return dict(answer, url=url, tried=tried)
-    return {"url": "", "catalog": {}, "key": "", "tried": tried}
-
-
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    module.exit_json(changed=False, **choose(module.params))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,8 @@
 
     python tests/bench/simulated.py [--few 100] [--many 1000]
 
-Nodes, controller and AppHub are a connection plugin (connection_plugins/simulated.py), which answers modules at once.
+Nodes and controller are a connection plugin (connection_plugins/simulated.py), which answers modules at once. The
+AppHub is a thread of this process.
 """
 
 from __future__ import annotations
@@ -13,30 +14,59 @@ import json
 import re
 import sys
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from connection_plugins.simulated import PACKAGES
 from lab import Cost, Inventory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PLUGINS = Path(__file__).parent / "connection_plugins"
+_PACKAGES = {name: {version: {"arch": "x86_64", "file": "a.rpm", "sha256": "0"}} for name, version in PACKAGES.items()}
+CATALOG = {"format": 1, "repositories": {"rpm/el9": {"packages": _PACKAGES}}}
+
+
+class _AppHub(BaseHTTPRequestHandler):
+    """Answers with the catalog, whatever it is asked for."""
+
+    def do_GET(self) -> None:
+        content = json.dumps(CATALOG).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Keep the output for the figures."""
+
+
+@contextlib.contextmanager
+def apphub() -> Iterator[str]:
+    """Serve the packages that the nodes have; return the address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _AppHub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @contextlib.contextmanager
 def fleet(count: int) -> Iterator[Inventory]:
     """Return the inventory of so many nodes, which are right."""
     names = [f"n{number:04}" for number in range(1, count + 1)]
-    with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder, apphub() as address:
         state, hosts = Path(folder) / "fleet.json", Path(folder) / "hosts.yml"
         state.write_text(json.dumps({"names": names, "files": {}}))
         simulated = {
             "ansible_connection": "simulated",
             "ansible_python_interpreter": sys.executable,
             "simulated_fleet": str(state),
-            "apphub_client_urls": ["http://apphub:8081"],
+            "apphub_client_urls": [address],
+            "apphub_insecure": True,
         }
         groups = {"slurm_controllers": {"hosts": {"ctl1": {}}}, "slurm_nodes": {"hosts": {name: {} for name in names}}}
         hosts.write_text(yaml.safe_dump({"all": {"vars": simulated, "hosts": {"localhost": {}}, "children": groups}}))

@@ -20,8 +20,8 @@ from ansible.plugins.callback import CallbackBase
 
 # What runs on the control machine alone; everything else runs a module on the host.
 LOCAL = {
-    "add_host", "assert", "debug", "fail", "group_by", "include_role", "include_tasks", "include_vars", "import_role",
-    "import_tasks", "meta", "node_plan", "node_result", "pause", "require", "set_fact", "set_stats",
+    "add_host", "apphub_select", "assert", "debug", "fail", "group_by", "include_role", "include_tasks", "include_vars",
+    "import_role", "import_tasks", "meta", "node_plan", "node_result", "pause", "require", "set_fact", "set_stats",
     "validate_argument_spec", "validate_variables",
 }  # fmt: skip
 # These look at the file first: two module runs when they change it.

@@ -106,11 +106,6 @@ class Fleet:
     def any_other(self, _host: str, _options: dict[str, Any]) -> dict[str, Any]:
         return {"status": {}, "stdout": "", "content": KEY, "encoding": "base64"}
 
-    def apphub_select(self, _host: str, options: dict[str, Any]) -> dict[str, Any]:
-        entry = {f"{VERSION}-1.el9": {"arch": "x86_64", "file": "a.rpm", "sha256": "0"}}
-        catalog = {"format": 1, "repositories": {"rpm/el9": {"packages": _each(PACKAGES, entry)}}}
-        return {"url": options["urls"][0], "catalog": catalog, "key": "KEY", "tried": []}
-
     def slurm_node_files(self, _host: str, options: dict[str, Any]) -> dict[str, Any]:
         for item in options["files"]:
             secret = item.get("content_base64")

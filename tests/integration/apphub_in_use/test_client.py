@@ -19,10 +19,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from ansible_collections.ai_infra.slurm.plugins.action import apphub_select
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import http_client
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import network
-from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt, apphub_select
+from ansible_collections.ai_infra.slurm.plugins.modules import apphub_apt
 
 from ..apphub import repository_file  # noqa: TID252 - tests are no package
 
@@ -167,6 +168,20 @@ def test_the_first_that_can_be_used_is_chosen_and_the_others_say_why_not(hub, se
 
 def test_a_server_that_never_ends_the_head_of_its_answer_is_given_up(stammering):
     assert choose(stammering)["tried"][0]["answer"] == "/healthz: No answer within 1 s."
+
+
+def test_it_is_chosen_on_the_control_machine_without_a_module_run(hub, serve):
+    running, away = serve(hub), {"ansible_connection": "local", "ansible_python_interpreter": "/missing/python"}
+    options = {**WEB, "urls": [running.url], "key_sha256": "", "insecure": True}
+    paths = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")}
+    done = subprocess.run(
+        ["ansible", "-i", "n1,", "n1", "--check", "--one-line", "-e", json.dumps(away),
+         "-m", "ai_infra.slurm.apphub_select", "-a", json.dumps(options)],
+        env=os.environ | paths, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert running.asked == ["/healthz", "/pkgs/catalog.json", "/pkgs/apphub.asc"]
+    assert json.loads(done.stdout.partition("=> ")[2])["url"] == running.url
 
 
 def test_the_next_server_takes_over_when_the_first_stops(hub, serve):
