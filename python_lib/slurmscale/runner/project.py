@@ -10,7 +10,7 @@ from pathlib import Path
 from slurmscale.errors import ProjectError
 
 _COLLECTION = Path("ansible_collections/ai_infra/slurm")
-_PLAN = "ai_infra.slurm.slurm_plan"
+_CALLBACKS = ("ai_infra.slurm.slurm_plan", "ai_infra.slurm.slurm_workers")
 
 _ANSIBLE_SETTINGS = {
     "ANSIBLE_GATHERING": "explicit",
@@ -68,7 +68,7 @@ class Project:
                 filter(None, (str(self.root / "roles"), own.get("ANSIBLE_ROLES_PATH")))
             ),
             "ANSIBLE_COLLECTIONS_PATH": f"{self.collections}{os.pathsep}{wider}",
-            "ANSIBLE_CALLBACKS_ENABLED": ",".join([*enabled, _PLAN]),
+            "ANSIBLE_CALLBACKS_ENABLED": ",".join(dict.fromkeys([*enabled, *_CALLBACKS])),
             # an interpreter outside of an activated virtual environment still finds its own ansible-playbook
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), own.get("PATH", os.defpath))),
         }

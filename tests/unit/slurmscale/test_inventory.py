@@ -173,7 +173,7 @@ def test_the_checkout_is_found_and_says_what_ansible_needs(monkeypatch):
     environment = content.environment()
     assert content.playbook(Operation.SCALE_UP.playbook).name == "scale_up.yml"
     assert environment["ANSIBLE_CONFIG"] == str(content.root / "ansible.cfg")
-    assert environment["ANSIBLE_CALLBACKS_ENABLED"] == "mine,ai_infra.slurm.slurm_plan"
+    assert environment["ANSIBLE_CALLBACKS_ENABLED"] == "mine,ai_infra.slurm.slurm_plan,ai_infra.slurm.slurm_workers"
     assert environment["ANSIBLE_COLLECTIONS_PATH"].endswith(".collections:/more")
 
 
