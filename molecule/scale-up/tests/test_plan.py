@@ -56,6 +56,18 @@ def test_a_node_that_slurm_would_refuse_fails_alone_and_before_anything_is_done_
     assert not lab_host("rocky3").package("munge").is_installed
 
 
+def test_a_machine_that_was_cloned_with_its_host_name_fails_alone(ctl1: Host, playbook: Playbook) -> None:
+    configuration = ctl1.check_output(CONFIGURATION)
+    assert lab_host("rocky4").check_output("hostname") == "rocky2"
+    run = playbook("scale_up", "-e", "nodes=rocky2,rocky4")
+    assert run.returncode == 2
+    assert re.search(r"^ +rocky2 +unchanged ", run.stdout, re.MULTILINE)
+    assert re.search(r"^ +rocky4 +failed .* node-address-shared ", run.stdout, re.MULTILINE)
+    assert "hostnamectl set-hostname" in unwrap(run.stdout)
+    assert ctl1.check_output(CONFIGURATION) == configuration
+    assert not lab_host("rocky4").package("munge").is_installed
+
+
 def test_a_variable_that_no_role_can_take_is_refused_with_its_name(playbook: Playbook) -> None:
     run = playbook("scale_up", "-e", "nodes=rocky3", "-e", "preflight_max_skew=soon")
     assert run.returncode != 0

@@ -217,7 +217,11 @@ class Planner:
             {**{name: line.params for name, line in self.lines.items()}, **managed}, added + updated
         )
         if shared:
-            raise RefusedError(Code.NODE_ADDRESS_SHARED, f"{shared}.", "Give each its own, or its own Port.")
+            raise RefusedError(
+                Code.NODE_ADDRESS_SHARED,
+                f"{shared}.",
+                "Give each its own (a clone: hostnamectl set-hostname NAME), or its own Port.",
+            )
         ours = [node for node in nodes if node.name not in kept]
         edits = self._partition_edits(managed, [node.name for node in ours], added + updated, partitions)
         if self.topology:
