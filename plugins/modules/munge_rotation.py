@@ -135,10 +135,12 @@ credential:
   type: str
 """
 
+import os
 from typing import Any, Callable, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.write_errors import remedy_for
 from ansible_collections.ai_infra.slurm.plugins.module_utils.munge.rotation import KeyRotation
 
 STATES = ["status", "staged", "scheduled", "switched", "committed", "finished", "rolled_back"]
@@ -193,7 +195,8 @@ def main() -> None:
     except FailureError as error:
         fail(module, error.failure, **rotation.status())
     except OSError as problem:
-        fail(module, Failure(Code.FILE_NOT_WRITTEN, str(problem)))
+        remedy = remedy_for(problem.errno, os.path.dirname(options["path"]))
+        fail(module, Failure(Code.FILE_NOT_WRITTEN, str(problem), remedy))
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.backup_c
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import LOCK_FILE, LOCK_TIMEOUT, lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.write_errors import remedy_for
 
 FILE = {
     "path": {"type": "path", "required": True},
@@ -128,7 +129,7 @@ def main() -> None:
         fail(module, problem.failure)
     except (OSError, ValueError) as problem:
         reason = f"A file of the backup controller can't be read or written: {problem}."
-        remedy = f"Correct that, then run again: df -h {os.path.dirname(conf)}"
+        remedy = remedy_for(getattr(problem, "errno", None), os.path.dirname(conf)) or "Correct that, then run again."
         fail(module, Failure(Code.CONFIGURATION_NOT_WRITTEN, reason, remedy))
     module.exit_json(shared=False, **result)
 

@@ -198,6 +198,7 @@ absent:
 """
 
 import contextlib
+import errno
 import os
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -214,6 +215,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.files.options impor
     wanted_file,
     wanted_words,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.write_errors import remedy_for
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.writer import (
     Change,
     put_directory,
@@ -298,7 +300,8 @@ def _errors_name(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FileError(Code.FILE_NOT_WRITTEN, f"can't change {path}: {error.strerror or error}") from None
+        reason = f"can't change {path}: {error.strerror or error}"
+        raise FileError(Code.FILE_NOT_WRITTEN, reason, remedy_for(error.errno, os.path.dirname(path))) from None
 
 
 def make_accounts(module: AnsibleModule, result: Dict[str, Any]) -> None:
@@ -314,7 +317,8 @@ def make_accounts(module: AnsibleModule, result: Dict[str, Any]) -> None:
         code, _out, problem = module.run_command(command)
         if code:
             names = ", ".join(result["accounts"])
-            raise FileError(Code.ACCOUNT_NOT_MADE, f"systemd-sysusers can't make {names}: {problem.strip()}")
+            remedy = remedy_for(errno.EROFS, "/etc") if os.strerror(errno.EROFS) in problem else ""
+            raise FileError(Code.ACCOUNT_NOT_MADE, f"systemd-sysusers can't make {names}: {problem.strip()}", remedy)
         result["changed"] = True
         accounts.verify(missing)
     result["changed"] = bool(missing)

@@ -245,6 +245,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installa
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import LOCK_TIMEOUT
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.node_registration import Options, run
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.write_errors import remedy_for
 
 NODE = {
     "name": {"type": "str", "required": True},
@@ -285,7 +286,7 @@ def main() -> None:
         fail(module, problem.failure)
     except OSError as problem:
         reason = f"Nothing was changed, as a file can't be read or written: {problem}."
-        remedy = f"Correct that, then run again: df -h {os.path.dirname(options.conf)}"
+        remedy = remedy_for(problem.errno, os.path.dirname(options.conf)) or "Correct that, then run again."
         fail(module, Failure(Code.CONFIGURATION_NOT_WRITTEN, reason, remedy))
     for warning in result.pop("warnings"):
         module.warn(warning)

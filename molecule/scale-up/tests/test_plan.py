@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from testing import lab_host, unwrap
+from testing import in_container, lab_host, run_command, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -66,6 +66,37 @@ def test_a_machine_that_was_cloned_with_its_host_name_fails_alone(ctl1: Host, pl
     assert "hostnamectl set-hostname" in unwrap(run.stdout)
     assert ctl1.check_output(CONFIGURATION) == configuration
     assert not lab_host("rocky4").package("munge").is_installed
+
+
+@pytest.mark.parametrize(
+    ("mounted", "node", "told"),
+    [
+        ("ctl1:/etc/slurm", "rocky3", ("configuration-not-written", "/etc/slurm")),
+        # A bare machine has no account yet, a node has a file that is outdated.
+        ("rocky3:/etc", "rocky3", ("account-not-made", "/etc")),
+        ("rocky2:/etc", "rocky2", ("file-not-written", "/etc/systemd/system/slurmd.service.d")),
+    ],
+)
+def test_a_read_only_file_system_is_named_as_such(
+    ctl1: Host, playbook: Playbook, mounted: str, node: str, told: tuple[str, str]
+) -> None:
+    (host, path), (code, directory) = mounted.split(":"), told
+    configuration = ctl1.check_output(CONFIGURATION)
+    dropin = "/etc/systemd/system/slurmd.service.d/slurmscale.conf"
+    lab_host("rocky2").check_output(f"echo '# outdated' >> {dropin}")
+    run_command(in_container(host, f"mount --rbind {path} {path} && mount -o remount,ro,bind {path}"))
+    try:
+        run = playbook("scale_up", "-e", f"nodes={node}")
+    finally:
+        run_command(in_container(host, f"umount --lazy {path}"))
+        lab_host("rocky2").check_output(f"sed -i '/^# outdated$/d' {dropin}")
+    assert run.returncode == 2
+    assert re.search(rf"^ +{node} +failed .* {code} ", run.stdout, re.MULTILINE)
+    said = unwrap(run.stdout)
+    assert "Read-only file system" in said
+    assert f"See why it is read-only: findmnt --target {directory}; dmesg" in said
+    assert ctl1.check_output(CONFIGURATION) == configuration
+    assert not lab_host("rocky3").package("munge").is_installed
 
 
 def test_a_variable_that_no_role_can_take_is_refused_with_its_name(playbook: Playbook) -> None:

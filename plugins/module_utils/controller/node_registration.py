@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -44,6 +45,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.topology import TOPOLOGY_FILE, uses_file
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.files.write_errors import remedy_for, what_forbids
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import is_address, resolve
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, versions
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import SlurmConfig, read_text
@@ -102,12 +104,8 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
             f"{options.conf} is missing.",
             "Run this on the controller, or name its slurm.conf by conf.",
         )
-    if os.geteuid() == 0 and not os.access(directory, os.W_OK):
-        # To root nothing else forbids it.
-        reason = f"Nothing was changed, as the file system of {directory} is read-only."
-        raise RefusedError(Code.CONFIGURATION_NOT_WRITTEN, reason, f"See why: findmnt --target {directory}; dmesg")
     if not os.access(directory, os.W_OK):
-        raise RefusedError(Code.PRIVILEGES_MISSING, f"{directory} can't be written.", "Run as root (become: true).")
+        raise _not_writable(directory)
     purpose = f"{options.state} {','.join(node.name for node in nodes)}"
     registration = _Registration(options, nodes, refused, check_mode=check_mode)
     with lock(LOCK_FILE, options.lock_timeout, purpose):
@@ -120,6 +118,14 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
                     f"the file system of {shared} has no locks: let no other controller change it at the same time."
                 )
             return dict(registration.run(), lock_note=read_lock_note(shared))
+
+
+def _not_writable(directory: str) -> RefusedError:
+    number = what_forbids(directory)
+    if os.geteuid() != 0 and number != errno.EROFS:
+        return RefusedError(Code.PRIVILEGES_MISSING, f"{directory} can't be written.", "Run as root (become: true).")
+    reason = f"Nothing was changed, as {directory} can't be written: {os.strerror(number)}."
+    return RefusedError(Code.CONFIGURATION_NOT_WRITTEN, reason, remedy_for(number, directory))
 
 
 class _Registration:

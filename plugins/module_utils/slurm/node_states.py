@@ -231,7 +231,10 @@ def _decide_held(node: Node, *, resume_down: bool) -> Optional[Decision]:
             Action.UNLIKELY,
             f"is {state_text(node)} with reason '{reason}': it has less than is configured for it",
             code=Code.NODE_INVALID,
-            remedy=f"Compare slurmd -C on {NAME} with scontrol show node {NAME}: correct its line, or find what the"
+            # slurmd -C knows nothing of Gres, of which gres.conf and device files decide.
+            remedy=f"See what slurmd -G finds on {NAME}, and its gres.conf and device files; then restart its slurmd."
+            if str(reason).startswith("gres/")
+            else f"Compare slurmd -C on {NAME} with scontrol show node {NAME}: correct its line, or find what the"
             " machine has lost; then restart its slurmd.",
         )
     if states & _DRAIN:

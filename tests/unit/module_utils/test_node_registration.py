@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -384,12 +385,24 @@ def test_a_run_in_which_every_node_is_refused_changes_nothing(slurm: FakeSlurmct
     assert slurm.files() == before
 
 
-@pytest.mark.parametrize(("uid", "code"), [(0, "configuration-not-written"), (1000, "privileges-missing")])
+@pytest.mark.parametrize(
+    ("uid", "flags", "told"),
+    [
+        (0, os.ST_RDONLY, ("configuration-not-written", "Read-only file system", "findmnt --target")),
+        (0, 0, ("configuration-not-written", "Operation not permitted", "lsattr -d")),
+        (1000, os.ST_RDONLY, ("configuration-not-written", "Read-only file system", "findmnt --target")),
+        (1000, 0, ("privileges-missing", "can't be written", "Run as root")),
+    ],
+)
 def test_what_can_not_be_written_is_told_apart(
-    slurm: FakeSlurmctld, monkeypatch: pytest.MonkeyPatch, uid: int, code: str
+    slurm: FakeSlurmctld, monkeypatch: pytest.MonkeyPatch, uid: int, flags: int, told: tuple[str, str, str]
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_arguments: False)
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=flags))
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     with pytest.raises(RefusedError) as refused:
         slurm.register("n2")
+    code, reason, remedy = told
     assert refused.value.failure.code == code
+    assert reason in refused.value.failure.reason
+    assert remedy in refused.value.failure.remedy

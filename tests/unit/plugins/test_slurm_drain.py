@@ -382,6 +382,20 @@ def test_invalid_node_fails_early_but_may_register_again(drain: Runner, slurm: F
     assert clock.now < 15
 
 
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("Low RealMemory", "Compare slurmd -C on n1"),
+        ("gres/gpu count reported lower than configured (0 < 2)", "See what slurmd -G finds on n1"),
+    ],
+)
+def test_what_an_invalid_node_lacks_is_looked_for_where_slurm_counts_it(
+    drain: Runner, slurm: FakeSlurmctld, reason: str, remedy: str
+) -> None:
+    slurm.node("n1", "IDLE+INVALID_REG", reason)
+    assert remedy in drain(nodes=["n1"], state="available", timeout=300)["nodes"]["n1"]["failure"]["remedy"]
+
+
 def test_controller_that_restarts_meanwhile_is_waited_for(drain: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     slurm.node("n1", "UNKNOWN")
     clock.at(2, lambda: setattr(slurm, "up", False))

@@ -232,16 +232,26 @@ def test_file_in_the_place_of_a_directory_is_refused(files: Runner, tmp_path: Pa
     assert "must be a directory" in files(directories=[{"path": str(tmp_path / "d")}])["msg"]
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space: df -h {0}; df -i {0}"),
+        (errno.EROFS, "See why it is read-only: findmnt --target {0}; dmesg"),
+        (errno.EPERM, "See what forbids it to root: lsattr -d {0}; findmnt --target {0}"),
+        (errno.EIO, ""),
+    ],
+)
 def test_failed_write_leaves_the_old_file_and_no_leftover(
-    files: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
 ) -> None:
-    def full(*_args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def refuse(*_args: object) -> None:
+        raise OSError(number, os.strerror(number))
 
     (tmp_path / "f").write_text("old")
-    monkeypatch.setattr(writer.os, "fsync", full)
+    monkeypatch.setattr(writer.os, "fsync", refuse)
     result = files(files=[{"path": str(tmp_path / "f"), "content": "new"}])
-    assert result["msg"] == f"can't change {tmp_path}/f: No space left on device"
+    assert result["failure"]["reason"] == f"can't change {tmp_path}/f: {os.strerror(number)}"
+    assert result["failure"]["remedy"] == remedy.format(tmp_path)
     assert result["changed"] is False
     assert names_in(tmp_path) == ["f"]
     assert (tmp_path / "f").read_text() == "old"
@@ -437,6 +447,12 @@ def test_what_systemd_sysusers_refuses_stops_before_any_file(files: Runner, tmp_
     assert result["failure"]["code"] == "account-not-made"
     assert "Conflict: no" in result["msg"]
     assert names_in(tmp_path) == []
+
+
+def test_a_read_only_file_system_is_named_where_accounts_can_not_be_made(files: Runner, host: Host) -> None:
+    host.refusal = "Failed to take /etc/passwd lock: Read-only file system"
+    result = files(sysusers=["u munge 4711"])
+    assert result["failure"]["remedy"] == "See why it is read-only: findmnt --target /etc; dmesg"
 
 
 def test_a_line_that_makes_no_account_is_refused(files: Runner) -> None:

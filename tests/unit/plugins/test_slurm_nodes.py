@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_written_is_told_with_its_directory(
     monkeypatch.setattr(config_files.tempfile, "mkdtemp", refuse)
     failure = run_module(slurm_nodes, conf=str(slurm.conf), nodes=[{"name": "n2"}])["failure"]
     assert failure["code"] == "configuration-not-written"
-    assert failure["remedy"].endswith(f"df -h {slurm.conf.parent}")
+    assert failure["remedy"] == f"Free some space: df -h {slurm.conf.parent}; df -i {slurm.conf.parent}"
 
 
 def test_files_for_the_nodes_that_slurm_cannot_tell_fail_with_a_code(slurm: FakeSlurmctld, run_module) -> None:
