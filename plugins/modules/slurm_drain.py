@@ -67,7 +67,8 @@ options:
   resume_down:
     description:
       - Names of nodes to resume also when Slurm set them DOWN because their slurmd was away, with its reasons
-        C(Not responding) or C(Node unexpectedly rebooted), or when they are DOWN without a reason because they are new.
+        C(Not responding) or C(Node unexpectedly rebooted), or when they are DOWN without a reason because they are new;
+        or drained them because their slurmd had fewer Gres than configured, and they have registered rightly since.
       - Meant for nodes that this very run makes. With V(state=available) they are resumed once their slurmd answers.
     type: list
     elements: str

@@ -239,8 +239,9 @@ class FakeSlurmctld:
             return argv[-1]
         if argv[-1] == "config":
             same = self.loaded == self._text()
+            parameters = "enable_configless" if "enable_configless" in self._text() else "(null)"
             return (
-                f"SLURM_VERSION = {self.version}\nSlurmctldParameters = enable_configless\n"
+                f"SLURM_VERSION = {self.version}\nSlurmctldParameters = {parameters}\n"
                 f"DisableRootJobs = {'yes' if self.disable_root_jobs else 'no'}\n"
                 f"AccountingStorageEnforce = {self.enforced}\n"
                 f"HASH_VAL = {'Match' if same else 'Different Ours=0x1 Slurmctld=0x2'}"

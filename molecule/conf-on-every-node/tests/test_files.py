@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 NODES = ["rocky1", "ubuntu1", "ubuntu2"]
 FILES = ["slurm.conf", "slurmscale-nodes.conf", "cgroup.conf", "acct_gather.conf"]
 
+# What the driver shows of a GPU, and its device file, which is the kernel's null.
+GPU_TYPE = "nvidia_a100-sxm4-80gb"
+GPU = (
+    "set -eu; mount -t tmpfs tmpfs /proc/driver; folder=/proc/driver/nvidia/gpus/0000:00:00.0; mkdir -p $folder;"
+    " printf 'Model: NVIDIA A100-SXM4-80GB\\nDevice Minor: 0\\n' > $folder/information;"
+    " mknod --mode 666 /dev/nvidia0 c 1 3"
+)
+
 
 def joint_jobs(ctl1: Host) -> dict[str, str]:
     """Return the jobs over several nodes by which runs verified that these reach each other: id -> state and nodes."""
@@ -76,6 +84,11 @@ def test_a_node_without_a_name_service_got_the_names_of_its_cluster() -> None:
     assert "# BEGIN slurmscale" not in lab_host("rocky1").file("/etc/hosts").content_string
 
 
+def test_a_node_whose_name_the_controller_resolves_has_no_other_address(ctl1: Host) -> None:
+    for node in NODES:
+        assert f"NodeAddr={node} NodeHostName={node} " in ctl1.check_output("scontrol show node %s", node)
+
+
 def test_the_next_run_finds_them_there(playbook: Playbook) -> None:
     run = playbook("scale_up", "-e", "nodes=ubuntu2 slurmd_write_hosts=true")
     assert run.returncode == 0, run.stdout
@@ -90,6 +103,22 @@ def test_the_controller_was_restarted_once_at_most_and_not_at_all_where_reconfig
     ctl1: Host, before: dict[str, Any]
 ) -> None:
     assert controller_starts(ctl1, before["time"]) == (0 if GENERATION == "24.11" else 1)
+
+
+def test_a_working_node_that_gains_gpus_reads_its_new_files_and_keeps_its_job(
+    ctl1: Host, playbook: Playbook, before: dict[str, Any]
+) -> None:
+    run_command(in_container("ubuntu1", GPU))
+    run = playbook("scale_up", "-e", "nodes=ubuntu1")
+    assert run.returncode == 0, run.stdout
+    told = ctl1.check_output("scontrol show node ubuntu1")
+    assert f"Gres=gpu:{GPU_TYPE}:1" in told
+    assert re.search(r"State=(MIXED|ALLOCATED) ", told), told
+    for node in NODES:
+        assert lab_host(node).file("/etc/slurm/gres.conf").sha256sum == ctl1.file("/etc/slurm/gres.conf").sha256sum
+    job = "cd / && timeout 60 srun -w ubuntu1 --mem 10 --overlap --gres=gpu:1 printenv CUDA_VISIBLE_DEVICES"
+    assert ctl1.check_output(job) == "0"
+    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", before["job"]) == "RUNNING ubuntu1"
 
 
 def test_edits_that_are_not_active_are_not_made_active(ctl1: Host, playbook: Playbook) -> None:

@@ -245,7 +245,9 @@ class _Registration:
             return NodeChange(set(), names - dynamic)
         # slurmctld tells nobody of nodes in state FUTURE.
         hidden = {name for name in names if plan.nodes[name].get("State", "").upper() == "FUTURE"}
-        return NodeChange(names - hidden, set())
+        # slurmd reads the files of its node, which get there after the controller has taken them.
+        without_files = frozenset() if state.configless else frozenset(plan.updated)
+        return NodeChange(names - hidden, set(), without_files)
 
     def _apply_method(self, state: ClusterState) -> ApplyMethod:
         version = versions.version_tuple(state.version)

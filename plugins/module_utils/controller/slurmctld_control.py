@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller import slurmctld_service
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import reconfigures_nodes
@@ -68,10 +68,17 @@ class ClusterState(NamedTuple):
 
 
 class NodeChange(NamedTuple):
-    """Nodes that slurmctld must know after a change, and nodes that it must not know any more."""
+    """What slurmctld must know after a change.
+
+    Attributes:
+        added: Nodes that it must know.
+        removed: Nodes that it must not know any more.
+        without_files: Nodes that can't have what their new lines say before their own files say it, too.
+    """
 
     added: Set[str]
     removed: Set[str]
+    without_files: FrozenSet[str] = frozenset()
 
 
 class Controller:
@@ -168,7 +175,8 @@ class Controller:
         with contextlib.suppress(commands.SlurmCommandError):
             for name, node in commands.show_nodes(conf=self.conf).items():
                 then = before.nodes.get(name, {}).get("state", [])
-                by_slurm = re.match(r"Low .*\(reported:|gres/\S+ count reported lower than", str(node["reason"]))
+                reason = str(node["reason"])
+                by_slurm = re.match(r"Low .*\(reported:", reason) or node_states.lacked_gres(reason)
                 if by_slurm and then and node_states.severity(then) == 0:
                     commands.scontrol(["update", "NodeName=" + name, "State=RESUME"], conf=self.conf)
 
@@ -258,6 +266,8 @@ class Controller:
             now, then = set(state), set(before.nodes[name]["state"])
             # What had not registered before, or was broken, has nothing to lose.
             if node_states.severity(now) <= node_states.severity(then) or node_states.severity(then) > 1:
+                continue
+            if name in change.without_files and node_states.lacked_gres(reason):
                 continue
             # A configuration makes nodes DOWN or INVAL; a node that stops answering has another reason to.
             if now & _WORSE and "NOT_RESPONDING" not in now and not reason.lower().startswith("not responding"):

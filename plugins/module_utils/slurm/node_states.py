@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
@@ -17,6 +18,7 @@ NAME = "%n"
 # "Node unexpectedly rebooted" is among them because a machine that is made a node (again) has often just booted, and
 # nothing is lost: Slurm ended the node's jobs when it noticed. ReturnToService=2 does the same for all nodes.
 _AWAY_REASONS = frozenset(("", "not responding", "node unexpectedly rebooted"))
+_FEWER_GRES = re.compile(r"gres/\S+ count reported lower")
 _DRAIN = frozenset(("DRAIN", "DRAINING", "DRAINED"))
 _INVALID = frozenset(("INVAL", "INVALID_REG"))
 
@@ -111,6 +113,15 @@ def is_away(reason: str) -> bool:
     return last.strip().lower() in _AWAY_REASONS
 
 
+def lacked_gres(reason: str) -> bool:
+    """Say whether Slurm itself drained a node, and called it invalid, as its slurmd had fewer Gres than its line.
+
+    Args:
+        reason: As Slurm shows it: `gres/gpu count reported lower than configured (0 < 2)`.
+    """
+    return bool(_FEWER_GRES.match(reason))
+
+
 def state_text(node: Optional[Node]) -> Optional[str]:
     """Write a node's states as Slurm does.
 
@@ -188,7 +199,7 @@ def decide_resumed(node: Optional[Node], *, resume_down: bool) -> Decision:
 
     Args:
         node: The node, or None when the controller does not know it.
-        resume_down: Also resume what is DOWN because its slurmd was away.
+        resume_down: Also resume what is DOWN because its slurmd was away, or drained as it lacked Gres that it has now.
     """
     if node is None:
         return _UNKNOWN_NODE
@@ -201,7 +212,7 @@ def decide_available(node: Optional[Node], *, resume_down: bool) -> Decision:
 
     Args:
         node: The node, or None when the controller does not know it (yet: a dynamic node makes itself known).
-        resume_down: Also resume what is DOWN because its slurmd was away.
+        resume_down: Also resume what is DOWN because its slurmd was away, or drained as it lacked Gres that it has now.
     """
     if node is None:
         return _UNKNOWN_NODE._replace(action=Action.WAIT)
@@ -233,12 +244,12 @@ def _decide_held(node: Node, *, resume_down: bool) -> Optional[Decision]:
             code=Code.NODE_INVALID,
             # slurmd -C knows nothing of Gres, of which gres.conf and device files decide.
             remedy=f"See what slurmd -G finds on {NAME}, and its gres.conf and device files; then restart its slurmd."
-            if str(reason).startswith("gres/")
+            if lacked_gres(str(reason))
             else f"Compare slurmd -C on {NAME} with scontrol show node {NAME}: correct its line, or find what the"
             " machine has lost; then restart its slurmd.",
         )
     if states & _DRAIN:
-        if is_ours(reason):
+        if is_ours(reason) or (resume_down and lacked_gres(reason)):
             return Decision(Action.RESUME, "to be resumed")
         return Decision(
             Action.REFUSE,

@@ -165,6 +165,23 @@ def test_a_node_that_gets_worse_is_a_reason_to_go_back(slurm: FakeSlurmctld) -> 
     assert "NodeName=n2" not in slurm.loaded
 
 
+def test_a_node_that_gets_gpus_waits_for_its_own_files_where_it_has_some(slurm: FakeSlurmctld) -> None:
+    slurm.version, slurm.too_much = "24.11.5", "gres/gpu count reported lower than configured (0 < 2)"
+    slurm.register("n2")
+    gpus = {"Gres": "gpu:2", "TooMuch": "1"}
+    # The fake says it of all nodes, and what was broken before can't get worse.
+    slurm.nodes["n1"]["State"] = "DOWN"
+    with pytest.raises(ApplyError, match="nodes got worse: n2 is"):
+        slurm.register("n2", params=gpus)
+    slurm.conf.write_text(slurm.conf.read_text().replace("SlurmctldParameters=enable_configless\n", ""))
+    slurm._load(slurm._text())
+    slurm.nodes["n1"]["State"] = "DOWN"
+    assert slurm.register("n2", params=gpus)["updated"] == ["n2"]
+    slurm.nodes["n2"].update(State="IDLE", Reason="")
+    with pytest.raises(ApplyError, match="nodes got worse: n2 is"):
+        slurm.register("n3", params=gpus)
+
+
 def test_a_node_that_is_only_late_is_told_and_kept(slurm: FakeSlurmctld) -> None:
     slurm.nodes["n1"]["State"] = "IDLE"
     real = slurmctld_control.Controller.apply

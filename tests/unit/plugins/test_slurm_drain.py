@@ -128,6 +128,8 @@ def test_only_a_node_known_to_be_free_counts_as_drained(state: str, jobs: list[s
         ("IDLE+DRAIN", "", Action.REFUSE, Action.REFUSE),
         ("DOWN+DRAIN+NOT_RESPONDING", "Not responding", Action.REFUSE, Action.REFUSE),
         ("IDLE+DRAIN", "Low RealMemory (reported:1 < 100.00% of configured:2)", Action.REFUSE, Action.REFUSE),
+        ("IDLE+DRAIN", "gres/gpu count reported lower than configured (0 < 2)", Action.REFUSE, Action.RESUME),
+        ("IDLE+DRAIN+INVALID_REG", "gres/gpu count reported lower than configured (0 < 2)", *[Action.UNLIKELY] * 2),
         ("UNKNOWN+DRAIN+INVALID_REG", "slurmscale: x", Action.UNLIKELY, Action.UNLIKELY),
         ("IDLE+INVALID_REG", "Low RealMemory", Action.UNLIKELY, Action.UNLIKELY),
     ],
