@@ -6,7 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import closed_ports, commands, needed_ports
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import (
+    closed_ports,
+    closing,
+    needed_ports,
+    opening,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +36,9 @@ options:
     description: Port of slurmd on this node, where it is another than the cluster's.
     type: int
   close:
-    description: Return the commands that close what is open of these ports, instead of those that open what is closed.
+    description: >-
+      Return the commands that close what was opened, instead of those that open what is closed. Of ufw these are the
+      rules with our comment; firewalld does not tell who has opened a port, so it is what is open of these ports.
     type: bool
     default: false
 """
@@ -58,9 +65,9 @@ def firewall_commands(
 ) -> list[list[str]]:
     """Return the commands."""
     ports = needed_ports(cluster, port)
-    closed = closed_ports(firewall, ports)
-    wanted = [one for one in ports if one not in closed] if close else closed
-    return commands((firewall or {}).get("name") or "", wanted, close=close)
+    if close:
+        return closing(firewall, ports)
+    return opening((firewall or {}).get("name") or "", closed_ports(firewall, ports))
 
 
 class FilterModule:

@@ -194,10 +194,11 @@ half_done:
 firewall:
   returned: always
   description: >-
-    C(name) of the firewall of the distribution that is on, firewalld or ufw, else empty; and C(tcp), the ports and
-    ranges that it lets everybody in at. Of firewalld the default zone counts.
+    C(name) of the firewall of the distribution that is on, firewalld or ufw, else empty; C(tcp), the ports and
+    ranges that it lets everybody in at; and C(ours), the ports of each rule of ufw that this collection has made. Of
+    firewalld the default zone counts.
   type: dict
-  sample: {"name": "ufw", "tcp": ["22", "6818", "60001-63000"]}
+  sample: {"name": "ufw", "tcp": ["22", "6818", "60001-63000"], "ours": ["6818,60001:63000"]}
 hosts_file:
   returned: always
   description: The names that the role slurmd wrote to C(/etc/hosts), and their addresses.

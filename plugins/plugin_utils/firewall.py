@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_UFW_RULE = ("allow", "proto", "tcp", "to", "any", "port")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -49,19 +50,36 @@ def _span(port: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def commands(name: str, ports: list[str], *, close: bool = False) -> list[list[str]]:
-    """Return the commands that let ports in, now and after a boot, or no more.
+def opening(name: str, ports: list[str]) -> list[list[str]]:
+    """Return the commands that let ports in, now and after a boot.
 
     Args:
         name: firewalld or ufw.
         ports: Ports and ranges; none needs no command.
-        close: No more.
     """
     if not ports or name not in {"firewalld", "ufw"}:
         return []
     if name == "ufw":
-        listed = ",".join(ports).replace("-", ":")
-        rule = ["allow", "proto", "tcp", "to", "any", "port", listed]
-        return [["ufw", "delete", *rule] if close else ["ufw", *rule, "comment", "slurmscale"]]
-    words = [f"--{'remove' if close else 'add'}-port={port}/tcp" for port in ports]
+        return [["ufw", *_UFW_RULE, ",".join(ports).replace("-", ":"), "comment", "slurmscale"]]
+    return _firewalld("add", ports)
+
+
+def closing(firewall: Mapping[str, Any] | None, ports: list[str]) -> list[list[str]]:
+    """Return the commands that let ports in no more, now and after a boot.
+
+    ufw knows which rules are ours; with firewalld whoever opened the port of slurmd needs it no more.
+
+    Args:
+        firewall: What the probe found.
+        ports: Ports and ranges that the cluster needs.
+    """
+    if not firewall or firewall.get("name") == "ufw":
+        return [["ufw", "delete", *_UFW_RULE, listed] for listed in (firewall or {}).get("ours") or []]
+    closed = closed_ports(firewall, ports)
+    opened = [port for port in ports if port not in closed]
+    return _firewalld("remove", opened) if firewall.get("name") == "firewalld" and opened else []
+
+
+def _firewalld(verb: str, ports: list[str]) -> list[list[str]]:
+    words = [f"--{verb}-port={port}/tcp" for port in ports]
     return [["firewall-cmd", "--permanent", *words], ["firewall-cmd", *words]]

@@ -12,7 +12,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes impor
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import is_address
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED, SYSTEMS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import closed_ports, commands
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import closed_ports, opening
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_address import is_usable
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.probe_request import slurmctld_door
 
@@ -449,7 +449,7 @@ def _port_of_node(node: Mapping[str, Any], target: str, answer: Mapping[str, str
         ", and see whether slurmd listens: journalctl -u slurmd" if running else "."
     )
     if closed and answer["state"] == "filtered":
-        by_hand = "; ".join(" ".join(words) for words in commands(wall, closed))
+        by_hand = "; ".join(" ".join(words) for words in opening(wall, closed))
         remedy = f"{wall} is on there. Set slurmd_open_firewall: true, or run on it: {by_hand}"
     return finding(
         f"port {target}",

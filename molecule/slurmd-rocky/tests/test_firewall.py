@@ -35,8 +35,20 @@ def ufw() -> Iterator[None]:
     run_command(in_container(MACHINE, "ufw --force disable"))
 
 
-def reached(ctl1: Host) -> bool:
-    return bool(ctl1.run("timeout 3 bash -c '< /dev/tcp/%s/6818'", MACHINE).rc == 0)
+@pytest.fixture
+def srun_ports(ctl1: Host) -> Iterator[str]:
+    """Let the cluster have ports for srun, and make the node again when the firewall is off."""
+    ctl1.check_output("echo SrunPortRange=60001-60010 >> /etc/slurm/slurm.conf && scontrol reconfigure")
+    yield "60001"
+    ctl1.check_output("sed -i '/^SrunPortRange=/d' /etc/slurm/slurm.conf && scontrol reconfigure")
+    again = run_roles(MACHINE, "slurmd-ubuntu")
+    assert again.returncode == 0, again.stdout
+
+
+def reached(ctl1: Host, port: str = "6818") -> bool:
+    """Say whether a port is let in; what is not goes without an answer."""
+    answer = ctl1.run("timeout 3 bash -c '< /dev/tcp/%s/%s'", MACHINE, port)
+    return bool(answer.rc == 0 or "Connection refused" in answer.stderr)
 
 
 @pytest.mark.usefixtures("ufw")
@@ -65,3 +77,23 @@ def test_a_firewall_is_named_with_what_opens_it_and_opened_when_that_is_wanted(c
     run_command(in_container(MACHINE, "ufw reload"))
     assert reached(ctl1)
     assert lab_host(MACHINE).service("slurmd").is_running
+
+
+@pytest.mark.usefixtures("srun_ports", "ufw")
+def test_ports_of_srun_are_opened_beside_and_an_uninstallation_closes_what_was_opened(
+    ctl1: Host, srun_ports: str
+) -> None:
+    # Opened by the test before, when the cluster had no ports for srun.
+    assert reached(ctl1)
+    assert not reached(ctl1, srun_ports)
+    run_command(in_container(MACHINE, "ufw allow 7777"))
+    run = run_roles(MACHINE, "slurmd-ubuntu", slurmd_open_firewall=True)
+    assert run.returncode == 0, run.stdout
+    assert reached(ctl1)
+    assert reached(ctl1, srun_ports)
+    # The variable was given for one run.
+    gone = run_roles(MACHINE, "preflight", "slurmd/stop", "slurmd/remove")
+    assert gone.returncode == 0, gone.stdout
+    assert not reached(ctl1)
+    assert not reached(ctl1, srun_ports)
+    assert reached(ctl1, "7777")

@@ -12,7 +12,9 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes impo
 
 _UFW_ON = re.compile(r"(?im)^\s*ENABLED=[\"']?yes")
 #: As ufw notes a rule for everybody: `### tuple ### allow tcp 6818,60001:63000 0.0.0.0/0 any 0.0.0.0/0 in`.
-_UFW_RULE = re.compile(r"(?m)^### tuple ### allow (tcp|any) (\S+) 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in\b")
+_UFW_RULE = re.compile(r"(?m)^### tuple ### allow (?:tcp|any) (\S+) 0\.0\.0\.0/0 any 0\.0\.0\.0/0 in\b(.*)")
+#: How it notes the comment of ours, slurmscale.
+_OURS = "comment=" + b"slurmscale".hex()
 
 
 def firewall_facts(
@@ -28,18 +30,20 @@ def firewall_facts(
         root: Where the file system begins.
 
     Returns:
-        name (firewalld, ufw, or empty when neither is on), and tcp, the ports and ranges (FIRST-LAST) that everybody is
-        let in at.
+        name (firewalld, ufw, or empty when neither is on); tcp, the ports and ranges (FIRST-LAST) that everybody is
+        let in at; and ours, the ports of each rule of ufw that has our comment, as ufw wants them to delete it.
     """
     if firewalld:
         told = (ask(["firewall-cmd", "--list-ports"]) or "").split()
-        return {"name": "firewalld", "tcp": [port[:-4] for port in told if port.endswith("/tcp")]}
+        return {"name": "firewalld", "tcp": [port[:-4] for port in told if port.endswith("/tcp")], "ours": []}
     if _UFW_ON.search(_text(root, "etc/ufw/ufw.conf")):
         ports: List[str] = []
-        for _protocol, listed in _UFW_RULE.findall(_text(root, "etc/ufw/user.rules")):
+        ours: List[str] = []
+        for listed, rest in _UFW_RULE.findall(_text(root, "etc/ufw/user.rules")):
             ports += listed.replace(":", "-").split(",")
-        return {"name": "ufw", "tcp": ports}
-    return {"name": "", "tcp": []}
+            ours += [listed] if _OURS in rest.split() else []
+        return {"name": "ufw", "tcp": ports, "ours": ours}
+    return {"name": "", "tcp": [], "ours": []}
 
 
 def _text(root: str, path: str) -> str:

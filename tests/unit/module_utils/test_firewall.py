@@ -34,15 +34,15 @@ def nothing(argv: Sequence[str]) -> str:
 def test_ufw_counts_only_when_it_is_enabled(machine: Machine) -> None:
     machine.write("etc/ufw/user.rules", RULES)
     machine.write("etc/ufw/ufw.conf", "# comment\nENABLED=no\n")
-    assert firewall_facts(False, nothing, machine.root) == {"name": "", "tcp": []}  # noqa: FBT003 - what systemd says
+    assert firewall_facts(False, nothing, machine.root) == {"name": "", "tcp": [], "ours": []}  # noqa: FBT003 - what systemd says
     machine.write("etc/ufw/ufw.conf", "# comment\nENABLED=yes\nLOGLEVEL=low\n")
     found = firewall_facts(False, nothing, machine.root)  # noqa: FBT003 - what systemd says
-    assert found == {"name": "ufw", "tcp": ["22", "6818", "60001-63000"]}
+    assert found == {"name": "ufw", "tcp": ["22", "6818", "60001-63000"], "ours": ["6818,60001:63000"]}
 
 
 def test_firewalld_is_asked_where_it_runs(machine: Machine) -> None:
     found = firewall_facts(True, lambda _argv: "6818/tcp 53/udp 60001-63000/tcp\n", machine.root)  # noqa: FBT003 - what systemd says
-    assert found == {"name": "firewalld", "tcp": ["6818", "60001-63000"]}
+    assert found == {"name": "firewalld", "tcp": ["6818", "60001-63000"], "ours": []}
 
 
 def test_whether_firewalld_runs_is_in_the_answer_of_systemd() -> None:
@@ -78,8 +78,13 @@ def test_without_a_range_srun_listens_anywhere_and_only_slurmd_has_a_port() -> N
     assert words[-3:] == ["7000", "comment", "slurmscale"]
 
 
-def test_what_is_open_is_closed_again() -> None:
-    open_now = {"name": "ufw", "tcp": ["22", "6818", "60001-63000"]}
-    (words,) = firewall_commands(open_now, CLUSTER, close=True)
-    assert " ".join(words) == "ufw delete allow proto tcp to any port 6818,60001:63000"
-    assert firewall_commands(UFW, CLUSTER, close=True) == []
+def test_what_was_opened_is_closed_again() -> None:
+    # SrunPortRange came later, or is another one now; the administrator has let everybody in at 6818, too.
+    open_now = {"name": "ufw", "tcp": ["22", "6818", "7000", "60001-63000"], "ours": ["7000", "60001:63000,6819"]}
+    assert [" ".join(words) for words in firewall_commands(open_now, CLUSTER, close=True)] == [
+        "ufw delete allow proto tcp to any port 7000",
+        "ufw delete allow proto tcp to any port 60001:63000,6819",
+    ]
+    assert firewall_commands({**open_now, "ours": []}, CLUSTER, close=True) == []
+    (_permanent, now) = firewall_commands({"name": "firewalld", "tcp": ["22", "6818"]}, CLUSTER, close=True)
+    assert " ".join(now) == "firewall-cmd --remove-port=6818/tcp"
