@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 NODES = ("rocky1", "ubuntu1")
+MACHINES = {"rocky1": "rocky1", "ubuntu1": "machine7"}
 SLURM_AT = "SLURM_CONF=/opt/slurm/etc/slurm.conf /opt/slurm/bin/"
 
 
@@ -45,14 +46,19 @@ def test_nodes_joined(ctl1: Host) -> None:
 def test_a_node_has_the_user_of_the_controller_and_logs_where_it_is_stated(node: str) -> None:
     host = lab_host(node)
     assert host.check_output("id --user hpc; getent group hpc-services | cut -d: -f3").split() == ["4711", "4712"]
-    assert "slurmd started" in host.file(f"/var/log/hpc/slurmd-{node}.log").content_string
-    assert host.file(f"/var/spool/hpc/{node}/cred_state").exists
+    machine = MACHINES[node]
+    assert host.check_output("hostname") == machine
+    assert "slurmd started" in host.file(f"/var/log/hpc/slurmd-{machine}.log").content_string
+    assert host.file(f"/var/spool/hpc/{machine}-{node}/cred_state").exists
 
 
-def test_a_node_whose_name_leads_nowhere_has_the_address_of_ansible(ctl1: Host, playbook: Playbook) -> None:
+def test_a_node_has_the_address_of_ansible_where_the_name_of_its_machine_leads_nowhere(
+    ctl1: Host, playbook: Playbook
+) -> None:
     hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]["slurm_nodes"]["hosts"]
     assert f"NodeAddr={hosts['rocky1']['ansible_host']} " in ctl1.check_output(SLURM_AT + "scontrol show node rocky1")
-    assert "NodeAddr=ubuntu1 " in ctl1.check_output(SLURM_AT + "scontrol show node ubuntu1")
+    other = ctl1.check_output(SLURM_AT + "scontrol show node ubuntu1")
+    assert f"NodeAddr={hosts['ubuntu1']['ansible_host']} NodeHostName=machine7 " in other
     again = playbook("scale_up", "-e", "nodes=rocky[1]")
     assert re.search(r"rocky1 +unchanged", again.stdout), again.stdout
 
@@ -105,7 +111,7 @@ def test_a_job_of_an_ordinary_user_runs_and_reaches_the_controller(playbook: Pla
         time.sleep(1)
     assert told["state"] == "COMPLETED", told
     told = run_jobs(report, playbook, "read", job_path=told["output"], job_host=told["batch_host"])
-    assert told["text"].strip() in NODES
+    assert told["text"].strip() in MACHINES.values()
 
 
 def test_a_job_of_an_ordinary_user_is_cancelled(playbook: Playbook, tmp_path: Path) -> None:
