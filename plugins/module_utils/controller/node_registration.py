@@ -36,6 +36,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import (
     ApplyMethod,
     choose_apply_method,
+    reconfigures_nodes,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import (
     ClusterState,
@@ -245,9 +246,9 @@ class _Registration:
             return NodeChange(set(), names - dynamic)
         # slurmctld tells nobody of nodes in state FUTURE.
         hidden = {name for name in names if plan.nodes[name].get("State", "").upper() == "FUTURE"}
-        # slurmd reads the files of its node, which get there after the controller has taken them.
-        without_files = frozenset() if state.configless else frozenset(plan.updated)
-        return NodeChange(names - hidden, set(), without_files)
+        # slurmd takes new Gres from slurmctld only in configless mode, and earlier ones only when they start.
+        at_once = state.configless and reconfigures_nodes(versions.version_tuple(state.version))
+        return NodeChange(names - hidden, set(), frozenset() if at_once else frozenset(plan.updated))
 
     def _apply_method(self, state: ClusterState) -> ApplyMethod:
         version = versions.version_tuple(state.version)

@@ -73,12 +73,12 @@ class NodeChange(NamedTuple):
     Attributes:
         added: Nodes that it must know.
         removed: Nodes that it must not know any more.
-        without_files: Nodes that can't have what their new lines say before their own files say it, too.
+        late: Nodes that can't have the Gres of their new lines before their slurmd has read it, too.
     """
 
     added: Set[str]
     removed: Set[str]
-    without_files: FrozenSet[str] = frozenset()
+    late: FrozenSet[str] = frozenset()
 
 
 class Controller:
@@ -267,7 +267,7 @@ class Controller:
             # What had not registered before, or was broken, has nothing to lose.
             if node_states.severity(now) <= node_states.severity(then) or node_states.severity(then) > 1:
                 continue
-            if name in change.without_files and node_states.lacked_gres(reason):
+            if name in change.late and node_states.lacked_gres(reason):
                 continue
             # A configuration makes nodes DOWN or INVAL; a node that stops answering has another reason to.
             if now & _WORSE and "NOT_RESPONDING" not in now and not reason.lower().startswith("not responding"):

@@ -165,7 +165,11 @@ def test_a_node_that_gets_worse_is_a_reason_to_go_back(slurm: FakeSlurmctld) -> 
     assert "NodeName=n2" not in slurm.loaded
 
 
-def test_a_node_that_gets_gpus_waits_for_its_own_files_where_it_has_some(slurm: FakeSlurmctld) -> None:
+@pytest.mark.parametrize("version", ["22.05.8", "24.11.5"])
+def test_a_node_that_gets_gpus_waits_for_its_slurmd_where_that_reads_them_later(
+    slurm: FakeSlurmctld, version: str
+) -> None:
+    """24.11 where it has files of its own, 22.05 always."""
     slurm.version, slurm.too_much = "24.11.5", "gres/gpu count reported lower than configured (0 < 2)"
     slurm.register("n2")
     gpus = {"Gres": "gpu:2", "TooMuch": "1"}
@@ -173,8 +177,10 @@ def test_a_node_that_gets_gpus_waits_for_its_own_files_where_it_has_some(slurm: 
     slurm.nodes["n1"]["State"] = "DOWN"
     with pytest.raises(ApplyError, match="nodes got worse: n2 is"):
         slurm.register("n2", params=gpus)
-    slurm.conf.write_text(slurm.conf.read_text().replace("SlurmctldParameters=enable_configless\n", ""))
-    slurm._load(slurm._text())
+    if version == "24.11.5":
+        slurm.conf.write_text(slurm.conf.read_text().replace("SlurmctldParameters=enable_configless\n", ""))
+        slurm._load(slurm._text())
+    slurm.version = version
     slurm.nodes["n1"]["State"] = "DOWN"
     assert slurm.register("n2", params=gpus)["updated"] == ["n2"]
     slurm.nodes["n2"].update(State="IDLE", Reason="")
