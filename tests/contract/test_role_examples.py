@@ -15,6 +15,7 @@ ROLES = (
     "apphub",
     "apphub-client",
     "munge",
+    "preflight",
     "slurmctld",
     "slurmctld-reconfigure",
     "slurmd-rocky",
