@@ -205,7 +205,7 @@ def test_a_node_that_ends_early_on_purpose_is_done(scaling, inventory, project_d
 
 
 def test_without_the_plan_the_result_of_each_node_tells_who_is_done(scaling, inventory, monkeypatch):
-    monkeypatch.setattr("slurmscale.runner.project._PLAN", "ansible.posix.missing")
+    monkeypatch.setattr("slurmscale.runner.project._CALLBACKS", ("ansible.posix.missing",))
     handle = scaling.scale_up(inventory, "n[1-2]", RunOptions(extra_vars={"bad": ["n2"]}))
     run = handle.wait(LIMIT)
     assert not handle.tracker.plan.known
