@@ -176,13 +176,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.blank_reasons import remove_blank_reasons
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import DRAIN_SECONDS, READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.state_waiter import (
     Decide,
     Evict,
     JobRules,
     StateWaiter,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.time_limits import DRAIN_SECONDS, READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist, jobs, node_states
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
 

@@ -155,7 +155,7 @@ failed_nodes:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, fail
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import READY_SECONDS
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.time_limits import READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import verify_connections
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import (
     Options,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.limits import DRAIN_SECONDS, READY_SECONDS
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.time_limits import DRAIN_SECONDS, READY_SECONDS
 from slurmscale.operations import Operation
 
 if TYPE_CHECKING:
