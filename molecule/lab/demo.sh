@@ -88,6 +88,7 @@ if [ "${1:-}" = service ]; then
     cat << END
 
 The page of the service: $service/
-Sign in with the token: $(< "$token_file")
+Sign in as demo with the password $(< "$lab/service/password")
+Programs send the token: $(< "$token_file")
 END
 fi

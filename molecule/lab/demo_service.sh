@@ -73,7 +73,8 @@ END
     # shellcheck source=/dev/null # just written
     . "$own/env"
     slurmscale cluster add lab --inventory "$lab/hosts.yml"
-    slurmscale user add demo --role admin --no-password
+    (umask 077 && python3 -c 'import secrets; print(secrets.token_urlsafe(16))' > "$own/password")
+    slurmscale user add demo --role admin --password-stdin < "$own/password"
     (umask 077 && slurmscale token create demo --days 1 > "$own/token")
     start serve serve --port "$port"
     start worker1 worker --concurrency 2
