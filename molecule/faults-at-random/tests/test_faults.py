@@ -54,6 +54,9 @@ NEW, NEWER = (f"{SLURM}-4+{suffix}" for suffix in ("new1", "new2"))
 BOOTED = (
     "timeout 180 sh -c 'until systemctl is-system-running --wait | grep -qE \"running|degraded\"; do sleep 0.2; done'"
 )
+# A container gets another hardware address at each start, and others send to the old one for some ten seconds. Its
+# first question for a name tells them the new one.
+SHOWN = "getent hosts name.invalid || true"
 # What an interrupted rotation asks for.
 RETURN = re.compile(r"ansible \S+ -b -m (\S+) -a '(state=rolled_back force=true)'")
 
@@ -125,6 +128,7 @@ class Moment(NamedTuple):
         elif self.fault != "run":
             run_command(f"{PODMAN} start {container(self.machine)}")
             run_command(in_container(self.machine, BOOTED), timeout=200)
+            run_command(in_container(self.machine, SHOWN))
 
 
 def moments() -> Iterator[Moment]:
