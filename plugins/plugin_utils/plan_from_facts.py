@@ -91,7 +91,8 @@ def plan(
         findings += readiness.assess(
             node, cluster, request.limits, reach=reach, take_over=request.take_over, entries=entries
         )
-        needed = ["hosts"] * (hosts != written) + needed
+        if hosts != written:
+            needed.insert(0, "hosts")
     if "registration" in wanted:
         findings += _registration(request, cluster, joining)
     if "definition" in wanted:
