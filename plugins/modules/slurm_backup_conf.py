@@ -96,7 +96,7 @@ from typing import Any, Dict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.backup_controller import BackupController
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import LOCK_FILE, LOCK_TIMEOUT, lock
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import LOCK_FILE, lock
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.write_errors import remedy_for
 
@@ -123,7 +123,7 @@ def main() -> None:
     try:
         if controller.shares(module.params["lock_note"]):
             module.exit_json(changed=False, shared=True)
-        with lock(LOCK_FILE, LOCK_TIMEOUT, module.params["state"]):
+        with lock(LOCK_FILE, module.params["state"]):
             result = _run(controller, module.params["state"], check_mode=module.check_mode)
     except FailureError as problem:
         fail(module, problem.failure)

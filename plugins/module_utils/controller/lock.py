@@ -9,11 +9,11 @@ import fcntl
 import os
 import socket
 import time
-from typing import Iterator
+from typing import Iterator, Optional
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
-#: Seconds for which another run is waited for.
+#: Seconds for which another run is waited for, where the caller does not say.
 LOCK_TIMEOUT = 300
 LOCK_FILE = "/run/slurmscale-nodes.lock"
 #: Locked beside slurm.conf, as two controllers may share its directory.
@@ -34,10 +34,15 @@ class BusyError(FailureError):
 
 
 @contextlib.contextmanager
-def lock(path: str, timeout: float, purpose: str) -> Iterator[bool]:
+def lock(path: str, purpose: str, timeout: Optional[float] = None) -> Iterator[bool]:
     """Hold a lock that only one run may have.
 
     The file stays: removing it would let two runs lock two files of the same name.
+
+    Args:
+        path: The file.
+        purpose: What it is held for, told to who waits.
+        timeout: Seconds for which another run is waited for; LOCK_TIMEOUT when None.
 
     Yields:
         Whether it is held; False where the file system has no locks.
@@ -46,6 +51,7 @@ def lock(path: str, timeout: float, purpose: str) -> Iterator[bool]:
         BusyError: Another process kept it longer than `timeout` seconds; the message names it.
         OSError: The lock file can't be made.
     """
+    timeout = LOCK_TIMEOUT if timeout is None else timeout
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         held = _acquire(handle, path, timeout)

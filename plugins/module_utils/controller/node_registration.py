@@ -77,7 +77,7 @@ class Options(NamedTuple):
     apply: str
     service: str
     timeout: int
-    lock_timeout: int
+    lock_timeout: Optional[int] = None
     allow_controller: bool = False
     skip_refused: bool = False
     renew_addresses: Sequence[str] = ()
@@ -109,11 +109,11 @@ def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
         raise _not_writable(directory)
     purpose = f"{options.state} {','.join(node.name for node in nodes)}"
     registration = _Registration(options, nodes, refused, check_mode=check_mode)
-    with lock(LOCK_FILE, options.lock_timeout, purpose):
+    with lock(LOCK_FILE, purpose, options.lock_timeout):
         if check_mode:
             return dict(registration.run(), lock_note="")
         shared = os.path.join(os.path.dirname(os.path.realpath(options.conf)), SHARED_LOCK)
-        with lock(shared, options.lock_timeout, purpose) as held:
+        with lock(shared, purpose, options.lock_timeout) as held:
             if not held:
                 registration.controller.warnings.append(
                     f"the file system of {shared} has no locks: let no other controller change it at the same time."

@@ -343,7 +343,7 @@ def test_the_controller_itself_becomes_a_node_only_when_that_is_stated(
 def test_a_controller_that_shares_slurm_conf_waits_for_the_other(slurm: FakeSlurmctld) -> None:
     """Its own lock is another one, as /run belongs to each host."""
     with (
-        lock(str(slurm.home / "etc" / SHARED_LOCK), 1, "on another controller"),
+        lock(str(slurm.home / "etc" / SHARED_LOCK), "on another controller", 1),
         pytest.raises(BusyError, match=r"on another controller.*Wait for it and run again") as caught,
     ):
         slurm.register("n2", lock_timeout=0)
