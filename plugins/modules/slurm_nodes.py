@@ -19,7 +19,7 @@ description:
   - C(scontrol reconfigure) applies the change where Slurm's version can (O(apply)). Else slurmctld is restarted once;
     then C(scontrol reconfigure) gives configless nodes the new files. Running jobs go on.
   - A restart would also make active what somebody else edited in slurm.conf since slurmctld read it, with no way back.
-    So it is refused then. Where Slurm 24.11 itself keeps the old slurmctld when the new one fails, this is a warning.
+    So it is refused then. Where Slurm itself keeps the old slurmctld when the new one fails, this is a warning.
 author:
   - slurmscale contributors
 options:

@@ -1,5 +1,10 @@
 # Apache License 2.0 (see LICENSE)
-"""Chooses how slurmctld takes a new configuration: by `scontrol reconfigure` or by a restart."""
+"""Chooses how slurmctld takes a new configuration: by `scontrol reconfigure` or by a restart.
+
+With a changed set of nodes slurmctld exits at `scontrol reconfigure` up to 23.02. From 23.11 on a second slurmctld
+takes over if it comes up; by the documentation, all slurmd would have to restart in 23.11 and 24.05. From 24.11 on it
+is enough.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,9 @@ from typing import Any, Dict, NamedTuple
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import Version, version_text
 
-#: From here on `scontrol reconfigure` takes a changed set of nodes. In between SchedMD advises a restart, but the old
-#: slurmctld survives when it does not work; earlier ones exit.
+#: From here on a reconfigure gives slurmctld other nodes; earlier ones are restarted.
 RECONFIGURES_NODES = (24, 11)
+#: From here on it may be asked for: the old slurmctld survives when the new one does not come up.
 SURVIVES_RECONFIGURE = (23, 11)
 
 
