@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from slurmscale.models import Counts, Timing
 from slurmscale.operations import DEFINITIONS, Stage
+from slurmscale.progress import task_weights
 from slurmscale.progress.durations import TaskDurations
 from slurmscale.progress.events import failure_text, parse, readable, shortened
 from slurmscale.progress.node_progress import RoleMilestones
@@ -408,7 +409,9 @@ def test_a_task_that_no_plan_holds_leaves_the_phase():
     assert (change.phase, change.step) == ("packages", "included")
 
 
-def test_a_run_that_nothing_was_learned_for_goes_by_the_usual_times_of_its_phases():
+def test_a_run_that_nothing_was_learned_for_goes_by_the_usual_times_of_its_phases(monkeypatch):
+    monkeypatch.setattr(task_weights, "_SECONDS", {"packages": 10.0})
+    monkeypatch.setattr(task_weights, "_BOOKKEEPING_SECONDS", 0.1)
     run = Playing(["a"], phased("p", ["a"], *PHASED))
     run.event("runner_on_start", "p", "Install", "a", at=100.0)
     # 0.1 + 10 + 0.1 + 0.1 seconds
