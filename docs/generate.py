@@ -171,8 +171,23 @@ def read_openapi() -> str:
     return _run_python("The description of the API", ["-c", code], dict(os.environ))
 
 
-def read_api(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the calls of the API and the shapes of what they take and answer, from its description."""
+def read_roles() -> dict[str, list[str]]:
+    """Return the permissions that there are, each with the roles that have it."""
+    code = (
+        "import json; from slurmscale.service.access.permissions import PERMISSIONS, Permission;"
+        "print(json.dumps({one: [role for role, own in PERMISSIONS.items() if one in own] for one in Permission}))"
+    )
+    found: dict[str, list[str]] = json.loads(_run_python("The permissions", ["-c", code], dict(os.environ)))
+    return found
+
+
+def read_api(document: dict[str, Any], roles: dict[str, list[str]]) -> dict[str, Any]:
+    """Return the calls of the API and the shapes of what they take and answer, from its description.
+
+    Args:
+        document: The description.
+        roles: The roles that have each permission.
+    """
     calls = [
         {
             "method": method.upper(),
@@ -205,7 +220,11 @@ def read_api(document: dict[str, Any]) -> dict[str, Any]:
         }
         for name, found in sorted(document["components"]["schemas"].items())
     ]
-    return {"calls": calls, "shapes": shapes}
+    permissions = [
+        {"name": name, "roles": own, "calls": [call for call in calls if call["permission"] == f"`{name}`"]}
+        for name, own in roles.items()
+    ]
+    return {"calls": calls, "shapes": shapes, "permissions": permissions}
 
 
 def permission_of(call: dict[str, Any]) -> str:
@@ -317,7 +336,7 @@ def pages() -> dict[Path, str]:
     systems = f"{SYSTEMS}\n  {read_systems()}. {SYSTEMS_END}"
     wanted[project] = between(project.read_text(encoding="utf-8"), SYSTEMS, systems, SYSTEMS_END)
     wanted[REFERENCE / "openapi.json"] = openapi = read_openapi()
-    api = templates.get_template("api.md.j2").render(items=read_api(json.loads(openapi)))
+    api = templates.get_template("api.md.j2").render(items=read_api(json.loads(openapi), read_roles()))
     wanted[REFERENCE / "api.md"] = re.sub(r"\n{3,}", "\n\n", api)
     command = read_command()
     if command:
