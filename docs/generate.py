@@ -24,6 +24,10 @@ REFERENCE = ROOT / "docs/reference"
 # What stands between the markers in a role's README is generated, the rest is written by hand.
 BEGIN = "<!-- options: generated from meta/argument_specs.yml -->"
 END = "<!-- end of options -->"
+# Likewise in the enumeration of the codes of failures, which goes to managed hosts without what the codes mean.
+FAILURES = ROOT / "plugins/module_utils/failure_codes.yml"
+CODES = "    # codes: generated from failure_codes.yml by `make docs`\n"
+CODES_END = "    # end of codes\n"
 # Likewise in the README of the project, from operating_system.py.
 SYSTEMS = "<!-- systems: generated -->"
 SYSTEMS_END = "<!-- end of systems -->"
@@ -273,12 +277,22 @@ def _run_python(what: str, arguments: list[str], environment: dict[str, str]) ->
     return answer.stdout
 
 
-def read_reasons() -> list[dict[str, str]]:
-    """Return every reason code with its meaning."""
-    spec = importlib.util.spec_from_file_location("reasons", ROOT / "plugins/module_utils/failure_codes.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [{"code": code.value, "meaning": code.meaning} for code in module.Code]
+def read_reasons() -> dict[str, list[dict[str, str]]]:
+    """Return by section every reason code with its meaning, and where to look."""
+    return {
+        section: [
+            {"code": code, "meaning": meaning, "look_at": group.get("look_at", "")}
+            for group in groups
+            for code, meaning in group["codes"].items()
+        ]
+        for section, groups in read_yaml(FAILURES).items()
+    }
+
+
+def members(reasons: dict[str, list[dict[str, str]]]) -> str:
+    """Return the members of the enumeration of the codes."""
+    names = [item["code"] for items in reasons.values() for item in items]
+    return "".join(f'    {name.upper().replace("-", "_")} = "{name}"\n' for name in names)
 
 
 def read_systems() -> str:
@@ -322,7 +336,7 @@ def pages() -> dict[Path, str]:
         "playbooks": [read_playbook(path) for path in sorted(ROOT.glob("playbooks/*.yml"))],
         "modules": [read_plugin(path) for path in sorted(ROOT.glob("plugins/modules/*.py"))],
         "filters": [read_plugin(path) for path in sorted(ROOT.glob("plugins/filter/*.py"))],
-        "reasons": read_reasons(),
+        "reasons": (reasons := read_reasons()),
         "roles": roles,
     }
     wanted = {
@@ -332,6 +346,9 @@ def pages() -> dict[Path, str]:
     for role in roles:
         path = ROOT / "roles" / role["name"] / "README.md"
         wanted[path] = readme(role, path, templates)
+    codes = FAILURES.with_suffix(".py")
+    enumeration = CODES + members(reasons) + CODES_END
+    wanted[codes] = between(codes.read_text(encoding="utf-8"), CODES, enumeration, CODES_END)
     project = ROOT / "README.md"
     systems = f"{SYSTEMS}\n  {read_systems()}. {SYSTEMS_END}"
     wanted[project] = between(project.read_text(encoding="utf-8"), SYSTEMS, systems, SYSTEMS_END)

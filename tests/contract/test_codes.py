@@ -18,6 +18,22 @@ IN_YAML = re.compile(r"""(?:\bcode: |'code': )("\{\{.*|'?[a-z][a-z-]+'?)""")
 WORD = re.compile(r"'?\b([a-z]+(?:-[a-z]+)+)\b'?")
 
 
+# The command, the service and jobs of users say what to do where they say what is wrong.
+ELSEWHERE = {"The command and the library", "The service", "Jobs of users"}
+
+
+def test_each_code_stands_once_in_the_list_with_a_meaning_and_where_to_look(tree: Tree) -> None:
+    listed = tree.read(tree.root / "plugins/module_utils/failure_codes.yml")
+    groups = [(section, group) for section, groups in listed.items() for group in groups]
+    codes = [code for _, group in groups for code in group["codes"]]
+    assert sorted(codes) == sorted(code.value for code in Code)
+    assert [code for code in codes if not re.fullmatch(r"[a-z]+(-[a-z]+)+", code)] == []
+    texts = [text for _, group in groups for text in group["codes"].values()]
+    assert [text for text in texts if not text.endswith(".")] == []
+    assert {section for section, group in groups if not group.get("look_at")} == ELSEWHERE
+    assert [section for section, group in groups if section in ELSEWHERE and "look_at" in group] == []
+
+
 def yaml_files(tree: Tree) -> Iterator[Path]:
     yield from tree.root.glob("playbooks/**/*.yml")
     yield from tree.root.glob("roles/*/tasks/*.yml")

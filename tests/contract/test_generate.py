@@ -63,6 +63,11 @@ def test_what_is_written_by_hand_is_kept(generate: ModuleType, tmp_path: Path) -
     assert generate.readme({}, page, templates) == made
 
 
+def test_codes_become_members_of_an_enumeration(generate: ModuleType) -> None:
+    reasons = {"One": [{"code": "not-found"}], "Two": [{"code": "job-lost"}]}
+    assert generate.members(reasons) == '    NOT_FOUND = "not-found"\n    JOB_LOST = "job-lost"\n'
+
+
 def test_check_names_stale_pages_and_writes_nothing(
     generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

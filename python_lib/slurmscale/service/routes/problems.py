@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import html
 from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
+import yaml
 from fastapi import APIRouter, Path, Response
 
 from slurmscale.errors import NotFoundError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 
-_LIST = "plugins/module_utils/failure_codes.py"
+_LIST = "plugins/module_utils/failure_codes.yml"
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{code}</title>
 <h1>{code}</h1>
@@ -38,8 +38,6 @@ def problem(code: Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{1,63}$")], parts
 
 @cache
 def _meanings(root: pathlib.Path) -> dict[str, str]:
-    """Read the collection's list of codes, which is a class of pairs."""
-    tree = ast.parse((root / _LIST).read_text(encoding="utf-8"))
-    listed = next(one for one in tree.body if isinstance(one, ast.ClassDef) and one.name == "Code")
-    pairs = [ast.literal_eval(one.value) for one in listed.body if isinstance(one, ast.Assign)]
-    return {code: meaning for code, meaning in pairs}  # noqa: C416 - says what a pair is
+    """Read the collection's list of codes."""
+    sections = yaml.safe_load((root / _LIST).read_text(encoding="utf-8"))
+    return {code: text for groups in sections.values() for group in groups for code, text in group["codes"].items()}
