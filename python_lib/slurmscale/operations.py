@@ -1,6 +1,7 @@
 """The operations that runs perform: all that the library, the command and a service have to know of each.
 
-A new option of a playbook is a line here; a new operation is an entry here and a command in `cli/run_commands.py`.
+A new option of a playbook is a line here, of which the command, its help and the API are made; a new operation is an
+entry here and a command in `cli/operation_commands.py`.
 """
 
 from __future__ import annotations
@@ -462,7 +463,7 @@ DEFINITIONS: dict[Operation, Definition] = {
         (
             Option("job_script", "Text of its script.", str, r"[^\x00]{1,1048576}", "--script", private=True),
             Option("job_name", "Its name.", str, r"[A-Za-z0-9_][\w.:+-]{0,127}", "--name"),
-            Option("job_partition", "Partition (default: Slurm's).", str, r"[\w.-]+(,[\w.-]+)*", "--partition"),
+            Option("job_partition", "Partition (default: Slurm's).", str, r"\w[\w.-]*(,\w[\w.-]*)*", "--partition"),
             Option(
                 "job_nodes",
                 "Number of nodes, or from and to, e.g. 2-4 (default: Slurm's).",

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from fastapi.routing import APIRoute
 from slurmscale.models import Cluster
-from slurmscale.operations import Operation
+from slurmscale.operations import Operation, Option, of_playbook
 from slurmscale.service.access.authentication import signed_in
 from slurmscale.service.access.permissions import PERMISSIONS, Permission, Role
 from slurmscale.service.routes import commands
@@ -71,12 +71,20 @@ LAUNCHING = {
 }  # fmt: skip
 """Routes that take texts of a kind that may be anything, and launch a playbook with them."""
 VARIABLES = {
-    "nodes", "confirm", "plan_only", "take_over", "slurm_version", "scale_timeout", "jobs", "drain_timeout",
-    "keep_drained", "force", "uninstall", "slurmctld_reconfigure_partitions", "slurmd_features",
-    "slurmd_memory_margin", "slurm_node_registration", "action", "discover_strict", "discover_fingerprint",
-    "job_script", "job_name", "job_partition", "job_nodes", "job_time",
+    "nodes", "discover_strict", "slurmctld_reconfigure_partitions", "slurmd_features", "slurmd_memory_margin",
+    "slurm_node_registration",
 }  # fmt: skip
-"""Variables that requests may set, or that operations have."""
+"""Variables that requests may set besides the options of their operation, or that the library sets."""
+DANGEROUS = (
+    "/etc/shadow", "~root/x", "../x", "a/b", "@x", "-x", "--become", "a b", "a\nb", "a;b", "a|b", "a$b", "a`b", "a'b",
+    'a"b', "a=b", "a\\b", "{{ a }}", "{% if a %}", "{", "%", "<a>", "http://x", "all:!b", "*", "",
+)  # fmt: skip
+"""What names a file, an address or another variable, or is read as more than one word."""
+TELLING = re.compile(
+    r"ansible_.*|(.*_)?(user|become|group|path|file|dir|chdir|home|key|command|program|script|env|args|vars|playbook|role"
+    r"|connection|interpreter|inventory|hosts?|address|conf|urls?|proxy|ca|password|token|insecure|skip|unsafe|trust)(_.*)?"
+)
+"""Names of variables that decide who acts, where, with what, or whether it is checked."""
 
 
 def routes(app):
@@ -143,6 +151,41 @@ def test_every_route_asks_for_a_permission_but_those_that_are_known_to_need_none
 @pytest.mark.parametrize("operation", Operation)
 def test_every_operation_names_a_permission_that_there_is(operation):
     assert operation.definition.permission in set(Permission)
+
+
+def danger_of(option):
+    """Return what speaks against letting requests set an option; None when nothing does."""
+    if option.private:
+        # it is in memory only, and marked as no template: see what is planted
+        return None
+    if TELLING.fullmatch(option.name):
+        return "name"
+    return next((repr(text) for text in DANGEROUS if option.problem(text) is None), None)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        Option("reservation", "A text of any kind."),
+        Option("reservation", "A pattern that is not tight.", str, r"\S+"),
+        Option("reservation", "A path.", str, r"[\w./-]+"),
+        Option("reservation", "An option of some program.", str, r"[\w-]+"),
+        Option("reservation", "An empty text.", str, r"\w*"),
+        Option("job_user", "Who runs it.", str, r"\w+"),
+        Option("apphub_client_ca", "A file.", str, r"\w+"),
+        Option("ansible_connection", "How.", str, r"\w+"),
+        Option("apphub_insecure", "Whether a key is checked.", bool),
+    ],
+)
+def test_a_dangerous_option_is_found(option):
+    assert danger_of(option)
+
+
+def test_options_that_requests_may_set_name_no_file_no_user_and_no_other_variable():
+    taken = (Operation.SCALE_UP, Operation.SCALE_DOWN, Operation.CHECK)
+    dangers = {(one.value, option.name): danger_of(option) for one in taken for option in one.definition.options}
+    assert len(dangers) > 5
+    assert {option: danger for option, danger in dangers.items() if danger} == {}
 
 
 def test_every_role_is_let_in_where_it_may_and_nowhere_else(app, client, as_role):
@@ -334,7 +377,9 @@ def test_nothing_that_is_planted_in_a_value_is_run_written_or_taken_for_a_templa
         assert_no_template(launch.extra_vars)
         assert_no_template(launch.added)
         assert launch.inventory == ()
-        assert set(launch.extra_vars) <= VARIABLES
+        operation = of_playbook(launch.playbook.name, launch.extra_vars).definition
+        own = {option.name for option in operation.options if not danger_of(option)} | operation.variables.keys()
+        assert set(launch.extra_vars) <= VARIABLES | own
     # it is there, as it was planted
     passwords = {text for text in texts if text and "\n" not in text}
     added = [launch.added for launch in launches]

@@ -20,10 +20,10 @@ from slurmscale.cli import (
     cluster_commands,
     doctor,
     job_commands,
+    operation_commands,
     output,
     query_commands,
     record_command,
-    run_commands,
     service_commands,
 )
 from slurmscale.errors import RefusedError, SlurmscaleError
@@ -61,7 +61,7 @@ def _options(
     pass
 
 
-run_commands.register(app, apphub_app)
+operation_commands.register(app, apphub_app)
 for module in (query_commands, record_command, doctor, service_commands):
     module.register(app)
 app.add_typer(apphub_app, name="apphub")
