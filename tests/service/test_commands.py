@@ -207,9 +207,9 @@ def test_nodes_are_removed_by_whom_may(as_role, launches):
     ],
 )
 def test_every_option_of_an_operation_is_taken_and_reaches_its_playbook(as_role, launches, path, operation, where):
-    values = {"slurm_version": "24.11.5-4", "jobs": "requeue"}
+    values = {bool: (True,), int: (42,), str: ("24.11.5-4", "requeue")}
     given = {
-        option.name: values.get(option.name, True if option.kind is bool else 42)
+        option.name: next(value for value in values[option.kind] if option.problem(value) is None)
         for option in operation.definition.options
     }
     body = {"nodes": [machine()]} | ({where: given} if where else given)
