@@ -37,9 +37,9 @@ from slurmscale.models import (
     Task,
 )
 from slurmscale.operations import Operation
-from slurmscale.report import ScalingStatus
 from slurmscale.runs.handle import RunHandle
 from slurmscale.scaling import Scaling
+from slurmscale.scaling_status import ScalingStatus
 from slurmscale.states import RunStatus, TaskStatus
 
 __version__ = metadata.version("slurmscale")

@@ -23,7 +23,7 @@ from slurmscale.models import (
     TaskChange,
     when,
 )
-from slurmscale.report import ScalingStatus
+from slurmscale.scaling_status import ScalingStatus
 
 if TYPE_CHECKING:
     from typing import Self

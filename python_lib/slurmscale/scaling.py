@@ -21,7 +21,6 @@ from slurmscale import settings
 from slurmscale.errors import Code, NotFoundError, RefusedError, SlurmscaleError, StoreUnavailableError
 from slurmscale.models import CANCELLED, Cluster, Failure, LogLine, Run, RunOptions, Task
 from slurmscale.operations import Operation, Result, Scope
-from slurmscale.report import ScalingStatus, StalledTask, StatusRecords, read_stalled, read_status
 from slurmscale.runner import processes
 from slurmscale.runner.ansible import AnsibleJob
 from slurmscale.runs import known_clusters as clusters
@@ -34,6 +33,7 @@ from slurmscale.runs.logins import ClusterLogins
 from slurmscale.runs.recovery import recover
 from slurmscale.runs.request import Request, request_of
 from slurmscale.runs.watched_run import WatchedRun
+from slurmscale.scaling_status import ScalingStatus, StalledTask, StatusRecords, read_stalled, read_status
 from slurmscale.states import FAILED, RUN_ACTIVE, RunStatus
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import NOBODY

@@ -23,10 +23,10 @@ import psutil
 from slurmscale.models import Counts, Run, TaskChange
 from slurmscale.operations import Operation
 from slurmscale.progress.tracker import Tracker
-from slurmscale.report import read_status
 from slurmscale.runner.processes import owner
 from slurmscale.runs.broadcast import Broadcaster
 from slurmscale.runs.event_pipeline import EventPipeline
+from slurmscale.scaling_status import read_status
 from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store.repository import Store
 from slurmscale.store.tables import row_of_counts, row_of_run, row_of_task, runs, tasks

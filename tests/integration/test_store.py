@@ -16,9 +16,9 @@ from fakes.waiting import wait_for
 from slurmscale.errors import NotFoundError, OverlapError, RunLostError, StoreError, StoreUnavailableError
 from slurmscale.models import Cluster, Counts, Failure, LogLine, Run, SlurmJob, TaskChange, Timing
 from slurmscale.operations import Operation
-from slurmscale.report import read_status
 from slurmscale.runner.processes import owner
 from slurmscale.runs.recovery import keep_result, record_kept_results, recover
+from slurmscale.scaling_status import read_status
 from slurmscale.states import RunStatus, TaskStatus
 from slurmscale.store.jobs import JobRecords
 from slurmscale.store.repository import Store

@@ -17,7 +17,7 @@ from slurmscale.cli.live_display import RunDisplay
 from slurmscale.documents import EventDocument
 from slurmscale.errors import RefusedError
 from slurmscale.progress.report_failures import failures_in
-from slurmscale.report import group_failures
+from slurmscale.scaling_status import group_failures
 from slurmscale.states import RunStatus
 
 if TYPE_CHECKING:

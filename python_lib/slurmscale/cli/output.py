@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slurmscale.documents import Document
     from slurmscale.errors import SlurmscaleError
     from slurmscale.models import Run
-    from slurmscale.report import FailureGroup
+    from slurmscale.scaling_status import FailureGroup
 
 CANCELLED = 130
 NOT_RECORDED = 3

@@ -21,8 +21,8 @@ from slurmscale.errors import NotFoundError, RefusedError
 from slurmscale.inventory.hostlist import fold
 from slurmscale.models import doing, when
 from slurmscale.operations import Operation
-from slurmscale.report import group_failures
 from slurmscale.scaling import Scaling
+from slurmscale.scaling_status import group_failures
 from slurmscale.service.api.schemas import AuditView, MadeToken, TokenView, UserAccount
 from slurmscale.states import RUN_ACTIVE
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from slurmscale.models import LogLine
-    from slurmscale.report import OperationView, ScalingStatus
+    from slurmscale.scaling_status import OperationView, ScalingStatus
 
 _POLL = 1.0
 _FAILED_EVENTS = frozenset({"runner_on_failed", "runner_on_unreachable", "runner_item_on_failed"})

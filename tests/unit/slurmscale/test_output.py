@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 from slurmscale.cli import output
 from slurmscale.models import Failure
-from slurmscale.report import group_failures
 from slurmscale.runner.fake import FakeJob
 from slurmscale.scaling import Scaling
+from slurmscale.scaling_status import group_failures
 
 from .test_command import EVENTS, FINDINGS, PLAN, Commands
 

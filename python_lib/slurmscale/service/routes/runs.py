@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from slurmscale.documents import LineDocument, TaskDocument
 from slurmscale.errors import NotFoundError
 from slurmscale.operations import Operation
-from slurmscale.report import ScalingStatus
+from slurmscale.scaling_status import ScalingStatus
 from slurmscale.service.access.authentication import Principal, requires, visible
 from slurmscale.service.access.permissions import Permission
 from slurmscale.service.api.paging import Cursor, Limit, cursor_after, link_next, place_of

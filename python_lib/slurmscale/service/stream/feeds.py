@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from slurmscale.documents import Document
     from slurmscale.models import LogLine, Run, Task
-    from slurmscale.report import StalledTask, StatusRecords
+    from slurmscale.scaling_status import StalledTask, StatusRecords
     from slurmscale.store.notices import Change
 
 LINES = 500

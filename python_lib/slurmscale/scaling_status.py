@@ -101,6 +101,29 @@ class OperationView:
     failures: list[FailureGroup]
     remaining: int | None
 
+    @classmethod
+    def of(cls, run: Run, failed: Iterable[tuple[str, Failure | None]]) -> OperationView:
+        """Make it of a record.
+
+        Args:
+            run: The record.
+            failed: Nodes of the run that failed, and why each did.
+        """
+        # what is not made here is the same in the record
+        made: dict[str, Any] = {
+            "type": run.operation.value,
+            "status": run.status.value,
+            "nodes": list(run.nodes),
+            "success_nodes": run.counts.success,
+            "failed_nodes": run.counts.failed,
+            "progress": run.counts.progress,
+            "started_at": when(run.started_at),
+            "completed_at": when(run.completed_at),
+            "error": run.error.as_dict() if run.error else None,
+            "failures": group_failures(failed),
+        }
+        return cls(**{one.name: getattr(run, one.name) for one in fields(cls) if one.name not in made}, **made)
+
 
 @dataclass(frozen=True, slots=True)
 class StalledTask:
@@ -176,10 +199,13 @@ class StatusRecords:
             success_nodes=counts.success,
             failed_nodes=counts.failed,
             progress=counts.progress,
-            active_operations=[_view(run, self.reasons) for run in self.at_work],
-            recent_operations=[_view(run, self.reasons) for run in self.shown],
+            active_operations=[self._view(run) for run in self.at_work],
+            recent_operations=[self._view(run) for run in self.shown],
             stalled_tasks=list(self.stalled),
         )
+
+    def _view(self, run: Run) -> OperationView:
+        return OperationView.of(run, self.reasons.get(run.id, ()))
 
     def after(self, change: Change) -> StatusRecords | None:
         """Return what they are after a change of a run; None when they have to be read again."""
@@ -276,27 +302,6 @@ def _reasons(connection: Connection, run_ids: list[str]) -> _Reasons:
     for run_id, node, code, reason, remedy in connection.execute(query):
         found.setdefault(run_id, []).append((node, failure(code, reason, remedy)))
     return found
-
-
-def _view(run: Run, reasons: _Reasons) -> OperationView:
-    counts = run.counts
-    return OperationView(
-        id=run.id,
-        type=run.operation.value,
-        check=run.check,
-        status=run.status.value,
-        cluster=run.cluster,
-        nodes=list(run.nodes),
-        success_nodes=counts.success,
-        failed_nodes=counts.failed,
-        progress=counts.progress,
-        started_at=when(run.started_at),
-        completed_at=when(run.completed_at),
-        error=run.error.as_dict() if run.error else None,
-        error_message=run.error_message,
-        failures=group_failures(reasons.get(run.id, ())),
-        remaining=run.remaining,
-    )
 
 
 def _plain(value: Any) -> Any:
