@@ -10,7 +10,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import version_text
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Limits, membership
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Thresholds, membership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ name: cluster_findings
 short_description: List what is wrong with a cluster
 version_added: "0.1.0"
 description:
-  - Reads the facts that were gathered on the controller and on each node, and the limits C(preflight_max_skew) and
+  - Reads the facts that were gathered on the controller and on each node, and the thresholds C(preflight_max_skew) and
     C(preflight_min_free_mb) where they are set. Changes and runs nothing.
 options:
   _input:
@@ -80,9 +80,9 @@ def cluster_findings(
     return found
 
 
-def _limits(facts: Mapping[str, Any]) -> Limits:
-    usual = Limits()
-    return Limits(
+def _thresholds(facts: Mapping[str, Any]) -> Thresholds:
+    usual = Thresholds()
+    return Thresholds(
         float(facts.get("preflight_max_skew", usual.max_skew)),
         int(facts.get("preflight_min_free_mb", usual.min_free_mb)),
     )
@@ -143,7 +143,7 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
     owner = cluster.get("slurm_user") or "slurm"
     state = (cluster.get("config") or {}).get("StateSaveLocation")
     yield from checks.directories(node, {**MUNGE, **({state: owner} if state else {})})
-    yield from checks.limits(node, {}, _limits(facts))
+    yield from checks.thresholds(node, {}, _thresholds(facts))
 
 
 def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -183,7 +183,7 @@ def _of_node(
         yield from checks.configuration(node, cluster, facts.get("repair_conf_dir") or "/etc/slurm")
     yield from checks.stray_conf_files(node, cluster)
     yield from checks.steps(node, controller.get("repair_jobs"))
-    yield from checks.limits(node, cluster, _limits(facts))
+    yield from checks.thresholds(node, cluster, _thresholds(facts))
 
 
 class FilterModule:

@@ -40,7 +40,7 @@ options:
   defined:
     description: The definition of the node and what is wrong with it, as the filter node_definition returns them.
     type: dict
-  limits:
+  thresholds:
     description: What the machine must keep to - max_skew, min_free_mb and min_memory_mb.
     type: dict
     default: {}

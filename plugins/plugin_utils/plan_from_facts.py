@@ -35,7 +35,7 @@ class Request(NamedTuple):
     registration: str = "static"
     dynamic: bool = False
     take_over: bool = False
-    limits: readiness.Limits = readiness.Limits()
+    thresholds: readiness.Thresholds = readiness.Thresholds()
 
 
 def plan(
@@ -89,7 +89,7 @@ def plan(
     if "readiness" in wanted:
         entries = {name: value for name, value in hosts.items() if written.get(name) != value}
         findings += readiness.assess(
-            node, cluster, request.limits, reach=reach, take_over=request.take_over, entries=entries
+            node, cluster, request.thresholds, reach=reach, take_over=request.take_over, entries=entries
         )
         if hosts != written:
             needed.insert(0, "hosts")

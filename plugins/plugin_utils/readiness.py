@@ -30,7 +30,7 @@ DEVICE = re.compile(r"/dev/[A-Za-z0-9_/-]{1,64}")
 Finding = dict[str, Any]
 
 
-class Limits(NamedTuple):
+class Thresholds(NamedTuple):
     """What a machine must keep to."""
 
     max_skew: float = 60
@@ -38,7 +38,7 @@ class Limits(NamedTuple):
     min_memory_mb: int = 256
 
 
-_LIMITS = Limits()
+_THRESHOLDS = Thresholds()
 
 
 def finding(  # noqa: PLR0917 - a record
@@ -61,7 +61,7 @@ def finding(  # noqa: PLR0917 - a record
     }
 
 
-def system(node: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+def system(node: Mapping[str, Any], thresholds: Thresholds) -> Iterator[Finding]:
     """Compare operating system, rights, Python and hardware."""
     os, hardware = node["os"], node["hardware"] or {}
     yield finding(
@@ -99,8 +99,8 @@ def system(node: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     yield finding(
         "memory",
         Code.MEMORY_TOO_SMALL,
-        (hardware.get("real_memory") or 0) >= limits.min_memory_mb,
-        f"{limits.min_memory_mb} MB",
+        (hardware.get("real_memory") or 0) >= thresholds.min_memory_mb,
+        f"{thresholds.min_memory_mb} MB",
         f"{hardware.get('real_memory') or 0} MB",
         "Give the machine more memory, or set preflight_min_memory_mb lower.",
     )
@@ -261,15 +261,15 @@ def skew(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> float | None:
     return ahead
 
 
-def clock(node: Mapping[str, Any], cluster: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+def clock(node: Mapping[str, Any], cluster: Mapping[str, Any], thresholds: Thresholds) -> Iterator[Finding]:
     """Compare the clocks."""
     ahead = skew(node, cluster)
     if ahead is not None:
         yield finding(
             "clock",
             Code.CLOCK_SKEW,
-            abs(ahead) <= limits.max_skew,
-            f"within {limits.max_skew} s of the controller's",
+            abs(ahead) <= thresholds.max_skew,
+            f"within {thresholds.max_skew} s of the controller's",
             f"{ahead:+.0f} s",
             "Set up time synchronisation (chrony) on the node; munge refuses credentials of a wrong time.",
         )
@@ -316,15 +316,15 @@ def account_ids(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator
             )
 
 
-def disks(node: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+def disks(node: Mapping[str, Any], thresholds: Thresholds) -> Iterator[Finding]:
     """Compare the free space."""
     for path, free in (node.get("disks") or {}).items():
         if free is not None:
             yield finding(
                 f"space in {path}",
                 Code.DISK_SPACE_LOW,
-                free >= limits.min_free_mb,
-                f"{limits.min_free_mb} MB free",
+                free >= thresholds.min_free_mb,
+                f"{thresholds.min_free_mb} MB free",
                 f"{free} MB",
                 f"Free some space in {path}.",
             )
@@ -464,7 +464,7 @@ def _port_of_node(node: Mapping[str, Any], target: str, answer: Mapping[str, str
 def assess(
     node: Mapping[str, Any],
     cluster: Mapping[str, Any],
-    limits: Limits = _LIMITS,
+    thresholds: Thresholds = _THRESHOLDS,
     *,
     reach: Mapping[str, Any] | None = None,
     take_over: bool = False,
@@ -475,7 +475,7 @@ def assess(
     Args:
         node: What slurm_node_probe found.
         cluster: What slurm_cluster_info found; empty where the controller does not answer.
-        limits: What the machine must keep to.
+        thresholds: What the machine must keep to.
         reach: How the controller sees it: name (the one it knows it by), network (what slurm_cluster_info returns), own
             (whether both are one machine), problem (why the controller could not be asked), ports (at which the node
             has to be reached), opens (whether its firewall will be told so), and state, when it is a node that works
@@ -487,15 +487,15 @@ def assess(
         One finding per check.
     """
     return [
-        *system(node, limits),
+        *system(node, thresholds),
         *claims(node),
         *authentication(cluster),
         *membership(node, cluster, take_over=take_over),
         *version(node, cluster),
-        *clock(node, cluster, limits),
+        *clock(node, cluster, thresholds),
         *accounts(node, cluster),
         *account_ids(node, cluster),
-        *disks(node, limits),
+        *disks(node, thresholds),
         *programs(node, cluster),
         *apphub(node),
         *controller_from_node(node, cluster, entries or {}),

@@ -114,7 +114,7 @@ def directories(node: Mapping[str, Any], wanted: Mapping[str, str]) -> Iterator[
             yield finding(Code.PERMISSIONS_WRONG, check, needed, rights, "fix sets them.", "permissions", path=target)
 
 
-def limits(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readiness.Limits) -> Iterator[Finding]:
+def thresholds(node: Mapping[str, Any], cluster: Mapping[str, Any], wanted: readiness.Thresholds) -> Iterator[Finding]:
     """Find a wrong clock, other user numbers, full disks and a version outside the window; all are left to a person."""
     entries = [
         *readiness.version(node, cluster),

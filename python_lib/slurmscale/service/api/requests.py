@@ -98,15 +98,15 @@ def variables_of(body: Body, operation: Operation) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-class Limits(Body):
-    """How a run is limited."""
+class CommonOptions(Body):
+    """Choices for a run of any operation."""
 
     forks: Annotated[int, Field(ge=1, le=200)] | None = None
     timeout: Seconds | None = None
 
 
 @with_options_of(Operation.SCALE_UP)
-class Options(Limits):
+class Options(CommonOptions):
     """Choices for making nodes."""
 
     partitions: Words | None = None
@@ -127,7 +127,7 @@ class Options(Limits):
 
 
 @with_options_of(Operation.SCALE_DOWN)
-class RemovalOptions(Limits):
+class RemovalOptions(CommonOptions):
     """Choices for removing nodes."""
 
     def variables(self) -> dict[str, Any]:
