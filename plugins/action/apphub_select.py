@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.apphub import catalog, http_client, key_trust
-from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import FailureError
+from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.failures import failed
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.local_action import LocalAction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 ARGUMENTS = {
     **http_client.ARGUMENTS,
@@ -24,10 +28,11 @@ class ActionModule(LocalAction):
     """Runs on the control machine, from where it asks the addresses."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the first server that can be used, and what was tried."""
+        """Return the first server that can be used, and what was tried; `failed` with `failure` when there is none."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        return result | choose(options) | {"changed": False}
+        chosen = choose(options)
+        return result | failed([] if chosen["url"] else [refusal(chosen["tried"])]) | chosen | {"changed": False}
 
 
 def ask(params: dict[str, Any], url: str) -> dict[str, Any]:
@@ -74,3 +79,15 @@ def choose(params: dict[str, Any]) -> dict[str, Any]:
             tried.append({"url": url, "answer": "ok"})
             return {**answer, "url": url, "tried": tried}
     return {"url": "", "catalog": {}, "key": "", "tried": tried}
+
+
+def refusal(tried: Sequence[Mapping[str, str]]) -> Failure:
+    """Return why none of the servers that were tried can be used."""
+    codes = {attempt["code"] for attempt in tried}
+    reason = "No AppHub can be used, and Slurm comes from nowhere else. Nothing was changed. Tried in this order:"
+    remedies = " ".join(dict.fromkeys(attempt["remedy"] for attempt in tried))
+    return Failure(
+        Code(codes.pop()) if len(codes) == 1 else Code.APPHUB_UNREACHABLE,
+        "\n".join([reason, *(f"  {attempt['url']}: {attempt['answer']}" for attempt in tried)]),
+        f"{remedies} Or publish the packages with playbooks/publish_apphub.yml, or correct apphub_client_urls.",
+    )

@@ -13,6 +13,7 @@ version_added: "0.1.0"
 description:
   - Asks the addresses one after the other for their health, catalog and key. The first one that answers all of it, with
     the right key, is chosen.
+  - Fails when none can be used, and says what is wrong with each of them.
   - For all hosts of a run at once. Changes nothing.
 options:
   urls:
@@ -40,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 url:
-  description: The address that was chosen; empty when none can be used.
+  description: The address that was chosen.
   returned: success
   type: str
   sample: http://apphub:8081
@@ -56,7 +57,7 @@ tried:
   description:
     - For each address that was asked its url and its answer, V(ok) or what is wrong; in the latter case also the code,
       the reason and the remedy.
-  returned: success
+  returned: always
   type: list
   elements: dict
   sample:
@@ -65,4 +66,8 @@ tried:
       code: apphub-unreachable
       reason: "/healthz: Connection refused."
       remedy: "Start it on the AppHub: systemctl start nginx; journalctl -u nginx says why it stopped."
+failure:
+  description: Why none can be used, with the keys code, reason and remedy.
+  returned: failure
+  type: dict
 """

@@ -170,18 +170,35 @@ def test_a_server_that_never_ends_the_head_of_its_answer_is_given_up(stammering)
     assert choose(stammering)["tried"][0]["answer"] == "/healthz: No answer within 1 s."
 
 
-def test_it_is_chosen_on_the_control_machine_without_a_module_run(hub, serve):
-    running, away = serve(hub), {"ansible_connection": "local", "ansible_python_interpreter": "/missing/python"}
-    options = {**WEB, "urls": [running.url], "key_sha256": "", "insecure": True}
+def chosen_by_ansible(url):
+    """Run the action beside an interpreter that is missing; return the exit status and the result."""
+    away = {"ansible_connection": "local", "ansible_python_interpreter": "/missing/python"}
+    options = {**WEB, "urls": [url], "key_sha256": "", "insecure": True}
     paths = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")}
     done = subprocess.run(
         ["ansible", "-i", "n1,", "n1", "--check", "--one-line", "-e", json.dumps(away),
          "-m", "ai_infra.slurm.apphub_select", "-a", json.dumps(options)],
         env=os.environ | paths, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    shown = done.stdout.partition(" => ")[2]
+    assert shown, done.stdout + done.stderr
+    return done.returncode, json.loads(shown)
+
+
+def test_it_is_chosen_on_the_control_machine_without_a_module_run(hub, serve):
+    running = serve(hub)
+    status, result = chosen_by_ansible(running.url)
+    assert (status, result["url"]) == (0, running.url)
     assert running.asked == ["/healthz", "/pkgs/catalog.json", "/pkgs/apphub.asc"]
-    assert json.loads(done.stdout.partition("=> ")[2])["url"] == running.url
+
+
+def test_that_none_can_be_used_is_a_failure_with_what_was_tried(hub, serve):
+    stopped = serve(hub)
+    stopped.stop()
+    status, result = chosen_by_ansible(stopped.url)
+    assert (status, result["failure"]["code"]) == (2, "apphub-unreachable")
+    assert result["failure"]["reason"].endswith(f"Tried in this order:\n  {stopped.url}: /healthz: Connection refused.")
+    assert "Start it" in result["failure"]["remedy"]
 
 
 def test_the_next_server_takes_over_when_the_first_stops(hub, serve):
