@@ -73,7 +73,7 @@ options:
     type: float
     default: 120
   interval:
-    description: Seconds between checks of the jobs.
+    description: Seconds between checks of the jobs; the first ones follow each other sooner.
     type: float
     default: 0.5
   conf:

@@ -16,6 +16,8 @@ _MEMORY = 64
 # With this reason Slurm drains a node to which it sent a job twice, as a controller does that has just started or is
 # very busy, and cancels the job. Nothing is wrong with the node.
 _SENT_TWICE = "Duplicate jobid"
+# Seconds; each further pause between two checks is half as long again, up to the interval.
+_FIRST_PAUSE = 0.1
 
 
 class Options(NamedTuple):
@@ -226,7 +228,9 @@ class JobRun:
     def follow(self) -> None:
         """Follow all jobs, at each interval in one call, until they have ended or the time is over."""
         deadline = time.monotonic() + self.options.timeout
-        missing: Dict[str, int] = {}
+        # On idle nodes they end within a second or two, and all that follows waits for them.
+        pause = min(_FIRST_PAUSE, self.options.interval)
+        missing: Dict[str, float] = {}
         last: Dict[str, jobs.Job] = {}
         while self._jobs:
             try:
@@ -239,15 +243,16 @@ class JobRun:
             for job_id in list(self._jobs):
                 if job_id in found and found[job_id].finished:
                     self._finish(found[job_id])
-                elif job_id not in found and not self._problem:
-                    missing[job_id] = missing.get(job_id, 0) + 1
-                    # The accounting may lag behind the queue for a few seconds.
-                    if missing[job_id] * self.options.interval > 10:  # noqa: PLR2004 # seconds
-                        self._lose(job_id)
+                elif job_id in found or self._problem:
+                    continue
+                # The accounting may lag behind the queue for a few seconds.
+                elif time.monotonic() - missing.setdefault(job_id, time.monotonic()) > 10:  # noqa: PLR2004 # seconds
+                    self._lose(job_id)
             self._accept_waiting(found)
             if not self._jobs or time.monotonic() >= deadline:
                 break
-            time.sleep(min(self.options.interval, max(0.1, deadline - time.monotonic())))
+            time.sleep(min(pause, max(0.1, deadline - time.monotonic())))
+            pause = min(1.5 * pause, self.options.interval)
         self._time_out(last)
 
     def _accept_waiting(self, found: Dict[str, jobs.Job]) -> None:
