@@ -152,16 +152,18 @@ failed_nodes:
   sample: []
 """
 
+from typing import Any, Dict, List, Tuple
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.time_limits import READY_SECONDS
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import verify_connections
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import ConnectionJobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import (
+    JobRun,
     Options,
     outcome,
     policy_failure,
-    verify_nodes,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import hostlist
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.commands import SlurmCommandError
@@ -184,6 +186,45 @@ ARGUMENTS = {
 }
 
 
+def verify(
+    names: List[str], options: Options, *, per_node: bool, connect: List[str]
+) -> Tuple[Dict[str, Dict[str, Any]], List[Dict[str, Any]]]:
+    """Verify nodes, and that some of them reach others.
+
+    Args:
+        names: The nodes.
+        options: What the jobs are like.
+        per_node: One job for each node, else one over all.
+        connect: Those of them that run a job together with others, too.
+
+    Returns:
+        The result of each node, and for each job over several nodes its nodes, ok and message.
+
+    Raises:
+        SlurmCommandError: The controller gives no answer.
+    """
+    if not names:
+        return {}, []
+    run = JobRun(names, options)
+    run.submit(per_node=per_node)
+    limited = options._replace(timeout=min(options.timeout, 60))
+    together = [name for name in names if name in connect and name not in run.outcomes]
+    connections: List[Dict[str, Any]] = []
+    # Submitted at once, as Slurm starts batch jobs up to three seconds after their submission.
+    pairs = ConnectionJobs(together, limited) if together else None
+    run.beside = pairs.run.job_ids if pairs else set()
+    run.follow()
+    while pairs:
+        verified = {name for name in together if run.outcomes[name]["ok"] and run.outcomes[name]["job_id"]}
+        failures, told, again = pairs.results(verified)
+        connections += told
+        for name, failure in failures.items():
+            run.outcomes[name].update(ok=False, message=failure.reason, failure=failure.as_dict())
+        failed = [name for name in names if not run.outcomes[name]["ok"]]
+        pairs = ConnectionJobs(again, limited, avoid=failed) if again else None
+    return {name: run.outcomes[name] for name in names}, connections
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
@@ -200,12 +241,7 @@ def main() -> None:
             if refused:
                 fail(module, refused)
             module.exit_json(changed=False, jobs={}, connections=[], failed_nodes=[])
-        jobs = verify_nodes(names, options, per_node=wanted["per_node"])
-        chosen = [name for name in names if name in wanted["connect"] and jobs[name]["job_id"] and jobs[name]["ok"]]
-        limited = options._replace(timeout=min(options.timeout, 60))
-        failures, connections = verify_connections(chosen, limited) if chosen else ({}, [])
-        for name, failure in failures.items():
-            jobs[name].update(ok=False, message=failure.reason, failure=failure.as_dict())
+        jobs, connections = verify(names, options, per_node=wanted["per_node"], connect=wanted["connect"])
     except SlurmCommandError as error:
         remedy = "The controller must answer before nodes can be verified: systemctl status slurmctld"
         fail(module, Failure(Code.CONTROLLER_NOT_ANSWERING, str(error), remedy))

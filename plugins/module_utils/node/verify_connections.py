@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterable, List, Set, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import JobRun, Options, choose_partition
@@ -17,19 +17,22 @@ _REMEDY = (
 _NOT_TRIED = ("PENDING", "PREEMPTED", "CANCELLED")
 
 
-def choose_pairs(names: List[str], nodes: Dict[str, Dict[str, Any]], partitions: Dict[str, Any]) -> List[List[str]]:
+def choose_pairs(
+    names: List[str], nodes: Dict[str, Dict[str, Any]], partitions: Dict[str, Any], avoid: Iterable[str] = ()
+) -> List[List[str]]:
     """Choose the nodes of each job: the first new one with an idle old one, the others with each other.
 
     Args:
         names: The new nodes.
         nodes: All nodes of the cluster.
         partitions: All partitions.
+        avoid: Nodes that are to be in no job.
 
     Returns:
         Two nodes for each job, in the last one three where the number is odd; none where no two can run a job together.
     """
     new = [name for name in names if name in nodes]
-    old = [name for name in sorted(nodes) if name not in new and nodes[name]["state"] == ["IDLE"]]
+    old = [name for name in sorted(nodes) if name not in {*new, *avoid} and nodes[name]["state"] == ["IDLE"]]
     batches: List[List[str]] = []
     for name in new:
         if any(name in batch for batch in batches):
@@ -52,35 +55,50 @@ def _may_share(names: List[str], nodes: Dict[str, Any], partitions: Dict[str, An
     return True
 
 
-def verify_connections(names: List[str], options: Options) -> Tuple[Dict[str, Failure], List[Dict[str, Any]]]:
-    """Run the jobs and wait for their end.
+class ConnectionJobs:
+    """Jobs over several nodes, submitted; none when there are no two nodes that can run one together.
 
     Args:
-        names: New nodes, each of which runs jobs by itself.
+        names: New nodes, each of which runs a job by itself.
         options: What the jobs are like.
-
-    Returns:
-        Why nodes failed, and for each job its nodes, ok and message. A job that found no room in time, or that the
-        cluster does not take, blames nobody.
+        avoid: Nodes that are to be in no job.
 
     Raises:
         SlurmCommandError: The controller gives no answer.
     """
-    nodes, partitions = commands.show_nodes(conf=options.conf), commands.show_partitions(conf=options.conf)
-    batches = choose_pairs(names, nodes, partitions)
-    run = JobRun([name for batch in batches for name in batch], options)
-    for batch in batches:
-        run.submit_one(batch, nodes, partitions)
-    run.follow()
-    failures: Dict[str, Failure] = {}
-    told = []
-    for batch in batches:
-        found = run.outcomes[batch[0]]
-        tried = found["job_id"] and found["state"] not in _NOT_TRIED
-        told.append({"nodes": batch, "ok": found["ok"] if tried else None, "message": found["message"]})
-        if tried and not found["ok"]:
-            reason = f"An srun over {' and '.join(batch)} failed: {found['message']}."
-            failures.update(
-                {name: Failure(Code.NODES_NOT_CONNECTED, reason, _REMEDY) for name in batch if name in names}
-            )
-    return failures, told
+
+    def __init__(self, names: List[str], options: Options, avoid: Iterable[str] = ()) -> None:
+        self.new = set(names)
+        nodes, partitions = commands.show_nodes(conf=options.conf), commands.show_partitions(conf=options.conf)
+        self.batches = choose_pairs(names, nodes, partitions, avoid)
+        self.run = JobRun([name for batch in self.batches for name in batch], options)
+        for batch in self.batches:
+            self.run.submit_one(batch, nodes, partitions)
+
+    def results(self, verified: Set[str]) -> Tuple[Dict[str, Failure], List[Dict[str, Any]], List[str]]:
+        """Wait for the end of the jobs; cancel those over a new node that turned out to be no good by itself.
+
+        Args:
+            verified: The new nodes whose own jobs succeeded.
+
+        Returns:
+            Why nodes failed, for each job its nodes, ok and message, and the verified nodes whose job was cancelled
+            for the sake of another one. A job that found no room in time, or that the cluster does not take, blames
+            nobody.
+        """
+        counted = [batch for batch in self.batches if self.new & set(batch) <= verified]
+        dropped = [batch for batch in self.batches if batch not in counted]
+        self.run.drop(dropped)
+        self.run.follow()
+        failures: Dict[str, Failure] = {}
+        told = []
+        for batch in counted:
+            found = self.run.outcomes[batch[0]]
+            tried = found["job_id"] and found["state"] not in _NOT_TRIED
+            told.append({"nodes": batch, "ok": found["ok"] if tried else None, "message": found["message"]})
+            if tried and not found["ok"]:
+                reason = f"An srun over {' and '.join(batch)} failed: {found['message']}."
+                failures.update(
+                    {name: Failure(Code.NODES_NOT_CONNECTED, reason, _REMEDY) for name in batch if name in self.new}
+                )
+        return failures, told, [name for batch in dropped for name in batch if name in verified]

@@ -141,7 +141,14 @@ class JobRun:
         self.outcomes: Dict[str, Dict[str, Any]] = {}
         self._jobs: Dict[str, Submitted] = {}
         self._submitted_again: Set[str] = set()
+        #: Jobs of this run that verify the same nodes otherwise.
+        self.beside: Set[str] = set()
         self._problem = ""
+
+    @property
+    def job_ids(self) -> Set[str]:
+        """Jobs that have not ended."""
+        return set(self._jobs)
 
     def submit(self, *, per_node: bool) -> None:
         """Submit what is needed.
@@ -189,7 +196,7 @@ class JobRun:
         if not (self.options.accept_busy and waiting):
             return
         for name, ids in jobs.jobs_on(waiting, self.options.conf, states=("RUNNING",)).items():
-            others = [job_id for job_id in ids if job_id not in self._jobs]
+            others = [job_id for job_id in ids if job_id not in self.job_ids | self.beside]
             if others:
                 self.outcomes[name] = outcome(f"runs jobs {','.join(others)} already, so no job of ours had to run")
                 self._drop((ours or {}).get(name))
@@ -197,6 +204,11 @@ class JobRun:
     def _drop(self, job_id: Optional[str]) -> None:
         if job_id and self._jobs.pop(job_id, None):
             jobs.cancel([job_id], self.options.conf)
+
+    def drop(self, batches: List[List[str]]) -> None:
+        """Cancel the jobs over these nodes, of which nobody wants to know the end."""
+        for job_id in [job_id for job_id, submitted in self._jobs.items() if submitted.nodes in batches]:
+            self._drop(job_id)
 
     def submit_one(self, batch: List[str], nodes: Dict[str, Any], partitions: Dict[str, Any]) -> None:
         """Submit one job.

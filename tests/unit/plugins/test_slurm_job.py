@@ -365,11 +365,61 @@ def test_new_nodes_and_an_old_one_run_a_job_together(verify: Runner, slurm: Fake
     assert (result["failed_nodes"], result["jobs"]["n1"]["message"]) == ([], "job 101 COMPLETED")
 
 
+def test_they_are_submitted_at_once_with_the_jobs_of_single_nodes(
+    verify: Runner, slurm: FakeSlurmctld, clock: Clock
+) -> None:
+    for name in ("n1", "n2", "n3"):
+        slurm.node(name)
+    clock.at(1, lambda: end_jobs(slurm))
+    result = verify(nodes=["n[1-3]"], connect=["n1", "n2", "n3"])
+    assert [(one["nodes"], one["ok"]) for one in result["connections"]] == [(["n1", "n2", "n3"], True)]
+    assert clock.now < 2
+
+
+def test_they_are_no_jobs_of_others_while_a_node_waits_for_its_own(
+    verify: Runner, slurm: FakeSlurmctld, clock: Clock
+) -> None:
+    for name in ("n1", "n2"):
+        slurm.node(name)
+    clock.at(0.2, lambda: slurm.jobs["101"].update(state="PENDING"))
+    clock.at(1, lambda: end_jobs(slurm))
+    clock.at(2, lambda: slurm.jobs["101"].update(state="RUNNING"))
+    clock.at(3, lambda: end_jobs(slurm))
+    result = verify(nodes=["n[1-2]"], connect=["n1", "n2"])
+    assert result["jobs"]["n1"]["message"] == "job 101 COMPLETED"
+
+
+def test_a_node_that_fails_by_itself_is_not_counted_against_those_of_its_joint_job(
+    verify: Runner, slurm: FakeSlurmctld, clock: Clock
+) -> None:
+    for name in ("n1", "n2", "n3", "old"):
+        slurm.node(name)
+
+    def end_and_fail_n2() -> None:
+        slurm.jobs["102"].update(state="FAILED", exit_code="1:0")
+        slurm.jobs["101"].update(state="COMPLETED")
+        slurm.jobs["103"].update(state="COMPLETED")
+
+    clock.at(1, end_and_fail_n2)
+    clock.at(3, lambda: end_jobs(slurm))
+    clock.at(5, lambda: end_jobs(slurm))
+    result = verify(nodes=["n[1-3]"], connect=["n1", "n2", "n3"])
+    assert result["failed_nodes"] == ["n2"]
+    assert result["jobs"]["n2"]["failure"]["code"] == "job-failed"
+    # n1 with old, n2 with n3; then n3, whose partner failed, with the one that is idle.
+    assert [(one["nodes"], one["ok"]) for one in result["connections"]] == [(["n1", "old"], True), (["n3", "n1"], True)]
+    assert slurm.called("scancel") == [["scancel", "--quiet", "105"]]
+
+
 def test_nodes_that_do_not_reach_each_other_fail(verify: Runner, slurm: FakeSlurmctld, clock: Clock) -> None:
     for name in ("n1", "n2", "old"):
         slurm.node(name)
-    clock.at(1, lambda: end_jobs(slurm))
-    clock.at(3, lambda: end_jobs(slurm, "FAILED", "1:0"))
+
+    def end_and_fail_what_is_joint() -> None:
+        slurm.jobs["103"].update(state="FAILED", exit_code="1:0")
+        end_jobs(slurm)
+
+    clock.at(1, end_and_fail_what_is_joint)
     result = verify(nodes=["n1", "n2"], connect=["n1"])
     assert result["failed_nodes"] == ["n1"]
     assert result["jobs"]["n1"]["failure"]["code"] == "nodes-not-connected"
@@ -380,11 +430,8 @@ def test_a_job_over_nodes_that_finds_no_room_blames_nobody(verify: Runner, slurm
     for name in ("n1", "n2"):
         slurm.node(name)
 
-    def end_and_start_no_more() -> None:
-        end_jobs(slurm)
-        slurm.start_jobs = False
-
-    clock.at(1, end_and_start_no_more)
+    clock.at(0.05, lambda: slurm.jobs["103"].update(state="PENDING", reason="Resources"))
+    clock.at(1, lambda: end_jobs(slurm))
     result = verify(nodes=["n1", "n2"], connect=["n1", "n2"])
     assert [(one["nodes"], one["ok"]) for one in result["connections"]] == [(["n1", "n2"], None)]
     assert result["failed_nodes"] == []
