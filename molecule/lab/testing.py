@@ -28,6 +28,9 @@ SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[GENERATION]
 PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
 INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
 # How often a test of random moments strikes, and what makes them; the same seed repeats what was seen.
+GPU_TYPE = "nvidia_a100-sxm4-80gb"
+"""How Slurm calls the GPU of `put_gpu_into`."""
+
 KILLS = int(os.environ.get("LAB_KILLS") or 4)
 SEED = int(os.environ.get("LAB_SEED") or random.SystemRandom().randrange(2**32))
 
@@ -88,6 +91,17 @@ def revisions(host: testinfra.host.Host) -> set[str]:
     else:
         answer = host.check_output("dpkg-query -W -f '${Version}\\n' 'slurm*' | grep .")
     return {re.sub(r"\.el\d+$", "", line) for line in answer.splitlines()}
+
+
+def put_gpu_into(host: str) -> None:
+    """Let a machine have a GPU, as a stand-in: what the driver shows of it, and its device file, the kernel's null."""
+    folder = "/proc/driver/nvidia/gpus/0000:00:00.0"
+    show = (
+        f"set -eu; mount -t tmpfs tmpfs /proc/driver; mkdir -p {folder};"
+        f" printf 'Model: NVIDIA A100-SXM4-80GB\\nDevice Minor: 0\\n' > {folder}/information;"
+        " mknod --mode 666 /dev/nvidia0 c 1 3"
+    )
+    run_command(in_container(host, show))
 
 
 def set_down(ctl1: testinfra.host.Host, node: str, reason: str) -> None:

@@ -7,7 +7,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import GENERATION, controller_starts, in_container, lab_address, lab_host, run_command
+from testing import (
+    GENERATION,
+    GPU_TYPE,
+    controller_starts,
+    in_container,
+    lab_address,
+    lab_host,
+    put_gpu_into,
+    run_command,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -20,14 +29,6 @@ if TYPE_CHECKING:
 
 NODES = ["rocky1", "ubuntu1", "ubuntu2"]
 FILES = ["slurm.conf", "slurmscale-nodes.conf", "cgroup.conf", "acct_gather.conf"]
-
-# What the driver shows of a GPU, and its device file, which is the kernel's null.
-GPU_TYPE = "nvidia_a100-sxm4-80gb"
-GPU = (
-    "set -eu; mount -t tmpfs tmpfs /proc/driver; folder=/proc/driver/nvidia/gpus/0000:00:00.0; mkdir -p $folder;"
-    " printf 'Model: NVIDIA A100-SXM4-80GB\\nDevice Minor: 0\\n' > $folder/information;"
-    " mknod --mode 666 /dev/nvidia0 c 1 3"
-)
 
 
 def joint_jobs(ctl1: Host) -> dict[str, str]:
@@ -108,7 +109,7 @@ def test_the_controller_was_restarted_once_at_most_and_not_at_all_where_reconfig
 def test_a_working_node_that_gains_gpus_reads_its_new_files_and_keeps_its_job(
     ctl1: Host, playbook: Playbook, before: dict[str, Any]
 ) -> None:
-    run_command(in_container("ubuntu1", GPU))
+    put_gpu_into("ubuntu1")
     run = playbook("scale_up", "-e", "nodes=ubuntu1")
     assert run.returncode == 0, run.stdout
     told = ctl1.check_output("scontrol show node ubuntu1")

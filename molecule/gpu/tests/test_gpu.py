@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from testing import INVENTORY, lab_address, lab_host, run_slurmscale
+from testing import GPU_TYPE, INVENTORY, lab_address, lab_host, put_gpu_into, run_slurmscale
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
-TYPE = "nvidia_a100-sxm4-80gb"
 SHOW = "printenv CUDA_VISIBLE_DEVICES; test -c /dev/nvidia$CUDA_VISIBLE_DEVICES && echo there"
 
 
@@ -29,16 +28,16 @@ def run_job(ctl1: Host, *options: str) -> str:
 
 
 def test_the_gpus_are_registered_with_the_type_that_slurm_gives_them(ctl1: Host) -> None:
-    assert f"Gres=gpu:{TYPE}:2" in ctl1.check_output("scontrol show node ubuntu2")
+    assert f"Gres=gpu:{GPU_TYPE}:2" in ctl1.check_output("scontrol show node ubuntu2")
     assert "Gres=(null)" in ctl1.check_output("scontrol show node ubuntu1")
     lines = ctl1.file("/etc/slurm/gres.conf").content_string
-    assert f"NodeName=ubuntu2 Name=gpu Type={TYPE} File=/dev/nvidia0,/dev/nvidia1" in lines
+    assert f"NodeName=ubuntu2 Name=gpu Type={GPU_TYPE} File=/dev/nvidia0,/dev/nvidia1" in lines
     assert "GresTypes               = gpu" in ctl1.check_output("scontrol show config")
     states = ctl1.check_output("sinfo --noheader --Node --format '%%N %%T'").splitlines()
     assert states == [f"ubuntu{number} idle" for number in range(1, 5)]
 
 
-@pytest.mark.parametrize("wanted", ["gpu:1", f"gpu:{TYPE}:1"])
+@pytest.mark.parametrize("wanted", ["gpu:1", f"gpu:{GPU_TYPE}:1"])
 def test_a_job_with_a_gpu_sees_its_device(ctl1: Host, wanted: str) -> None:
     assert run_job(ctl1, "-w ubuntu2", f"--gres={wanted}").split() == ["0", "there"]
 
@@ -66,8 +65,21 @@ def test_gpus_of_amd_are_registered_with_their_files_and_given_to_jobs(ctl1: Hos
 def test_slurmd_finds_on_the_node_what_is_configured() -> None:
     told = lab_host("ubuntu2").run("slurmd -G --conf-server ctl1:6817")
     assert re.search(
-        rf"Gres Name=gpu Type={TYPE} Count=2 .*File=/dev/nvidia0,/dev/nvidia1", told.stdout + told.stderr
+        rf"Gres Name=gpu Type={GPU_TYPE} Count=2 .*File=/dev/nvidia0,/dev/nvidia1", told.stdout + told.stderr
     ), told
+
+
+def test_a_working_node_that_gains_a_gpu_offers_it_and_keeps_its_job(ctl1: Host, playbook: Playbook) -> None:
+    job = ctl1.check_output("cd / && sbatch --parsable --output /dev/null -w ubuntu1 --mem 10 --wrap 'sleep 900'")
+    put_gpu_into("ubuntu1")
+    done = playbook("scale_up", "-e", "nodes=ubuntu1")
+    assert done.returncode == 0, done.stdout
+    told = ctl1.check_output("scontrol show node ubuntu1")
+    assert f"Gres=gpu:{GPU_TYPE}:1" in told
+    assert re.search(r"State=(MIXED|ALLOCATED) ", told), told
+    assert run_job(ctl1, "-w ubuntu1 --overlap", "--gres=gpu:1").split() == ["0", "there"]
+    assert ctl1.check_output("squeue --noheader --format '%%T %%N' --job %s", job) == "RUNNING ubuntu1"
+    ctl1.check_output("scancel %s", job)
 
 
 def test_a_second_run_changes_nothing(playbook: Playbook) -> None:
@@ -76,7 +88,7 @@ def test_a_second_run_changes_nothing(playbook: Playbook) -> None:
 
 
 def test_more_gpus_than_there_are_are_refused(playbook: Playbook) -> None:
-    stated = f'{{"nodes": "ubuntu2", "slurmd_parameters": {{"Gres": "gpu:{TYPE}:4"}}}}'
+    stated = f'{{"nodes": "ubuntu2", "slurmd_parameters": {{"Gres": "gpu:{GPU_TYPE}:4"}}}}'
     done = playbook("scale_up", "-e", stated)
     assert done.returncode == 2, done.stdout
     assert "node-definition-invalid" in done.stdout
