@@ -28,7 +28,7 @@ END = "<!-- end of options -->"
 FAILURES = ROOT / "plugins/module_utils/failure_codes.yml"
 CODES = "    # codes: generated from failure_codes.yml by `make docs`\n"
 CODES_END = "    # end of codes\n"
-# Likewise in the README of the project, from operating_system.py.
+# Likewise in the README of the project, from supported_systems.py.
 SYSTEMS = "<!-- systems: generated -->"
 SYSTEMS_END = "<!-- end of systems -->"
 
@@ -297,7 +297,7 @@ def members(reasons: dict[str, list[dict[str, str]]]) -> str:
 
 def read_systems() -> str:
     """Return the operating systems that are supported."""
-    spec = importlib.util.spec_from_file_location("systems", ROOT / "plugins/module_utils/node/operating_system.py")
+    spec = importlib.util.spec_from_file_location("systems", ROOT / "plugins/module_utils/node/supported_systems.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.SUPPORTED

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ansible.module_utils.basic import _PY_MIN
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.network import is_address
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED, SYSTEMS
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.supported_systems import SUPPORTED, SYSTEMS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import versions
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import closed_ports, opening
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.node_address import is_usable

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node import operating_system
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node import supported_systems
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.facts import package_query
 
 ROOT = Path(__file__).resolve().parents[2]
-LINE = operating_system.System("Suse", "openSUSE Leap 15", ("opensuse-leap",), (15,), (15, 99))
+LINE = supported_systems.System("Suse", "openSUSE Leap 15", ("opensuse-leap",), (15,), (15, 99))
 RELEASE = 'ID="opensuse-leap"\nVERSION_ID="15.6"\nID_LIKE="suse opensuse"\nPRETTY_NAME="openSUSE Leap 15.6"\n'
 SYSTEM = {
     "role": "slurmd",
@@ -73,8 +73,8 @@ TOLD = {
 @pytest.fixture
 def suse(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the probe tells of such a machine, with the line in the list."""
-    monkeypatch.setattr(operating_system, "SYSTEMS_BY_VERSION", (*operating_system.SYSTEMS_BY_VERSION, LINE))
-    return operating_system.os_facts(RELEASE, "x86_64")
+    monkeypatch.setattr(supported_systems, "SYSTEMS_BY_VERSION", (*supported_systems.SYSTEMS_BY_VERSION, LINE))
+    return supported_systems.os_facts(RELEASE, "x86_64")
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_the_probe_asks_every_machine_for_the_files_of_all_families(told: dict[s
     ],
 )
 def test_a_role_refuses_a_system_that_is_not_its_own(tmp_path: Path, role: str, release: str, told: str) -> None:
-    system = operating_system.os_facts(release, "x86_64")
+    system = supported_systems.os_facts(release, "x86_64")
     run = run_tasks(tmp_path, ROOT / "roles", system, [{"ansible.builtin.import_role": {"name": role}}])
     said = " ".join(run.stdout.split())
     assert run.returncode != 0

@@ -28,7 +28,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctl
     journal_lines,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import local_system
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.supported_systems import local_system
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, hostlist, parsers
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file import (
     SlurmConfig,

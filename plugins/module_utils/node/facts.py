@@ -24,13 +24,13 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall impor
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware import measure
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hosts_file import read_entries
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.membership import read_membership
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import local_system
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.processes import (
     find_slurmd,
     list_processes,
     list_steps,
     read,
 )
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.supported_systems import local_system
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
 
 SERVICES = ("munge", "slurmd", "slurmctld")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.operating_system import SUPPORTED, os_facts
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.supported_systems import SUPPORTED, os_facts
 
 
 def release(**fields: str) -> str:

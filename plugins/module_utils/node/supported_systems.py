@@ -1,6 +1,6 @@
 # Copyright 2026 The slurmscale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Says which operating system a node has, and whether it is supported."""
+"""Lists the operating systems that are supported, and says which one a node has."""
 
 from __future__ import annotations
 
