@@ -205,7 +205,7 @@ def _repair(given: dict[str, Any]) -> None:
 def _previewed(operations: Sequence[Operation]) -> Iterator[Operation]:
     """Yield operations, each after the one that shows what it would do."""
     for operation in operations:
-        preview = operation.definition.preview
+        preview = operation.preview
         if preview and preview not in operations:
             yield preview
         yield operation
