@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.cluster_findings import cluster_findings
+from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import RECONFIGURES_NODES
 
 KEY = "/etc/munge/munge.key"
 CACHE = "/var/spool/slurmd/conf-cache"
@@ -378,4 +379,5 @@ def test_the_unit_of_the_controller_may_be_called_otherwise() -> None:
 
 def test_who_edited_slurm_conf_is_told_from_which_version_on_a_reconfigure_is_enough() -> None:
     problems = found(controller=machine(), known=cluster(config={"HASH_VAL": "Different Ours=1 Slurmctld=2"}))
-    assert "or before Slurm 24.11 a restart if nodes were changed." in problems["ctl1 configuration"]["remedy"]
+    version = ".".join(f"{part:02}" for part in RECONFIGURES_NODES)
+    assert f"or before Slurm {version} a restart if nodes were changed." in problems["ctl1 configuration"]["remedy"]
