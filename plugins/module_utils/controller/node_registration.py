@@ -36,7 +36,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.planner 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.restart_policy import (
     ApplyMethod,
     choose_apply_method,
-    reconfigures_nodes,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.slurmctld_control import (
     ClusterState,
@@ -53,6 +52,8 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.conf_file imp
 
 # What slurmd -G complains about besides the configuration says nothing about the configuration.
 _CONFIG_COMPLAINT = re.compile(r"Parse error|Parsing error|Duplicated|Unable to process|gres\.conf", re.IGNORECASE)
+# From here on a configless slurmd takes new Gres at a reconfigure. Earlier ones read gres.conf only when they start.
+_TAKES_GRES_AT_ONCE = (24, 11)
 # Refusals that one node of a request can cause.
 _OF_A_NODE = frozenset(
     (
@@ -246,8 +247,8 @@ class _Registration:
             return NodeChange(set(), names - dynamic)
         # slurmctld tells nobody of nodes in state FUTURE.
         hidden = {name for name in names if plan.nodes[name].get("State", "").upper() == "FUTURE"}
-        # slurmd takes new Gres from slurmctld only in configless mode, and earlier ones only when they start.
-        at_once = state.configless and reconfigures_nodes(versions.version_tuple(state.version))
+        # Without configless mode slurmd does not get them from slurmctld at all.
+        at_once = state.configless and versions.version_tuple(state.version) >= _TAKES_GRES_AT_ONCE
         return NodeChange(names - hidden, set(), frozenset() if at_once else frozenset(plan.updated))
 
     def _apply_method(self, state: ClusterState) -> ApplyMethod:
