@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 MACHINES = ["rocky1", "rocky2", "rocky3", "ubuntu1", "ubuntu2", "ubuntu3", "gone", "plain", "old", "nosudo"]
-# Which check fails on which machine, with words of what was found and of the remedy ("": any remedy will do).
+# Which check fails on which machine, with words of what was found and of the remedy.
 FAULTS = {
     "rocky2": {
         "user slurm": ("uid 1234", "usermod"),
@@ -34,7 +34,7 @@ FAULTS = {
     "gone": {"reachable": ("can't be reached", "ansible_host")},
     "plain": {"privileges": ("uid 1", "ansible_become")},
     "old": {"Python": ("Python 3.6 is too old", "ansible_python_interpreter")},
-    "nosudo": {"privileges": ("sudo is missing on nosudo", "")},
+    "nosudo": {"privileges": ("sudo is missing on nosudo", "Install sudo")},
 }
 CODES = {
     "rocky2": {"account-id-differs", "name-not-resolved", "port-unreachable"},
@@ -135,7 +135,6 @@ def test_a_bad_machine_is_refused_with_reason_and_remedy(
     assert {check["code"] for check in found.values()} == CODES[machine]
     for check, (words, remedy) in FAULTS[machine].items():
         assert re.search(words, found[check]["found"]), found[check]
-        assert found[check]["remedy"]
         assert remedy in found[check]["remedy"]
     assert re.search(rf"^\s+{machine}\s+NO\b", run.stdout, re.MULTILINE)
 
