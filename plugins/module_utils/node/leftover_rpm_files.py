@@ -8,12 +8,15 @@ import os
 import re
 from typing import Iterator, List, Optional
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands
+
 #: rpm writes FILE as FILE;TIME first, the time at which its transaction was made, in hexadecimal.
 _PART = re.compile(r".+;([0-9a-f]{8})")
 _SCRIPTLET = re.compile(r"rpm-tmp\.\w{6}")
 #: How far from each other the beginning of a transaction and the last sign of life of its dnf are at most.
 _LONGEST = 24 * 3600
-_LOCK = "var/lib/rpm/.rpm.lock"
+#: In the directory of rpm's database, which is another one on some systems.
+_LOCK = ".rpm.lock"
 
 
 def remove_rpm_remains(killed: float, root: str = "/") -> Optional[List[str]]:
@@ -26,8 +29,9 @@ def remove_rpm_remains(killed: float, root: str = "/") -> Optional[List[str]]:
     Returns:
         What was removed; None when another transaction is at work, rpm is not there, or something can't be removed.
     """
+    database = commands.run(["rpm", "--eval", "%{_dbpath}"], timeout=10).stdout.strip()
     try:
-        descriptor = os.open(os.path.join(root, _LOCK), os.O_RDWR)
+        descriptor = os.open(os.path.join(root, database.lstrip("/"), _LOCK), os.O_RDWR)
     except OSError:
         return None
     try:

@@ -92,12 +92,23 @@ def own(tmp_path: Path) -> Path:
     return own
 
 
+@pytest.fixture(params=["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/root/.rpmdb"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let rpm have its database where it is on some system; returns the directory."""
+    program = tmp_path / "bin/rpm"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n[ "$*" = "--eval %{{_dbpath}}" ] && echo {request.param}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return str(request.param)
+
+
 @pytest.fixture
-def killed_rpm(machine: Machine, own: Path) -> list[str]:
+def killed_rpm(machine: Machine, own: Path, database: str) -> list[str]:
     """Let a dnf and its rpm have been killed; returns what they left."""
     of_dnf = own / "tmpa1b2c3d_"
     of_dnf.touch()
-    machine.write("var/lib/rpm/.rpm.lock")
+    machine.write(f"{database}/.rpm.lock")
     scriptlet = machine.write("var/tmp/rpm-tmp.a1B2c3", "systemctl preset slurmd")
     for path in (of_dnf, scriptlet):
         os.utime(path, (KILLED, KILLED))
@@ -118,7 +129,7 @@ def test_what_a_killed_rpm_left_is_removed_and_nothing_else(
 
 @pytest.mark.usefixtures("killed_rpm")
 def test_nothing_of_rpm_is_removed_while_another_transaction_is_at_work(
-    machine: Machine, tmp_path: Path, own: Path
+    machine: Machine, tmp_path: Path, own: Path, database: str
 ) -> None:
     before = set(tmp_path.rglob("*"))
     # A lock of another process; one's own would not count.
@@ -126,7 +137,7 @@ def test_nothing_of_rpm_is_removed_while_another_transaction_is_at_work(
         "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, machine.path / "var/lib/rpm/.rpm.lock"], stdin=subprocess.PIPE,
+        [sys.executable, "-c", program, machine.path / f"{database}/.rpm.lock".lstrip("/")], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as rpm:  # fmt: skip
         assert rpm.stdout is not None
