@@ -29,9 +29,9 @@ options:
     default: true
   connect:
     description:
-      - Of O(nodes), those of which it is also verified that they and other nodes reach each other. Jobs of two nodes each
-        run beside their own, in which srun starts a task on both; one of their nodes is an idle one that is not among
-        these.
+      - Of O(nodes), those of which it is also verified that they and other nodes reach each other. Jobs of two nodes
+        each run beside their own, in which srun starts a task on both; one of their nodes is an idle one that is not
+        among these.
       - The job over a node that does not pass by itself is cancelled, and the others of that job run another one.
       - A job that finds no room in 60 seconds is cancelled and counts against no node.
     type: list
