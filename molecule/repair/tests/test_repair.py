@@ -112,6 +112,7 @@ def test_every_fault_is_found_then_fixed_and_the_nodes_are_back(ctl1: Host, repo
     assert run.returncode == 2
     found = results(report)
     for host, _, check, part in FAULTED:
+        assert (host, check) in found, run.stdout
         assert found[host, check]["result"] == "found"
         assert part in found[host, check]["found"]
         assert found[host, check]["remedy"]
