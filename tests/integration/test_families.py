@@ -1,6 +1,7 @@
 """What a further family of operating systems takes, shown with SUSE, which is not shipped.
 
-A line in the list of supported systems, a file of variables, and the tasks of a package manager that is new.
+A line in the list of supported systems, a file of variables and its name, and the tasks of a package manager that is
+new.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ SYSTEM = {
 }
 ADDED = {
     "operating-system/vars/main/Suse.yml": {"operating_system_suse": SYSTEM},
+    "operating-system/vars/main/main.yml": {
+        "operating_system": "{{ {'Suse': operating_system_suse}[preflight_node.os.family] }}"
+    },
     "apphub-client/tasks/install_zypper.yml": [
         {"ansible.builtin.set_fact": {"apphub_client_installed": "{{ __apphub_client_wanted }}"}}
     ],
