@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 import time
-from typing import Iterator, Optional
+from typing import Iterator
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, FailureError
 
@@ -34,7 +34,7 @@ class BusyError(FailureError):
 
 
 @contextlib.contextmanager
-def lock(path: str, purpose: str, timeout: Optional[float] = None) -> Iterator[bool]:
+def lock(path: str, purpose: str, timeout: float = LOCK_TIMEOUT) -> Iterator[bool]:
     """Hold a lock that only one run may have.
 
     The file stays: removing it would let two runs lock two files of the same name.
@@ -42,7 +42,7 @@ def lock(path: str, purpose: str, timeout: Optional[float] = None) -> Iterator[b
     Args:
         path: The file.
         purpose: What it is held for, told to who waits.
-        timeout: Seconds for which another run is waited for; LOCK_TIMEOUT when None.
+        timeout: Seconds for which another run is waited for.
 
     Yields:
         Whether it is held; False where the file system has no locks.
@@ -51,7 +51,6 @@ def lock(path: str, purpose: str, timeout: Optional[float] = None) -> Iterator[b
         BusyError: Another process kept it longer than `timeout` seconds; the message names it.
         OSError: The lock file can't be made.
     """
-    timeout = LOCK_TIMEOUT if timeout is None else timeout
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         held = _acquire(handle, path, timeout)

@@ -78,7 +78,7 @@ class Options(NamedTuple):
     apply: str
     service: str
     timeout: int
-    lock_timeout: Optional[int] = None
+    lock_timeout: int
     allow_controller: bool = False
     skip_refused: bool = False
     renew_addresses: Sequence[str] = ()
