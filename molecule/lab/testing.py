@@ -27,10 +27,10 @@ GENERATION = os.environ.get("LAB_SLURM", "24.11")
 SLURM = {"24.11": "24.11.5", "22.05": "22.05.8"}[GENERATION]
 PODMAN = f"CONTAINERS_CONF={ROOT}/molecule/lab/containers.conf podman"
 INVENTORY = ROOT / "inventories" / os.environ.get("LAB_PREFIX", "lab-test")
-# How often a test of random moments strikes, and what makes them; the same seed repeats what was seen.
 GPU_TYPE = "nvidia_a100-sxm4-80gb"
 """How Slurm calls the GPU of `put_gpu_into`."""
 
+# How often a test of random moments strikes, and what makes them; the same seed repeats what was seen.
 KILLS = int(os.environ.get("LAB_KILLS") or 4)
 SEED = int(os.environ.get("LAB_SEED") or random.SystemRandom().randrange(2**32))
 
