@@ -8,7 +8,7 @@ import contextlib
 import time
 from typing import Any, Dict, List, Optional
 
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import Options, verify_nodes
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import JobRun, Options
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands, node_states
 
 # Until a node that was resumed has registered, and until its job has ended.
@@ -29,7 +29,11 @@ def remove_blank_reasons(names: List[str], conf: Optional[str] = None) -> None:
     """
     job = Options("true", None, None, None, None, 1, accept_busy=False, timeout=_SECONDS, interval=_POLL, conf=conf)
     with contextlib.suppress(commands.SlurmCommandError):
-        verify_nodes(_registered(names, conf), job, per_node=True)
+        able = _registered(names, conf)
+        if able:
+            run = JobRun(able, job)
+            run.submit(per_node=True)
+            run.follow()
 
 
 def _registered(names: List[str], conf: Optional[str]) -> List[str]:

@@ -371,25 +371,3 @@ def policy_failure(options: Options) -> Optional[Failure]:
         who = options.user or "root"
         said = partition_rules.refusal(partition, who, options.account, options.qos, options.conf)
     return Failure(Code.JOB_NOT_SUBMITTED, f"The cluster would not run the test job: {said}", remedy) if said else None
-
-
-def verify_nodes(names: List[str], options: Options, *, per_node: bool) -> Dict[str, Dict[str, Any]]:
-    """Verify nodes by jobs.
-
-    Args:
-        names: The nodes.
-        options: What the jobs are like.
-        per_node: One job for each node, else one over all.
-
-    Returns:
-        The result of each node.
-
-    Raises:
-        SlurmCommandError: The controller gives no answer.
-    """
-    if not names:
-        return {}
-    run = JobRun(names, options)
-    run.submit(per_node=per_node)
-    run.follow()
-    return {name: run.outcomes[name] for name in names}
