@@ -5,7 +5,7 @@
 # SCENARIOS names the scenarios (default: scale-up; empty: none).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ $# = 0 ]; then set -- 2.19.0=python3.11 2.20.0=python3.12 '2.21.*=python3.13'; fi
+if [ $# = 0 ]; then set -- 2.19.4=python3.11 2.20.0=python3.12 '2.21.*=python3.13'; fi
 
 find_python() { # NAME: prints the path of a Python; those of pyenv count although its own python3.12 may refuse
     local candidate

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import re
 import shlex
-import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import testinfra
 import yaml
@@ -153,7 +154,7 @@ def run_roles(
 
 
 def start_playbook(name: str, *arguments: str, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start one of the playbooks in a process group of its own, which the test may kill.
+    """Start one of the playbooks, which the test may kill.
 
     Its output goes into the file that is given: connections of ssh outlive a run that was killed and hold a pipe open.
     """
@@ -170,13 +171,26 @@ def strike_at(run: subprocess.Popen[str], seconds: float, strike: Callable[[], b
     return time.monotonic() - begun
 
 
+def kill(run: subprocess.Popen[str]) -> None:
+    """Kill a run that goes on, with Ansible's workers, which have sessions of their own."""
+    if run.poll() is None:
+        main = psutil.Process(run.pid)
+        # So that it starts no further ones. Until it is waited for, its number is not another process's.
+        main.suspend()
+        for process in (*main.children(recursive=True), main):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    run.wait()
+    if run.stdout:
+        run.stdout.close()
+
+
 def _run(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
     process = _start(*arguments)
     try:
         output, _ = process.communicate(timeout=timeout)
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
         raise
     return subprocess.CompletedProcess(process.args, process.returncode, output)
 

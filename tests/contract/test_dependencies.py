@@ -46,8 +46,11 @@ def test_one_range_of_ansible_core_is_stated_and_each_of_its_versions_is_tested(
 ) -> None:
     core = next(requirement for requirement in needed if requirement.name == "ansible-core")
     allowed = [minor for minor in range(10, 40) if core.specifier.contains(f"2.{minor}.5")]
-    first, last = f"2.{allowed[0]}", f"2.{allowed[-1]}"
-    assert tree.read(tree.root / "meta/runtime.yml")["requires_ansible"] == f">={first}.0"
+    first = next(part.version for part in core.specifier if part.operator == ">=")
+    last = f"2.{allowed[-1]}"
+    assert tree.read(tree.root / "meta/runtime.yml")["requires_ansible"] == f">={first}"
+    assert first in (tree.root / "python_lib/slurmscale/cli/doctor.py").read_text()
+    assert f" {first}=python" in (tree.root / "tests/on_cores.sh").read_text()
     assert f"ansible-core {first} to {last}" in (tree.root / "README.md").read_text()
     tested = re.findall(r"'?2\.(\d+)\.[\d*]+'?=python", (tree.root / "tests/on_cores.sh").read_text())
     assert set(allowed) <= set(map(int, tested))

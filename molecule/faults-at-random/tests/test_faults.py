@@ -8,12 +8,9 @@ written, as a machine does whose disk is not lost; the time since the boot stays
 from __future__ import annotations
 
 import bisect
-import contextlib
 import math
-import os
 import random
 import re
-import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +26,7 @@ from testing import (
     container,
     host_in_container,
     in_container,
+    kill,
     require_unharmed,
     revisions,
     run_command,
@@ -115,7 +113,7 @@ class Moment(NamedTuple):
 
     def strike(self, run: subprocess.Popen[str]) -> None:
         if self.fault == "run":
-            os.killpg(run.pid, signal.SIGKILL)
+            kill(run)
         elif self.fault == "slurmctld":
             run_command(in_container("ctl1", "systemctl kill --signal KILL slurmctld"))
         else:
@@ -226,8 +224,7 @@ def test_what_was_cut_off_is_finished_by_the_next_run(
         moment.restore()
         run.wait(LIMIT)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
+        kill(run)
     print(f"{moment} after {tasks} tasks, exit code {run.returncode}\n{log.read_text()}")  # noqa: T201 - likewise
     ctl1.check_output("for i in $(seq 120); do scontrol ping | grep -q 'is UP' && exit; sleep 0.5; done; exit 1")
     require_unharmed(ctl1, before)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import signal
 import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import INVENTORY, ROOT, lab_host, start_playbook, unwrap
+from testing import INVENTORY, ROOT, kill, lab_host, start_playbook, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,9 +158,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield start
     for run in runs:
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.communicate()
+        kill(run)
 
 
 def test_a_second_rotation_is_refused_and_the_first_one_ends_as_it_should(
@@ -189,8 +185,7 @@ def test_a_rotation_whose_run_is_killed_returns_in_time_and_another_one_can_foll
     old = keys()
     killed = started("-e", "lead=15", "-e", "hold=60")
     wait_until(lambda: beside("rotation") == set(HOSTS), 120)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    kill(killed)
     wait_until(lambda: beside("old") == set(HOSTS), 60)
     new = keys()
     assert len(new) == 1
@@ -220,8 +215,7 @@ def test_a_reboot_after_the_switch_is_found_and_it_is_said_how_the_old_key_comes
     old = keys()
     killed = started("-e", "lead=15", "-e", "hold=600")
     wait_until(lambda: beside("rotation") == set(HOSTS), 120)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    kill(killed)
     wait_until(lambda: beside("old") == set(HOSTS), 60)
     for host in HOSTS:
         lab_host(host).check_output(f"systemctl kill --signal KILL {UNITS}; systemctl stop {UNITS}")

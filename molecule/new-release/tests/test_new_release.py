@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from testing import SLURM, lab_host, start_playbook, unwrap
+from testing import SLURM, kill, lab_host, start_playbook, unwrap
 
 if TYPE_CHECKING:
     import subprocess
@@ -84,8 +81,7 @@ def test_the_node_of_the_job_is_upgraded_once_the_job_has_ended(
         lab_host("ubuntu1").check_output("touch /var/tmp/end")
         run.wait(300)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
+        kill(run)
     said = (tmp_path / "output").read_text()
     assert run.returncode == 0, said
     assert re.search(r"ubuntu1 +done .*job \d+ COMPLETED", said), said

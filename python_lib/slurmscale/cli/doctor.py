@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_OLDEST_CORE = (2, 19)
+_OLDEST_CORE = "2.19.4"
 _OK, _WARNING, _FAILED = "ok", "warning", "failed"
 
 
@@ -126,20 +126,23 @@ def _ansible(config: settings.Settings) -> str:
     if path is None:
         raise RefusedError(
             "ansible-playbook is not there.",
-            "Install ansible-core 2.19 to 2.21 beside slurmscale.",
+            f"Install ansible-core {_OLDEST_CORE} to 2.21 beside slurmscale.",
             code="ansible-not-started",
         )
     done = subprocess.run([path, "--version"], env=environment, capture_output=True, text=True, check=False, timeout=60)
     first = done.stdout.partition("\n")[0]
     version = first.partition("core ")[2].rstrip("]")
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < _OLDEST_CORE:
+    if _numbers(version) < _numbers(_OLDEST_CORE):
         raise RefusedError(
-            f"ansible-core 2.19 or newer is needed, but {path} says {first or done.stderr.strip()}.",
-            "Install ansible-core 2.19 to 2.21 beside slurmscale.",
+            f"ansible-core {_OLDEST_CORE} or newer is needed, but {path} says {first or done.stderr.strip()}.",
+            f"Install ansible-core {_OLDEST_CORE} to 2.21 beside slurmscale.",
             code="ansible-not-started",
         )
     return f"{version} ({path})"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
 def _database(config: settings.Settings) -> str:

@@ -463,6 +463,17 @@ def test_doctor_names_what_is_wrong(command, monkeypatch, tmp_path):
     assert "failed   playbooks" in done.output
 
 
+@pytest.mark.parametrize(("version", "state"), [("2.19.3", "failed"), ("2.19.4", "ok"), ("2.20.0rc1", "ok")])
+def test_doctor_refuses_an_ansible_core_that_is_too_old(command, monkeypatch, tmp_path, version, state):
+    program = tmp_path / "ansible-playbook"
+    program.write_text(f"#!/bin/sh\necho 'ansible-playbook [core {version}]'\n")
+    program.chmod(0o755)
+    # Ansible is looked for beside the Python that runs.
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    results = json.loads(command("doctor", "--json").stdout)
+    assert next(one["state"] for one in results if one["check"] == "ansible") == state
+
+
 def every_command():
     group = typer.main.get_command(app)
     for name, found in group.commands.items():
