@@ -14,7 +14,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import connection_test
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import contact_failure, question
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.ssh_sudo_python_failure import contact_failure, question
 
 STAGES = ("resolve", "tcp", "hostkey", "auth", "sudo", "slurm")
 _MODULE = "ai_infra.slurm.slurm_cluster_info"

@@ -10,14 +10,14 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import (
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.probe_request import probe_request
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.ssh_sudo_python_failure import (
     PYTHONS,
     contact_failure,
     fingerprints,
     question,
 )
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.probe_request import probe_request
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import facts_of
 
 MODULE = "ai_infra.slurm.slurm_node_probe"
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import host_key_failure, refuses_host_key
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.ssh_sudo_python_failure import (
+    host_key_failure,
+    refuses_host_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import contact_failure
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.ssh_sudo_python_failure import contact_failure
 
 
 class FailsWhenLost(ActionBase):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.ai_infra.slurm.plugins.filter.readiness_report import readiness_report
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.contact_failure import contact_failure
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import assess
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.ssh_sudo_python_failure import contact_failure
 from fakes.machine import facts
 
 URL = "http://apphub:8081/healthz"
