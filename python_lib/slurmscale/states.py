@@ -90,3 +90,7 @@ class Phase(StrEnum):
     """AppHub gets packages."""
     REPORTING = "reporting"
     """Results are collected."""
+
+
+LOOKING = frozenset({Phase.CHECKING, Phase.REPORTING})
+"""The phases that change nothing."""

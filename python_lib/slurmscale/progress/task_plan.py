@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from slurmscale.progress.task_weights import is_bookkeeping, weight
+from slurmscale.states import LOOKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,10 +79,12 @@ class TaskPlan:
 
     Args:
         timings: Timings by task key from earlier runs; empty when there were none.
+        changes: Whether the run is to change something; one that only looks ends before the phases that do.
     """
 
-    def __init__(self, timings: Mapping[str, Timing] | None = None) -> None:
+    def __init__(self, timings: Mapping[str, Timing] | None = None, *, changes: bool = True) -> None:
         self.timings = dict(timings or {})
+        self._changes = changes
         self.plays: dict[str, PlannedPlay] = {}
         self.tasks: list[PlannedTask] = []
         self.positions: dict[str, int] = {}
@@ -181,8 +184,9 @@ class TaskPlan:
             self.remaining_weights[index] = self.remaining_weights[index + 1] + expected[index]
 
     def _share(self, task: PlannedTask) -> float:
-        known = self.timings.get(task.key)
-        return known.share if known else 1.0
+        if known := self.timings.get(task.key):
+            return known.share
+        return 1.0 if self._changes or not task.phase or task.phase in LOOKING else 0.0
 
 
 def _name_bookkeeping(tasks: list[PlannedTask], play: str) -> None:

@@ -53,6 +53,7 @@ class Tracker:
         nodes: The nodes of the run.
         timings: Timings by task key from earlier runs of the same kind.
         redact: Masks the run's secrets in a reason.
+        changes: Whether the run is to change something.
         whole: The operation succeeds on all hosts or on none.
         recorded: How the nodes stood when an earlier attempt at the run ended: what is finished stays, the others go on
             from their progress.
@@ -66,6 +67,7 @@ class Tracker:
         timings: Mapping[str, Timing] | None = None,
         redact: Callable[[str], str] = str,
         *,
+        changes: bool = True,
         whole: bool = False,
         recorded: Iterable[Task] = (),
         stage: Stage | None = None,
@@ -74,7 +76,7 @@ class Tracker:
         self._redact = redact
         self._whole = whole
         self._stage = stage or Stage("", "", 0, 100)
-        self.plan = TaskPlan(timings)
+        self.plan = TaskPlan(timings, changes=changes)
         self.nodes = {name: NodeProgress(name) for name in nodes}
         self.durations = TaskDurations()
         self.changed_anything = False

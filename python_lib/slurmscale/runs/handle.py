@@ -84,6 +84,7 @@ class RunHandle:
             run.nodes,
             store.timings(timings_kind(run)),
             redactor,
+            changes=run.operation.definition.changes,
             whole=run.operation.definition.whole,
             recorded=recorded,
             stage=run.stage,

@@ -451,3 +451,14 @@ def test_the_stages_of_an_operation_make_the_whole_way():
         assert borders in ([], sorted(borders))
         assert [begins for begins, _ in borders[1:]] == [ends for _, ends in borders[:-1]]
         assert not borders or (borders[0][0], borders[-1][1]) == (0, 100)
+
+
+def test_a_run_that_only_looks_does_not_wait_for_phases_that_it_does_not_reach():
+    tasks = (("probe", "checking", "ai_infra.slurm.slurm_node_probe"), ("plan", "checking", "ai_infra.slurm.node_plan"))
+    run = Playing(["a"], phased("p", ["a"], *tasks, *PHASED), changes=False)
+    run.event("runner_on_start", "p", "probe", "a", at=0.0)
+    run.ok("p", "probe", "a", at=1.0)
+    assert run.tracker.nodes["a"].progress == 49
+    run.event("runner_on_start", "p", "plan", "a", at=1.0)
+    run.ok("p", "plan", "a", at=2.0)
+    assert run.tracker.nodes["a"].progress == 99
