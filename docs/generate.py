@@ -25,8 +25,8 @@ REFERENCE = ROOT / "docs/reference"
 BEGIN = "<!-- options: generated from meta/argument_specs.yml -->"
 END = "<!-- end of options -->"
 # Likewise in the enumeration of the codes of failures, which goes to managed hosts without what the codes mean.
-FAILURES = ROOT / "plugins/module_utils/failure_codes.yml"
-CODES = "    # codes: generated from failure_codes.yml by `make docs`\n"
+FAILURES = ROOT / "plugins/module_utils/failure_code_meanings.yml"
+CODES = "    # codes: generated from failure_code_meanings.yml by `make docs`\n"
 CODES_END = "    # end of codes\n"
 # Likewise in the README of the project, from supported_systems.py.
 SYSTEMS = "<!-- systems: generated -->"
@@ -346,7 +346,7 @@ def pages() -> dict[Path, str]:
     for role in roles:
         path = ROOT / "roles" / role["name"] / "README.md"
         wanted[path] = readme(role, path, templates)
-    codes = FAILURES.with_suffix(".py")
+    codes = FAILURES.with_name("failure_codes.py")
     enumeration = CODES + members(reasons) + CODES_END
     wanted[codes] = between(codes.read_text(encoding="utf-8"), CODES, enumeration, CODES_END)
     project = ROOT / "README.md"

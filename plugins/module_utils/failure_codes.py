@@ -1,9 +1,9 @@
 # Apache License 2.0 (see LICENSE)
 """Reasons that users read: every finding, refusal and failure is a code, a reason and a remedy.
 
-A code is a contract: programs decide by it. What each means stands in failure_codes.yml, which no module brings along.
-The reason and the remedy are sentences for people; nothing reads them back. Standard library only, as modules bring
-this to managed hosts.
+A code is a contract: programs decide by it. What each means stands in failure_code_meanings.yml, which no module brings
+along. The reason and the remedy are sentences for people; nothing reads them back. Standard library only, as modules
+bring this to managed hosts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Dict, NamedTuple
 class Code(str, enum.Enum):
     """Every code."""
 
-    # codes: generated from failure_codes.yml by `make docs`
+    # codes: generated from failure_code_meanings.yml by `make docs`
     HOST_UNREACHABLE = "host-unreachable"
     HOST_KEY_UNKNOWN = "host-key-unknown"
     HOST_KEY_DIFFERS = "host-key-differs"

@@ -23,7 +23,7 @@ ELSEWHERE = {"The command and the library", "The service", "Jobs of users"}
 
 
 def test_each_code_stands_once_in_the_list_with_a_meaning_and_where_to_look(tree: Tree) -> None:
-    listed = tree.read(tree.root / "plugins/module_utils/failure_codes.yml")
+    listed = tree.read(tree.root / "plugins/module_utils/failure_code_meanings.yml")
     groups = [(section, group) for section, groups in listed.items() for group in groups]
     codes = [code for _, group in groups for code in group["codes"]]
     assert sorted(codes) == sorted(code.value for code in Code)

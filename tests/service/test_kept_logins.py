@@ -12,7 +12,7 @@ import subprocess
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from slurmscale.cli import completion, operation_commands
+from slurmscale.cli import commands_from_operations, completion
 from slurmscale.cli.app import _run
 from slurmscale.errors import RefusedError
 from slurmscale.models import Cluster, Credentials, RunOptions
@@ -355,7 +355,7 @@ def test_no_command_keeps_a_credential_without_a_key_file(command, monkeypatch):
 @pytest.fixture
 def runs_of_commands(command, launches, monkeypatch):
     """Let the commands' playbooks be replayed; returns the function that runs a command."""
-    monkeypatch.setattr(operation_commands, "Scaling", functools.partial(Scaling, make_job=launches.job))
+    monkeypatch.setattr(commands_from_operations, "Scaling", functools.partial(Scaling, make_job=launches.job))
     return command
 
 

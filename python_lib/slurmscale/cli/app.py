@@ -18,9 +18,9 @@ import typer
 
 from slurmscale.cli import (
     cluster_commands,
+    commands_from_operations,
     doctor,
     job_commands,
-    operation_commands,
     output,
     query_commands,
     record_command,
@@ -61,7 +61,7 @@ def _options(
     pass
 
 
-operation_commands.register(app, apphub_app)
+commands_from_operations.register(app, apphub_app)
 for module in (query_commands, record_command, doctor, service_commands):
     module.register(app)
 app.add_typer(apphub_app, name="apphub")

@@ -1,6 +1,6 @@
 """The options and arguments of the commands, each declared once.
 
-Commands that start an operation are made of these and of the operation's own options; see `operation_commands`.
+Commands that start an operation are made of these and of the operation's own options; see `commands_from_operations`.
 """
 
 from __future__ import annotations

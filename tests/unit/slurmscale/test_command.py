@@ -11,7 +11,7 @@ import pytest
 import typer
 from rich.console import Console
 from slurmscale.cli import app, follow, main, option_values, output
-from slurmscale.cli import operation_commands as work
+from slurmscale.cli import commands_from_operations as work
 from slurmscale.cli.live_display import RunDisplay
 from slurmscale.errors import RefusedError, ResultNotRecordedError
 from slurmscale.inventory.extra_vars import unsafe

@@ -13,7 +13,7 @@ import time
 
 import pytest
 import typer
-from slurmscale.cli import app, cluster_commands, doctor, job_commands, main, operation_commands, option_values
+from slurmscale.cli import app, cluster_commands, commands_from_operations, doctor, job_commands, main, option_values
 from slurmscale.errors import RefusedError, StoreError
 from slurmscale.inventory.names import check_variables
 from slurmscale.runner.fake import FakeJob
@@ -36,7 +36,7 @@ def command(monkeypatch, tmp_path, capsys):
         if name.startswith("SLURMSCALE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SLURMSCALE_DATA_DIR", str(tmp_path / "data"))
-    for module in (cluster_commands, job_commands, operation_commands):
+    for module in (cluster_commands, job_commands, commands_from_operations):
         monkeypatch.setattr(module, "Scaling", functools.partial(Scaling, make_job=lambda _: FakeJob([], [])))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("getpass.getpass", no_terminal)
@@ -264,7 +264,7 @@ def _no_playbook(monkeypatch):
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch):
     """Let the process that would leave the terminal be the test's own."""
-    monkeypatch.setattr(operation_commands.background, "run", lambda work, *, apart: work(lambda: None))  # noqa: ARG005 - its name
+    monkeypatch.setattr(commands_from_operations.background, "run", lambda work, *, apart: work(lambda: None))  # noqa: ARG005 - its name
 
 
 def test_random_command_lines(command):

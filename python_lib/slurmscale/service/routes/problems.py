@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 
-_LIST = "plugins/module_utils/failure_codes.yml"
+_LIST = "plugins/module_utils/failure_code_meanings.yml"
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{code}</title>
 <h1>{code}</h1>
