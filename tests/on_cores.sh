@@ -21,7 +21,7 @@ for pair; do
     venv=$PWD/.cache/core-${version%.\*}
     "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet --editable '.[test]' "ansible-core==$version"
-    "$venv/bin/ansible" --version | head -n 1
+    "$venv/bin/ansible" --version | sed -n 1p
     (
         export PATH=$venv/bin:$PATH
         pytest --quiet --timeout 300 tests/unit tests/events tests/contract tests/integration/test_installed.py tests/integration/test_runs.py
