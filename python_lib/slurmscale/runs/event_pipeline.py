@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurmscale.models import Counts, Failure, LogLine, Notice
 from slurmscale.progress.events import Event, Kind, Outcome, parse, readable, shortened, warnings_of
+from slurmscale.progress.task_weights import is_bookkeeping
 from slurmscale.states import RUN_ACTIVE, RunStatus
 from slurmscale.store.tables import error_columns
 
@@ -142,8 +143,8 @@ class EventPipeline:
 
     def _note_contact(self, event: Event) -> None:
         seconds = event.data.get("duration")
-        # what runs on the control machine itself tells of no module, and what is delegated is another host's
-        reached = "invocation" in event.res or event.outcome is Outcome.UNREACHABLE
+        reached = event.outcome is not Outcome.SKIPPED and not is_bookkeeping(event.action)
+        # what is delegated is another host's
         if reached and isinstance(seconds, int | float) and "_ansible_delegated_vars" not in event.res:
             self.contacts[str(event.host)] = float(seconds)
 
