@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
@@ -17,9 +18,12 @@ from ansible_collections.ai_infra.slurm.plugins.plugin_utils.ssh_sudo_python_fai
     contact_failure,
     fingerprints,
     question,
+    refuses_login,
 )
 
 MODULE = "ai_infra.slurm.slurm_node_probe"
+# Seconds before a login is tried again that a busy sshd refused, such as that of the host which all nodes are behind.
+PAUSES = (1, 2, 4, 4)
 
 
 class ActionModule(ActionBase):
@@ -33,12 +37,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = {"control_time": time.time(), **self._of_cluster(dict(self._task.args), variables)}
-        try:
-            result |= self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
-        except AnsibleConnectionFailure as problem:
-            result |= {"failed": True, "unreachable": True, "msg": str(problem)}
-        except AnsibleError as problem:
-            result |= {"failed": True, "msg": str(problem)}
+        result |= self._probe(arguments, variables)
         if "os" in result:
             return result
         host = str(variables["inventory_hostname"])
@@ -56,6 +55,23 @@ class ActionModule(ActionBase):
         # Said as a failure: an unreachable host would leave the run without a word in the report.
         result.pop("unreachable", None)
         return result | {"failed": True, "failure": failure, "msg": failure["reason"]}
+
+    def _probe(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any]
+        for pause in (*PAUSES, 0):
+            try:
+                found = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+                break
+            except AnsibleConnectionFailure as problem:
+                found = {"failed": True, "unreachable": True, "msg": str(problem)}
+                if not refuses_login(str(problem)):
+                    break
+                # Nodes that were refused together don't come again together.
+                time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - no secret
+            except AnsibleError as problem:
+                found = {"failed": True, "msg": str(problem)}
+                break
+        return found
 
     @staticmethod
     def _of_cluster(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes impor
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.ssh_sudo_python_failure import (
     host_key_failure,
     refuses_host_key,
+    unreachable_failure,
 )
 
 if TYPE_CHECKING:
@@ -53,12 +54,8 @@ def failure(result: Mapping[str, Any], task: str = "") -> dict[str, str]:
     if refuses_host_key(message):
         return host_key_failure(message, "The host").as_dict()
     if result.get("unreachable"):
-        found = Failure(
-            Code.HOST_UNREACHABLE, message, "Check that it is up, its address, user and key, then run again."
-        )
-    else:
-        found = Failure(Code.TASK_FAILED, f"{task}: {message}" if task else message)
-    return found.as_dict()
+        return unreachable_failure(message, message).as_dict()
+    return Failure(Code.TASK_FAILED, f"{task}: {message}" if task else message).as_dict()
 
 
 class FilterModule:

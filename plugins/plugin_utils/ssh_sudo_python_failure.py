@@ -65,6 +65,31 @@ def refuses_host_key(message: str) -> bool:
     return any(one in message for one in words)
 
 
+def refuses_login(message: str) -> bool:
+    """Say whether sshd closed the connection before the login began, as one does that has too many of them."""
+    return "exchange_identification" in message
+
+
+def unreachable_failure(message: str, reason: str) -> Failure:
+    """Return the failure of a host that ssh does not reach.
+
+    Args:
+        message: What ssh printed.
+        reason: The reason, a sentence.
+    """
+    remedy = (
+        "Check that it is up, its address, user and key (ansible_host, ansible_user, ansible_ssh_private_key_file),"
+        " then run again."
+    )
+    if refuses_login(message):
+        remedy = (
+            "sshd there, or on the host between (ProxyJump), closed the connection before the login. It does so with"
+            " some when more than 10 begin at once: raise MaxStartups in its sshd_config, or have fewer nodes begin at"
+            " once (--forks 10), then run again. A list of hosts that may log in does the same."
+        )
+    return Failure(Code.HOST_UNREACHABLE, reason, remedy)
+
+
 def host_key_failure(message: str, host: str, address: str = "", fingerprints: Iterable[str] = ()) -> Failure:
     """Return the failure of a host whose key ssh does not know.
 
@@ -117,12 +142,7 @@ def contact_failure(
     if refuses_host_key(message):
         return host_key_failure(message, host, address, fingerprints()).as_dict()
     if result.get("unreachable"):
-        return Failure(
-            Code.HOST_UNREACHABLE,
-            f"{host} can't be reached: {message.rstrip('.')}.",
-            "Check that it is up, its address, user and key (ansible_host, ansible_user, ansible_ssh_private_key_file),"
-            " then run again.",
-        ).as_dict()
+        return unreachable_failure(message, f"{host} can't be reached: {message.rstrip('.')}.").as_dict()
     found = dict(re.findall(r"^(\w+)=(.*?)\r?$", answer, re.MULTILINE))
     return (
         _of_rights(found, result, host, message, become=become) or _of_python(found, host) or _other(result, message)
