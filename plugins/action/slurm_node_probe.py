@@ -57,20 +57,22 @@ class ActionModule(ActionBase):
         return result | {"failed": True, "failure": failure, "msg": failure["reason"]}
 
     def _probe(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any]
-        for pause in (*PAUSES, 0):
-            try:
-                found = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+        found = self._probe_once(arguments, variables)
+        for pause in PAUSES:
+            if not (found.get("unreachable") and refuses_login(found["msg"])):
                 break
-            except AnsibleConnectionFailure as problem:
-                found = {"failed": True, "unreachable": True, "msg": str(problem)}
-                if not refuses_login(str(problem)):
-                    break
-                # Nodes that were refused together don't come again together.
-                time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - no secret
-            except AnsibleError as problem:
-                found = {"failed": True, "msg": str(problem)}
-                break
+            # Nodes that were refused together don't come again together.
+            time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - no secret
+            found = self._probe_once(arguments, variables)
+        return found
+
+    def _probe_once(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+        except AnsibleConnectionFailure as problem:
+            return {"failed": True, "unreachable": True, "msg": str(problem)}
+        except AnsibleError as problem:
+            return {"failed": True, "msg": str(problem)}
         return found
 
     @staticmethod
