@@ -80,10 +80,6 @@ options:
     description: Seconds within which slurmctld has to answer again.
     type: int
     default: 60
-  lock_timeout:
-    description: Seconds to wait for another run on this controller, or on another one that shares this slurm.conf.
-    type: int
-    default: 300
   allow_controller:
     description:
       - Lets the host on which slurmctld runs become a compute node of it, which is refused otherwise.
@@ -242,7 +238,6 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_t
     InterruptedBySignal,
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
-from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import LOCK_TIMEOUT
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.node_registration import Options, run
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, FailureError, fail
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.write_errors import remedy_for
@@ -261,7 +256,6 @@ ARGUMENTS = {
     "apply": {"type": "str", "choices": ["auto", "reconfigure", "restart"], "default": "auto"},
     "service": {"type": "str"},
     "timeout": {"type": "int", "default": 60},
-    "lock_timeout": {"type": "int", "default": LOCK_TIMEOUT},
     "allow_controller": {"type": "bool", "default": False},
     "renew_addresses": {"type": "list", "elements": "str", "default": []},
     "skip_refused": {"type": "bool", "default": False},

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,12 @@ def test_literal_defaults_equal_the_specs(tree: Tree, role: str) -> None:
     literal = {name: value for name, value in defaults.items() if not computed(value)}
     documented = {name: option["default"] for name, option in tree.options(role).items() if "default" in option}
     assert literal == documented
+
+
+def test_a_repair_compares_with_the_usual_thresholds_of_a_check(tree: Tree) -> None:
+    defaults = tree.read(tree.root / "roles/preflight/defaults/main.yml")
+    for name, value in Thresholds()._asdict().items():
+        assert value == defaults[f"preflight_{name}"], name
 
 
 def test_what_has_no_literal_default_is_required_or_says_what_holds_when_unset(tree: Tree, role: str) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_t
 )
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.lock import (
     LOCK_FILE,
+    LOCK_TIMEOUT,
     SHARED_LOCK,
     lock,
     read_lock_note,
@@ -78,12 +79,12 @@ class Options(NamedTuple):
     apply: str
     service: str
     timeout: int
-    lock_timeout: int
     allow_controller: bool = False
     skip_refused: bool = False
     renew_addresses: Sequence[str] = ()
     backups: int = 0
     digest: Optional[str] = None
+    lock_timeout: int = LOCK_TIMEOUT
 
 
 def run(options: Options, *, check_mode: bool) -> Dict[str, Any]:
@@ -246,7 +247,7 @@ class _Registration:
             dynamic = {name for name in names if state.nodes.get(name, {}).get("dynamic")}
             return NodeChange(set(), names - dynamic)
         # slurmctld tells nobody of nodes in state FUTURE.
-        hidden = {name for name in names if plan.nodes[name].get("State", "").upper() == "FUTURE"}
+        hidden = {name for name in names if plan.managed[name].get("State", "").upper() == "FUTURE"}
         # Without configless mode slurmd does not get them from slurmctld at all.
         at_once = state.configless and versions.version_tuple(state.version) >= _TAKES_GRES_AT_ONCE
         return NodeChange(names - hidden, set(), frozenset() if at_once else frozenset(plan.updated))
@@ -283,7 +284,7 @@ class _Registration:
         hosts: Dict[str, str] = {}
         addresses: Dict[str, str] = {}
         for name in set(plan.added) - set(state.nodes):
-            params = {key.lower(): value for key, value in plan.nodes[name].items()}
+            params = {key.lower(): value for key, value in plan.managed[name].items()}
             hosts[name] = params.get("nodehostname", name)
             addresses[name] = params.get("nodeaddr", hosts[name])
         for name, found in _resolve_all(addresses).items():

@@ -99,7 +99,7 @@ class Plan(NamedTuple):
         updated: Names of ours with new parameters or Gres.
         removed: Names removed from our file.
         kept: Nodes that others have defined, by name.
-        nodes: All managed nodes afterwards.
+        managed: All managed nodes afterwards.
     """
 
     changes: Dict[str, Tuple[Optional[str], Optional[str]]]
@@ -107,7 +107,7 @@ class Plan(NamedTuple):
     updated: List[str]
     removed: List[str]
     kept: Dict[str, ForeignNode]
-    nodes: managed_nodes_conf.Nodes
+    managed: managed_nodes_conf.Nodes
 
 
 def requested_nodes(nodes: List[Dict[str, Any]], refused: Optional[Dict[str, Failure]] = None) -> List[NodeRequest]:
@@ -242,20 +242,20 @@ class Planner:
                     f"node {name} is defined in {line.statement.where}, which slurmscale does not manage.",
                     "Remove it there, then let slurmctld read it.",
                 )
-        nodes = {name: params for name, params in self.old.items() if name not in names}
+        managed = {name: params for name, params in self.old.items() if name not in names}
         gres = {name: lines for name, lines in self.old_gres.items() if name not in names}
         removed = [name for name in self.old if name in names]
         topology = self.topology.detach(removed) if self.topology else []
-        edited = None if nodes or not self.included else self._without_our_nodes()
+        edited = None if managed or not self.included else self._without_our_nodes()
         if edited is None:
-            return self._plan(nodes, gres, topology, ([], [], removed), {})
+            return self._plan(managed, gres, topology, ([], [], removed), {})
         changes: Dict[str, Tuple[Optional[str], Optional[str]]] = {}
         for path, text in edited.items():
             self._change(changes, path, self.config.files[path], text)
         self._change(changes, self.path, self.config.files.get(self.path), None)
         self._change_gres(changes, {})
         self._change_topology(changes, topology)
-        return Plan(changes, [], [], sorted(removed, key=managed_nodes_conf.natural), {}, nodes)
+        return Plan(changes, [], [], sorted(removed, key=managed_nodes_conf.natural), {}, managed)
 
     def _without_our_nodes(self) -> Optional[Dict[str, str]]:
         """Return the files without all that was added for our nodes; None where slurm.conf needs it.
@@ -308,7 +308,7 @@ class Planner:
         return ForeignNode(f"it is defined in {where}", tuple(differs))
 
     def _partition_edits(
-        self, nodes: managed_nodes_conf.Nodes, ours: List[str], fresh: List[str], partitions: List[str]
+        self, managed: managed_nodes_conf.Nodes, ours: List[str], fresh: List[str], partitions: List[str]
     ) -> List[Edit]:
         """Return the edits after which every named partition takes our nodes, once for all later ones."""
         found = partitions_of(self.config)
@@ -322,13 +322,13 @@ class Planner:
             )
         if not partitions:
             for name in fresh:
-                if not any(self._takes(one["nodes"], name, nodes) for one in found.values()):
+                if not any(self._takes(one["nodes"], name, managed) for one in found.values()):
                     raise RefusedError(
                         Code.NODE_WITHOUT_PARTITION,
                         f"no partition would take node {name}. The partitions are: {listing}.",
                         "Name those that shall take it in the option partitions, or give one of them Nodes=ALL.",
                     )
-        lacking = [part for part in partitions if not all(self._takes(found[part]["nodes"], n, nodes) for n in ours)]
+        lacking = [part for part in partitions if not all(self._takes(found[part]["nodes"], n, managed) for n in ours)]
         return [self._partition_edit(found[name]) for name in lacking]
 
     def _partition_edit(self, partition: Dict[str, Any]) -> Edit:
@@ -368,11 +368,11 @@ class Planner:
         return False
 
     def _gres_types(
-        self, nodes: managed_nodes_conf.Nodes, gres: Dict[str, List[str]]
+        self, managed: managed_nodes_conf.Nodes, gres: Dict[str, List[str]]
     ) -> Tuple[Set[str], str, List[Edit]]:
         """Return the GresTypes for our file, or what the administrator's line lacks and its edit where there is one."""
         needed: Set[str] = set()
-        for name, params in nodes.items():
+        for name, params in managed.items():
             needed |= managed_nodes_conf.gres_types_of(params, gres.get(name, []))
         theirs = [line for line in self.config.settings("GresTypes") if line.path != self.path]
         if not theirs:
@@ -383,7 +383,7 @@ class Planner:
 
     def _plan(
         self,
-        nodes: managed_nodes_conf.Nodes,
+        managed: managed_nodes_conf.Nodes,
         gres: Dict[str, List[str]],
         edits: List[Edit],
         names: Tuple[List[str], List[str], List[str]],
@@ -399,11 +399,11 @@ class Planner:
                     "Rename that one.",
                 )
         if any(names) or edits:
-            types, appended, gres_edits = self._gres_types(nodes, gres)
+            types, appended, gres_edits = self._gres_types(managed, gres)
             appended = ",".join(filter(None, [self._appended_types(), appended]))
-            text = managed_nodes_conf.render(nodes, types, self.hosts.fold, appended)
+            text = managed_nodes_conf.render(managed, types, self.hosts.fold, appended)
             self._change(changes, self.path, self.config.files.get(self.path), text)
-            self._change_gres(changes, {name: lines for name, lines in gres.items() if name in nodes})
+            self._change_gres(changes, {name: lines for name, lines in gres.items() if name in managed})
             in_topology = [one for one in edits if self.topology and one.path in self.topology.files]
             self._change_topology(changes, in_topology)
             edited = apply_edits(self.config.files, [one for one in edits if one not in in_topology] + gres_edits)
@@ -413,7 +413,7 @@ class Planner:
             for path, changed in edited.items():
                 self._change(changes, path, self.config.files[path], changed)
         added, updated, removed = (sorted(some, key=managed_nodes_conf.natural) for some in names)
-        return Plan(changes, added, updated, removed, kept, nodes)
+        return Plan(changes, added, updated, removed, kept, managed)
 
     def _appended_types(self) -> str:
         return managed_nodes_conf.appended_types(self.config.files.get(self.path, ""))

@@ -106,7 +106,7 @@ def test_a_node_that_an_administrator_defined_stays_as_it_is(conf: str) -> None:
     plan = add(planner(BASE + conf), node("n2", CPUs=4), node("n20"))
     assert "slurm.conf line" in plan.kept["n2"].reason
     assert plan.kept["n2"].differences == ()
-    assert "n2" not in plan.nodes
+    assert "n2" not in plan.managed
     assert "NodeName=n20 " in after(plan, NODES)
     assert "NodeName=n2 " not in after(plan, NODES)
 
