@@ -75,10 +75,13 @@ def test_slurm_was_not_restarted_and_works_with_the_new_key(ctl1: Host, before: 
     all_nodes_work(ctl1)
 
 
-def test_a_host_out_of_reach_is_refused_before_anything_is_done(playbook: Playbook, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "port", ["9", "{{ 9 if preflight_node is defined else 22 }}"], ids=["away", "lost once probed"]
+)
+def test_a_host_out_of_reach_is_refused_before_anything_is_done(playbook: Playbook, tmp_path: Path, port: str) -> None:
     old = keys()
     away = tmp_path / "away.yml"
-    away.write_text("slurm_nodes: {hosts: {rocky1: {ansible_port: 9}}}\n")
+    away.write_text(f"slurm_nodes: {{hosts: {{rocky1: {{ansible_port: '{port}'}}}}}}\n")
     run = playbook("rotate_munge_key", "-i", str(away))
     assert run.returncode != 0
     assert "would be left with the old key" in unwrap(run.stdout)
