@@ -54,7 +54,9 @@ def proof(ctl1: Host, run: subprocess.CompletedProcess[str], node: str) -> list[
     job = re.search(rf"{node} +done .*job (\d+) COMPLETED", run.stdout)
     assert job, run.stdout
     asked = f"sacct --allocations --noheader --parsable2 --jobs {job[1]} --format User,Account,QOS,Partition,AllocCPUS"
-    told: str = ctl1.check_output(f"for try in $(seq 30); do {asked} | grep . && exit; sleep 1; done; exit 1")
+    # Of a short job the accounting may learn the end before the beginning, which tells the partition.
+    whole = f"{asked} | grep --invert-match '||'"
+    told: str = ctl1.check_output(f"for try in $(seq 30); do {whole} && exit; sleep 1; done; exit 1")
     return told.split("|")
 
 
