@@ -73,3 +73,20 @@ def test_a_slurmd_that_the_controller_does_not_know_is_reported_with_its_journal
     assert again.returncode == 0, again.stdout
     assert node.service("slurmd").is_running
     assert ctl1.check_output("cd / && timeout 60 srun --nodelist %s hostname", MACHINE) == MACHINE
+
+
+@pytest.mark.skipif(GENERATION != "22.05", reason="its unit tells systemd when slurmd is ready")
+def test_a_slurmd_that_systemd_starts_again_and_again_is_not_taken_for_running(node: Host) -> None:
+    # It is active nearly all the time.
+    command = "/bin/sh -c '/usr/sbin/slurmd -D -s $SLURMD_OPTIONS; sleep 3; exit 1'"
+    drop_in = "/etc/systemd/system/slurmd.service.d/again.conf"
+    lines = f"[Service]\nExecStart=\nExecStart={command}\nRestartSec=100ms\n"
+    node.check_output("printf %%s %s > %s && systemctl daemon-reload", lines, drop_in)
+    try:
+        run = run_roles(MACHINE, SYSTEM.role, slurmd_node_name="stranger")
+        assert run.returncode != 0
+        assert "code: slurmd-not-started" in unwrap(run.stdout)
+    finally:
+        node.check_output("rm %s && systemctl daemon-reload", drop_in)
+        again = run_roles(MACHINE, SYSTEM.role)
+    assert again.returncode == 0, again.stdout
