@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import textwrap
 from pathlib import Path
@@ -27,7 +28,9 @@ def _no_agent_stays(tmp_path_factory):
     for process in psutil.process_iter(["name", "cmdline"]):
         mine = str(tmp_path_factory.getbasetemp()) in " ".join(process.info["cmdline"] or ())
         if process.info["name"] == "gpg-agent" and mine:
-            process.terminate()
+            # One whose directory is gone ends by itself.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
 
 
 @pytest.fixture(scope="session")
