@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-(DEBIAN,) = yaml.safe_load((ROOT / "roles/operating-system/vars/main/Debian.yml").read_text()).values()
-OPTIONS_FILE = DEBIAN["options_file"]
 UNIT = "/etc/systemd/system/slurmd.service.d/slurmscale.conf"
 NODE = {
     "os": {"id": "ubuntu", "family": "Debian", "major": 24, "supported": True, "codename": "noble", "arch": "x86_64"},
@@ -70,8 +67,8 @@ def files_of(tmp_path: Path, stated: dict[str, Any], *, configless: bool) -> dic
 @pytest.mark.parametrize(
     ("stated", "configless", "options", "places"),
     [
-        ({}, True, "--conf-server ctl1:6817", [OPTIONS_FILE]),
-        ({}, False, "", [OPTIONS_FILE, "/etc/slurm"]),
+        ({}, True, "--conf-server ctl1:6817", ["/etc/default/slurmd"]),
+        ({}, False, "", ["/etc/default/slurmd", "/etc/slurm"]),
         ({"slurmd_options_file": "/etc/opt/slurmd"}, True, "--conf-server ctl1:6817", ["/etc/opt/slurmd"]),
         ({"slurmd_conf_dir": "/opt/slurm/etc"}, False, "-f /opt/slurm/etc/slurm.conf", ["/opt/slurm/etc"]),
     ],
@@ -81,7 +78,7 @@ def test_slurmd_finds_its_files_where_the_inventory_puts_them(
 ) -> None:
     found = files_of(tmp_path, stated, configless=configless)
     assert set(places) <= set(found)
-    path = stated.get("slurmd_options_file", OPTIONS_FILE)
+    path = stated.get("slurmd_options_file", "/etc/default/slurmd")
     assert f'SLURMD_OPTIONS="{options}"' in found[path]
     # The unit of the package names its own file only.
     environment = f"EnvironmentFile={path}\n" if "slurmd_options_file" in stated else ""
