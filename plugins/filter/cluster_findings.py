@@ -11,6 +11,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes impor
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm.versions import version_text
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils import repair as checks
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import Thresholds, membership
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import machine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,7 +101,7 @@ def _limited(found: dict[str, Any], *, selected: bool, foreign: bool) -> dict[st
 
 def _other_cluster(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Find a machine that serves another cluster; nothing else of it is checked, as nothing of it may be changed."""
-    node = facts.get("preflight_node")
+    node = machine_of(facts)
     if facts.get("repair_failure") or not node:
         return
     for one in membership(node, cluster):
@@ -120,7 +121,7 @@ def _failure(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    node = facts.get("preflight_node")
+    node = machine_of(facts)
     yield from _failure(facts)
     if facts.get("repair_failure") or not node:
         return
@@ -147,7 +148,7 @@ def _controller(facts: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterato
 
 
 def _node(facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    node, cluster = facts.get("preflight_node"), controller.get("preflight_cluster") or {}
+    node, cluster = machine_of(facts), controller.get("preflight_cluster") or {}
     yield from _failure(facts)
     if facts.get("repair_failure") or not node:
         return
@@ -174,7 +175,7 @@ def _of_node(
     yield from checks.service(node, "slurmd")
     wrong_key = list(checks.key(node, (cluster.get("munge_key") or {}).get("sha256") or ""))
     yield from wrong_key
-    munge = ((controller.get("preflight_node") or {}).get("services") or {}).get("munge") or {}
+    munge = ((machine_of(controller) or {}).get("services") or {}).get("munge") or {}
     if not wrong_key and node.get("munge_credential") and munge.get("active") == "active":
         yield from checks.credential((controller.get("repair_credentials") or {}).get(facts.get("inventory_hostname")))
     yield from checks.directories(node, {**MUNGE, facts.get("repair_spool") or "/var/spool/slurmd": "root"})

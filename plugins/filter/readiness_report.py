@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.readiness import finding
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import LOST
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.results import LOST, machine_of
 from ansible_collections.ai_infra.slurm.plugins.plugin_utils.tables import columns
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def readiness_report(
 
 
 def _row(facts: Mapping[str, Any], common: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    node = facts.get("preflight_node")
+    node = machine_of(facts)
     checks = [_reached(facts), *common, *((facts.get("slurmd_plan") or {}).get("findings") or [])]
     bad = next((check for check in checks if not check["ok"]), {"code": "", "reason": "", "remedy": ""})
     hardware = (node or {}).get("hardware") or {}

@@ -28,6 +28,12 @@ def facts_of(host: str, hostvars: Any) -> Mapping[str, Any]:
     return known
 
 
+def machine_of(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what was measured of a machine, None when it was not asked or did not answer."""
+    found: Mapping[str, Any] = facts.get("preflight_node") or {}
+    return found if "os" in found else None
+
+
 def failure_of(host: str, facts: Mapping[str, Any], controller: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return why a node leaves the run, None as long as nothing failed on it.
 

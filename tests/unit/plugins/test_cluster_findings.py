@@ -114,6 +114,7 @@ def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
 
 def test_nothing_is_told_of_a_machine_that_was_not_asked() -> None:
     assert found(node={}, controller={}) == {}
+    assert found(node={"skipped": True}, controller={"skipped": True}) == {}
 
 
 DOWN = {"services": {"munge": {**SERVICE, "active": "failed"}, "slurmd": SERVICE}}

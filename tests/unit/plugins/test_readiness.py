@@ -288,7 +288,10 @@ def test_the_report_has_a_reason_and_a_remedy_for_every_machine_that_is_not_read
     hostvars = {
         "n07": {"preflight_node": machine(), "slurmd_plan": {"findings": assess(machine(), CLUSTER)}},
         "n08": {"scale_failure": {"code": "host-unreachable", "reason": "n08 can't be reached", "remedy": "Check."}},
-        "n09": {"scale_failure": {"code": "sudo-missing", "reason": "sudo is missing on n09", "remedy": "Install."}},
+        "n09": {
+            "preflight_node": {"failed": True, "msg": "sudo is missing on n09"},
+            "scale_failure": {"code": "sudo-missing", "reason": "sudo is missing on n09", "remedy": "Install."},
+        },
         "n10": {"scale_failure": {"code": "python-too-old", "reason": "Python 3.6 is too old", "remedy": "Install."}},
         "n11": {},
         "n12": {
