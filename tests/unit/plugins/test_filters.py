@@ -9,6 +9,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ai_infra.slurm.plugins.filter.expand_nodes import expand_nodes
 from ansible_collections.ai_infra.slurm.plugins.filter.node_definition import node_definition
+from ansible_collections.ai_infra.slurm.plugins.filter.node_names import node_names
 from ansible_collections.ai_infra.slurm.plugins.filter.scale_report import LOST, scale_report
 from ansible_collections.ai_infra.slurm.plugins.filter.selection_problems import selection_problems
 from ansible_collections.ai_infra.slurm.plugins.filter.sysusers import sysusers
@@ -114,6 +115,18 @@ def define(**options: Any) -> dict[str, Any]:
     assert [entry["ok"] for entry in found["findings"]] == [True]
     definition: dict[str, Any] = found["definition"]
     return definition
+
+
+def test_names_are_what_is_stated_for_the_host_else_those_of_the_inventory() -> None:
+    hostvars = {
+        "n07.site": {"inventory_hostname_short": "n07"},
+        "n08.site": {"inventory_hostname_short": "n08", "slurmd_node_name": "gpu8", "munge_controller": "ctl2"},
+    }
+    controllers = {"preflight_controller": "ctl1", "slurmd_controller": "ctl1"}
+    assert node_names(["n08.site", "n07.site"], hostvars, "ctl1") == [
+        {"host": "n08.site", "slurmd_node_name": "gpu8", "munge_controller": "ctl2", **controllers},
+        {"host": "n07.site", "slurmd_node_name": "n07", "munge_controller": "ctl1", **controllers},
+    ]
 
 
 def test_a_node_is_defined_by_what_was_measured_less_the_margin() -> None:
