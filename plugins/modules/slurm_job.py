@@ -158,7 +158,7 @@ from typing import Any, Dict, List, Tuple
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.installation import use_installation
 from ansible_collections.ai_infra.slurm.plugins.module_utils.failure_codes import Code, Failure, fail
-from ansible_collections.ai_infra.slurm.plugins.module_utils.node.time_limits import READY_SECONDS
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.time_limits import JOB_MINUTES, READY_SECONDS
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_connections import ConnectionJobs
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node.verify_jobs import (
     JobRun,
@@ -178,7 +178,7 @@ ARGUMENTS = {
     "user": {"type": "str"},
     "account": {"type": "str"},
     "qos": {"type": "str"},
-    "time_limit": {"type": "int", "default": 2},
+    "time_limit": {"type": "int", "default": JOB_MINUTES},
     "test_only": {"type": "bool", "default": False},
     "accept_busy": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": READY_SECONDS},
