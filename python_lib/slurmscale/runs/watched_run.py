@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -69,13 +70,8 @@ class WatchedRun:
 
     def changes(self) -> list[TaskChange]:
         """Return how each node stands."""
-        return [
-            TaskChange(
-                task.node, task.status, task.progress, task.phase, task.step, task.error, task.updated_at,
-                task.started_at, task.completed_at,
-            )
-            for task in self.tasks()
-        ]  # fmt: skip
+        names = [field.name for field in dataclasses.fields(TaskChange)]
+        return [TaskChange(**{name: getattr(task, name) for name in names}) for task in self.tasks()]
 
     def counts(self) -> Counts:
         """Say how the run's tasks stand."""

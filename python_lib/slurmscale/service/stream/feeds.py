@@ -23,7 +23,7 @@ from slurmscale.service.api.schemas import RunView
 from slurmscale.service.stream.messages import (
     LogLines,
     Message,
-    NodeProgress,
+    NodeMessage,
     Removed,
     RunEnd,
     RunProgress,
@@ -149,7 +149,7 @@ class RunFeed(Feed):
         self._run_id = run_id
         self._base = base
         self._run: Run | None = None
-        self._tasks: dict[int, tuple[Task, NodeProgress]] = {}
+        self._tasks: dict[int, tuple[Task, NodeMessage]] = {}
         self._messages: dict[int, Message] = {}
 
     @property
@@ -178,17 +178,15 @@ class RunFeed(Feed):
         changed = [
             changed_task(self._tasks[number][0], change.revision, columns) for number, columns in change.tasks.items()
         ]
-        self._know(
-            changed_run(run, change.revision, change.values), [(task, NodeProgress.of(task)) for task in changed]
-        )
+        self._know(changed_run(run, change.revision, change.values), [(task, NodeMessage.of(task)) for task in changed])
         return True
 
-    def read(self) -> tuple[Run, list[tuple[Task, NodeProgress]]]:
+    def read(self) -> tuple[Run, list[tuple[Task, NodeMessage]]]:
         """Read what changed since what is known."""
         run, tasks = self._records.run_changes(self._run_id, self._run.revision if self._run else 0)
-        return run, [(task, NodeProgress.of(task)) for task in tasks]
+        return run, [(task, NodeMessage.of(task)) for task in tasks]
 
-    def take(self, found: tuple[Run, Iterable[tuple[Task, NodeProgress]]]) -> bool:
+    def take(self, found: tuple[Run, Iterable[tuple[Task, NodeMessage]]]) -> bool:
         """Take what was read, unless notices have told more meanwhile."""
         run, changed = found
         if self._run is not None and run.revision <= self._run.revision:
@@ -196,7 +194,7 @@ class RunFeed(Feed):
         self._know(run, changed)
         return True
 
-    def _know(self, run: Run, changed: Iterable[tuple[Task, NodeProgress]]) -> None:
+    def _know(self, run: Run, changed: Iterable[tuple[Task, NodeMessage]]) -> None:
         self._run = run
         self._tasks.update((task.id, (task, progress)) for task, progress in changed)
         self._messages.clear()

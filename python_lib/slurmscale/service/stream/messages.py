@@ -50,7 +50,7 @@ def error(exc: SlurmscaleError, **about: str) -> Message:
     return Message("error", json.dumps({**problem, **exc.as_dict(), **about}))
 
 
-class NodeProgress(Document):
+class NodeMessage(Document):
     """How one node of a run stands."""
 
     task_id: str
@@ -68,7 +68,7 @@ class NodeProgress(Document):
     completed_at: Moment | None
 
     @classmethod
-    def of(cls, task: Task) -> NodeProgress:
+    def of(cls, task: Task) -> NodeMessage:
         """Make it of a record."""
         return cls.of_record(task)
 
@@ -86,11 +86,11 @@ class RunProgress(Document):
     started_at: Moment | None
     completed_at: Moment | None
     error: Error | None
-    tasks: list[NodeProgress]
+    tasks: list[NodeMessage]
     """The nodes that changed."""
 
     @classmethod
-    def of(cls, run: Run, tasks: list[NodeProgress]) -> RunProgress:
+    def of(cls, run: Run, tasks: list[NodeMessage]) -> RunProgress:
         """Make it of a record, and of the nodes that changed."""
         return cls.of_record(run, run_id=run.id, progress=run.counts.progress, tasks=tasks)
 
@@ -99,7 +99,7 @@ class Snapshot(Document):
     """A run and all its nodes: the data of `snapshot`."""
 
     run: RunView
-    tasks: list[NodeProgress]
+    tasks: list[NodeMessage]
 
 
 class RunEnd(Document):
