@@ -6,12 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import (
-    closed_ports,
-    closing,
-    needed_ports,
-    opening,
-)
+from ansible_collections.ai_infra.slurm.plugins.plugin_utils.firewall import closing, needed_ports, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,9 +60,7 @@ def firewall_commands(
 ) -> list[list[str]]:
     """Return the commands."""
     ports = needed_ports(cluster, port)
-    if close:
-        return closing(firewall, ports)
-    return opening((firewall or {}).get("name") or "", closed_ports(firewall, ports))
+    return closing(firewall, ports) if close else opening(firewall, ports)
 
 
 class FilterModule:

@@ -195,8 +195,10 @@ firewall:
   returned: always
   description: >-
     C(name) of the firewall of the distribution that is on, firewalld or ufw, else empty; C(tcp), the ports and
-    ranges that it lets everybody in at; and C(ours), the ports of each rule of ufw that this collection has made. Of
-    firewalld the default zone counts.
+    ranges that it lets everybody in at, now and after a boot; and C(ours), the ports of each rule of ufw that this
+    collection has made. Of firewalld that zone counts in which the first of O(resolve) and O(connect) that has an
+    address comes in, by its address or its interface, else the default one; it is C(zone), and C(ports) is what it lets
+    in by number and not by a service.
   type: dict
   sample: {"name": "ufw", "tcp": ["22", "6818", "60001-63000"], "ours": ["6818,60001:63000"]}
 hosts_file:
@@ -394,6 +396,7 @@ def main() -> None:
         wanted["munge_key"],
         credential=wanted["credential"],
         timeout=wanted["timeout"],
+        peer=network.peer,
     )
     address = wanted["address"] or node["hostname"].partition(".")[0]
     given = {"address": address, "state": wanted["state"], "control_time": wanted["control_time"]}

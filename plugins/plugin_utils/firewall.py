@@ -50,18 +50,19 @@ def _span(port: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def opening(name: str, ports: list[str]) -> list[list[str]]:
-    """Return the commands that let ports in, now and after a boot.
+def opening(firewall: Mapping[str, Any] | None, ports: list[str]) -> list[list[str]]:
+    """Return the commands that let in what is closed of the ports, now and after a boot.
 
     Args:
-        name: firewalld or ufw.
-        ports: Ports and ranges; none needs no command.
+        firewall: What the probe found.
+        ports: Ports and ranges that the cluster needs.
     """
-    if not ports or name not in {"firewalld", "ufw"}:
+    closed = closed_ports(firewall, ports)
+    if not firewall or not closed:
         return []
-    if name == "ufw":
-        return [["ufw", *_UFW_RULE, ",".join(ports).replace("-", ":"), "comment", "slurmscale"]]
-    return _firewalld("add", ports)
+    if firewall["name"] == "ufw":
+        return [["ufw", *_UFW_RULE, ",".join(closed).replace("-", ":"), "comment", "slurmscale"]]
+    return _firewalld("add", firewall, closed)
 
 
 def closing(firewall: Mapping[str, Any] | None, ports: list[str]) -> list[list[str]]:
@@ -75,11 +76,12 @@ def closing(firewall: Mapping[str, Any] | None, ports: list[str]) -> list[list[s
     """
     if not firewall or firewall.get("name") == "ufw":
         return [["ufw", "delete", *_UFW_RULE, listed] for listed in (firewall or {}).get("ours") or []]
-    closed = closed_ports(firewall, ports)
+    # What a service or the whole zone lets in was not opened by a port's number.
+    closed = closed_ports({**firewall, "tcp": firewall.get("ports")}, ports)
     opened = [port for port in ports if port not in closed]
-    return _firewalld("remove", opened) if firewall.get("name") == "firewalld" and opened else []
+    return _firewalld("remove", firewall, opened) if firewall.get("name") == "firewalld" and opened else []
 
 
-def _firewalld(verb: str, ports: list[str]) -> list[list[str]]:
-    words = [f"--{verb}-port={port}/tcp" for port in ports]
+def _firewalld(verb: str, firewall: Mapping[str, Any], ports: list[str]) -> list[list[str]]:
+    words = [f"--zone={firewall['zone']}", *(f"--{verb}-port={port}/tcp" for port in ports)]
     return [["firewall-cmd", "--permanent", *words], ["firewall-cmd", *words]]

@@ -449,7 +449,7 @@ def _port_of_node(node: Mapping[str, Any], target: str, answer: Mapping[str, str
         ", and see whether slurmd listens: journalctl -u slurmd" if running else "."
     )
     if closed and answer["state"] == "filtered":
-        by_hand = "; ".join(" ".join(words) for words in opening(wall, closed))
+        by_hand = "; ".join(" ".join(words) for words in opening(node.get("firewall"), ports))
         remedy = f"{wall} is on there. Set slurmd_open_firewall: true, or run on it: {by_hand}"
     return finding(
         f"port {target}",

@@ -16,7 +16,7 @@ import socket
 import stat
 import threading
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.ai_infra.slurm.plugins.module_utils.files.ini_list_option import WordList
 from ansible_collections.ai_infra.slurm.plugins.module_utils.node import dpkg_state
@@ -302,6 +302,7 @@ def probe(
     *,
     credential: bool = False,
     timeout: float = 10,
+    peer: Callable[[], str] = str,
 ) -> Dict[str, Any]:
     """Gather the facts of this machine.
 
@@ -312,6 +313,7 @@ def probe(
         munge_key: Where munge's key is.
         credential: Make a munge credential, for the controller to decode.
         timeout: Seconds for each command.
+        peer: Tells the address of a machine of the cluster, for the firewall that has rules for where it comes from.
 
     Returns:
         The node as the module slurm_node_probe documents it.
@@ -346,7 +348,7 @@ def probe(
         "packages": None if packages is None else parse_packages(packages, system["family"]),
         "half_done": half_done(packages or "") + (["dpkg"] if dpkg_state.was_cut_off() else []),
         "repositories": dnf_repositories(),
-        "firewall": firewall_facts(is_active(units, "firewalld"), ask),
+        "firewall": firewall_facts(is_active(units, "firewalld"), ask, peer=peer),
         "hosts_file": read_entries(),
         "services": services,
         "users": users,

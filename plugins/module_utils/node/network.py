@@ -165,3 +165,11 @@ class NetworkProbe:
         for (kind, name), answer in dict(self._found).items():
             found[kind][name] = answer
         return found
+
+    def peer(self) -> str:
+        """Return the first address of another machine among the names and targets, empty when there is none."""
+        found = self.result()
+        addresses = [one for addresses in found["resolve"].values() for one in addresses]
+        addresses += [target.rpartition(":")[0] for target in found["connect"]]
+        usable = (one for one in addresses if is_address(one.partition("%")[0]))
+        return next((one for one in usable if not ipaddress.ip_address(one.partition("%")[0]).is_loopback), "")

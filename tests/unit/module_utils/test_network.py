@@ -107,3 +107,12 @@ def test_the_controller_looks_at_the_network_only(run_module: Callable[..., dict
     result = run_module(slurm_cluster_info, resolve=["localhost"], connect=[f"127.0.0.1:{closed}"])
     assert "cluster" not in result
     assert result["network"]["connect"][f"127.0.0.1:{closed}"]["state"] == "refused"
+
+
+def test_a_peer_is_another_machine_by_a_name_that_resolves_else_by_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"me": ["127.0.1.1"], "ctl1": ["10.0.0.2", "10.1.0.2"]}
+    monkeypatch.setattr(network, "resolve", lambda name: known.get(name, []))
+    monkeypatch.setattr(network, "connect", lambda _target, _timeout: {"state": "open", "message": ""})
+    assert network.NetworkProbe(["gone", "me", "ctl1"], ["10.2.0.2:6817"]).peer() == "10.0.0.2"
+    assert network.NetworkProbe(["gone", "me"], ["ctl1:6817", "10.2.0.2:6817"]).peer() == "10.2.0.2"
+    assert network.NetworkProbe(["gone"]).peer() == ""
