@@ -11,6 +11,18 @@ from testing import lab_host
 if TYPE_CHECKING:
     from testinfra.host import Host
 
+DENIED = "Operation not permitted"
+OPEN = """
+import os
+for number in (0, 1):
+    try:
+        os.close(os.open(f"/dev/nvidia{number}", os.O_RDWR))
+    except OSError as problem:
+        print(problem.strerror)
+    else:
+        print("open")
+"""
+
 
 def srun(ctl1: Host, options: str, *command: str) -> tuple[int, str]:
     """Run a job, and return its exit code and all that it printed."""
@@ -55,3 +67,18 @@ def test_a_process_that_leaves_its_job_ends_with_it(ctl1: Host) -> None:
     assert (code, said) == (0, "1\n")
     gone = "for i in $(seq 30); do pgrep -x sleep > /dev/null || exit 0; sleep 0.5; done; exit 1"
     lab_host("ubuntu1").check_output(gone)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", [DENIED, DENIED]),
+        ("--gres=gpu:1", ["open", DENIED]),
+        ("--gres=gpu:2", ["open", "open"]),
+    ],
+)
+def test_a_job_opens_the_devices_that_it_was_given_and_no_other(ctl1: Host, options: str, expected: list[str]) -> None:
+    node = lab_host("ubuntu1")
+    assert node.check_output("python3 -c %s", OPEN).split("\n") == ["open", "open"], "slurmd itself may open both"
+    code, said = srun(ctl1, f"--mem 50 {options}", "python3", "-c", OPEN)
+    assert (code, said.splitlines()) == (0, expected)
