@@ -117,6 +117,9 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     params.update(wanted)
     found = _as_stated(hardware.get("gres") or [], str(wanted.get("Gres", "")))
     lines = [line for gres in found if gres.get("files") for line in _gres_lines(name, gres)]
+    # slurmd with NVML finds the files itself, of instances (MIG) with their types.
+    if hardware.get("autodetect") == "nvml" and any(gres["name"] == "gpu" and not gres["files"] for gres in found):
+        lines.append(f"NodeName={name} AutoDetect=nvml")
     definition = {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
     if switch:
         definition["switch"] = switch
@@ -186,7 +189,9 @@ def _gres_lines(name: str, gres: Mapping[str, Any]) -> list[str]:
     kind = f" Type={gres['type']}" if gres.get("type") else ""
     begin = f"NodeName={name} Name={gres['name']}{kind}"
     if gres.get("instances"):
-        return [f"{begin} MultipleFiles={','.join(files)}" for files in gres["instances"]]
+        # A whole GPU beside divided ones is an instance with one file, and MultipleFiles wants several.
+        keys = ["MultipleFiles" if len(files) > 1 else "File" for files in gres["instances"]]
+        return [f"{begin} {key}={','.join(files)}" for key, files in zip(keys, gres["instances"], strict=True)]
     return [f"{begin} File={','.join(gres['files'])}"]
 
 

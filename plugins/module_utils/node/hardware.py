@@ -57,7 +57,10 @@ def parse_slurmd(text: str) -> Optional[Dict[str, Any]]:
     }
     if not all(numbers.values()):
         return None
-    return dict(numbers, source="slurmd", gres=parse_gres(record.get("Gres", "")))
+    by = re.search(r"(?m)^Found gpu.* with Autodetect=(\w+)", text)
+    return dict(
+        numbers, source="slurmd", gres=parse_gres(record.get("Gres", "")), autodetect=by.group(1) if by else None
+    )
 
 
 def _read(path: str) -> str:
@@ -182,6 +185,7 @@ def kernel_hardware(root: str = "/") -> Optional[Dict[str, Any]]:
         "threads_per_core": max(1, len(cpus) // cores),
         "real_memory": int(memory.group(1)) // 1024,
         "gres": [],
+        "autodetect": None,
     }
 
 
@@ -190,6 +194,7 @@ def add_devices(
     devices: List[str],
     types: Dict[str, str],
     instances: Optional[Dict[str, List[List[str]]]] = None,
+    autodetect: Optional[str] = None,
 ) -> List[Dict[str, Any]]:
     """Join the GPUs that slurmd found with their device files, or make them of the files alone.
 
@@ -197,36 +202,45 @@ def add_devices(
         gres: As slurmd reports it; empty before 24.11, without NVIDIA's library, and from the kernel.
         devices: The device files of GPUs.
         types: The types of those of which they are known.
-        instances: What some of them are divided into, as mig_instances() returns it; only slurmd tells types of these.
+        instances: What some of them are divided into, as mig_instances() returns it; only NVML tells types of these.
+        autodetect: How slurmd found what it reports: nvml, or without that library nvidia, and so on.
 
     Returns:
         The resources. Files are named only where it is certain which GPU they are.
     """
     divided = [files for device in devices for files in (instances or {}).get(device, [])]
-    by_type: Dict[Optional[str], List[str]] = {}
-    for device in devices:
-        if device not in (instances or {}):
-            by_type.setdefault(types.get(device), []).append(device)
-    seen: List[Dict[str, Any]] = [
-        {"name": "gpu", "type": kind, "count": len(files), "files": files} for kind, files in by_type.items()
-    ]
-    if divided:
-        flat = list(dict.fromkeys(path for files in divided for path in files))
-        seen.append({"name": "gpu", "type": None, "count": len(divided), "files": flat, "instances": divided})
     gpus = [item for item in gres if item["name"] == "gpu"]
-    if not gpus:
-        return [*gres, *seen]
-    if divided:
-        # Which instance has which type nobody but slurmd knows; with one type there is no doubt.
-        if len(gpus) == len(seen) == 1 and gpus[0]["count"] == len(divided):
-            gpus[0].update(files=seen[0]["files"], instances=divided)
+    # Which instance has which type nobody but NVML knows, and without it slurmd counts a divided GPU as a whole one.
+    if divided and autodetect == "nvml":
         return gres
+    if divided or not gpus:
+        whole = [device for device in devices if device not in (instances or {})]
+        return [*(item for item in gres if item["name"] != "gpu"), *_seen(whole, divided, types)]
+    seen = _seen(devices, [], types)
     if len(gpus) == 1 and gpus[0]["count"] == len(devices):
         gpus[0]["files"] = devices
     elif {item["type"]: item["count"] for item in gpus} == {item["type"]: item["count"] for item in seen}:
+        files = {item["type"]: item["files"] for item in seen}
         for item in gpus:
-            item["files"] = by_type[item["type"]]
+            item["files"] = files[item["type"]]
     return gres
+
+
+def _seen(whole: List[str], divided: List[List[str]], types: Dict[str, str]) -> List[Dict[str, Any]]:
+    """Return the GPUs that the kernel shows: by type, or as one without a type where that of one is not known.
+
+    Some with a type and some without are nothing that slurmd starts with.
+    """
+    if divided:
+        every = [*([device] for device in whole), *divided]
+        flat = list(dict.fromkeys(path for files in every for path in files))
+        return [{"name": "gpu", "type": None, "count": len(every), "files": flat, "instances": every}]
+    by_type: Dict[Optional[str], List[str]] = {}
+    for device in whole:
+        by_type.setdefault(types.get(device), []).append(device)
+    if None in by_type:
+        by_type = {None: whole}
+    return [{"name": "gpu", "type": kind, "count": len(files), "files": files} for kind, files in by_type.items()]
 
 
 def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
@@ -248,5 +262,7 @@ def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, An
         hardware = kernel_hardware(root)
     if hardware is not None:
         devices = gpu_devices(root) or amd_devices(root)
-        hardware["gres"] = add_devices(hardware["gres"], devices, gpu_types(root), mig_instances(root))
+        hardware["gres"] = add_devices(
+            hardware["gres"], devices, gpu_types(root), mig_instances(root), hardware["autodetect"]
+        )
     return hardware, problem

@@ -40,6 +40,7 @@ def test_slurmd_c_is_read_on_both_versions(version: str) -> None:
         "threads_per_core": 1,
         "real_memory": 24105,
         "gres": [],
+        "autodetect": None,
     }
 
 
@@ -48,6 +49,7 @@ def test_slurmd_c_tells_gpus_and_both_sockets() -> None:
     assert hardware is not None
     assert (hardware["sockets"], hardware["cpus"], hardware["real_memory"]) == (2, 128, 515000)
     assert hardware["gres"] == [{"name": "gpu", "type": "nvidia_a100-sxm4-80gb", "count": 4, "files": []}]
+    assert hardware["autodetect"] == "nvidia"
 
 
 @pytest.mark.parametrize("text", ["", "slurmd: error: no\n", "NodeName=n1 CPUs=4\n"])
@@ -81,6 +83,7 @@ def test_kernel_counts_sockets_cores_and_threads(machine: Machine) -> None:
         "threads_per_core": 2,
         "real_memory": 16000,
         "gres": [],
+        "autodetect": None,
     }
 
 
@@ -154,18 +157,23 @@ def test_the_driver_tells_the_type_in_slurms_words(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ("", [("a", ["/dev/nvidia0", "/dev/nvidia2"]), ("b", ["/dev/nvidia1"]), (None, ["/dev/nvidia3"])]),
-        (
-            "gpu:a:2,gpu:b:1,gpu:1",
-            [("a", ["/dev/nvidia0", "/dev/nvidia2"]), ("b", ["/dev/nvidia1"]), (None, ["/dev/nvidia3"])],
-        ),
+        ("", [("a", ["/dev/nvidia0", "/dev/nvidia2"]), ("b", ["/dev/nvidia1"])]),
+        ("gpu:a:2,gpu:b:1", [("a", ["/dev/nvidia0", "/dev/nvidia2"]), ("b", ["/dev/nvidia1"])]),
         ("gpu:a:1,gpu:b:1", [("a", []), ("b", [])]),
     ],
 )
 def test_gpus_of_several_types_get_their_own_files(told: str, expected: list[tuple[str | None, list[str]]]) -> None:
     types = {"/dev/nvidia0": "a", "/dev/nvidia1": "b", "/dev/nvidia2": "a"}
-    gres = add_devices(parse_gres(told), [f"/dev/nvidia{number}" for number in range(4)], types)
+    gres = add_devices(parse_gres(told), [f"/dev/nvidia{number}" for number in range(3)], types)
     assert [(item["type"], item["files"]) for item in gres] == expected
+
+
+def test_no_gpu_has_a_type_where_one_has_none() -> None:
+    """Else slurmd ends: `Some gpu GRES in slurm.conf have a type while others do not`."""
+    devices = [f"/dev/nvidia{number}" for number in range(3)]
+    assert add_devices([], devices, {"/dev/nvidia0": "a", "/dev/nvidia2": "a"}) == [
+        {"name": "gpu", "type": None, "count": 3, "files": devices}
+    ]
 
 
 def divide(machine: Machine, gpu: int, instance: int, minors: tuple[int, int]) -> None:
@@ -191,19 +199,25 @@ def test_the_driver_tells_the_instances_of_a_divided_gpu_with_their_device_files
 def test_a_divided_gpu_counts_by_its_instances_beside_a_whole_one() -> None:
     types = {"/dev/nvidia0": "a100", "/dev/nvidia1": "a100"}
     gres = add_devices([], ["/dev/nvidia0", "/dev/nvidia1"], types, {"/dev/nvidia0": [FIRST, SECOND]})
-    assert [(item["type"], item["count"], item.get("instances")) for item in gres] == [
-        ("a100", 1, None),
-        (None, 2, [FIRST, SECOND]),
+    assert [(item["type"], item["count"], item["instances"]) for item in gres] == [
+        (None, 3, [["/dev/nvidia1"], FIRST, SECOND])
     ]
 
 
-@pytest.mark.parametrize(
-    ("told", "certain"), [("gpu:a100_1g.5gb:2", True), ("gpu:a:1,gpu:b:1", False), ("gpu:a:7", False)]
-)
-def test_the_type_of_instances_is_what_slurmd_tells(told: str, *, certain: bool) -> None:
-    gres = add_devices(parse_gres(told), ["/dev/nvidia0"], {}, {"/dev/nvidia0": [FIRST, SECOND]})
-    assert [item["type"] for item in gres] == [item["type"] for item in parse_gres(told)]
-    assert [item.get("instances") for item in gres] == ([[FIRST, SECOND]] if certain else [None] * len(gres))
+@pytest.mark.parametrize("told", ["gpu:a100_1g.5gb:2", "gpu:a:1,gpu:b:1", "gpu:a:7"])
+def test_nvml_tells_instances_and_leaves_their_files_to_slurmd(told: str) -> None:
+    gres = add_devices(parse_gres(told), ["/dev/nvidia0"], {}, {"/dev/nvidia0": [FIRST, SECOND]}, "nvml")
+    assert gres == parse_gres(told)
+
+
+def test_without_nvml_slurmd_counts_a_divided_gpu_as_a_whole_one() -> None:
+    """It reads the same files of the driver, but not those of the instances."""
+    told = parse_gres("gpu:nvidia_a100-sxm4-80gb:1,shard:8")
+    gres = add_devices(told, ["/dev/nvidia0"], {"/dev/nvidia0": "a100"}, {"/dev/nvidia0": [FIRST, SECOND]}, "nvidia")
+    assert [(item["name"], item["type"], item["count"], item.get("instances")) for item in gres] == [
+        ("shard", None, 8, None),
+        ("gpu", None, 2, [FIRST, SECOND]),
+    ]
 
 
 def test_gpus_of_amd_are_those_that_compute(machine: Machine) -> None:
@@ -227,6 +241,20 @@ def test_failing_slurmd_falls_back_to_the_kernel_and_says_so(machine: Machine, m
     assert hardware is not None
     assert hardware["source"] == "kernel"
     assert problem == "slurmd -C: slurmd: fatal: broken"
+
+
+@pytest.mark.parametrize(("by", "counted"), [("nvidia", [(None, 2)]), ("nvml", [("nvidia_a100-sxm4-80gb", 4)])])
+def test_only_nvml_is_believed_about_a_divided_gpu(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, by: str, counted: list[tuple[str | None, int]]
+) -> None:
+    machine.devices("nvidia0")
+    divide(machine, 0, 7, (66, 67))
+    divide(machine, 0, 11, (102, 103))
+    told = recorded("slurmd-C-24.11-gpu.txt").replace("=nvidia ", f"={by} ")
+    monkeypatch.setattr(commands, "run", lambda *_a, **_k: result(0, told))
+    hardware, _problem = measure(root=machine.root)
+    assert hardware is not None
+    assert [(item["type"], item["count"]) for item in hardware["gres"]] == counted
 
 
 def test_absent_slurmd_is_no_problem(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,27 @@ def test_each_instance_of_a_divided_gpu_has_a_line_with_all_its_files(
     ]
 
 
+def test_a_whole_gpu_beside_a_divided_one_has_a_line_with_its_file() -> None:
+    """slurmd ends at MultipleFiles with one file."""
+    gpu = {"name": "gpu", "type": None, "count": 2, "files": MIG[0], "instances": [["/dev/nvidia1"], MIG[0]]}
+    definition = node_definition({**HARDWARE, "gres": [gpu]}, "n07")["definition"]
+    assert definition["params"]["Gres"] == "gpu:2"
+    assert definition["gres_lines"] == [
+        "NodeName=n07 Name=gpu File=/dev/nvidia1",
+        "NodeName=n07 Name=gpu MultipleFiles=/dev/nvidia0,/dev/nvidia-caps/nvidia-cap66",
+    ]
+
+
+@pytest.mark.parametrize("stated", [{}, {"Gres": "gpu:1g.5gb:2"}])
+def test_gpus_that_nvml_tells_without_files_are_found_by_slurmd_itself(stated: dict[str, str]) -> None:
+    told = [{"name": "gpu", "type": f"a100_{size}", "count": 1, "files": []} for size in ("1g.5gb", "3g.20gb")]
+    definition = node_definition({**HARDWARE, "autodetect": "nvml", "gres": told}, "n07", stated=stated)["definition"]
+    assert definition["params"]["Gres"] == stated.get("Gres", "gpu:a100_1g.5gb:1,gpu:a100_3g.20gb:1")
+    assert definition["gres_lines"] == ["NodeName=n07 AutoDetect=nvml"]
+    known = node_definition({**HARDWARE, "autodetect": "nvml"}, "n07", stated=stated)["definition"]
+    assert "AutoDetect" not in str(known["gres_lines"])
+
+
 def test_stated_gpus_are_believed_until_slurmd_or_the_driver_tells_them() -> None:
     bare = {**HARDWARE, "source": "kernel", "gres": []}
     assert node_definition(bare, "n07", stated={"Gres": "gpu:a100:4"})["findings"][0]["ok"]
