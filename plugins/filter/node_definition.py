@@ -54,6 +54,11 @@ options:
     description: The switch or block of topology.conf to which the node is attached.
     type: str
     default: ""
+  autodetect:
+    description: >-
+      The AutoDetect that the administrator's gres.conf states for this node alone; none is written beside it.
+    type: str
+    default: ""
 """
 EXAMPLES = r"""
 - name: Show what would be registered
@@ -95,6 +100,7 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     memory_margin: float = 2,
     overrides: bool = False,  # noqa: FBT001, FBT002 - the same
     switch: str = "",
+    autodetect: str = "",
 ) -> dict[str, Any]:
     """Return the definition of one node and what is wrong with it."""
     if not hardware:
@@ -118,7 +124,8 @@ def node_definition(  # noqa: PLR0917 - a filter's options are its arguments
     found = _as_stated(hardware.get("gres") or [], str(wanted.get("Gres", "")))
     lines = [line for gres in found if gres.get("files") for line in _gres_lines(name, gres)]
     # slurmd with NVML finds the files itself, of instances (MIG) with their types.
-    if hardware.get("autodetect") == "nvml" and any(gres["name"] == "gpu" and not gres["files"] for gres in found):
+    itself = hardware.get("autodetect") == "nvml" and any(gres["name"] == "gpu" and not gres["files"] for gres in found)
+    if itself and not autodetect:
         lines.append(f"NodeName={name} AutoDetect=nvml")
     definition = {"name": name, "params": params, "gres_lines": lines if "Gres" in params else []}
     if switch:

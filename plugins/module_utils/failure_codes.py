@@ -42,6 +42,7 @@ class Code(str, enum.Enum):
     REGISTRATION_UNSUITABLE = "registration-unsuitable"
     AUTH_TYPE_UNSUPPORTED = "auth-type-unsupported"
     NODE_PROGRAM_MISSING = "node-program-missing"
+    GPU_PLUGIN_MISSING = "gpu-plugin-missing"
     NODE_OF_OTHER_CLUSTER = "node-of-other-cluster"
     MUNGE_IN_USE = "munge-in-use"
     NODE_WITHOUT_PARTITION = "node-without-partition"

@@ -169,6 +169,12 @@ cluster:
         of gres.conf.
       type: dict
       sample: {"n1": {"params": {"CPUs": "2", "State": "UNKNOWN"}, "gres_lines": []}}
+    gres_autodetect:
+      description: >-
+        How slurmd is to find GPUs by the administrator's lines of gres.conf, AutoDetect in lower case, by node; under
+        an empty name what holds for all others.
+      type: dict
+      sample: {"": "nvml", "n1": "off"}
     interrupted:
       description: Whether a run of M(ai_infra.slurm.slurm_nodes) was killed, of which the next one has to recover.
       type: bool

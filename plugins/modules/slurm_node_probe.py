@@ -251,11 +251,14 @@ hardware:
   returned: always
   description: >-
     source (slurmd or kernel), cpus, boards, sockets, cores_per_socket, threads_per_core, real_memory in MB, and
-    gres, a list of name, type, count and files, and of a GPU that is divided (MIG) instances, the files of each.
+    gres, a list of name, type, count and files, and where a GPU is divided (MIG) instances, the files of each;
+    autodetect, how slurmd found the GPUs (nvml or nvidia), or null; nvml_plugin_missing, whether slurmd would not
+    start with AutoDetect=nvml.
   type: dict
   sample: {"source": "slurmd", "cpus": 64, "boards": 1, "sockets": 2, "cores_per_socket": 16,
     "threads_per_core": 2, "real_memory": 257000,
-    "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}]}
+    "gres": [{"name": "gpu", "type": "a100", "count": 2, "files": ["/dev/nvidia0", "/dev/nvidia1"]}],
+    "autodetect": "nvidia", "nvml_plugin_missing": false}
 slurm_version:
   returned: always
   description: Version of the installed slurmd, or null.

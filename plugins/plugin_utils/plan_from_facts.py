@@ -89,7 +89,13 @@ def plan(
     if "readiness" in wanted:
         entries = {name: value for name, value in hosts.items() if written.get(name) != value}
         findings += readiness.assess(
-            node, cluster, request.thresholds, reach=reach, take_over=request.take_over, entries=entries
+            node,
+            cluster,
+            request.thresholds,
+            reach=reach,
+            take_over=request.take_over,
+            entries=entries,
+            name=request.name,
         )
         if hosts != written:
             needed.insert(0, "hosts")

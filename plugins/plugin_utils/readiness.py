@@ -346,6 +346,27 @@ def programs(node: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Fi
             )
 
 
+def gpu_plugin(node: Mapping[str, Any], cluster: Mapping[str, Any], name: str) -> Iterator[Finding]:
+    """Refuse a machine whose slurmd would end at the AutoDetect=nvml that gres.conf says."""
+    ways, folders = cluster.get("gres_autodetect") or {}, (cluster.get("config") or {}).get("PluginDir", "")
+    # Plugins that are in several folders are not looked for.
+    if ways.get(name, ways.get("")) == "nvml" and ":" not in folders:
+        lacking = bool((node["hardware"] or {}).get("nvml_plugin_missing"))
+        # 22.05 goes on without the plugin.
+        missing = lacking and versions.version_tuple(str(node.get("slurm_version"))) >= (24, 11)
+        yield finding(
+            "GPU plugin",
+            Code.GPU_PLUGIN_MISSING,
+            not missing,
+            "a slurmd that can do what gres.conf says, AutoDetect=nvml",
+            "NVIDIA's library libnvidia-ml without Slurm's plugin gpu_nvml.so, with which slurmd does not start"
+            if missing
+            else "nothing that keeps slurmd from starting",
+            "Install the plugin there, in Debian the package slurm-wlm-nvml-plugin, and run again; or write"
+            f" NodeName={name} AutoDetect=off into the controller's gres.conf.",
+        )
+
+
 def apphub(node: Mapping[str, Any]) -> Iterator[Finding]:
     """Say whether the node itself reaches AppHub."""
     urls = (node.get("network") or {}).get("urls") or {}
@@ -469,6 +490,7 @@ def assess(
     reach: Mapping[str, Any] | None = None,
     take_over: bool = False,
     entries: Mapping[str, str] | None = None,
+    name: str = "",
 ) -> list[Finding]:
     """Compare a machine with all that it needs.
 
@@ -482,6 +504,7 @@ def assess(
             already, which proves all this.
         take_over: The machine may be taken from another cluster when no job lives there.
         entries: Names and addresses that will be written to its /etc/hosts.
+        name: What it is called as a node.
 
     Returns:
         One finding per check.
@@ -497,6 +520,7 @@ def assess(
         *account_ids(node, cluster),
         *disks(node, thresholds),
         *programs(node, cluster),
+        *gpu_plugin(node, cluster, name),
         *apphub(node),
         *controller_from_node(node, cluster, entries or {}),
         *node_from_controller(node, reach or {}),

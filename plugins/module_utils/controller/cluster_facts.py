@@ -20,6 +20,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.config_f
 from ansible_collections.ai_infra.slurm.plugins.module_utils.controller.managed_nodes_conf import (
     GRES_FILE,
     NODE_FILE,
+    read_autodetect,
     read_gres,
     read_nodes,
 )
@@ -92,6 +93,7 @@ def describe(installation: Installation, munge_key: str, timeout: float) -> Dict
         "node_programs": {**_programs(settings), **_plugins(os.path.dirname(conf), settings)},
         "nodes": asked["nodes"],
         "registered": _registered(config),
+        "gres_autodetect": _autodetect(conf),
         "interrupted": FileSet(conf).interrupted() is not None,
         "partitions": asked["partitions"],
         "reservations": asked["reservations"],
@@ -171,6 +173,15 @@ def _registered(config: Optional[SlurmConfig]) -> Dict[str, Dict[str, Any]]:
         return {}
     gres = read_gres(gres_text)
     return {name: {"params": params, "gres_lines": gres.get(name, [])} for name, params in nodes.items()}
+
+
+def _autodetect(conf: str) -> Dict[str, str]:
+    """Return the AutoDetect of gres.conf by node, and under an empty name that of all others."""
+    found: Dict[str, str] = {}
+    with contextlib.suppress(OSError, commands.SlurmCommandError):
+        for nodes, way in read_autodetect(read_text(os.path.join(os.path.dirname(conf), GRES_FILE))):
+            found.update(dict.fromkeys(hostlist.expand(nodes, conf) if nodes else [""], way))
+    return found
 
 
 def _settings_from_files(conf: str, asked: Dict[str, Any]) -> Dict[str, str]:

@@ -31,6 +31,7 @@ GRES_END = "# END slurmscale"
 _APPENDED_TYPES = "# Appended to GresTypes: "
 _SYNONYMS = {"feature": "features", "procs": "cpus"}
 _GRES_NODE = re.compile(r"\bNodeName\s*=\s*(\S+)", re.IGNORECASE)
+_AUTODETECT = re.compile(r"\bAutoDetect\s*=\s*(\w+)", re.IGNORECASE)
 _GRES_NAME = re.compile(r"(?:^|\s)Name\s*=\s*(\S+)", re.IGNORECASE)
 
 Nodes = Dict[str, Dict[str, str]]
@@ -139,6 +140,22 @@ def read_gres(text: str) -> Dict[str, List[str]]:
         node = _GRES_NODE.search(line)
         if node:
             found.setdefault(node.group(1), []).append(line)
+    return found
+
+
+def read_autodetect(text: str) -> List[Tuple[str, str]]:
+    """Return how slurmd is to find GPUs by the lines of gres.conf outside of our block.
+
+    Returns:
+        For each such line the nodes as it names them, empty when it holds for all, and the way in lower case.
+    """
+    before, _ours, after = _split_block(text)
+    found = []
+    for line in (before + after).splitlines():
+        statement = line.partition("#")[0]
+        way, node = _AUTODETECT.search(statement), _GRES_NODE.search(statement)
+        if way:
+            found.append((node.group(1) if node else "", way.group(1).lower()))
     return found
 
 

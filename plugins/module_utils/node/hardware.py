@@ -243,6 +243,40 @@ def _seen(whole: List[str], divided: List[List[str]], types: Dict[str, str]) -> 
     return [{"name": "gpu", "type": kind, "count": len(files), "files": files} for kind, files in by_type.items()]
 
 
+def nvml_plugin_missing(timeout: float = 15) -> bool:
+    """Say whether a slurmd that is told AutoDetect=nvml would find NVIDIA's library, but no plugin that asks it.
+
+    A slurmd that was built without NVML or does not find the library goes on, and takes what gres.conf says.
+
+    Args:
+        timeout: Seconds for the look at slurmd's libraries.
+    """
+    libraries = slurm_commands.run(["sh", "-c", 'ldd "$(command -v slurmd)"'], timeout=timeout).stdout
+    # It lies in the folder of Slurm's plugins.
+    full = re.search(r"=> ((/\S+)/libslurmfull\.so) ", libraries)
+    if not full or not os.path.exists(f"{full.group(2)}/gpu_generic.so"):
+        return False
+    if os.path.exists(f"{full.group(2)}/gpu_nvml.so"):
+        return False
+    try:
+        with open(full.group(1), "rb") as stream:
+            names = set(re.findall(rb"\0(libnvidia-ml\.so[.0-9]*)(?=\0)", stream.read()))
+    except OSError:
+        return False
+    return any(_loads(name.decode()) for name in names)
+
+
+def _loads(name: str) -> bool:
+    """Load a library as slurmd does."""
+    try:
+        import ctypes  # noqa: PLC0415 - small installations of Python have none
+
+        ctypes.CDLL(name)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
 def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
     """Measure this machine.
 
@@ -265,4 +299,5 @@ def measure(timeout: float = 15, root: str = "/") -> Tuple[Optional[Dict[str, An
         hardware["gres"] = add_devices(
             hardware["gres"], devices, gpu_types(root), mig_instances(root), hardware["autodetect"]
         )
+        hardware["nvml_plugin_missing"] = nvml_plugin_missing(timeout)
     return hardware, problem

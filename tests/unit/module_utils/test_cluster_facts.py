@@ -236,3 +236,20 @@ def test_the_programs_that_nodes_must_have_are_told(host: Host) -> None:
         "plugin a.so": "/opt/spank/a.so",
         "plugin d.so": "/opt/spank/d.so",
     }
+
+
+def test_how_slurmd_finds_gpus_is_told_by_what_the_administrator_wrote(host: Host) -> None:
+    tmp_path, program = host
+    program(
+        "scontrol",
+        """case "$*" in
+        ping) echo "Slurmctld(primary) at c1 is UP";;
+        "show hostnames n[1-2]") printf 'n1\\nn2\\n';;
+        esac""",
+    )
+    assert describe_host(tmp_path)["gres_autodetect"] == {}
+    (tmp_path / "etc/gres.conf").write_text(
+        "# AutoDetect=rsmi\nautodetect = NVML # all\nName=gpu NodeName=n[1-2] AutoDetect=off\n"
+        "# BEGIN slurmscale: Gres of the nodes that it manages\nNodeName=n3 AutoDetect=nvml\n# END slurmscale\n"
+    )
+    assert describe_host(tmp_path)["gres_autodetect"] == {"": "nvml", "n1": "off", "n2": "off"}

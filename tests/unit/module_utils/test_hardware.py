@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ansible_collections.ai_infra.slurm.plugins.module_utils.node.hardware impor
     kernel_hardware,
     measure,
     mig_instances,
+    nvml_plugin_missing,
     parse_gres,
     parse_slurmd,
 )
@@ -263,3 +265,66 @@ def test_absent_slurmd_is_no_problem(machine: Machine, monkeypatch: pytest.Monke
     hardware, problem = measure(root=machine.root)
     assert hardware is not None
     assert problem is None
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of the plugins of a slurmd, as its libraries tell it."""
+    (tmp_path / "bin").mkdir()
+    slurmd, ldd = tmp_path / "bin/slurmd", tmp_path / "bin/ldd"
+    slurmd.write_text("#!/bin/sh\n")
+    ldd.write_text(
+        f"#!/bin/sh\n[ $1 = {slurmd} ] || exit 1\n"
+        f"printf '\\tlibc.so.6 => /lib/libc.so.6 (0x1)\\n\\tlibslurmfull.so => {tmp_path}/libslurmfull.so (0x2)\\n'\n"
+    )
+    for program in (slurmd, ldd):
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    (tmp_path / "gpu_generic.so").touch()
+    (tmp_path / "libslurmfull.so").write_bytes(b"ELF\0gpu/nvml\0libnvidia-ml.so\0libnvidia-ml.so.1\0%snvml\0")
+    return tmp_path
+
+
+def have_library(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let a program load NVIDIA's library by these names only."""
+
+    def load(name: str) -> None:
+        if name not in names:
+            raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+
+
+@pytest.mark.parametrize("name", ["libnvidia-ml.so", "libnvidia-ml.so.1"])
+def test_nvidias_library_without_slurms_plugin_is_found(
+    plugins: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    have_library(monkeypatch, name)
+    assert nvml_plugin_missing()
+    (plugins / "gpu_nvml.so").touch()
+    assert not nvml_plugin_missing()
+
+
+@pytest.mark.usefixtures("plugins")
+def test_without_nvidias_library_slurmd_does_not_ask_for_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    have_library(monkeypatch)
+    assert not nvml_plugin_missing()
+
+
+@pytest.mark.parametrize("built", [b"\0libslurm.so\0", b"\0libnvidia-ml.so\0"])
+def test_a_slurmd_that_does_not_load_nvidias_library_needs_no_plugin(
+    plugins: Path, monkeypatch: pytest.MonkeyPatch, built: bytes
+) -> None:
+    """One that was built without NVML, and an old one that looks for another name."""
+    have_library(monkeypatch, "libnvidia-ml.so.1")
+    (plugins / "libslurmfull.so").write_bytes(built)
+    assert not nvml_plugin_missing()
+
+
+@pytest.mark.parametrize("gone", ["gpu_generic.so", "bin/slurmd", "libslurmfull.so"])
+def test_of_plugins_that_are_elsewhere_nothing_is_said(
+    plugins: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    have_library(monkeypatch, "libnvidia-ml.so.1")
+    (plugins / gone).unlink()
+    assert not nvml_plugin_missing()

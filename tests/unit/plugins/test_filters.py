@@ -218,6 +218,9 @@ def test_gpus_that_nvml_tells_without_files_are_found_by_slurmd_itself(stated: d
     definition = node_definition({**HARDWARE, "autodetect": "nvml", "gres": told}, "n07", stated=stated)["definition"]
     assert definition["params"]["Gres"] == stated.get("Gres", "gpu:a100_1g.5gb:1,gpu:a100_3g.20gb:1")
     assert definition["gres_lines"] == ["NodeName=n07 AutoDetect=nvml"]
+    # slurmd ends at two of them that differ.
+    own = node_definition({**HARDWARE, "autodetect": "nvml", "gres": told}, "n07", autodetect="off")["definition"]
+    assert own["gres_lines"] == []
     known = node_definition({**HARDWARE, "autodetect": "nvml"}, "n07", stated=stated)["definition"]
     assert "AutoDetect" not in str(known["gres_lines"])
 

@@ -333,3 +333,35 @@ def test_a_program_that_slurm_conf_names_for_nodes_must_be_there() -> None:
     assert [(entry["code"], entry["check"]) for entry in wrong] == [("node-program-missing", "Prolog[0]")]
     assert "/opt/site/prolog" in wrong[0]["reason"]
     assert all(entry["ok"] for entry in assess({**node, "state": "IDLE"}, known))
+
+
+LACKING = {"cpus": 4, "real_memory": 8000, "nvml_plugin_missing": True}
+
+
+@pytest.mark.parametrize(
+    ("autodetect", "config", "refused"),
+    [
+        ({"": "nvml"}, {}, True),
+        ({"n07": "nvml"}, {}, True),
+        ({}, {}, False),
+        ({"": "nvml", "n07": "off"}, {}, False),
+        ({"n08": "nvml"}, {}, False),
+        # The plugin may be in any of them.
+        ({"": "nvml"}, {"PluginDir": "/usr/lib64/slurm:/opt/plugins"}, False),
+    ],
+)
+def test_a_slurmd_that_lacks_the_plugin_that_gres_conf_names_is_refused(
+    autodetect: dict[str, str], config: dict[str, str], *, refused: bool
+) -> None:
+    known = {**CLUSTER, "gres_autodetect": autodetect, "config": {"AuthType": "auth/munge", **config}}
+    node = {**machine(), "hardware": LACKING, "slurm_version": "24.11.5"}
+    wrong = [entry for entry in assess(node, known, name="n07") if not entry["ok"]]
+    assert [entry["code"] for entry in wrong] == ["gpu-plugin-missing"] * refused
+    if refused:
+        assert "AutoDetect=nvml" in wrong[0]["reason"]
+        assert "slurm-wlm-nvml-plugin" in wrong[0]["remedy"]
+        assert "NodeName=n07 AutoDetect=off" in wrong[0]["remedy"]
+    whole = {**node, "hardware": {**LACKING, "nvml_plugin_missing": False}}
+    assert all(entry["ok"] for entry in assess(whole, known, name="n07"))
+    old = "22.05.8"
+    assert all(entry["ok"] for entry in assess({**node, "slurm_version": old}, {**known, "version": old}, name="n07"))
