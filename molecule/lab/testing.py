@@ -96,10 +96,12 @@ def revisions(host: testinfra.host.Host) -> set[str]:
 
 def put_gpu_into(host: str) -> None:
     """Let a machine have a GPU, as a stand-in: what the driver shows of it, and its device file, the kernel's null."""
-    folder = "/proc/driver/nvidia/gpus/0000:00:00.0"
+    folder, driver = "/proc/driver/nvidia/gpus/0000:00:00.0", "/sys/bus/pci/drivers/nvidia/0000:00:00.0"
     show = (
-        f"set -eu; mount -t tmpfs tmpfs /proc/driver; mkdir -p {folder};"
+        "set -eu; mount -t tmpfs tmpfs /proc/driver; mount -t tmpfs tmpfs /sys/bus/pci/drivers;"
+        f" mkdir -p {folder} {driver};"
         f" printf 'Model: NVIDIA A100-SXM4-80GB\\nDevice Minor: 0\\n' > {folder}/information;"
+        f" echo 0-1 > {driver}/local_cpulist;"
         " mknod --mode 666 /dev/nvidia0 c 1 3"
     )
     run_command(in_container(host, show))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from testing import GPU_TYPE, INVENTORY, lab_address, lab_host, put_gpu_into, run_slurmscale
+from testing import GENERATION, GPU_TYPE, INVENTORY, lab_address, lab_host, put_gpu_into, run_slurmscale
 
 if TYPE_CHECKING:
     import subprocess
@@ -42,16 +42,27 @@ def test_a_job_with_a_gpu_sees_its_device(ctl1: Host, wanted: str) -> None:
     assert run_job(ctl1, "-w ubuntu2", f"--gres={wanted}").split() == ["0", "there"]
 
 
-def test_instances_of_a_divided_gpu_are_registered_with_all_their_files_and_given_to_jobs(ctl1: Host) -> None:
-    assert "Gres=gpu:2" in ctl1.check_output("scontrol show node ubuntu3")
+def test_instances_of_a_divided_gpu_are_registered_with_all_their_files_beside_a_whole_one(ctl1: Host) -> None:
+    # Without types, as slurmd does not start with some of them.
+    assert "Gres=gpu:3" in ctl1.check_output("scontrol show node ubuntu3")
     lines = ctl1.file("/etc/slurm/gres.conf").content_string
+    assert "NodeName=ubuntu3 Name=gpu File=/dev/nvidia1\n" in lines
     for number in (7, 8):
         files = f"/dev/nvidia0,/dev/nvidia-caps/nvidia-cap{number}6,/dev/nvidia-caps/nvidia-cap{number}7"
         assert f"NodeName=ubuntu3 Name=gpu MultipleFiles={files}" in lines
-    # slurmd has two of them, and no third one.
+    # slurmd has three of them, and no fourth one.
     job = "cd / && srun --mpi=none --mem 10 -w ubuntu3 --gres=gpu:%s uname -n"
-    assert ctl1.check_output(job, "2") == "ubuntu3"
-    assert "configuration is not available" in ctl1.run(job, "3").stderr
+    assert ctl1.check_output(job, "3") == "ubuntu3"
+    assert "configuration is not available" in ctl1.run(job, "4").stderr
+
+
+@pytest.mark.skipif(GENERATION == "22.05", reason="slurmd -C tells no GPUs")
+@pytest.mark.parametrize(("node", "count"), [("ubuntu2", 2), ("ubuntu3", 2)])
+def test_slurmd_counts_gpus_whole_without_nvml(node: str, count: int) -> None:
+    """Else the others of these tests would show nothing of a slurmd that tells GPUs."""
+    told = lab_host(node).check_output("slurmd -C")
+    assert f"Gres=gpu:{GPU_TYPE}:{count}" in told
+    assert "Autodetect=nvidia" in told
 
 
 def test_gpus_of_amd_are_registered_with_their_files_and_given_to_jobs(ctl1: Host) -> None:
@@ -83,7 +94,7 @@ def test_a_working_node_that_gains_a_gpu_offers_it_and_keeps_its_job(ctl1: Host,
 
 
 def test_a_second_run_changes_nothing(playbook: Playbook) -> None:
-    done = playbook("scale_up")
+    done = playbook("scale_up", "-e", "nodes=ubuntu[1:4]")
     assert len(re.findall(r"ubuntu[1-4] +unchanged", done.stdout)) == 4, done.stdout
 
 
