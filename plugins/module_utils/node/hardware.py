@@ -12,6 +12,8 @@ from typing import Any, Dict, List, Optional, Tuple
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import commands as slurm_commands
 from ansible_collections.ai_infra.slurm.plugins.module_utils.slurm import parsers
 
+#: What a slurmd with NVML loads, by its release and who built it.
+_NVML = ("libnvidia-ml.so", "libnvidia-ml.so.1")
 _GRES = re.compile(r"^(?P<name>[^:(]+)(?::(?P<type>[^:(]*[^:(\d][^:(]*))?(?::(?P<count>\d+))?(?:\(.*\))?$")
 
 
@@ -251,6 +253,10 @@ def nvml_plugin_missing(timeout: float = 15) -> bool:
     Args:
         timeout: Seconds for the look at slurmd's libraries.
     """
+    # First, as hardly any machine has it, and the rest takes a while.
+    found = [name for name in _NVML if _loads(name)]
+    if not found:
+        return False
     libraries = slurm_commands.run(["sh", "-c", 'ldd "$(command -v slurmd)"'], timeout=timeout).stdout
     # It lies in the folder of Slurm's plugins.
     full = re.search(r"=> ((/\S+)/libslurmfull\.so) ", libraries)
@@ -260,10 +266,10 @@ def nvml_plugin_missing(timeout: float = 15) -> bool:
         return False
     try:
         with open(full.group(1), "rb") as stream:
-            names = set(re.findall(rb"\0(libnvidia-ml\.so[.0-9]*)(?=\0)", stream.read()))
+            built = stream.read()
     except OSError:
         return False
-    return any(_loads(name.decode()) for name in names)
+    return any(b"\0" + name.encode() + b"\0" in built for name in found)
 
 
 def _loads(name: str) -> bool:

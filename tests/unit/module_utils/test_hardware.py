@@ -305,10 +305,14 @@ def test_nvidias_library_without_slurms_plugin_is_found(
     assert not nvml_plugin_missing()
 
 
-@pytest.mark.usefixtures("plugins")
-def test_without_nvidias_library_slurmd_does_not_ask_for_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvidias_library_slurmd_does_not_ask_for_the_plugin(
+    plugins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     have_library(monkeypatch)
+    looked = plugins / "looked"
+    (plugins / "bin/ldd").write_text(f"#!/bin/sh\ntouch {looked}\n")
     assert not nvml_plugin_missing()
+    assert not looked.exists(), "a node without GPUs does not wait for it"
 
 
 @pytest.mark.parametrize("built", [b"\0libslurm.so\0", b"\0libnvidia-ml.so\0"])
