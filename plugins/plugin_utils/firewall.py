@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ai_infra.slurm.plugins.module_utils.node.firewall import port_span
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,14 +42,12 @@ def closed_ports(firewall: Mapping[str, Any] | None, ports: list[str]) -> list[s
     """
     if not firewall or not firewall.get("name"):
         return []
-    spans = [_span(port) for port in firewall.get("tcp") or []]
-    return [port for port in ports if not any(low <= _span(port)[0] and _span(port)[1] <= high for low, high in spans)]
-
-
-def _span(port: str) -> tuple[int, int]:
-    found = _RANGE.fullmatch(port)
-    first, last = found.groups() if found else ("0", None)
-    return int(first), int(last or first)
+    spans = [port_span(port) for port in firewall.get("tcp") or []]
+    return [
+        port
+        for port in ports
+        if not any(low <= port_span(port)[0] and port_span(port)[1] <= high for low, high in spans)
+    ]
 
 
 def opening(firewall: Mapping[str, Any] | None, ports: list[str]) -> list[list[str]]:

@@ -23,7 +23,7 @@ _FIELD = re.compile(r"(?m)^ +([a-z-]+): *(.*)$")
 _DEVICE = re.compile(r"\bdev (\S+)")
 _SERVICE_PORT = re.compile(r"<port\s[^>]*>")
 _ATTRIBUTE = re.compile(r"""(port|protocol)\s*=\s*["']([a-z0-9-]+)["']""")
-_NUMBERS = re.compile(r"\d+(?:-\d+)?")
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 _Ask = Callable[[Sequence[str]], Optional[str]]
 _Zone = Dict[str, List[str]]
@@ -118,21 +118,23 @@ def _let_in(zone: _Zone, root: str) -> List[str]:
         text = next(filter(None, (_text(root, f"{folder}/{service}.xml") for folder in folders)), "")
         for words in (dict(_ATTRIBUTE.findall(port)) for port in _SERVICE_PORT.findall(text)):
             # An empty one lets a whole protocol in.
-            if words.get("protocol") == "tcp" and _NUMBERS.fullmatch(words.get("port", "")):
+            if words.get("protocol") == "tcp" and _RANGE.fullmatch(words.get("port", "")):
                 ports.append(words["port"])
     return ports
 
 
 def _common(one: List[str], other: List[str]) -> List[str]:
     """Return the ports and ranges that both lists have."""
-    pairs = ((_span(mine), _span(theirs)) for mine in one for theirs in other)
+    pairs = ((port_span(mine), port_span(theirs)) for mine in one for theirs in other)
     both = ((max(mine[0], theirs[0]), min(mine[1], theirs[1])) for mine, theirs in pairs)
     ports = (f"{first}-{last}" if last > first else str(first) for first, last in both if first <= last)
     return list(dict.fromkeys(ports))
 
 
-def _span(port: str) -> Tuple[int, int]:
-    first, _, last = port.partition("-")
+def port_span(port: str) -> Tuple[int, int]:
+    """Return the first and the last port of a range (FIRST-LAST) or a port; 0 of what is neither, as `any` of ufw."""
+    found = _RANGE.fullmatch(port)
+    first, last = found.groups() if found else ("0", None)
     return int(first), int(last or first)
 
 
